@@ -1,0 +1,49 @@
+/* The queue: a roving row, its preview, and updates that wait until they are asked for. */
+(() => {
+  "use strict";
+  const { $, $$, keys, page } = window.il;
+  if (page !== "queue") return;
+  const rows = () => $$("[data-row]");
+  const current = () => $("[data-row][aria-current]");
+  let peeking = 0;
+
+  function select(row, focus = true) {
+    for (const r of rows()) if (r !== row) r.removeAttribute("aria-current");
+    row.setAttribute("aria-current", "true");
+    if (focus) $(".row__title", row).focus({ preventScroll: true });
+    row.scrollIntoView({ block: "nearest" });
+    clearTimeout(peeking);
+    if ($("#peek")?.offsetParent) peeking = setTimeout(() => htmx.ajax("GET", row.dataset.peek, { target: "#peek", swap: "outerMorph" }), 130);
+  }
+  function move(step) {
+    const all = rows();
+    if (!all.length) return;
+    const at = all.indexOf(current());
+    select(all[Math.min(all.length - 1, Math.max(0, at + step))]);
+  }
+  document.addEventListener("click", (e) => {
+    const row = e.target.closest("[data-row]");
+    if (row && !e.target.closest("a, button") && $("#peek")?.offsetParent) select(row, false);
+    if (e.target.closest("[data-peek-close]")) document.body.classList.toggle("no-peek");
+  });
+  function decide() {
+    const row = current() ?? rows()[0];
+    if (!row) return;
+    const here = $("#peek [data-decide-first]");
+    if (here && $("#peek")?.dataset.of === row.dataset.id) here.focus();
+    else location.href = `${$(".row__title", row).href}#decide`;
+  }
+  const updates = () => $("[data-updates]:not([hidden])")?.click();
+  keys({ j: () => move(1), k: () => move(-1), a: decide, u: updates });
+
+  /* refresh what is shown in place; what came or moved is counted and waits */
+  document.body.addEventListener("il-changed", () => {
+    const host = $("#inbox");
+    if (!host) return;
+    const shown = rows().map((r) => `${r.dataset.id}:${r.dataset.group}`).join(",");
+    const params = new URLSearchParams(location.search);
+    params.set("shown", shown);
+    params.set("since", host.dataset.newest);
+    htmx.ajax("GET", `${host.dataset.live}?${params}`, { target: "#inbox", swap: "none" });
+  });
+})();
