@@ -1,0 +1,17 @@
+"""What the audit tests share: a tenant, subjects and entries, all made up on the spot."""
+
+from typing import Any
+from uuid import UUID
+
+from audit.events import Entry, Subject
+from audit.ids import uuid7
+
+TENANT = UUID("01900000-0000-7000-8000-00000000acce")
+
+
+def a_subject(kind: str = "thing") -> Subject:
+    return Subject(kind, uuid7(), title="A thing", url="/things/1/")
+
+
+def an_entry(subject: Subject, verb: str = "thing.changed", **rest: Any) -> Entry:
+    return Entry(tenant=rest.pop("tenant", TENANT), subject=subject, verb=verb, actor="system:setup", **rest)
