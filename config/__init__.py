@@ -1,0 +1,1 @@
+"""Wiring: settings, URLs, ASGI, Celery, set-up. Nothing below imports it."""

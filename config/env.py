@@ -1,11 +1,30 @@
-"""Settings from the environment: typed, and loud when they are wrong."""
+"""Settings from the environment: typed, and loud when they are wrong.
 
+A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with it and
+what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.launch`) supplies it.
+"""
+
+import base64
+import binascii
+import ipaddress
+import json
+import os
+import sys
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from config.databases import database_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+LOOPBACK_NAMES = {"localhost", ""}
+NO_SECRET = (
+    "is not set. `make run` makes one; in your own deployment set it on every process, e.g. to the output of: "
+)
+MAKE_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+MAKE_KEK = "python -c 'import base64, secrets; print(base64.b64encode(secrets.token_bytes(32)).decode())'"
 
 
 class Environment(BaseSettings):
@@ -17,18 +36,135 @@ class Environment(BaseSettings):
     secret_key: str = ""
     kek: str = ""
     var: Path = BASE_DIR / "var"
-    allowed_hosts: list[str] = ["127.0.0.1", "localhost", "[::1]"]
+    allowed_hosts: Annotated[list[str], NoDecode] = ["127.0.0.1", "localhost", "[::1]"]
     bind: str = "127.0.0.1"
-    lease_s: float = 15
-    sweep_s: float = 5
-    approval_ttl_s: int = 86_400
-    linger_ms: int = 10
-    effect_threads: int = 8
-    claim_size: int = 50
+    https: bool = False
+    static: Literal["collected", "source"] = "collected"
+    lease_s: float = Field(15, gt=0)
+    sweep_s: float = Field(5, gt=0)
+    approval_ttl_s: int = Field(86_400, gt=0)
+    linger_ms: int = Field(10, ge=0)
+    effect_threads: int = Field(8, ge=1, le=256)
+    claim_size: int = Field(50, ge=1, le=1000)
+    log_level: str = "INFO"
     database_url: str = Field(default="", alias="DATABASE_URL")
     redis_url: str = Field(default="", alias="REDIS_URL")
     celery_broker_url: str = Field(default="", alias="CELERY_BROKER_URL")
 
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [host.strip() for host in value.split(",") if host.strip()] if isinstance(value, str) else value
+
+    @field_validator("kek")
+    @classmethod
+    def _is_32_bytes(cls, value: str) -> str:
+        try:
+            if value and len(base64.b64decode(value, validate=True)) != 32:
+                raise ValueError("must be 32 bytes in base64")
+        except binascii.Error:
+            raise ValueError("is not base64: 32 random bytes in base64 are needed") from None
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _is_level(cls, value: str) -> str:
+        if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise ValueError("must be one of DEBUG, INFO, WARNING, ERROR")
+        return value.upper()
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, value: str) -> str:
+        if value:
+            database_settings(value, Path())
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, value: str) -> str:
+        if value and not value.startswith(("redis://", "rediss://", "unix:///")):
+            raise ValueError("must look like redis://host:6379/0, rediss://host:6379/0 or unix:///path/redis.sock")
+        return value
+
+    @property
+    def is_embedded(self) -> bool:
+        """No server was named: `make run` brings its own, on this machine only."""
+        return not self.redis_url and not self.database_url
+
+    @property
+    def secrets_file(self) -> Path:
+        return self.var / "secrets.json"
+
+    @property
+    def redis_socket(self) -> Path:
+        return socket_directory(self.var) / "redis.sock"
+
+    @property
+    def redis(self) -> str:
+        """Where channels, nudges and leases meet."""
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def broker(self) -> str:
+        """Celery's spelling of the broker's URL."""
+        return self.celery_broker_url or self.redis.replace("unix://", "redis+socket://", 1)
+
+
+def socket_directory(var: Path) -> Path:
+    """`var/run`, or a short stand-in for it: a unix socket's path may have 107 bytes, and ours need up to 16."""
+    run = var.absolute() / "run"
+    if len(os.fsencode(run)) <= 88:
+        return run
+    name = base64.b32encode(os.fsencode(run))[-80:].decode().strip("=").lower()
+    return Path(f"/tmp/ilk-{os.getuid()}-{abs(binascii.crc32(os.fsencode(run))):08x}{name[-4:]}")
+
+
+def is_loopback(bind: str) -> bool:
+    try:
+        return ipaddress.ip_address(bind.strip("[]")).is_loopback
+    except ValueError:
+        return bind in LOOPBACK_NAMES
+
 
 def load() -> Environment:
-    return Environment()
+    """Read the environment, or explain on stderr what is wrong with it and exit with 2."""
+    try:
+        environment = Environment()
+        stored = _stored_secrets(environment.secrets_file)
+        if stored:
+            environment = Environment(
+                secret_key=environment.secret_key or stored["secret_key"], kek=environment.kek or stored["kek"]
+            )
+    except ValidationError as error:
+        _refuse([_explain(detail) for detail in error.errors()])
+    missing = [
+        f"INTERLOCK_{name.upper()} {NO_SECRET}{recipe}"
+        for name, recipe in (("secret_key", MAKE_KEY), ("kek", MAKE_KEK))
+        if not getattr(environment, name)
+    ]
+    if missing:
+        _refuse(missing)
+    return environment
+
+
+def _stored_secrets(path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(path.read_text())
+        return {"secret_key": found["secret_key"], "kek": found["kek"]}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError) as error:
+        _refuse([f"{path} cannot be read ({error!r}). It holds the keys of this installation: restore it from a backup."])
+
+
+def _explain(detail: Any) -> str:
+    name = str(detail["loc"][0])
+    variable = name.upper() if name.isupper() else f"INTERLOCK_{name.upper()}"
+    shown = "" if "secret" in name or name == "kek" or "URL" in variable else f"={detail['input']}"
+    return f"{variable}{shown}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _refuse(problems: list[str]) -> Any:
+    print("Interlock cannot start with these settings:", *(f"  {p}" for p in problems), sep="\n", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,19 +1,27 @@
 """Wiring only. What can differ between installations is in env.py."""
 
+import logging
+
+from csp.constants import NONE, SELF
+
+from config.celery_settings import *  # noqa: F403
+from config.databases import database_settings
 from config.env import BASE_DIR, load
+from config.logs import logging_settings
 
 INTERLOCK = load()
+INTERLOCK_KEK = INTERLOCK.kek
+REDIS_URL = INTERLOCK.redis
+LOGGING = logging_settings(INTERLOCK.log_level)
 DEBUG = INTERLOCK.debug
-SECRET_KEY = INTERLOCK.secret_key or "insecure-until-first-run"
+SECRET_KEY = INTERLOCK.secret_key
 ALLOWED_HOSTS = INTERLOCK.allowed_hosts
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
-AUTH_USER_MODEL = "tenants.Principal"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = "UTC"
-STATIC_URL = "static/"
-STATICFILES_DIRS = [BASE_DIR / "static"]
+LANGUAGE_CODE = "en"
 
 INSTALLED_APPS = [
     "daphne",
@@ -22,22 +30,31 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "channels",
+    "csp",
     "guardian",
     "django_htmx",
+    "django_structlog",
+    "config",
     "audit",
     "tenants",
     "approvals",
     "actions",
 ]
 MIDDLEWARE = [
+    "config.correlation.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "config.correlation.RequestLog",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 TEMPLATES = [
@@ -54,6 +71,75 @@ TEMPLATES = [
         },
     },
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": INTERLOCK.var / "interlock.sqlite3"}}
+
+DATABASES = {"default": database_settings(INTERLOCK.database_url, INTERLOCK.var)}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [{"address": REDIS_URL}]},
+    }
+}
+CELERY_BROKER_URL = INTERLOCK.broker
+CELERY_BEAT_SCHEDULE_FILENAME = str(INTERLOCK.var / "run" / "beat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "actions.tasks.sweep", "schedule": INTERLOCK.sweep_s, "options": {"expires": INTERLOCK.sweep_s * 4}}
+}
+
+AUTH_USER_MODEL = "tenants.Principal"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "guardian.backends.ObjectPermissionBackend"]
-ANONYMOUS_USER_NAME = None
+ANONYMOUS_USER_NAME = None  # guardian: nobody is nobody
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+] + [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    }
+]
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+
+SESSION_COOKIE_NAME = "interlock_session"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = INTERLOCK.https
+CSRF_COOKIE_NAME = "interlock_csrf"
+CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "*"] if INTERLOCK.https else []
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if INTERLOCK.https else None
+SECURE_HSTS_SECONDS = 31_536_000 if INTERLOCK.https else 0
+SECURE_SSL_REDIRECT = INTERLOCK.https
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# 'self' in connect-src covers ws:// and wss:// to the same host (CSP Level 3).
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        **{f"{kind}-src": [SELF] for kind in ("script", "style", "img", "font", "connect")},
+        "form-action": [SELF],
+    }
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # 2.5 MB; a larger body is refused with 413
+
+STATIC_URL = "static/"
+STATIC_ROOT = INTERLOCK.var / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+COLLECTED = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+AS_WRITTEN = "django.contrib.staticfiles.storage.StaticFilesStorage"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": COLLECTED if INTERLOCK.static == "collected" else AS_WRITTEN},
+}
+WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = INTERLOCK.static == "source"
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+
+DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_CELERY_ENABLED = False  # a nudge carries no context; the runner binds each action's own
+DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # a proxy logs addresses if you need them; ours would be the proxy's

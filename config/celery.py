@@ -1,0 +1,44 @@
+"""The Celery application: workers that keep their database connection, and look for work the moment they start."""
+
+import os
+from typing import Any
+
+from celery import Celery, signals
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+app = Celery("interlock")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.update(CELERY_DB_REUSE_MAX=app.conf.get("db_reuse_max", 1_000_000_000))
+app.autodiscover_tasks()
+
+CONNECTION_AGE_S = 3600
+
+
+@signals.setup_logging.connect
+def _use_our_logging(**_: Any) -> None:
+    """Django has configured logging already; without a listener Celery would add handlers of its own."""
+
+
+@signals.worker_process_init.connect
+@signals.worker_init.connect
+def keep_connections(**_: Any) -> None:
+    """Let a worker's connections live across tasks. (A web request's thread ends with it, so there they must not.)"""
+    from django.db import connections
+
+    for settings in connections.settings.values():
+        settings["CONN_MAX_AGE"] = CONNECTION_AGE_S
+
+
+@signals.task_prerun.connect
+def drop_broken_connections(**_: Any) -> None:
+    from django.db import close_old_connections, connection
+
+    if not connection.in_atomic_block:
+        close_old_connections()
+
+
+@signals.worker_ready.connect
+def look_for_work(sender: Any, **_: Any) -> None:
+    """What was waiting while no worker ran needs no beat to be found."""
+    sender.app.send_task("actions.tasks.sweep", retry=False)

@@ -1,0 +1,28 @@
+"""Celery's part of the settings. A message is a nudge: cheap to lose, harmless to repeat, so it is acknowledged early."""
+
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
+CELERY_TASK_ACKS_LATE = False
+CELERY_TASK_DEFAULT_QUEUE = "decide"
+CELERY_TASK_ROUTES = {
+    "actions.tasks.decide": {"queue": "decide"},
+    "actions.tasks.execute": {"queue": "execute"},
+    "actions.tasks.sweep": {"queue": "sweep"},
+}
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_ENABLE_UTC = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = True
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BROKER_CONNECTION_RETRY = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+# Celery closes Django's connection around every task unless told how many tasks may share one. What must be closed
+# (broken, too old) is closed by config.celery's own signal handler.
+CELERY_DB_REUSE_MAX = 1_000_000_000

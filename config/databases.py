@@ -1,0 +1,55 @@
+"""DATABASE_URL to Django's settings and back."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;"
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",  # a transaction that reads first and writes later would fail instead of waiting
+    "timeout": 20,
+    "init_command": SQLITE_PRAGMAS,
+}
+
+
+def database_settings(url: str, var: Path) -> dict[str, Any]:
+    """Django's settings for `url`: `postgresql://user:password@host:port/name?host=/run/dir&sslmode=…` or
+    `sqlite:////absolute/path`; without a URL, a SQLite file in `var`. Raises ValueError in words for the operator.
+    """
+    if not url:
+        return _sqlite(str(var / "interlock.sqlite3"))
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        if len(parts.path) < 2 or parts.netloc:
+            raise ValueError("give a file: sqlite:////absolute/path.sqlite3 (four slashes)")
+        return _sqlite(unquote(parts.path[1:]))
+    if parts.scheme not in ("postgres", "postgresql"):
+        raise ValueError(f"starts with {parts.scheme or 'nothing'}://, but Interlock speaks postgresql:// and sqlite:///")
+    options = dict(parse_qsl(parts.query))
+    if not parts.path.strip("/"):
+        raise ValueError("names no database: postgresql://user:password@host/DATABASE")
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.strip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": options.pop("host", "") or unquote(parts.hostname or ""),
+        "PORT": str(options.pop("port", "") or parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"application_name": "interlock", **options},
+        "TEST": {},
+    }
+
+
+def url_of(settings: dict[str, Any]) -> str:
+    """The DATABASE_URL that `database_settings` would turn into `settings`."""
+    if settings["ENGINE"].endswith("sqlite3"):
+        return f"sqlite:///{quote(str(settings['NAME']))}"
+    who = ":".join(quote(settings[k], safe="") for k in ("USER", "PASSWORD") if settings[k])
+    query = {**settings["OPTIONS"], **{k.lower(): settings[k] for k in ("HOST", "PORT") if settings[k]}}
+    known = {k: v for k, v in query.items() if isinstance(v, str)}
+    return f"postgresql://{who}@/{quote(settings['NAME'], safe='')}?{urlencode(known)}"
+
+
+def _sqlite(name: str) -> dict[str, Any]:
+    return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": dict(SQLITE_OPTIONS), "TEST": {}}

@@ -1,0 +1,82 @@
+"""What every test gets: real servers, started once, and settings that point at them before Django loads.
+
+`INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
+that is already there: its role must be allowed to create databases. Under xdist the controller starts PostgreSQL and the workers
+inherit it, each with a database of its own; every process has its own Valkey, because channels know no databases.
+"""
+
+import base64
+import os
+import secrets
+
+import django
+import pytest
+
+from tests import servers
+
+VENDOR = os.environ.get("INTERLOCK_TEST_DB", "sqlite")
+BASE = servers.scratch_directory()
+
+
+def _prepare() -> None:
+    if VENDOR not in ("postgresql", "sqlite"):
+        raise pytest.UsageError(f"INTERLOCK_TEST_DB is postgresql or sqlite, not {VENDOR!r}")
+    if VENDOR == "postgresql":
+        url = os.environ.get("INTERLOCK_TEST_PG_URL") or servers.start_postgresql(BASE)
+        os.environ["INTERLOCK_TEST_PG_URL"] = os.environ["DATABASE_URL"] = url
+    else:
+        os.environ["DATABASE_URL"] = f"sqlite:///{BASE}/unused.sqlite3"
+    os.environ["REDIS_URL"] = servers.start_valkey(BASE)
+    os.environ["INTERLOCK_VAR"] = str(BASE / "var")
+    os.environ["INTERLOCK_SECRET_KEY"] = secrets.token_urlsafe(32)
+    os.environ["INTERLOCK_KEK"] = base64.b64encode(secrets.token_bytes(32)).decode()
+    os.environ["INTERLOCK_STATIC"] = "source"
+    os.environ["INTERLOCK_LOG_LEVEL"] = "WARNING"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    for name in ("CELERY_BROKER_URL", "INTERLOCK_DEBUG", "PORT"):
+        os.environ.pop(name, None)
+
+
+_prepare()
+django.setup()
+
+
+def pytest_report_header() -> str:
+    return f"database: {VENDOR}"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Name the test database: one per process on SQLite (a file: memory knows no WAL), one per xdist worker otherwise."""
+    from django.conf import settings
+
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    name = str(BASE / "test.sqlite3") if VENDOR == "sqlite" else f"interlock_{os.getpid()}_{worker}"
+    settings.DATABASES["default"]["TEST"]["NAME"] = name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _committing_tests_clean_up() -> None:
+    from tests import emptying
+
+    emptying.install()
+
+
+@pytest.fixture
+def redis_client():
+    """The run's own Valkey, emptied."""
+    import redis
+
+    client = redis.Redis.from_url(os.environ["REDIS_URL"])
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def product_environment(transactional_db) -> dict[str, str]:
+    """The environment for a process of the product (worker, web, command) that shares this test's database and Valkey."""
+    from config.databases import url_of
+    from django.db import connection
+
+    return {**os.environ, "DATABASE_URL": url_of(connection.settings_dict)}
