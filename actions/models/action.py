@@ -1,0 +1,105 @@
+"""One proposed change. `state`, `seq` and what a move may set are written by `actions.lifecycle` alone."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from actions.states import ACTIVE, LIVE, State
+from audit.ids import uuid7
+
+LEVELS = [(level, level) for level in ("low", "medium", "high", "critical")]
+RISKS = [(risk, risk) for risk in ("safe", "guarded", "dangerous")]
+
+
+class Action(models.Model):
+    """
+    One proposed change and where it stands.
+
+    `seq` counts its events and guards every write; `lease` names the worker that holds it (the fencing epoch).
+    Times are aware UTC, taken from the database.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
+    environment = models.ForeignKey("tenants.Environment", on_delete=models.PROTECT, related_name="+")
+    type = models.CharField(max_length=64)
+    title = models.CharField(max_length=200)
+    reason = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict)
+    target = models.JSONField(default=dict)
+    checks = models.JSONField(default=list)
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    ticket = models.CharField(max_length=120, blank=True)
+    external_url = models.URLField(max_length=500, blank=True)
+    security_level = models.CharField(max_length=8, choices=LEVELS)
+    risk_class = models.CharField(max_length=9, choices=RISKS)
+    confidence = models.FloatField(null=True)
+    priority = models.SmallIntegerField(default=0)
+    timeout_s = models.PositiveIntegerField(default=600)
+    not_before = models.DateTimeField(null=True)
+    accepted_in_advance = models.BooleanField(default=False)
+    correlation_id = models.CharField(max_length=64)
+    retry_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="retries")
+    undo_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="undos")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    state = models.CharField(max_length=17, choices=[(s.value, s.value) for s in State], default=State.QUEUED)
+    seq = models.PositiveIntegerField(default=1)
+    lease = models.ForeignKey("actions.Lease", null=True, on_delete=models.SET_NULL, related_name="+")
+    plan = models.ForeignKey("actions.Plan", null=True, on_delete=models.PROTECT, related_name="+")
+    requires_approval = models.BooleanField(null=True)
+    blast_score = models.PositiveSmallIntegerField(null=True)
+    tier = models.CharField(max_length=8, blank=True)
+    steps_total = models.PositiveIntegerField(default=0)
+    steps_done = models.PositiveIntegerField(default=0)
+    replans = models.PositiveSmallIntegerField(default=0)
+    held_reason = models.CharField(max_length=32, blank=True)
+    error = models.JSONField(null=True)
+    result = models.JSONField(null=True)
+    rollback_reference = models.CharField(max_length=160, blank=True)
+    stop_requested_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    approved_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(name="action_state_known", condition=Q(state__in=[s.value for s in State])),
+            models.CheckConstraint(name="action_held_says_why", condition=~Q(state="held") | ~Q(held_reason="")),
+            models.CheckConstraint(
+                name="action_confidence_is_a_share",
+                condition=Q(confidence__isnull=True) | Q(confidence__gte=0, confidence__lte=1),
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)),
+            models.Index(fields=["lease"], name="action_leased", condition=Q(lease__isnull=False)),
+            models.Index(fields=["tenant", "state", "id"], name="action_live", condition=Q(state__in=LIVE)),
+            models.Index(fields=["expires_at"], name="action_expiring", condition=Q(state__in=["awaiting_approval", "approved"])),
+            models.Index(fields=["tenant", "-id"], name="action_by_tenant"),
+            models.Index(fields=["environment", "-id"], name="action_by_environment"),
+            models.Index(fields=["requester", "-id"], name="action_by_requester"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.state})"
+
+
+class IdempotencyKey(models.Model):
+    """A submission's key: the same key and body give the same action for seven days."""
+
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+")
+    principal = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    body_sha256 = models.CharField(max_length=64)
+    action = models.ForeignKey(Action, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "principal", "key"], name="one_action_per_idempotency_key")
+        ]
