@@ -1,0 +1,88 @@
+"""Who acts: people, and agents, which always have an owner."""
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.validators import ASCIIUsernameValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower, Now
+
+from audit.ids import uuid7
+
+
+class PrincipalManager(BaseUserManager["Principal"]):
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> "Principal":
+        """Create a person; without a password nobody can sign in as them."""
+        principal = self.model(username=self.model.normalize_username(username), **fields)
+        principal.set_password(password)
+        principal.save(using=self._db)
+        return principal
+
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> "Principal":
+        """Create a person who administers the installation. It gives no permission in any tenant."""
+        return self.create_user(username, password, **(fields | {"is_staff": True, "is_superuser": True}))
+
+    def create_agent(self, username: str, owner: "Principal", **fields: Any) -> "Principal":
+        """Create an agent that answers to `owner`, a person. Agents have tokens, never passwords."""
+        return self.create_user(username, None, kind="agent", owner=owner, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> "Principal":
+        return self.get(username__iexact=username)
+
+
+class Principal(AbstractBaseUser, PermissionsMixin):
+    """A person or an agent. An agent's owner is a person (trigger); an agent is no staff and no superuser."""
+
+    class Kind(models.TextChoices):
+        PERSON = "person", "person"
+        AGENT = "agent", "agent"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    username = models.CharField(
+        max_length=150, unique=True, validators=[ASCIIUsernameValidator()],
+        error_messages={"unique": "This username is not available."},
+    )
+    display_name = models.CharField(max_length=200, blank=True)
+    email = models.EmailField(blank=True)
+    kind = models.CharField(max_length=16, choices=Kind, default=Kind.PERSON)
+    owner = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="agents")
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField("may use the admin", default=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    objects = PrincipalManager()
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: list[str] = []
+
+    class Meta:
+        ordering = ["username"]
+        constraints = [
+            models.UniqueConstraint(Lower("username"), name="principal_username_once_any_case",
+                                    violation_error_message="This username is not available."),
+            models.CheckConstraint(condition=Q(kind__in=["person", "agent"]), name="principal_kind"),
+            models.CheckConstraint(
+                condition=Q(kind="person", owner=None) | Q(kind="agent", owner__isnull=False),
+                name="agent_has_an_owner_person_has_none",
+                violation_error_message="An agent needs an owner; a person has none.",
+            ),
+            models.CheckConstraint(condition=Q(owner=None) | ~Q(owner=models.F("id")), name="principal_not_own_owner"),
+            models.CheckConstraint(
+                condition=Q(kind="person") | Q(is_staff=False, is_superuser=False), name="agent_is_no_staff",
+                violation_error_message="An agent can neither use the admin nor be a superuser.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name or self.username
+
+    def get_full_name(self) -> str:
+        return str(self)
+
+    def get_short_name(self) -> str:
+        return self.username
+
+    def is_person(self) -> bool:
+        return self.kind == self.Kind.PERSON
