@@ -76,10 +76,14 @@ class Action(models.Model):
             ),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)),
+            models.Index(
+                fields=["priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)
+            ),
             models.Index(fields=["lease"], name="action_leased", condition=Q(lease__isnull=False)),
             models.Index(fields=["tenant", "state", "id"], name="action_live", condition=Q(state__in=LIVE)),
-            models.Index(fields=["expires_at"], name="action_expiring", condition=Q(state__in=["awaiting_approval", "approved"])),
+            models.Index(
+                fields=["expires_at"], name="action_expiring", condition=Q(state__in=["awaiting_approval", "approved"])
+            ),
             models.Index(fields=["tenant", "-id"], name="action_by_tenant"),
             models.Index(fields=["environment", "-id"], name="action_by_environment"),
             models.Index(fields=["requester", "-id"], name="action_by_requester"),

@@ -54,7 +54,9 @@ class Checkpoint(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["action", "step", "attempt", "kind"], name="one_checkpoint_of_a_kind_per_attempt")
+            models.UniqueConstraint(
+                fields=["action", "step", "attempt", "kind"], name="one_checkpoint_of_a_kind_per_attempt"
+            )
         ]
 
 

@@ -94,13 +94,15 @@ def never() -> bool:
 @dataclass
 class StepContext:
     """What one attempt at one step is given. ``deadline`` is on the monotonic clock; ``stopping()`` turns true when the
-    attempt should end at the next safe point. ``log`` takes one line; secrets must not enter it."""
+    attempt should end at the next safe point. ``undone(key)`` gives the before-image of a step of the action that this one
+    undoes: what a step of an undo plan writes comes from there, never from ``spec``, which is stored in clear. ``log`` takes one line; secrets must not enter it."""
 
     target: Target
     step: dict[str, Any]
     parameters: dict[str, Any]
     idempotency_key: str
     before_image: Callable[[], bytes | None] = no_before_image
+    undone: Callable[[str], bytes | None] = lambda step: None
     log: Callable[[str], None] = lambda line: None
     deadline: float = float("inf")
     stopping: Callable[[], bool] = never
@@ -151,7 +153,11 @@ class Executor(Protocol):
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
-        """Plan the inverse of an executed plan. Raises PlanRefused when the target has moved on since."""
+        """Plan the inverse of an executed plan. Raises PlanRefused when the target has moved on since.
+
+        What is restored must not stand in the steps (they are stored in clear): name the original step's key in ``spec`` and
+        take the bytes from ``ctx.undone(key)`` in ``apply``.
+        """
 
     def apply(self, ctx: StepContext) -> Outcome:
         """Carry out one step, comparing its precondition as it writes. Already done counts as ok (at most one effect)."""

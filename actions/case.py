@@ -1,0 +1,147 @@
+"""
+One action in a worker's hands, and the two things its script may ask of the runner.
+
+A script is a generator. It yields a `Write` and goes on once that is durable, or an `Effect` and goes on with what the
+effect came to. Scripts run in the worker's main thread and may read the database; effects run in threads and must not.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from tenants.vault import decrypt, mask_key
+
+from actions.ledger import Ledger
+from actions.lifecycle import Write
+from actions.models import Action, BeforeImage, Checkpoint
+from actions.types.protocol import Executor, Target
+from actions.types.registry import get
+from approvals.matrix import matrix_for
+from audit.errors import Problem
+from audit.events import Head, heads
+from tenants.models import Resource
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Work outside any transaction: reading a target, or changing it. `call` runs in a thread."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an effect came to: a value, or the exception it raised."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+Script = Generator[Write | Effect, Any, None]
+
+
+@dataclass
+class Case:
+    """An action with all that its script needs, loaded in a fixed number of queries for a whole batch."""
+
+    action: Action
+    executor: Executor
+    target: Target
+    head: Head
+    lease: int
+    matrix: dict[str, list[dict[str, Any]]]
+    resources: dict[tuple[str, str], Resource]
+    ledger: Ledger = field(default_factory=Ledger)
+    undone: dict[str, bytes] = field(default_factory=dict, repr=False)
+    """The before-images of the action that this one undoes, by step; loaded by the scripts, in the main thread."""
+    fault: str = ""
+    """Why this action cannot be carried at all: its executor is missing or broken."""
+    found_open: frozenset[str] = frozenset()
+    """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        return list(self.action.plan.steps) if self.action.plan else []
+
+    def before_images(self, action_id: UUID) -> dict[str, bytes]:
+        """Decrypt the before-images of an action of this tenant, by step. Main thread only: it reads the database."""
+        rows = BeforeImage.objects.filter(action_id=action_id, action__tenant_id=self.action.tenant_id)
+        tenant = self.action.environment.tenant
+        return {i.step: decrypt(tenant, bytes(i.ciphertext), image_context(action_id, i.step)) for i in rows}
+
+
+def image_context(action_id: UUID, step: str) -> str:
+    """What a before-image is bound to, so that no ciphertext can stand in for another."""
+    return f"before-image:{action_id}:{step}"
+
+
+def durably(case: Case, make: Callable[[], Write]) -> Generator[Write, bool, Write]:
+    """Yield what `make` returns until it sticks; it is made anew whenever the action has moved on meanwhile."""
+    while True:
+        w = make()
+        if (yield w):
+            return w
+
+
+def load_cases(action_ids: list[UUID], lease: int) -> list[Case]:
+    """Load claimed actions with their surroundings: five queries, whatever the number of actions."""
+    joined = Action.objects.select_related("environment__tenant", "requester", "plan", "undo_of__plan")
+    actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
+    if not actions:
+        return []
+    chain = heads([a.pk for a in actions])
+    matrix = matrix_for({a.tenant_id for a in actions})
+    resources: dict[UUID, dict[tuple[str, str], Resource]] = {}
+    for r in Resource.objects.filter(environment__in={a.environment_id for a in actions}):
+        resources.setdefault(r.environment_id, {})[r.kind, r.name] = r
+    begun = [a.pk for a in actions if a.started_at]
+    lines: dict[UUID, list[Checkpoint]] = {}
+    if begun:
+        for line in Checkpoint.objects.filter(action__in=begun).order_by("id"):
+            lines.setdefault(line.action_id, []).append(line)
+    found = {a.type: executor_of(a.type) for a in actions}
+    ledgers = {a.pk: Ledger.of(lines.get(a.pk, [])) for a in actions}
+    return [
+        Case(
+            action=a,
+            executor=found[a.type][0],
+            fault=found[a.type][1],
+            target=target_of(a),
+            head=chain[a.pk],
+            lease=lease,
+            matrix=matrix.get(a.environment_id, {}),
+            resources=resources.get(a.environment_id, {}),
+            ledger=ledgers[a.pk],
+            found_open=ledgers[a.pk].open_steps(),
+        )
+        for a in actions
+    ]
+
+
+def executor_of(name: str) -> tuple[Executor, str]:
+    """The executor of a type, or why there is none; the caller must look at the fault first."""
+    try:
+        return get(name), ""
+    except Problem as problem:
+        return cast(Executor, None), problem.detail
+
+
+def target_of(action: Action) -> Target:
+    """Where an action lands, as its executor is told."""
+    environment = action.environment
+    return target_in(environment, action.target)
+
+
+def target_in(environment: Any, target: dict[str, Any]) -> Target:
+    return Target(
+        tenant_id=environment.tenant_id,
+        environment_id=environment.pk,
+        environment=environment.slug,
+        root=Path(environment.root) if environment.root else None,
+        settings=environment.settings,
+        node=target.get("node", ""),
+        service=target.get("service", ""),
+        mask_key=mask_key(environment.tenant),
+    )

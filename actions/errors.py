@@ -1,0 +1,33 @@
+"""What can go wrong with an action, each with a status, a code, and a docstring that is its default message."""
+
+from audit.errors import Conflict, Forbidden, Invalid, Problem
+
+
+class WrongState(Conflict):
+    """The action has moved on; this can no longer be done to it."""
+
+    code = "wrong_state"
+
+
+class NotAllowed(Forbidden):
+    """Your roles do not allow this in that environment."""
+
+    code = "not_allowed"
+
+
+class BadSubmission(Invalid):
+    """The submission has errors; `issues` lists every one with its field. Nothing was stored."""
+
+    code = "bad_submission"
+
+
+class KeyReused(Invalid):
+    """This Idempotency-Key was used for another submission. Use a new key for a new action."""
+
+    code = "idempotency_key_reused"
+
+
+class NothingToUndo(Problem):
+    """There is nothing to roll back: the action changed nothing, or what it changed cannot be restored."""
+
+    status, code = 409, "nothing_to_undo"

@@ -1,0 +1,90 @@
+"""What somebody asks for, before it is an action: the fields of the contract, and the checks they must pass."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import jsonschema_rs
+
+from actions.run.checks import check_schema
+from actions.types.protocol import Executor, Issue
+from audit.canonical import canonical, digest_of
+
+LEVELS = ("low", "medium", "high", "critical")
+MOST_BYTES = 6 * 1024 * 1024
+MOST_DEPTH = 40
+
+
+@dataclass
+class Submission:
+    """A proposed action, as the API and the form read it. Unknown environments and types are found at intake."""
+
+    type: str
+    environment: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    title: str = ""
+    target: dict[str, Any] = field(default_factory=dict)
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    ticket: str = ""
+    external_url: str = ""
+    security_level: str = ""
+    confidence: float | None = None
+    priority: int = 0
+    timeout_s: int = 600
+    not_before: datetime | None = None
+    accept: bool = False
+
+    def body_digest(self) -> str:
+        """SHA-256 of the canonical form: what an Idempotency-Key stands for."""
+        body = {k: v for k, v in vars(self).items() if k != "not_before"}
+        body["not_before"] = self.not_before.isoformat() if self.not_before else None
+        return digest_of(body)
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True)
+
+
+def schema_issues(schema: dict[str, Any], value: Any, prefix: str) -> Iterator[Issue]:
+    """Every way in which a value does not fit a JSON Schema (2020-12), each with a dotted field path."""
+    for error in _validator(canonical(schema)).iter_errors(value):
+        path = ".".join(str(p) for p in (prefix, *error.instance_path) if p != "")
+        yield Issue("error", error.message[:300], path)
+
+
+def field_issues(s: Submission) -> Iterator[Issue]:
+    """The checks that hold for every type."""
+    if not s.reason.strip():
+        yield Issue("error", "Say why: approvers and auditors read it.", "reason")
+    for name, most in (("reason", 4_000), ("title", 200), ("ticket", 120), ("external_url", 500)):
+        text = getattr(s, name)
+        if len(text) > most:
+            yield Issue("error", f"At most {most:,} characters; this has {len(text):,}.", name)
+        if any(ord(c) < 32 and c not in "\n\t\r" for c in text):
+            yield Issue("error", "Control characters are not accepted here.", name)
+    if s.external_url and not s.external_url.startswith(("https://", "http://")):
+        yield Issue("error", "Use an http or https address.", "external_url")
+    if s.confidence is not None and not 0 <= s.confidence <= 1:
+        yield Issue("error", "Confidence is a share between 0 and 1.", "confidence")
+    if not 1 <= s.timeout_s <= 86_400:
+        yield Issue("error", "Between 1 and 86,400 seconds.", "timeout_s")
+    if not -100 <= s.priority <= 100:
+        yield Issue("error", "Between -100 and 100.", "priority")
+    if s.security_level and s.security_level not in LEVELS:
+        yield Issue("error", f"One of {', '.join(LEVELS)}.", "security_level")
+    if unknown := sorted(set(s.target) - {"node", "service"}):
+        yield Issue("error", f"A target has `node` and `service`; {', '.join(unknown)} is not known.", "target")
+    if any(not isinstance(v, str) or len(v) > 200 for v in s.target.values()):
+        yield Issue("error", "A target's node and service are texts of at most 200 characters.", "target")
+    yield from schema_issues(check_schema, s.checks, "checks")
+
+
+def level_issues(s: Submission, executor: Executor, level: str) -> Iterator[Issue]:
+    if s.security_level in LEVELS and LEVELS.index(s.security_level) < LEVELS.index(level):
+        words = f"{executor.title} with these parameters is {level}; it can be raised, never lowered."
+        yield Issue("error", words, "security_level")

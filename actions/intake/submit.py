@@ -1,0 +1,177 @@
+"""The one way in: from a submission to a queued action with its first event, or every reason why not."""
+
+from dataclasses import asdict
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from tenants.access import Access
+
+from actions.case import target_in
+from actions.errors import BadSubmission, KeyReused, NotAllowed
+from actions.intake.screening import screen
+from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
+from actions.lifecycle import Changed, committed, subject_of
+from actions.models import Action, IdempotencyKey
+from actions.types.protocol import Executor, Issue
+from actions.types.registry import get
+from audit.canonical import canonical, digest_of
+from audit.errors import Problem, TooLarge
+from audit.events import Entry, append
+from tenants.models import Environment
+
+
+def submit(
+    access: Access,
+    submission: Submission,
+    *,
+    idempotency_key: str = "",
+    correlation_id: str = "",
+    retry_of: Action | None = None,
+    undo_of: Action | None = None,
+) -> tuple[Action, bool]:
+    """
+    Store a submission as a queued action; return it and whether it is new.
+
+    The same key and body by the same principal in the same tenant return the first action. Writes the action, its key
+    and its `action.submitted` event in one transaction. Raises BadSubmission with every issue, NotAllowed, KeyReused,
+    TooLarge.
+    """
+    known = _known(access, submission, idempotency_key)
+    if known is not None:
+        return known, False
+    environment, executor, warnings = admit(access, submission, planned=undo_of is None)
+    action = action_of(access, submission, environment, executor, correlation_id)
+    action.retry_of, action.undo_of = retry_of, undo_of
+    try:
+        with transaction.atomic():
+            _store(action, submission, idempotency_key, warnings)
+    except IntegrityError:
+        known = _known(access, submission, idempotency_key)
+        if known is None:
+            raise
+        return known, False
+    return action, True
+
+
+def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Environment, Executor, list[Issue]]:
+    """Check a submission against everything that can be known without planning it; return what it names, and warnings."""
+    if len(canonical(s.parameters)) > MOST_BYTES:
+        raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
+    issues = list(field_issues(s))
+    environment = Environment.objects.select_related("tenant").filter(tenant=access.tenant, slug=s.environment).first()
+    if environment is None or not access.can("view", environment.pk):
+        issues.append(Issue("error", f"You have no environment {s.environment!r}.", "environment"))
+    executor = _executor(s.type, issues)
+    if executor is not None and planned:
+        issues += schema_issues(executor.schema, s.parameters, "parameters")
+    issues += screen(s)
+    fits = executor is not None and planned and not any(i.severity == "error" for i in issues)
+    if executor is not None and environment is not None and fits:
+        issues += _prefixed(executor.validate(s.parameters, target_in(environment, s.target)))
+        issues += level_issues(s, executor, executor.level_of(s.parameters))
+    if any(i.severity == "error" for i in issues) or environment is None or executor is None:
+        raise BadSubmission(issues=[asdict(i) for i in issues])
+    if not access.can("propose", environment.pk):
+        raise NotAllowed(
+            f"You may look at {environment.slug}, but not propose actions there.",
+            remedies=[f"Ask a tenant admin for a role that may propose in {environment.slug}."],
+        )
+    return environment, executor, issues
+
+
+def _executor(name: str, issues: list[Issue]) -> Executor | None:
+    try:
+        return get(name)
+    except Problem as problem:
+        issues.append(Issue("error", " ".join([problem.detail, *problem.remedies]), "type"))
+        return None
+
+
+def _prefixed(issues: list[Issue]) -> list[Issue]:
+    return [Issue(i.severity, i.message, f"parameters.{i.field}" if i.field else "parameters") for i in issues]
+
+
+def _known(access: Access, submission: Submission, key: str) -> Action | None:
+    if not key:
+        return None
+    if len(key) > 255:
+        raise BadSubmission(issues=[asdict(Issue("error", "At most 255 characters.", "Idempotency-Key"))])
+    joined = IdempotencyKey.objects.select_related("action__environment__tenant", "action__requester")
+    found = joined.filter(tenant=access.tenant, principal=access.principal, key=key).first()
+    if found is None:
+        return None
+    if found.body_sha256 != submission.body_digest():
+        raise KeyReused
+    return found.action
+
+
+def action_of(
+    access: Access, s: Submission, environment: Environment, executor: Executor, correlation_id: str
+) -> Action:
+    level = s.security_level or executor.level_of(s.parameters)
+    return Action(
+        tenant=access.tenant,
+        environment=environment,
+        type=s.type,
+        title=" ".join(s.title.split()) or title_for(executor, s),
+        reason=s.reason.strip(),
+        parameters=s.parameters,
+        target=s.target,
+        checks=s.checks,
+        requester=access.principal,
+        ticket=s.ticket,
+        external_url=s.external_url,
+        security_level=level,
+        risk_class=executor.risk_class,
+        confidence=s.confidence,
+        priority=s.priority,
+        timeout_s=s.timeout_s,
+        not_before=s.not_before,
+        accepted_in_advance=s.accept,
+        correlation_id=correlation_id,
+    )
+
+
+def title_for(executor: Executor, s: Submission) -> str:
+    """A title for a submission that brought none: the type and what it touches first."""
+    changes = s.parameters.get("changes")
+    if isinstance(changes, list) and changes and isinstance(changes[0], dict):
+        rest = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
+        return f"{executor.title}: {changes[0].get('path', '')}{rest}"[:200]
+    return f"{executor.title} in {s.environment}"[:200]
+
+
+def _store(action: Action, submission: Submission, key: str, warnings: list[Issue]) -> None:
+    action.save(force_insert=True)
+    action.refresh_from_db(fields=["created_at"])
+    if key:
+        IdempotencyKey.objects.create(
+            tenant=action.tenant, principal=action.requester, key=key, body_sha256=submission.body_digest(),
+            action=action,
+        )  # fmt: skip
+    append([_submitted(action, warnings)], {}, action.created_at)
+    change = Changed(action.pk, action.tenant_id, action.environment_id, "queued", action.seq, leased=False)
+    transaction.on_commit(lambda: committed.send(None, changes=[change]))
+
+
+def _submitted(action: Action, warnings: list[Issue]) -> Entry:
+    facts: dict[str, Any] = {
+        "type": action.type,
+        "environment": str(action.environment_id),
+        "parameters_sha256": digest_of(action.parameters),
+        "security_level": action.security_level,
+        "risk_class": action.risk_class,
+        "accepted_in_advance": action.accepted_in_advance,
+        "warnings": len(warnings),
+    }
+    if action.retry_of_id:
+        facts["retry_of"] = str(action.retry_of_id)
+    if action.undo_of_id:
+        facts["undo_of"] = str(action.undo_of_id)
+    private = {"title": action.title, "reason": action.reason}
+    if action.ticket:
+        private["ticket"] = action.ticket
+    return Entry(
+        tenant=action.tenant_id, subject=subject_of(action), verb="action.submitted", actor=str(action.requester_id),
+        correlation_id=action.correlation_id, facts=facts, private=private,
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The step ledger, read: what was tried, what is done, what a crash left open."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from actions.models import Checkpoint
+
+K = Checkpoint.Kind
+
+
+@dataclass
+class StepRecord:
+    """One step's standing. `state`: pending, open, done, failed, undoing, undone, undo_failed."""
+
+    state: str = "pending"
+    attempt: int = 0
+    undo_attempt: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+    started_at: Any = None
+    ended_at: Any = None
+    effect: bool = False
+    """Whether the step's effect is there, as far as the ledger knows."""
+
+
+STATE_AFTER = {
+    K.INTENT: "open",
+    K.RECEIPT: "done",
+    K.FAILURE: "failed",
+    K.UNDO_INTENT: "undoing",
+    K.UNDO_RECEIPT: "undone",
+    K.UNDO_FAILURE: "undo_failed",
+}
+
+
+@dataclass
+class Ledger:
+    records: dict[str, StepRecord] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Iterable[Checkpoint]) -> "Ledger":
+        ledger = cls()
+        for line in lines:
+            ledger.add(line)
+        return ledger
+
+    def add(self, line: Checkpoint) -> None:
+        record = self.records.setdefault(line.step, StepRecord())
+        record.state = STATE_AFTER[K(line.kind)]
+        if line.kind.startswith("undo"):
+            record.undo_attempt = line.attempt
+        else:
+            record.attempt = line.attempt
+        if line.kind == K.INTENT:
+            record.started_at = record.started_at or line.at
+        else:
+            record.ended_at = line.at
+        if line.kind == K.RECEIPT:
+            record.effect, record.facts = True, line.facts
+        elif line.kind == K.FAILURE:
+            record.effect, record.facts = bool(line.facts.get("effect")), line.facts
+        elif line.kind == K.UNDO_RECEIPT:
+            record.effect = False
+        if line.log:
+            record.log.extend(line.log.splitlines())
+
+    def __getitem__(self, step: str) -> StepRecord:
+        return self.records.get(step) or StepRecord()
+
+    def open_steps(self) -> frozenset[str]:
+        return frozenset(key for key, r in self.records.items() if r.state in ("open", "undoing"))
+
+    def done(self) -> int:
+        """How many steps have their receipt and are not undone."""
+        return sum(r.state == "done" for r in self.records.values())
+
+    def with_effect(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The steps to undo, in the order to undo them."""
+        return [s for s in reversed(steps) if self[s["key"]].effect]

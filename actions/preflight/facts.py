@@ -1,0 +1,63 @@
+"""The facts that judgement is made on: counters and names, never the change itself."""
+
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+from actions.case import Case
+from actions.types.protocol import Draft
+
+
+def counts_of(draft: Draft) -> dict[str, int]:
+    """Count what a draft would do: resources, changes by operation, steps by how they can be undone."""
+    operations = Counter(c.operation for c in draft.changes)
+    undo = Counter(step["compensation"]["kind"] for step in draft.steps)
+    return {
+        "resources": len(draft.resources),
+        "changes": len(draft.changes),
+        "creates": operations["create"],
+        "modifies": operations["modify"] + operations["replace"],
+        "deletes": operations["delete"] + operations["replace"],
+        "steps": len(draft.steps),
+        "reversible": undo["reversible"],
+        "lossy": undo["lossy"],
+        "irreversible": undo["irreversible"],
+    }
+
+
+def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
+    """The facts of one action and its draft, in the form `approvals.judge` documents."""
+    action, environment = case.action, case.action.environment
+    return {
+        "tenant": {"id": str(action.tenant_id)},
+        "environment": {
+            "id": str(environment.pk),
+            "slug": environment.slug,
+            "risk_class": environment.risk_class,
+        },
+        "action": {
+            "type": action.type,
+            "security_level": action.security_level,
+            "risk_class": action.risk_class,
+            "requester": str(action.requester_id),
+            "requester_kind": action.requester.kind,
+            "confidence": action.confidence,
+            "accepted_in_advance": action.accepted_in_advance,
+        },
+        "plan": counts_of(draft),
+        "resources": [_resource(case, r) for r in draft.resources],
+        "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
+        "matrix": case.matrix,
+    }
+
+
+def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
+    known = case.resources.get((named["kind"], named["name"]))
+    cost = known.monthly_cost if known else None
+    return {
+        "kind": named["kind"],
+        "name": named["name"],
+        "risk_class": known.risk_class if known else case.action.environment.risk_class,
+        "monthly_cost": None if cost is None else str(cost),
+        "known": known is not None,
+    }

@@ -1,0 +1,118 @@
+"""From an executor's draft to the immutable plan: digest, artifacts, summary, verdict."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from uuid import UUID
+
+from audit.changes.document import document
+from tenants.vault import encrypt
+
+from actions.case import Case, image_context
+from actions.models import BeforeImage, Plan
+from actions.preflight.facts import counts_of, facts_of
+from actions.preflight.summary import in_words
+from actions.types.protocol import Draft, Executor, Target
+from approvals.judge import Verdict, judge
+from audit.artifacts import ArtifactRows, pack_artifact
+from audit.canonical import canonical, digest_of
+
+PLAN_FORMAT = "interlock.plan/1"
+
+
+@dataclass
+class Rehearsal:
+    """What preflight came to: the plan to store, its artifacts, and the verdict on it. Nothing is stored yet."""
+
+    plan: Plan
+    verdict: Verdict
+    packs: list[ArtifactRows]
+    draft: Draft
+    images: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+
+def rehearse(case: Case, version: int) -> Rehearsal:
+    """
+    Plan an action and judge the plan, touching nothing. Runs in a thread; reads the target, not the database.
+
+    Raises PlanRefused with the executor's words.
+    """
+    draft = draft_of(case)
+    plan, packs = plan_of(case, draft, version)
+    verdict = judge(facts_of(case, draft))
+    plan.blast = asdict(verdict.blast)
+    plan.verdict = {k: v for k, v in asdict(verdict).items() if k != "blast"}
+    return Rehearsal(plan, verdict, packs, draft, dict(draft.before_images))
+
+
+def draft_of(case: Case) -> Draft:
+    origin = case.action.undo_of
+    if origin is None:
+        return case.executor.plan(case.action.parameters, case.target)
+    return case.executor.plan_undo(list(origin.plan.steps) if origin.plan else [], case.target, case.undone.get)
+
+
+def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[ArtifactRows]]:
+    """Make the plan row and its artifacts (machine plan, change document) from a draft. Pure."""
+    body = digested(case.executor, case.action.parameters, case.target, draft)
+    digest = digest_of(body)
+    steps = [{**s, "idempotency_key": idempotency_key(case.action.pk, s["key"], digest)} for s in draft.steps]
+    tenant = case.action.tenant_id
+    machine = pack_artifact(tenant, canonical({**body, "digest": digest, "steps": steps}), "application/json")
+    changes = pack_artifact(tenant, canonical(document(draft.changes)), "application/json")
+    plan = Plan(
+        action_id=case.action.pk,
+        version=version,
+        digest=digest,
+        document=machine.digest,
+        changes=changes.digest,
+        summary=draft.summary or in_words(draft),
+        steps=steps,
+        counts=counts_of(draft),
+        observations=draft.observations,
+    )
+    return plan, [machine, changes]
+
+
+def digested(executor: Executor, parameters: dict[str, Any], target: Target, draft: Draft) -> dict[str, Any]:
+    """What the digest is taken over: RFC 8785 canonical JSON of exactly this. No times, no observations, no scores."""
+    return {
+        "format": PLAN_FORMAT,
+        "executor": {"name": executor.name, "version": executor.version},
+        "parameters": parameters,
+        "target": {
+            "tenant": str(target.tenant_id),
+            "environment": str(target.environment_id),
+            "root": str(target.root or ""),
+            "node": target.node,
+            "service": target.service,
+        },
+        "resources": draft.resources,
+        "preconditions": draft.preconditions,
+        "changes": [
+            {
+                "key": c.key,
+                "target": c.target,
+                "kind": c.kind,
+                "operation": c.operation,
+                "before": {"sha256": c.before_digest, "mode": c.before_mode},
+                "after": {"sha256": c.after_digest, "mode": c.after_mode},
+            }
+            for c in draft.changes
+        ],
+        "steps": draft.steps,
+        "compensations": draft.compensations,
+    }
+
+
+def idempotency_key(action_id: UUID, step: str, digest: str) -> str:
+    return hashlib.sha256(f"{action_id}:{step}:{digest}".encode()).hexdigest()[:32]
+
+
+def sealed_images(case: Case, images: dict[str, bytes]) -> list[BeforeImage]:
+    """Encrypt before-images under the tenant's key, each bound to its action and step."""
+    tenant, action = case.action.environment.tenant, case.action
+    return [
+        BeforeImage(action_id=action.pk, step=step, ciphertext=encrypt(tenant, data, image_context(action.pk, step)))
+        for step, data in images.items()
+    ]

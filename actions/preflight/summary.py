@@ -1,0 +1,106 @@
+"""The plan for people: a sentence, a Markdown page with diffs, and the same as YAML."""
+
+import re
+from typing import Any
+
+import yaml
+from audit.changes.document import Change, text_diff
+
+from actions.models import Action, Plan
+from actions.types.protocol import Draft
+
+WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
+
+
+def in_words(draft: Draft) -> str:
+    """One sentence on what a draft would do."""
+    parts = []
+    for operation, verb in WORDS.items():
+        n = sum(c.operation == operation for c in draft.changes)
+        if n:
+            parts.append(f"{verb} {n} {'thing' if n == 1 else 'things'}")
+    return (", ".join(parts) or "change nothing").capitalize() + "."
+
+
+def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
+    """The human summary: what, how far, what the rules say, the steps with their undo, and every diff, masked."""
+    blast, verdict = plan.blast, plan.verdict
+    lines = [
+        f"# {_plain(action.title)}",
+        "",
+        f"- Type: `{action.type}` in `{action.environment.slug}`",
+        f"- Plan: version {plan.version}, digest `{plan.digest}`",
+        f"- Blast radius: {blast['score']} of 100, {verdict['tier']}",
+        f"- Asked for: {_seats(verdict)}",
+        "",
+        _plain(plan.summary),
+        "",
+        "## Blast radius",
+        "",
+        "| Factor | Points | Why |",
+        "|---|---|---|",
+        *[f"| {f['name']} | {f['points']} of {f['max']} | {_cell(f['why'])} |" for f in blast["factors"]],
+        "",
+        "## What the rules say",
+        "",
+        *[f"- **{r['effect']}** {_plain(r['message'])} (`{r['rule']}`)" for r in verdict["reasons"]],
+        "",
+        "## Steps",
+        "",
+        "| # | Step | If it must be undone |",
+        "|---|---|---|",
+        *[
+            f"| {n} | {_cell(s['title'])} | {s['compensation']['kind']}: {_cell(s['compensation'].get('title', ''))} |"
+            for n, s in enumerate(plan.steps, 1)
+        ],
+        "",
+        "## Changes",
+        "",
+    ]
+    for change in changes:
+        diff = text_diff(change)
+        fence = _fence(diff)
+        lines += [f"### {change.operation} {_plain(change.target)}", "", f"{fence}diff", diff.rstrip("\n"), fence, ""]
+    return "\n".join(lines)
+
+
+def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
+    """The human summary as YAML: the same facts, in the same order."""
+    return yaml.safe_dump(
+        {
+            "action": {"id": str(action.pk), "title": action.title, "type": action.type},
+            "environment": action.environment.slug,
+            "plan": {"version": plan.version, "digest": plan.digest, "summary": plan.summary, "counts": plan.counts},
+            "blast": plan.blast,
+            "verdict": plan.verdict,
+            "steps": [{k: s[k] for k in ("key", "title", "target", "compensation")} for s in plan.steps],
+            "changes": [
+                {"operation": c.operation, "target": c.target, "adds": c.adds, "dels": c.dels, "diff": text_diff(c)}
+                for c in changes
+            ],
+        },
+        sort_keys=False,
+        allow_unicode=True,
+    )
+
+
+def _seats(verdict: dict[str, Any]) -> str:
+    if verdict["outcome"] == "deny":
+        return "nothing, it is denied"
+    if verdict["acceptance"]:
+        return "the requester's acceptance of this diff"
+    seats = [f"{s['count']} × {s['role']}" for s in verdict["seats"]]
+    return ", ".join(seats) or "nobody"
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).replace("<", "&lt;")
+
+
+def _cell(text: str) -> str:
+    return _plain(text).replace("|", "\\|")
+
+
+def _fence(text: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    return "`" * max(3, longest + 1)

@@ -1,0 +1,41 @@
+"""A dry run before anything is proposed: the same admission, plan and judgement as the gate, and nothing stored."""
+
+from dataclasses import asdict
+
+from tenants.access import Access
+
+from actions.case import Case, target_of
+from actions.errors import BadSubmission
+from actions.intake.submission import Submission
+from actions.intake.submit import action_of, admit
+from actions.preflight.planning import Rehearsal, rehearse
+from actions.types.protocol import Issue, PlanRefused
+from approvals.matrix import matrix_for
+from audit.events import Head
+from tenants.models import Resource
+
+
+def preview(access: Access, submission: Submission) -> Rehearsal:
+    """
+    Return the plan, changes and verdict that a submission would get now.
+
+    Reads the target; four queries; writes nothing. Raises what `submit` raises, and BadSubmission where the executor
+    refuses to plan.
+    """
+    environment, executor, _ = admit(access, submission)
+    action = action_of(access, submission, environment, executor, "")
+    known = Resource.objects.filter(environment=environment)
+    case = Case(
+        action=action,
+        executor=executor,
+        target=target_of(action),
+        head=Head(0, b""),
+        lease=0,
+        matrix=matrix_for({environment.tenant_id}).get(environment.pk, {}),
+        resources={(r.kind, r.name): r for r in known},
+    )
+    try:
+        return rehearse(case, 1)
+    except PlanRefused as refused:
+        issues = [Issue(i.severity, i.message, f"parameters.{i.field}".rstrip(".")) for i in refused.issues]
+        raise BadSubmission(issues=[asdict(i) for i in issues]) from refused

@@ -1,0 +1,53 @@
+"""Taking actions into a worker's hands: one statement, no two workers ever the same action."""
+
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from actions.models import Action
+from actions.states import TO_DECIDE, TO_EXECUTE
+
+STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
+
+_POSTGRES = """
+    UPDATE actions_action SET lease_id = %s WHERE id IN (
+        SELECT a.id FROM actions_action a
+        WHERE a.state = ANY(%s) AND a.lease_id IS NULL AND (a.not_before IS NULL OR a.not_before <= now()
+            OR a.state <> 'approved')
+        ORDER BY a.priority DESC, a.id LIMIT %s FOR UPDATE SKIP LOCKED)
+    AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
+    RETURNING id"""
+
+_SQLITE = """
+    UPDATE actions_action SET lease_id = %s WHERE id IN (
+        SELECT a.id FROM actions_action a
+        WHERE a.state IN (SELECT value FROM json_each(%s)) AND a.lease_id IS NULL
+            AND (a.not_before IS NULL OR a.not_before <= strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')
+                OR a.state <> 'approved')
+        ORDER BY a.priority DESC, a.id LIMIT %s)
+    AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
+    RETURNING id"""
+
+
+def claim(queue: str, lease: int, limit: int) -> list[UUID]:
+    """
+    Put up to `limit` actions that wait for this queue under a lease; return their ids, best first.
+
+    Takes row locks with SKIP LOCKED, so claims never wait for one another. A lease that has ended claims nothing.
+    """
+    states = STATES[queue]
+    if connection.vendor == "postgresql":
+        parameters: list[object] = [lease, list(states), limit, lease]
+        statement = _POSTGRES
+    else:
+        parameters = [lease, '["' + '","'.join(states) + '"]', limit, lease]
+        statement = _SQLITE
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows = cursor.fetchall()
+    return [r[0] if isinstance(r[0], UUID) else UUID(hex=r[0]) for r in rows]
+
+
+def release(action_ids: list[UUID], lease: int) -> None:
+    """Let go of actions that a worker cannot carry on just now."""
+    Action.objects.filter(pk__in=action_ids, lease_id=lease).update(lease=None)

@@ -1,0 +1,107 @@
+"""Before the first step: re-read the targets, judge again, and go back to the people if anything is not as approved."""
+
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from actions.case import Case, Effect, Result, durably
+from actions.lifecycle import Note, Write
+from actions.models import Checkpoint
+from actions.preflight.planning import Rehearsal, rehearse, sealed_images
+from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
+from actions.run.steps import intent
+from approvals.decisions import live_quorum
+from approvals.judge import stricter
+from approvals.models import Request
+
+BY = "system:execute"
+MOST_REPLANS = 3
+
+
+def start(case: Case) -> Generator[Write | Effect, Any, bool]:
+    """Move an approved action to in_progress if all is as approved; else leave it elsewhere and return False."""
+    action = case.action
+    result: Result = yield Effect(partial(rehearse, case, action.plan.version + 1))
+    if result.error is not None:
+        yield from durably(case, lambda: refused(case, result.error, by=BY))
+        return False
+    new: Rehearsal = result.value
+    drifted = new.plan.digest != action.plan.digest
+    old = action.plan.verdict
+    tighter = stricter(new.verdict, old["seats"], old["outcome"])
+    lapsed = bool(old["seats"]) and not quorum_holds(action.pk)
+    accepted_any_diff = new.verdict.outcome == "allow" and not tighter
+    if (drifted and not accepted_any_diff) or tighter or lapsed:
+        yield from durably(case, lambda: back_to_people(case, new, drifted=drifted, lapsed=lapsed))
+        return False
+    images = yield Effect(partial(sealed_images, case, new.images))
+    if images.error is not None:
+        raise images.error
+    if drifted:
+        yield from durably(case, lambda: renewed(case, new))
+    yield from durably(case, lambda: begun(case, images.value))
+    return True
+
+
+def quorum_holds(action_id: UUID) -> bool:
+    """Whether the people who approved an action may still do so: its settled request, counted again now."""
+    request = Request.objects.filter(subject_kind="action", subject_id=action_id, state="approved").latest("opened_at")
+    return live_quorum(request)
+
+
+def begun(case: Case, images: list[Any]) -> Write:
+    """The move to in_progress, with the before-images and the first step's intent."""
+    action = case.action
+    lines: list[Checkpoint] = []
+    if case.steps:
+        lines = [intent(case, case.steps[0])]
+    reference = f"before-images of plan {action.plan.digest}" if images else ""
+    return Write(
+        action, "start", by=BY, facts={"digest": action.plan.digest, "steps": len(case.steps)},
+        checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+    )  # fmt: skip
+
+
+def renewed(case: Case, new: Rehearsal) -> Write:
+    """Replace the plan of an action whose requester accepted any diff in advance; nobody's approval is involved."""
+    changed = changed_targets(case, new)
+    drift = Note("preflight.drifted", {"from": case.action.plan.digest, "to": new.plan.digest, "changed": changed})
+    return Write(
+        case.action, by=BY, notes=[drift, plan_note(new.plan), verdict_note(new)], plan=new.plan, packs=new.packs,
+        sets={"replans": case.action.replans + 1, "steps_total": len(new.plan.steps)},
+    )  # fmt: skip
+
+
+def back_to_people(case: Case, new: Rehearsal, *, drifted: bool, lapsed: bool) -> Write:
+    """Void what was approved and ask again on the new plan; deny if the rules now deny; hold after three re-plans."""
+    action, verdict = case.action, new.verdict
+    if verdict.outcome == "deny":
+        message = "; ".join(r["message"] for r in verdict.reasons if r["effect"] == "deny")
+        error = {"code": "denied_at_start", "message": message, "details": {}}
+        return planned(case, new, "fail", by=BY, error=error)
+    if action.replans >= MOST_REPLANS:
+        facts = {"reason": "replans", "replans": action.replans}
+        return Write(action, "hold", by=BY, facts=facts, sets={"held_reason": "replans"}, release=True)
+    why = "drift" if drifted else "lapsed" if lapsed else "stricter"
+    request = request_for(case, new)
+    w = planned(case, new, "reopen", by=BY, replans=action.replans + 1)
+    w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
+    w.facts = {"because": why, "request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
+    if drifted:
+        facts = {"from": action.plan.digest, "to": new.plan.digest, "changed": changed_targets(case, new)}
+        w.notes.insert(0, Note("preflight.drifted", facts))
+    return w
+
+
+def changed_targets(case: Case, new: Rehearsal) -> list[dict[str, Any]]:
+    """Which targets are no longer as the approved plan saw them, by the steps' preconditions."""
+    old = {s["target"]: s["precondition"] for s in case.steps}
+    now = {s["target"]: s["precondition"] for s in new.plan.steps}
+    return [
+        {"target": target, "was": old.get(target), "now": now.get(target)}
+        for target in sorted(old.keys() | now.keys())
+        if old.get(target) != now.get(target)
+    ]

@@ -1,0 +1,93 @@
+"""After the last step: re-read the target, run the action's checks, and complete or undo."""
+
+import time
+from collections.abc import Generator
+from functools import partial
+from typing import Any
+
+from actions.case import Case, Effect, Result, durably
+from actions.lifecycle import Write
+from actions.models import Action
+from actions.run.checks import run_checks
+from audit.artifacts import ArtifactRows, pack_artifact
+from audit.canonical import canonical
+
+BY = "system:execute"
+REPORT_FORMAT = "interlock.verification/1"
+LOG_FORMAT = "interlock.log/1"
+MOST_DATA_BYTES = 64 * 1024
+
+
+def verify(case: Case) -> Generator[Write | Effect, Any, None]:
+    """Take a verifying action to completed, with the report attached; a check that does not hold undoes the run."""
+    result: Result = yield Effect(partial(report_of, case))
+    if result.error is not None:
+        report = {"format": REPORT_FORMAT, "ok": False, "checks": [_crash(result.error)]}
+    else:
+        report = result.value
+    yield from durably(case, lambda: verified(case, report))
+
+
+def report_of(case: Case) -> dict[str, Any]:
+    """Re-read every step's effect and run the checks, in a thread. Each check: name, ok, detail."""
+    started = time.monotonic()
+    found = [{"kind": "step", **c} for c in case.executor.verify(case.steps, case.target)]
+    found += run_checks(case.action.checks, case.target)
+    took_ms = int((time.monotonic() - started) * 1000)
+    return {"format": REPORT_FORMAT, "ok": all(c["ok"] for c in found), "checks": found, "duration_ms": took_ms}
+
+
+def verified(case: Case, report: dict[str, Any]) -> Write:
+    action = case.action
+    packs = [_pack(case, report), *log_pack(case)]
+    named = tuple(p.digest for p in packs)
+    if action.stop_requested_at:
+        return _undo(case, "aborted", "A person aborted the run.", packs, report)
+    if not report["ok"]:
+        bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
+        return _undo(case, "verification_failed", f"These checks do not hold: {bad}.", packs, report)
+    result = {"success": True, "data": data_of(case), "error": None}
+    return Write(
+        action, "complete", by=BY, facts={"checks": len(report["checks"])}, artifacts=named, packs=packs,
+        sets={"result": result}, release=True,
+    )  # fmt: skip
+
+
+def _undo(case: Case, code: str, message: str, packs: list[ArtifactRows], report: dict[str, Any]) -> Write:
+    undo = case.executor.changes_something and bool(case.ledger.with_effect(case.steps))
+    failing = [c["name"] for c in report["checks"] if not c["ok"]]
+    return Write(
+        case.action, "roll_back" if undo else "fail", by=BY, facts={"because": code, "checks": failing},
+        artifacts=tuple(p.digest for p in packs), packs=packs, release=not undo, outcome="ok" if undo else "failed",
+        sets={"error": {"code": code, "message": message, "details": {"checks": failing}}},
+    )  # fmt: skip
+
+
+def log_pack(case: Case) -> list[ArtifactRows]:
+    """The step logs as one artifact, if there are any lines."""
+    steps = {s["key"]: case.ledger[s["key"]].log for s in case.steps if case.ledger[s["key"]].log}
+    if not steps:
+        return []
+    body = canonical({"format": LOG_FORMAT, "steps": steps})
+    return [pack_artifact(case.action.tenant_id, body, "application/json")]
+
+
+def data_of(case: Case) -> dict[str, Any]:
+    """The facts of each step by key; too much of it and only the fact that it is in the log remains."""
+    data = {s["key"]: case.ledger[s["key"]].facts for s in case.steps}
+    return data if len(canonical(data)) <= MOST_DATA_BYTES else {"truncated": True, "steps": sorted(data)}
+
+
+def _pack(case: Case, report: dict[str, Any]) -> ArtifactRows:
+    return pack_artifact(case.action.tenant_id, canonical(report), "application/json")
+
+
+def _crash(error: BaseException) -> dict[str, Any]:
+    return {"kind": "verify", "name": "verify", "ok": False, "detail": f"{type(error).__name__}: {error}"}
+
+
+def duration_s(action: Action) -> float | None:
+    """How long a run took, or None while it has not ended."""
+    if not (action.started_at and action.completed_at):
+        return None
+    return (action.completed_at - action.started_at).total_seconds()

@@ -1,0 +1,261 @@
+"""
+What people may do to an action: the one gate that pages, API, admin and commands go through.
+
+Every verb takes the caller's Access, finds the action through it (a foreign one is as unknown as one that never was),
+checks the permission, makes one guarded move, and raises a Problem that says what to do next if it could not.
+"""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from tenants.access import Access, visible_to
+
+from actions.errors import NotAllowed, NothingToUndo, WrongState
+from actions.intake.submission import Submission
+from actions.intake.submit import submit
+from actions.lifecycle import MOVES, Note, advance, note
+from actions.models import Action
+from actions.settle import settle_step
+from actions.states import ENDED, State
+from approvals.decisions import accept as accept_request
+from approvals.decisions import can_decide, decide
+from approvals.models import Request
+from approvals.requests import cancel_open
+from audit.errors import NotFound
+
+S = State
+RUNNING = (S.IN_PROGRESS, S.VERIFYING)
+UNDOABLE = (S.COMPLETED,)
+JOINED = ("environment__tenant", "requester__owner", "plan", "tenant")
+
+
+def find(access: Access, action_id: UUID | str) -> Action:
+    """Return an action that the caller may view, with environment, requester and plan. Raises NotFound."""
+    try:
+        key = action_id if isinstance(action_id, UUID) else UUID(action_id)
+    except ValueError:
+        raise NotFound from None
+    found = visible_to(Action.objects.select_related(*JOINED), access).filter(pk=key).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def accept(access: Access, action_id: UUID, digest: str, *, correlation_id: str = "") -> Action:
+    """The requester accepts exactly the dry-run diff with this digest. Raises StaleDigest, Settled, NotEntitled."""
+    action = find(access, action_id)
+    request = open_request(action, "acceptance")
+    accept_request(request.pk, access, digest=digest, correlation_id=correlation_id)
+    return find(access, action_id)
+
+
+def approve(
+    access: Access, action_id: UUID, approved: bool, digest: str | None, comment: str, *, correlation_id: str = ""
+) -> Action:
+    """Decide on an action: approve the plan with exactly this digest, or reject. Raises what `decide` raises."""
+    action = find(access, action_id)
+    request = open_request(action, "approval")
+    decide(
+        request.pk, access, approved=approved, digest=digest, comment=comment, correlation_id=correlation_id
+    )  # fmt: skip
+    return find(access, action_id)
+
+
+def open_request(action: Action, kind: str) -> Request:
+    """The open request of an action; in any other case WrongState says where the action is and what that means."""
+    request = request_of(action)
+    if request is None or action.state != S.AWAITING_APPROVAL or request.state != "open":
+        raise WrongState(
+            f"This action is {words(action.state)}; there is nothing to decide.",
+            remedies=["Look at the action again: what can be done now is under `allowed`."],
+        )
+    if request.kind != kind:
+        if request.kind == "acceptance":
+            raise WrongState(
+                "No seat is asked for; the action waits for its requester to accept the dry-run diff.",
+                remedies=[f"POST /api/actions/{action.pk}/accept with the plan's digest, as the requester."],
+            )
+        raise WrongState("Seats are asked for; accepting the diff does not fill them.")
+    return request
+
+
+def request_of(action: Action) -> Request | None:
+    """The newest request about an action, whatever became of it."""
+    found = Request.objects.filter(subject_kind="action", subject_id=action.pk)
+    return found.order_by("-opened_at", "-id").first()
+
+
+def cancel(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
+    """Withdraw an action that has not begun: its requester, or an operator of the environment."""
+    action = find(access, action_id)
+    require(may_stop(access, action), "Only its requester or an operator of the environment may withdraw this action.")
+    with transaction.atomic():
+        cancel_open([action.pk])
+        moved = _advance(access, action, "cancel", reason, correlation_id)
+    return _or_wrong_state(access, moved, action, "withdrawn", "Abort it instead." if action.state in RUNNING else "")
+
+
+def abort(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
+    """
+    Stop an action: before it began it ends cancelled; while it runs a wish is recorded, which the worker obeys at the
+    next checkpoint, undoing what was done.
+    """
+    action = find(access, action_id)
+    if action.state in MOVES["cancel"].sources:
+        return cancel(access, action_id, reason, correlation_id=correlation_id)
+    require(access.can("operate", action.environment_id) or may_stop(access, action), "You may not stop this run.")
+    wish = Note("action.abort_requested", _facts(correlation_id), {"reason": reason} if reason else {})
+    done = action.state in RUNNING and note(action, wish, by=str(access.principal.pk), stop=True)
+    if not done:
+        again = find(access, action_id)
+        if again.state in RUNNING and again.seq != action.seq:
+            return abort(access, action_id, reason, correlation_id=correlation_id)
+        return _or_wrong_state(access, [], again, "aborted", "")
+    return find(access, action_id)
+
+
+def resume(
+    access: Access,
+    action_id: UUID,
+    reason: str,
+    *,
+    how: str = "",
+    step_done: bool | None = None,
+    correlation_id: str = "",
+) -> Action:
+    """
+    Settle a held action: `continue`, `rollback` or `give_up`.
+
+    For a step in doubt `step_done` says what the person found: True records its receipt, False lets it be tried again.
+    """
+    action = find(access, action_id)
+    require(
+        access.can("operate", action.environment_id), "Only an operator of the environment may settle a held action."
+    )
+    verb = {"": "resume", "continue": "resume", "rollback": "roll_back", "give_up": "fail"}.get(how)
+    if verb is None:
+        raise WrongState("Say how: continue, rollback or give_up.")
+    if verb == "resume" and action.held_reason == "rollback_failed":
+        verb = "roll_back"
+    with transaction.atomic():
+        if action.state == S.HELD and step_done is not None:
+            settle_step(action, step_done, by=str(access.principal.pk))
+        sources = (S.HELD,)
+        moved = _advance(access, action, verb, reason, correlation_id) if action.state in sources else []
+    return _or_wrong_state(access, moved, action, "resumed", "Only a held action can be resumed.")
+
+
+def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> tuple[Action, bool]:
+    """
+    Undo an action. A completed one gets a linked new action that goes through the gate; a failed or held one whose
+    steps left something behind is rolled back itself. Returns the action to look at and whether it is new.
+    """
+    action = find(access, action_id)
+    if action.state in UNDOABLE:
+        return _undo(access, action, reason, correlation_id), True
+    require(access.can("operate", action.environment_id), "Only an operator of the environment may roll a run back.")
+    if action.state not in (S.FAILED, S.HELD):
+        return _or_wrong_state(access, [], action, "rolled back", "Abort it while it runs."), False
+    if action.started_at is None or not action.plan:
+        raise NothingToUndo
+    moved = _advance(access, action, "roll_back", reason, correlation_id)
+    return _or_wrong_state(access, moved, action, "rolled back", ""), False
+
+
+def _undo(access: Access, action: Action, reason: str, correlation_id: str) -> Action:
+    if not action.plan or not action.plan.counts.get("changes"):
+        raise NothingToUndo
+    require(access.can("propose", action.environment_id), "You may not propose actions in this environment.")
+    submission = again(action, reason or f"Undo of {action.title}")
+    submission.title = f"Undo: {action.title}"[:200]
+    submission.security_level, submission.checks, submission.accept = action.security_level, [], False
+    made, _ = submit(access, submission, correlation_id=correlation_id or action.correlation_id, undo_of=action)
+    return made
+
+
+def retry(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
+    """Propose an ended action again, as a linked new one that goes through the gate."""
+    action = find(access, action_id)
+    if action.state not in ENDED:
+        return _or_wrong_state(access, [], action, "retried", "Wait until it has ended.")
+    submission = again(action, reason or action.reason)
+    correlation = correlation_id or action.correlation_id
+    made, _ = submit(access, submission, correlation_id=correlation, retry_of=action, undo_of=action.undo_of)
+    return made
+
+
+def again(action: Action, reason: str) -> Submission:
+    """The submission that would propose an action again: the form's prefill, and what `retry` submits."""
+    return Submission(
+        type=action.type, environment=action.environment.slug, parameters=action.parameters, reason=reason,
+        title=action.title, target=action.target, checks=action.checks, ticket=action.ticket,
+        external_url=action.external_url, security_level=action.security_level, confidence=action.confidence,
+        priority=action.priority, timeout_s=action.timeout_s,
+    )  # fmt: skip
+
+
+def allowed(access: Access, action: Action, request: Request | None = None) -> list[str]:
+    """The verbs that the caller could use on this action now. Queries the open request only where one may exist."""
+    tests: dict[str, Callable[[], bool]] = {
+        "cancel": lambda: action.state in MOVES["cancel"].sources and may_stop(access, action),
+        "abort": lambda: (
+            action.state in RUNNING
+            and not action.stop_requested_at
+            and (access.can("operate", action.environment_id) or may_stop(access, action))
+        ),
+        "resume": lambda: action.state == S.HELD and access.can("operate", action.environment_id),
+        "rollback": lambda: _may_roll_back(access, action),
+        "retry": lambda: action.state in ENDED and access.can("propose", action.environment_id),
+    }
+    verbs = [verb for verb, test in tests.items() if test()]
+    if action.state == S.AWAITING_APPROVAL:
+        request = request or request_of(action)
+        if request is not None and request.state == "open" and can_decide(request, access)[0]:
+            verbs = ["accept", *verbs] if request.kind == "acceptance" else ["approve", "reject", *verbs]
+    return verbs
+
+
+def _may_roll_back(access: Access, action: Action) -> bool:
+    if action.plan is None or not action.plan.counts.get("changes"):
+        return False
+    if action.state in UNDOABLE:
+        return access.can("propose", action.environment_id)
+    begun = action.state in (S.FAILED, S.HELD) and action.started_at is not None
+    return begun and access.can("operate", action.environment_id)
+
+
+def may_stop(access: Access, action: Action) -> bool:
+    mine = action.requester_id == access.principal.pk or action.requester.owner_id == access.principal.pk
+    may = access.can("propose", action.environment_id) or access.can("view", action.environment_id)
+    return (mine and may) or access.can("operate", action.environment_id)
+
+
+def require(entitled: bool, why: str) -> None:
+    if not entitled:
+        raise NotAllowed(why, remedies=["Ask a tenant admin for a role that allows it."])
+
+
+def words(state: str) -> str:
+    return str(state).replace("_", " ")
+
+
+def _facts(correlation_id: str) -> dict[str, Any]:
+    return {"via": correlation_id} if correlation_id else {}
+
+
+def _advance(access: Access, action: Action, verb: str, reason: str, correlation_id: str) -> list[Action]:
+    private = {"reason": reason} if reason else {}
+    return advance(
+        [action.pk], verb, by=str(access.principal.pk), correlation_id=correlation_id, private=private,
+        facts={"reason_given": bool(reason)},
+    )  # fmt: skip
+
+
+def _or_wrong_state(access: Access, moved: list[Action], action: Action, done: str, hint: str) -> Action:
+    now = find(access, action.pk)
+    if not moved:
+        remedies = [hint] if hint else []
+        raise WrongState(f"This action is {words(now.state)}; it cannot be {done} now.", remedies=remedies)
+    return now
