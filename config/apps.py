@@ -1,5 +1,9 @@
 from django.apps import AppConfig
 
+from config import celery, checks
+
+__all__ = ["celery", "checks"]  # loading them makes the Celery application current and registers the checks
+
 
 class ConfigConfig(AppConfig):
     name = "config"

@@ -9,7 +9,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("interlock")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.conf.update(CELERY_DB_REUSE_MAX=app.conf.get("db_reuse_max", 1_000_000_000))
 app.autodiscover_tasks()
 
 CONNECTION_AGE_S = 3600

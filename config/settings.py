@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "guardian",
     "django_htmx",
     "django_structlog",
+    "ninja",
     "config",
     "audit",
     "tenants",
@@ -48,6 +49,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.limits.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -56,6 +58,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.correlation.RequestLog",
     "django_htmx.middleware.HtmxMiddleware",
+    "config.problems.ProblemMiddleware",
 ]
 TEMPLATES = [
     {
@@ -106,6 +109,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = INTERLOCK.https
+CSRF_FAILURE_VIEW = "config.problems.stale_form"
 CSRF_COOKIE_NAME = "interlock_csrf"
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "*"] if INTERLOCK.https else []
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if INTERLOCK.https else None

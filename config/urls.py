@@ -1,4 +1,20 @@
+"""Which address belongs to whom. A floor's pages are one line here, its API routes one in `config.api`."""
+
 from django.contrib import admin
 from django.urls import path
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from config.api import api
+from config.health import healthz, metrics, readyz
+
+urlpatterns = [
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
+    path("admin/", admin.site.urls),
+    path("api/", api.urls),
+]
+
+handler400 = "config.problems.handler_400"
+handler403 = "config.problems.handler_403"
+handler404 = "config.problems.handler_404"
+handler500 = "config.problems.handler_500"
