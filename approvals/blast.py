@@ -14,6 +14,7 @@ LEVELS = ("low", "medium", "high", "critical")
 THRESHOLDS = (0, 25, 50, 75)
 PRODUCTION = frozenset({"prod", "production", "live", "prd"})
 RISK_CLASSES = ("safe", "guarded", "dangerous")
+COUNTS = ("resources", "creates", "modifies", "deletes", "changes", "lossy", "irreversible")
 
 ENVIRONMENT = {"safe": 0, "guarded": 14, "dangerous": 24}
 PRODUCTION_EXTRA, ENVIRONMENT_MAX = 6, 30
@@ -51,6 +52,7 @@ def tier_of(points: int) -> str:
 
 def score(facts: Mapping[str, Any]) -> Blast:
     """Score one plan's facts. Raises LookupError, TypeError or ValueError when facts are missing or unknown."""
+    _check_counts(facts)
     factors = [_environment(facts), _touched(facts), _undo(facts), _resources(facts), _cost(facts), _action_type(facts)]
     points = sum(factor["points"] for factor in factors)
     return Blast(points, tier_of(points), factors)
@@ -58,7 +60,15 @@ def score(facts: Mapping[str, Any]) -> Blast:
 
 def changes_nothing(plan: Mapping[str, Any]) -> bool:
     """Whether the plan only reads."""
-    return not any(plan[name] for name in ("changes", "creates", "modifies", "deletes", "lossy", "irreversible"))
+    return not any(plan[name] for name in COUNTS if name != "resources")
+
+
+def _check_counts(facts: Mapping[str, Any]) -> None:
+    for name in COUNTS:
+        if type(facts["plan"][name]) is not int or facts["plan"][name] < 0:
+            raise ValueError(f"plan.{name} is no count: {facts['plan'][name]!r}")
+    if not isinstance(facts["resources"], list):
+        raise TypeError("resources is no list")
 
 
 def _factor(name: str, why: str, points: int, most: int) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _touched(facts: Mapping[str, Any]) -> dict[str, Any]:
     plan, slug = facts["plan"], facts["environment"]["slug"]
     if changes_nothing(plan):
         return _factor("resources_touched", "nothing is changed", 0, TOUCHED[-1][1])
-    count = max(plan["resources"], plan["changes"], plan["creates"] + plan["modifies"] + plan["deletes"])
+    count = max(plan["resources"], plan["changes"])
     parts = [
         f"{plan[key]} {word}"
         for key, word in (("creates", "created"), ("modifies", "modified"), ("deletes", "deleted"))

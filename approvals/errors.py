@@ -1,0 +1,51 @@
+"""What can be wrong with a decision. Each message says why and what to do next."""
+
+from audit.errors import Conflict, Forbidden, Invalid
+
+
+class StaleDigest(Conflict):
+    """The plan changed since you looked. Look at it again, then decide; `current_digest` is what is asked for now."""
+
+    code = "stale_digest"
+
+
+class Settled(Conflict):
+    """This request is settled; nothing is waiting for a decision any more."""
+
+    code = "settled"
+
+
+class AlreadyDecided(Conflict):
+    """You have already decided on this request. Each person decides once."""
+
+    code = "already_decided"
+
+
+class RequestExpired(Conflict):
+    """The time to decide on this request is over, and silence is never consent."""
+
+    code = "request_expired"
+
+
+class WrongKind(Conflict):
+    """This request is not decided that way."""
+
+    code = "wrong_kind"
+
+
+class NotEntitled(Forbidden):
+    """You cannot decide on this request."""
+
+    code = "not_entitled"
+
+
+class CommentNeeded(Invalid):
+    """Say why you reject: the requester needs it to do better."""
+
+    code = "comment_needed"
+
+
+class DigestNeeded(Invalid):
+    """Say which plan you approve: send the `digest` that its page or `GET …/plan` showed you."""
+
+    code = "digest_needed"

@@ -1,0 +1,51 @@
+"""Who could fill a seat: the active people who hold a role that may approve in an environment, now."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from approvals.models import Request
+from tenants.models import EnvironmentGroupObjectPermission, TenantGroupObjectPermission
+
+Holders = dict[str, set[UUID]]
+
+
+def holders(requests: Iterable[Request], among: Collection[UUID] | None = None) -> dict[UUID, Holders]:
+    """{environment id: {role name: principal ids}} for the environments of these requests. One query.
+
+    A person holds a role in an environment when they are in its group and that group has `approve` there, or in the
+    whole tenant. Agents and inactive people hold none; a superuser holds what is granted and no more. `among` narrows
+    the answer to these principals.
+    """
+    environments: dict[UUID, UUID] = {request.environment_id: request.tenant_id for request in requests}
+    person: dict[str, Any] = {
+        "group__user__is_active": True,
+        "group__user__kind": "person",
+        "permission__codename": "approve",
+    }
+    if among is not None:
+        person["group__user__in"] = list(among)
+    in_environments = EnvironmentGroupObjectPermission.objects.filter(
+        content_object__in=environments.keys(), group__role__tenant=F("content_object__tenant"), **person
+    )
+    in_tenants = TenantGroupObjectPermission.objects.filter(
+        content_object__in=set(environments.values()), group__role__tenant=F("content_object"), **person
+    )
+    columns = ("content_object", "group__role__name", "group__user")
+    found: dict[UUID, Holders] = defaultdict(lambda: defaultdict(set))
+    for place, role, principal in in_environments.values_list(*columns).union(in_tenants.values_list(*columns)):
+        found[place][role].add(principal)
+    return {environment: _merged(found[environment], found[tenant]) for environment, tenant in environments.items()}
+
+
+def roles_of(principal: UUID, held: Holders) -> set[str]:
+    """The roles that one principal holds."""
+    return {role for role, principals in held.items() if principal in principals}
+
+
+def _merged(*parts: Holders) -> Holders:
+    roles = {role for part in parts for role in part}
+    return {role: set().union(*(part.get(role, set()) for part in parts)) for role in roles}
