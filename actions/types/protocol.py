@@ -1,8 +1,8 @@
 """What an executor is: the adapter that plans, applies, probes, verifies and undoes one action type.
 
-An executor is found through the entry point group ``interlock.executors`` (see ``registry``). It never touches the database,
-the lifecycle or the models: it is given a ``Target`` and JSON, and gives back JSON, digests and words. ``docs/executor_authors.md``
-is the guide; ``conformance.ExecutorConformance`` is the suite every executor must pass.
+An executor is found through the entry point group ``interlock.executors`` (see ``registry``). It never touches the
+database, the lifecycle or the models: it is given a ``Target`` and JSON, and gives back JSON, digests and words.
+``docs/executor_authors.md`` is the guide; ``conformance.ExecutorConformance`` is the suite every executor must pass.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PlanRefused(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where an action lands. ``settings`` are the environment's; ``mask_key`` is the tenant's key for masking secrets."""
+    """Where an action lands. ``settings`` are the environment's; ``mask_key`` is the tenant's, for masking secrets."""
 
     tenant_id: UUID
     environment_id: UUID
@@ -66,10 +66,10 @@ class Target:
 class Draft:
     """What ``plan()`` returns.
 
-    ``steps`` carry ``key, title, target, operation, after, precondition, compensation, spec`` and must be JSON values whose
-    integers fit in 2**53. ``before_images`` (step key → raw bytes) are encrypted by the engine and never enter the plan.
-    ``observations`` (times, free space, probe results) are stored beside the digest, not in it. ``cost_delta`` is monthly;
-    ``None`` means unknown and raises the tier.
+    ``steps`` carry ``key, title, target, operation, after, precondition, compensation, spec`` and must be JSON values
+    whose integers fit in 2**53. ``before_images`` (step key → raw bytes) are encrypted by the engine and never enter
+    the plan. ``observations`` (times, free space, probe results) are stored beside the digest, not in it.
+    ``cost_delta`` is monthly; ``None`` means unknown and raises the tier.
     """
 
     resources: list[dict[str, str]]
@@ -94,8 +94,10 @@ def never() -> bool:
 @dataclass
 class StepContext:
     """What one attempt at one step is given. ``deadline`` is on the monotonic clock; ``stopping()`` turns true when the
-    attempt should end at the next safe point. ``undone(key)`` gives the before-image of a step of the action that this one
-    undoes: what a step of an undo plan writes comes from there, never from ``spec``, which is stored in clear. ``log`` takes one line; secrets must not enter it."""
+    attempt should end at the next safe point. ``before_image()`` gives what this step kept to be undone (in
+    ``compensate``). ``undone(key)`` gives the before-image of a step of the action that this one undoes: what a step of
+    an undo plan writes comes from there, never from ``spec``, which is stored in clear. ``log`` takes one line; secrets
+    must not enter it."""
 
     target: Target
     step: dict[str, Any]
@@ -110,7 +112,7 @@ class StepContext:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt came to. Not ok: ``code`` is a stable word, ``message`` says what to do, and **nothing was changed**
+    """What an attempt came to. Not ok: ``code`` is a stable word, ``message`` says what to do, and nothing was changed
     unless ``probe`` says otherwise. ``retryable`` means that trying the same thing again may help."""
 
     ok: bool
@@ -148,19 +150,19 @@ class Executor(Protocol):
         """Return every problem beyond the schema, at once. Pure or read-only; must not raise on schema-valid input."""
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
-        """Work out what would change, touching nothing. Deterministic while the target stands still. Raises PlanRefused."""
+        """Work out what would change, touching nothing. Deterministic on a still target. Raises PlanRefused."""
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
         """Plan the inverse of an executed plan. Raises PlanRefused when the target has moved on since.
 
-        What is restored must not stand in the steps (they are stored in clear): name the original step's key in ``spec`` and
-        take the bytes from ``ctx.undone(key)`` in ``apply``.
+        What is restored must not stand in the steps (they are stored in clear): name the original step's key in
+        ``spec`` and take the bytes from ``ctx.undone(key)`` in ``apply``.
         """
 
     def apply(self, ctx: StepContext) -> Outcome:
-        """Carry out one step, comparing its precondition as it writes. Already done counts as ok (at most one effect)."""
+        """Carry out one step, comparing its precondition as it writes. Already done is ok (at most one effect)."""
 
     def probe(self, ctx: StepContext) -> Probe:
         """Say, read-only, whether the step's effect is there."""

@@ -1,7 +1,7 @@
 """Which executors there are: found once through the entry point group ``interlock.executors``.
 
-A broken executor does not take the others down, and does not vanish either: ``broken()`` lists it with the reason, asking
-for it raises ``ExecutorBroken``, and the system check and the system page show it.
+A broken executor does not take the others down, and does not vanish either: ``broken()`` lists it with the reason,
+and asking for it raises ``ExecutorBroken``.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def broken() -> list[Broken]:
 
 @contextmanager
 def register(executor: Executor) -> Iterator[Executor]:
-    """Add (or replace) an executor for the length of a ``with`` block: for tests and benchmarks. Seen by all threads."""
+    """Add (or replace) an executor for the length of a ``with`` block, for tests and benchmarks. All threads see it."""
     faults = faults_of(executor, executor.name)
     if faults:
         raise TypeError("; ".join(faults))
