@@ -1,8 +1,8 @@
 """Make one file as it shall be: one rename per path, durable before it is reported, refused if the file moved on.
 
 A new content is written beside its target under a name derived from the step's idempotency key, so whoever retries
-after a crash finds and removes the leftover. Between the last look and the rename another process may still write in place;
-POSIX offers no compare-and-rename, and that window is a few microseconds.
+after a crash finds and removes the leftover. Between the last look and the rename another process may still write in
+place; POSIX offers no compare-and-rename, and that window is a few microseconds.
 """
 
 from __future__ import annotations
