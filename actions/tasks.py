@@ -1,10 +1,12 @@
 """Thin Celery tasks: each wakes one domain function. A message carries no ids; what waits is in the database."""
 
-from celery import shared_task
+from typing import Any
+
+from celery import shared_task, signals
 
 from actions.nudge import nudge, settle
 from actions.run.sweep import sweep_all
-from actions.run.worker import runner_of
+from actions.run.worker import let_go, runner_of
 
 
 @shared_task(ignore_result=True)
@@ -30,3 +32,10 @@ def drain(queue: str) -> None:
         nudge(queue, force=True)
     settle(queue)
     runner.drain()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def stopping(**kwargs: Any) -> None:
+    """A worker that stops lets go of what it holds, so that another can take it up at once."""
+    let_go()

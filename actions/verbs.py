@@ -198,6 +198,16 @@ def again(action: Action, reason: str) -> Submission:
 
 def allowed(access: Access, action: Action, request: Request | None = None) -> list[str]:
     """The verbs that the caller could use on this action now. Queries the open request only where one may exist."""
+    verbs = moves_open_to(access, action)
+    if action.state == S.AWAITING_APPROVAL:
+        request = request or request_of(action)
+        if request is not None and request.state == "open" and can_decide(request, access)[0]:
+            verbs = [*decisions_on(request), *verbs]
+    return verbs
+
+
+def moves_open_to(access: Access, action: Action) -> list[str]:
+    """The verbs but for decisions that the caller could use now. No query, if requester and plan are joined."""
     tests: dict[str, Callable[[], bool]] = {
         "cancel": lambda: action.state in MOVES["cancel"].sources and may_stop(access, action),
         "abort": lambda: (
@@ -209,12 +219,12 @@ def allowed(access: Access, action: Action, request: Request | None = None) -> l
         "rollback": lambda: _may_roll_back(access, action),
         "retry": lambda: action.state in ENDED and access.can("propose", action.environment_id),
     }
-    verbs = [verb for verb, test in tests.items() if test()]
-    if action.state == S.AWAITING_APPROVAL:
-        request = request or request_of(action)
-        if request is not None and request.state == "open" and can_decide(request, access)[0]:
-            verbs = ["accept", *verbs] if request.kind == "acceptance" else ["approve", "reject", *verbs]
-    return verbs
+    return [verb for verb, test in tests.items() if test()]
+
+
+def decisions_on(request: Request) -> list[str]:
+    """The verbs that settle a request of this kind."""
+    return ["accept"] if request.kind == "acceptance" else ["approve", "reject"]
 
 
 def _may_roll_back(access: Access, action: Action) -> bool:

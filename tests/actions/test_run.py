@@ -49,10 +49,14 @@ def test_a_change_that_nobody_accepted_waits_for_its_requester(committed_cast):
 
 
 def test_a_plan_that_cannot_be_made_fails_with_the_executors_words(committed_cast):
-    now = carry(propose(committed_cast, parameters=edit("missing.conf"), accept=True))
+    path = committed_cast.roots["dev"] / "app.conf"
+    path.write_text("before\n")
+    action = propose(committed_cast, parameters=edit(), accept=True)
+    path.unlink()
+    now = carry(action)
     assert now.state == "failed"
     assert now.error["code"] == "plan_refused"
-    assert "missing.conf" in now.error["message"]
+    assert "app.conf" in now.error["message"]
 
 
 def test_an_environment_without_a_matrix_row_denies(committed_cast):

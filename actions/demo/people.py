@@ -1,0 +1,101 @@
+"""The demo's tenants, environments, people and rules. Loaded once; loading again changes nothing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from approvals.models import ApprovalRule
+from tenants.models import Environment, Principal, Resource, Role, Tenant
+from tenants.roles import add_member, create_standard_roles, grant
+
+BY = "system:setup"
+PASSWORD_SUFFIX = "-demo"
+PEOPLE = {
+    "operator": ("Olu Adeyemi", "acme", ["operator"]),
+    "approver": ("Ada Marchetti", "acme", ["approver"]),
+    "approver2": ("Ben Okonjo", "acme", ["approver"]),
+    "security": ("Sana Iqbal", "acme", ["security"]),
+    "auditor": ("Ines Moreau", "acme", ["auditor"]),
+    "admin": ("Max Lindholm", "acme", ["admin"]),
+    "outsider": ("Gil Winters", "globex", ["operator"]),
+}
+ONE, TWO = [{"role": "approver", "count": 1}], [{"role": "approver", "count": 2}]
+WITH_SECURITY = [*TWO, {"role": "security", "count": 1}]
+MATRIX: dict[str, dict[str, list[dict[str, object]]]] = {
+    "dev": {"low": [], "medium": [], "high": ONE, "critical": TWO},
+    "staging": {"low": [], "medium": ONE, "high": ONE},
+    "prod": {"low": TWO, "medium": TWO, "high": TWO, "critical": WITH_SECURITY},
+}
+ENVIRONMENTS = {"dev": ("Development", "safe"), "staging": ("Staging", "guarded"), "prod": ("Production", "dangerous")}
+COSTS = {"services/checkout.yaml": "420.00", "services/orders.yaml": "310.00", "db/orders-db.conf": "1240.00"}
+
+
+@dataclass
+class World:
+    """What the scenes are played with."""
+
+    acme: Tenant
+    globex: Tenant
+    people: dict[str, Principal]
+
+    def root(self, environment: str) -> Path:
+        return root_of("acme", environment)
+
+
+def root_of(tenant: str, environment: str) -> Path:
+    return Path(settings.INTERLOCK.var) / "demo" / tenant / environment
+
+
+def settle_in() -> World:
+    """Create whatever of the demo's world is missing."""
+    acme, globex = _tenant("acme", "Acme"), _tenant("globex", "Globex")
+    people = {name: _person(name, full) for name, (full, _, _) in PEOPLE.items()}
+    for name, (_, slug, roles) in PEOPLE.items():
+        tenant = {"acme": acme, "globex": globex}[slug]
+        for role in Role.objects.filter(tenant=tenant, name__in=roles):
+            add_member(people[name], role, by=BY)
+    people["agent"] = _agent(people["operator"])
+    add_member(people["agent"], Role.objects.get(tenant=acme, name="operator"), by=BY)
+    return World(acme, globex, people)
+
+
+def _tenant(slug: str, name: str) -> Tenant:
+    tenant, new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name})
+    if new:
+        for role in create_standard_roles(tenant).values():
+            grant(role, tenant)
+    for environment, (label, risk) in ENVIRONMENTS.items():
+        root = root_of(slug, environment)
+        root.mkdir(parents=True, exist_ok=True)
+        fields = {
+            "name": label,
+            "risk_class": risk,
+            "root": str(root),
+            "settings": {"allow_private_targets": True},
+        }
+        place, _ = Environment.objects.get_or_create(tenant=tenant, slug=environment, defaults=fields)
+        for tier, seats in MATRIX[environment].items():
+            ApprovalRule.objects.get_or_create(
+                tenant=tenant, environment=place, tier=tier, defaults={"seats": seats}
+            )  # fmt: skip
+        for path, cost in COSTS.items():
+            known = {"tenant": tenant, "monthly_cost": cost, "risk_class": risk}
+            Resource.objects.get_or_create(environment=place, kind="file", name=path, defaults=known)
+    return tenant
+
+
+def _person(username: str, full_name: str) -> Principal:
+    found = Principal.objects.filter(username=username).first()
+    if found is not None:
+        return found
+    staff = username == "admin"
+    return Principal.objects.create_user(
+        username, username + PASSWORD_SUFFIX, display_name=full_name, email=f"{username}@acme.example",
+        is_staff=staff, is_superuser=staff,
+    )  # fmt: skip
+
+
+def _agent(owner: Principal) -> Principal:
+    found = Principal.objects.filter(username="agent").first()
+    return found or Principal.objects.create_agent("agent", owner, display_name="Deploy agent")

@@ -1,0 +1,258 @@
+"""
+Real actions on the demo's directories, one for each state an action can rest in, and one that runs.
+
+Every scene goes through the same verbs as the pages and the API; the loader's own runners carry them, so that nothing
+here writes a state.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from actions import verbs
+from actions.demo.people import World
+from actions.intake.submission import Submission
+from actions.intake.submit import submit
+from actions.models import Action
+from actions.run.runner import Runner
+from actions.run.sweep import expire
+from tenants.access import access_for
+
+
+class Stage:
+    """Proposes, decides and carries, as whoever the scene says."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.runners = [Runner("decide"), Runner("execute")]
+
+    def access(self, who: str) -> Any:
+        tenant = self.world.globex if who == "outsider" else self.world.acme
+        return access_for(self.world.people[who], tenant)
+
+    def propose(self, who: str = "operator", **fields: Any) -> Action:
+        fields = {"type": "modify_files", **fields}
+        action, _ = submit(self.access(who), Submission(**fields), correlation_id=f"demo-{time.time_ns():x}")
+        return self.carry(action)
+
+    def carry(self, action: Action) -> Action:
+        while sum(r.drain() for r in self.runners):
+            pass
+        return verbs.find(self.access_of(action), action.pk)
+
+    def access_of(self, action: Action) -> Any:
+        return self.access("operator" if action.tenant_id == self.world.acme.pk else "outsider")
+
+    def approve(self, action: Action, *who: str, comment: str = "") -> Action:
+        assert action.plan is not None
+        for name in who:
+            verbs.approve(self.access(name), action.pk, True, action.plan.digest, comment)
+        return self.carry(action)
+
+    def close(self) -> None:
+        for runner in self.runners:
+            runner.stop("the demo is loaded")
+
+
+def edit(root: Path, path: str, old: str, new: str) -> dict[str, Any]:
+    """Parameters that change one text in one file."""
+    text = (root / path).read_text()
+    assert old in text, f"{path} has no {old!r}"
+    return {"changes": [{"path": path, "operation": "modify", "content": text.replace(old, new)}]}
+
+
+def play(world: World, say: Callable[[str], None]) -> None:
+    """Play every scene, in an order in which the newest are the ones that wait for somebody."""
+    stage = Stage(world)
+    try:
+        for scene in (
+            completed, undone_later, rejected, denied, cancelled, expired, failed, rolled_back, held, another_tenant,
+            approved, waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
+        ):  # fmt: skip
+            action = scene(stage)
+            say(f"{action.state:>17}  {action.title}")
+    finally:
+        stage.close()
+
+
+def completed(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("dev"), "services/checkout.yaml", "LOG_LEVEL: info", "LOG_LEVEL: debug")
+    checks = [{"kind": "file", "path": "services/checkout.yaml", "contains": "LOG_LEVEL: debug"}]
+    return stage.propose(
+        environment="dev", parameters=parameters, checks=checks, accept=True, title="Log checkout at debug level",
+        reason="Chasing the lost carts of Monday; back to info on Friday.", ticket="OPS-8812",
+    )  # fmt: skip
+
+
+def undone_later(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "flags.json", '"checkout_v3": false', '"checkout_v3": true')
+    action = stage.propose(
+        environment="prod", parameters=parameters, title="Turn on checkout_v3",
+        reason="Ten per cent of carts saw it for a week without a regression.", ticket="OPS-8790",
+    )  # fmt: skip
+    return stage.approve(action, "approver", "approver2", comment="Looked at the canary numbers.")
+
+
+def rejected(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "max_connections = 200", "max_connections = 2000")
+    action = stage.propose(
+        environment="prod", parameters=parameters, title="Raise orders-db to 2000 connections",
+        reason="The pool runs dry at peak.", ticket="OPS-8801",
+    )  # fmt: skip
+    comment = "2000 connections need 20 GB of memory that this host does not have. Use the pooler."
+    verbs.approve(stage.access("approver"), action.pk, False, None, comment)
+    return stage.carry(action)
+
+
+def denied(stage: Stage) -> Action:
+    change = {"path": "legacy/ingress.conf", "operation": "delete"}
+    return stage.propose(
+        environment="staging", parameters={"changes": [change]}, security_level="critical",
+        title="Delete the legacy ingress", reason="Nothing has used it since June.", ticket="OPS-8847",
+    )  # fmt: skip
+
+
+def cancelled(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "services/orders.yaml", "DB_POOL: 20", "DB_POOL: 40")
+    action = stage.propose(
+        environment="prod", parameters=parameters, title="Double the order service's pool",
+        reason="Try whether the pool is the bottleneck.",
+    )  # fmt: skip
+    verbs.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
+    return stage.carry(action)
+
+
+def expired(stage: Stage) -> Action:
+    kept, settings.INTERLOCK.approval_ttl_s = settings.INTERLOCK.approval_ttl_s, 1
+    try:
+        parameters = edit(stage.world.root("prod"), "services/checkout.yaml", "CART_TTL_MIN: 30", "CART_TTL_MIN: 45")
+        action = stage.propose(
+            environment="prod", parameters=parameters, title="Keep carts for 45 minutes", reason="Asked for by support.",
+        )  # fmt: skip
+    finally:
+        settings.INTERLOCK.approval_ttl_s = kept
+    time.sleep(1.2)
+    expire()
+    return stage.carry(action)
+
+
+def failed(stage: Stage) -> Action:
+    change = {"path": "services/search.yaml", "operation": "modify", "content": "service: search\nreplicas: 2\n"}
+    return stage.propose(
+        environment="dev", parameters={"changes": [change]}, accept=True, title="Scale search to two",
+        reason="Search is slow in dev.",
+    )  # fmt: skip
+
+
+def rolled_back(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("dev"), "services/orders.yaml", "replicas: 1", "replicas: 3")
+    checks = [{"kind": "tcp", "host": "127.0.0.1", "port": 9}]
+    return stage.propose(
+        environment="dev", parameters=parameters, checks=checks, accept=True, title="Run three order services",
+        reason="Load test on Thursday.", ticket="OPS-8838",
+    )  # fmt: skip
+
+
+def held(stage: Stage) -> Action:
+    """A check fails, and somebody edits the file before it can be restored: a person has to look."""
+    path = stage.world.root("dev") / "edge" / "firewall.rules"
+
+    class Meddler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path.write_text(path.read_text() + "# edited by hand at 03:12\n")
+            self.send_response(503)
+            self.end_headers()
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Meddler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        parameters = edit(stage.world.root("dev"), "edge/firewall.rules", "vault:8200", "vault:8201")
+        checks = [{"kind": "http", "url": f"http://127.0.0.1:{server.server_port}/healthz"}]
+        return stage.propose(
+            environment="dev", parameters=parameters, checks=checks, accept=True, title="Move vault to port 8201",
+            reason="The new vault listens there.", ticket="OPS-8852",
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def another_tenant(stage: Stage) -> Action:
+    change = {"path": "notes.txt", "operation": "create", "content": "globex keeps to itself\n"}
+    return stage.propose(
+        "outsider", environment="prod", parameters={"changes": [change]}, title="Leave a note", reason="A test.",
+    )  # fmt: skip
+
+
+def approved(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "services/orders.yaml", "2026.11.0", "2026.11.1")
+    action = stage.propose(
+        environment="prod", parameters=parameters, title="Deploy orders 2026.11.1", ticket="OPS-8858",
+        reason="Fixes the rounding of partial refunds.", not_before=datetime.now(UTC) + timedelta(hours=20),
+    )  # fmt: skip
+    return stage.approve(action, "approver", "approver2", comment="Fine for tonight's window.")
+
+
+def waits_for_acceptance(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("dev"), "flags.json", '"new_search": true', '"new_search": false')
+    return stage.propose(
+        environment="dev", parameters=parameters, title="Turn off the new search", reason="It hides test products.",
+    )  # fmt: skip
+
+
+def waits_for_security(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "edge/firewall.rules", "10.30.0.0/16", "10.0.0.0/8")
+    return stage.propose(
+        environment="prod", parameters=parameters, security_level="critical", ticket="SEC-1190",
+        title="Open vault to the whole private network", reason="The new build agents sit in 10.60.0.0/16.",
+    )  # fmt: skip
+
+
+def waits_for_two(stage: Stage) -> Action:
+    root = stage.world.root("prod")
+    parameters = edit(root, "services/checkout.yaml", "PAYMENT_TIMEOUT_S: 8", "PAYMENT_TIMEOUT_S: 12")
+    parameters["changes"] += edit(root, "services/orders.yaml", "DB_POOL: 20", "DB_POOL: 30")["changes"]
+    parameters["changes"] += [
+        {"path": "legacy/ingress.conf", "operation": "delete"},
+        {"path": "services/refunds.yaml", "operation": "create", "content": "service: refunds\nreplicas: 2\n"},
+    ]
+    return stage.propose(
+        environment="prod", parameters=parameters, title="Roll out refunds and give payments more time",
+        reason="The provider's p99 went from 6 to 9 seconds.\nRefunds goes live on Thursday.", ticket="OPS-8841",
+    )  # fmt: skip
+
+
+def waits_for_one_more(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "work_mem = 16MB", "work_mem = 32MB")
+    action = stage.propose(
+        environment="prod", parameters=parameters, title="Give orders-db more sort memory",
+        reason="The nightly report spills to disk.", ticket="OPS-8849",
+    )  # fmt: skip
+    return stage.approve(action, "approver", comment="Memory headroom is there.")
+
+
+def by_an_agent(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "services/checkout.yaml", "2026.11.2", "2026.11.3")
+    return stage.propose(
+        "agent", environment="prod", parameters=parameters, title="Deploy checkout 2026.11.3", confidence=0.93,
+        reason="All checks of the release train are green.", ticket="OPS-8860",
+    )  # fmt: skip
+
+
+def running(stage: Stage) -> Action:
+    """Left queued: the workers find it when they start, and it runs for a while."""
+    parameters = {"checks": [{"kind": "tcp", "host": "127.0.0.1", "port": 8000}], "repeat": 300, "interval_s": 2}
+    submission = Submission(
+        type="rerun_healthcheck", environment="dev", parameters=parameters, timeout_s=3600,
+        title="Watch the front door for ten minutes", reason="Proof that it stays open during the deployment.",
+    )  # fmt: skip
+    return submit(stage.access("operator"), submission, correlation_id="demo-running")[0]

@@ -1,0 +1,33 @@
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from actions.demo.files import lay_out
+from actions.demo.people import ENVIRONMENTS, PEOPLE, root_of, settle_in
+from actions.demo.scenes import play
+from actions.models import Action
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+
+
+class Command(BaseCommand):
+    help = (
+        "Load the demo: people, environments on real directories, and real actions in every state. Safe to run twice."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.INTERLOCK.bind not in LOOPBACK:
+            raise CommandError(
+                f"The demo's passwords are public; it refuses to load while Interlock listens on "
+                f"{settings.INTERLOCK.bind}. Set INTERLOCK_BIND=127.0.0.1, or use `manage.py bootstrap` instead."
+            )
+        world = settle_in()
+        for tenant in ("acme", "globex"):
+            for n, environment in enumerate(ENVIRONMENTS, 1):
+                lay_out(root_of(tenant, environment), replicas=n)
+        if Action.objects.filter(tenant=world.acme).exists():
+            self.stdout.write("The demo is there already; nothing was changed.")
+            return
+        play(world, self.stdout.write)
+        self.stdout.write(f"Sign in as {', '.join(PEOPLE)}; each password is the name followed by -demo.")

@@ -1,0 +1,36 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from actions.demo.people import PEOPLE
+from audit.clock import database_time
+from tenants.models import PERMISSIONS, Principal, Tenant
+from tenants.tokens import issue_token
+
+
+class Command(BaseCommand):
+    help = "Issue API tokens for the demo's principals and print them; each call issues new ones, valid for a day."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help='print {"operator": "ilk_…", …}')
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        owners = {name: tenant for name, (_, tenant, _) in PEOPLE.items()} | {"agent": "acme"}
+        principals = {p.username: p for p in Principal.objects.filter(username__in=owners)}
+        if missing := sorted(set(owners) - set(principals)):
+            raise CommandError(f"The demo is not loaded ({', '.join(missing)} missing). Run `manage.py demo` first.")
+        tenants = {t.slug: t for t in Tenant.objects.all()}
+        until = database_time() + timedelta(days=1)
+        tokens = {
+            name: issue_token(
+                principals[name], tenants[slug], "demo", list(PERMISSIONS), until, by=principals[name]
+            )[1]
+            for name, slug in owners.items()
+        }  # fmt: skip
+        if options["json"]:
+            self.stdout.write(json.dumps(tokens))
+            return
+        for name, token in tokens.items():
+            self.stdout.write(f"{name:>10}  {token}")
