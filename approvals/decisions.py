@@ -12,7 +12,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.dispatch import Signal
-from tenants.access import Access
 
 from approvals.entitlement import Why, may_accept, may_decide
 from approvals.errors import (
@@ -27,10 +26,11 @@ from approvals.errors import (
 )
 from approvals.models import Decision, Request
 from approvals.people import holders
-from approvals.tally import as_seats, count, tallies, tally
+from approvals.tally import Tally, as_seats, count, tallies, tally
 from audit.clock import database_time
 from audit.errors import Invalid, NotFound
 from audit.events import Entry, Subject, record
+from tenants.access import Access
 
 MAX_COMMENT = 4_000  # characters
 SETTLED_WORDS = {
@@ -133,6 +133,7 @@ def _decide(
     if not approved:
         _settle(request, Request.State.REJECTED, access, now, correlation_id)
     elif after.missing == 0:
+        _keep_seats(after)
         _settle(request, Request.State.APPROVED, access, now, correlation_id)
     return request
 
@@ -192,6 +193,18 @@ def _write(
     )  # fmt: skip
     decision.save(force_insert=True)
     return decision
+
+
+def _keep_seats(after: Tally) -> None:
+    """Write down who ended up in which seat: somebody may have moved over to make room for a later one."""
+    moved = []
+    for seat, row in zip(after.request.seats, after.rows, strict=True):
+        for decision in row:
+            if decision.role != seat["role"]:
+                decision.role = seat["role"]
+                moved.append(decision)
+    if moved:
+        Decision.objects.bulk_update(moved, ["role"])
 
 
 def _settle(request: Request, state: Request.State, access: Access, now: datetime, correlation_id: str) -> None:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from tenants.access import Access, delegation_chain
-
 from approvals.models import Request
 from approvals.tally import Tally
+from tenants.access import Access, delegation_chain
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def may_accept(request: Request, access: Access) -> Why | None:
 
 
 def _why_related(request: Request, access: Access) -> str:
-    """The requester and everyone who answers for it never count: as it was when the request opened, and as it is now."""
+    """The requester and everyone who answers for it never count: as it was when it opened, and as it is now."""
     principal = access.principal
     if principal.pk == request.requester_id:
         return "You requested this, and nobody approves their own request."

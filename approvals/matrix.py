@@ -1,10 +1,16 @@
-"""The threshold matrix, as the judge wants it."""
+"""The threshold matrix: read it as the judge wants it, and change it with a trace."""
 
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
+
+from approvals.judge import check_seats
 from approvals.models import ApprovalRule
+from audit.errors import Invalid
+from audit.events import Entry, Subject, record
+from tenants.models import Environment, Role
 
 Matrix = dict[str, list[dict[str, Any]]]
 
@@ -16,3 +22,66 @@ def matrix_for(tenant_ids: Iterable[UUID]) -> dict[UUID, Matrix]:
     for environment_id, tier, seats in rules.values_list("environment_id", "tier", "seats"):
         found.setdefault(environment_id, {})[tier] = seats
     return found
+
+
+def set_row(
+    environment: Environment, tier: str, seats: list[dict[str, Any]], *, by: str, correlation_id: str = ""
+) -> ApprovalRule:
+    """Write the row of an environment and tier; an empty list asks nobody. Locks the row; records before and after.
+
+    Takes effect for every plan judged from now on, and for approved ones when they are judged again at their start.
+    Raises Invalid for seats that do not read, or that name a role which the tenant does not have.
+    """
+    _check(environment, tier, seats)
+    with transaction.atomic():
+        Environment.objects.select_for_update().get(pk=environment.pk)
+        rule = ApprovalRule.objects.select_for_update().filter(environment=environment, tier=tier).first()
+        before = rule.seats if rule else None
+        if rule is None:
+            rule = ApprovalRule(tenant_id=environment.tenant_id, environment=environment, tier=tier)
+        rule.seats = seats
+        rule.save()
+        if before != seats:
+            verb = "matrix.row_added" if before is None else "matrix.row_changed"
+            _record(rule, verb, before, seats, by, correlation_id)
+    return rule
+
+
+def drop_row(rule: ApprovalRule, *, by: str, correlation_id: str = "") -> None:
+    """Remove a row, which denies every change of its tier in its environment from now on. Records before and after."""
+    with transaction.atomic():
+        found = ApprovalRule.objects.select_for_update().filter(pk=rule.pk).first()
+        if found is not None:
+            _record(found, "matrix.row_removed", found.seats, None, by, correlation_id)
+            found.delete()
+
+
+def _check(environment: Environment, tier: str, seats: list[dict[str, Any]]) -> None:
+    try:
+        check_seats(seats)
+    except ValueError as error:
+        raise Invalid(str(error), issues=[_issue(str(error), "seats")]) from None
+    if tier not in ApprovalRule.Tier.values:
+        raise Invalid(issues=[_issue(f"{tier} is no tier.", "tier")])
+    wanted = {seat["role"] for seat in seats}
+    known = set(Role.objects.filter(tenant=environment.tenant_id, name__in=wanted).values_list("name", flat=True))
+    if wanted - known:
+        raise Invalid(issues=[_issue(f"This tenant has no role {name}.", "seats") for name in sorted(wanted - known)])
+
+
+def _record(
+    rule: ApprovalRule,
+    verb: str,
+    before: list[dict[str, Any]] | None,
+    after: list[dict[str, Any]] | None,
+    by: str,
+    correlation_id: str,
+) -> None:
+    facts = {"environment": str(rule.environment_id), "tier": rule.tier, "before": before, "after": after}
+    record(
+        Entry(rule.tenant_id, Subject("approval_rule", rule.pk), verb, by, correlation_id=correlation_id, facts=facts)
+    )
+
+
+def _issue(message: str, field: str) -> dict[str, str]:
+    return {"severity": "error", "message": message, "field": field}

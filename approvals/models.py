@@ -109,7 +109,7 @@ class Request(models.Model):
 
 
 class Decision(models.Model):
-    """One person's verdict on one request. `role` is the seat it filled when it was made; `comment` may be erased."""
+    """One person's verdict on one request. `role` is the seat it fills; `comment` may be erased."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     request = models.ForeignKey(Request, models.PROTECT, related_name="decisions")

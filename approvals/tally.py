@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import prefetch_related_objects
-from tenants.access import delegation_chain
 
 from approvals.models import Decision, Request
 from approvals.people import Holders, holders, roles_of
 from approvals.quorum import fill, open_seats, seat_of
+from tenants.access import delegation_chain
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,19 @@ class Tally:
 
 
 def tally(request: Request, principal: UUID | None = None) -> Tally:
-    """Count one request, knowing the roles of those who decided and of `principal`. Two queries and its requester."""
+    """Count one request, knowing the roles of those who decided and of `principal`. Two queries and its requester.
+
+    An open request counts the roles held now; a settled one shows the seats as they were filled when it settled.
+    """
     decisions = list(request.decisions.all())
+    if request.state != Request.State.OPEN:
+        return count(request, decisions, recorded(decisions))
     among = {decision.principal_id for decision in decisions} | ({principal} if principal else set())
     return count(request, decisions, holders([request], among)[request.environment_id])
 
 
 def tallies(requests: Iterable[Request]) -> dict[UUID, Tally]:
-    """Count many requests, by id. Four queries at most, however many there are."""
+    """Count many requests with the roles held now, settled or not, by id. Four queries at most."""
     requests = list(requests)
     prefetch_related_objects(requests, "requester__owner")
     decisions: dict[UUID, list[Decision]] = {request.id: [] for request in requests}
@@ -62,6 +67,14 @@ def count(request: Request, decisions: Sequence[Decision], held: Holders) -> Tal
     exact = [d for d in decisions if d.approved and d.digest == request.digest]
     valid = [d for d in exact if str(d.principal_id) not in excluded]
     return Tally(request, decisions, fill(request.seats, [(d, roles_of(d.principal_id, held)) for d in valid]), held)
+
+
+def recorded(decisions: Iterable[Decision]) -> Holders:
+    """The roles in which people decided: what history shows, whoever has left since."""
+    held: Holders = {}
+    for decision in decisions:
+        held.setdefault(decision.role, set()).add(decision.principal_id)
+    return held
 
 
 def as_seats(counted: Tally) -> list[dict[str, Any]]:

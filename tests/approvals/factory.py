@@ -10,7 +10,7 @@ ENVIRONMENTS = {"dev": "safe", "staging": "guarded", "prod": "dangerous"}
 def facts_of(
     environment: str = "prod", *, creates: int = 0, modifies: int = 0, deletes: int = 0, **other: Any
 ) -> dict[str, Any]:
-    """The facts of an action on files; `other` overrides any leaf of them by name, and `resources` and `matrix` whole."""
+    """The facts of an action on files; `other` overrides leaves by name, and `resources` and `matrix` whole."""
     changes = creates + modifies + deletes
     plan = {"resources": changes, "creates": creates, "modifies": modifies, "deletes": deletes, "changes": changes}
     file = {"kind": "file", "risk_class": None, "monthly_cost": None, "known": False}

@@ -1,0 +1,182 @@
+"""Counting: who may decide, who still counts, and at a fixed number of queries."""
+
+from datetime import timedelta
+
+import pytest
+
+from approvals.decisions import can_decide, decide, live_quorum, live_quorums, seats_filled
+from approvals.judge import judge
+from approvals.models import Decision
+from approvals.pages import quorum_context
+from audit.clock import database_time
+from tests.approvals.factory import TIERS, facts_of
+from tests.approvals.scene import DIGEST, a_request
+
+SEATS = {
+    "low": [{"role": "approver", "count": 1}],
+    "medium": [{"role": "approver", "count": 2}],
+    "high": [{"role": "approver", "count": 1}, {"role": "security", "count": 1}],
+    "critical": [{"role": "approver", "count": 2}, {"role": "security", "count": 1}],
+}
+
+
+def approve(scene, request, who):
+    return decide(request.pk, scene.access(who), approved=True, digest=DIGEST, comment="")
+
+
+@pytest.mark.parametrize(
+    ("tier", "people", "state"),
+    [
+        ("low", ["approver"], "approved"),
+        ("low", ["both"], "approved"),
+        ("low", ["boss", "operator", "security", "auditor"], "open"),
+        ("medium", ["approver"], "open"),
+        ("medium", ["approver", "security"], "open"),
+        ("medium", ["approver", "approver2"], "approved"),
+        ("medium", ["approver", "all_rounder"], "approved"),
+        ("high", ["approver", "approver2"], "open"),
+        ("high", ["both"], "open"),
+        ("high", ["both", "approver"], "approved"),
+        ("high", ["both", "security"], "approved"),
+        ("high", ["approver", "security"], "approved"),
+        ("critical", ["approver", "both"], "open"),
+        ("critical", ["both", "approver", "security"], "approved"),
+        ("critical", ["both", "approver", "approver2"], "approved"),
+        ("critical", ["both", "security"], "open"),
+        ("critical", ["security", "approver", "approver2"], "approved"),
+    ],
+)
+def test_matrix_by_tier_by_people(scene, tier, people, state):
+    verdict = judge(facts_of("dev", modifies=1, security_level=tier, matrix=SEATS))
+    assert (verdict.tier, verdict.seats) == (tier, SEATS[tier])
+    request = a_request(scene, verdict.seats)
+    for who in people:
+        if can_decide(request, scene.access(who))[0]:
+            approve(scene, request, who)
+    request.refresh_from_db()
+    assert request.state == state
+    assert live_quorum(request) is (state == "approved")
+
+
+def test_every_tier_of_the_table_was_tried():
+    assert set(SEATS) == set(TIERS)
+
+
+def test_a_person_moves_to_another_seat_to_make_room_and_the_rows_say_so(scene):
+    request = a_request(scene, SEATS["high"])
+    approve(scene, request, "both")
+    assert Decision.objects.get().role == "approver"
+    approve(scene, request, "approver")
+    seats = seats_filled(request, list(request.decisions.all()))
+    assert [(s["role"], [d.principal.username for d in s["by"]]) for s in seats] == [
+        ("approver", ["acme.approver"]),
+        ("security", ["acme.both"]),
+    ]
+    assert Decision.objects.get(principal=scene.people.both).role == "security"
+
+
+def test_a_quorum_lapses_when_one_of_its_people_loses_the_role(scene):
+    request = a_request(scene)
+    approve(scene, request, "approver")
+    done = approve(scene, request, "approver2")
+    assert live_quorum(done)
+    scene.roles["approver"].group.user_set.remove(scene.people.approver)
+    assert not live_quorum(done)
+
+
+def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_assert_max_num_queries):
+    requests = [a_request(scene) for _ in range(6)] + [a_request(scene, [], kind="acceptance")]
+    for request in requests[:3]:
+        approve(scene, request, "approver")
+        approve(scene, request, "approver2")
+    fresh = [type(r).objects.get(pk=r.pk) for r in requests]
+    with django_assert_max_num_queries(4):
+        held = live_quorums(fresh)
+    assert [held[r.pk] for r in requests] == [True] * 3 + [False] * 4
+    with django_assert_max_num_queries(0):
+        assert live_quorums([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("who", "why"),
+    [
+        ("approver", ""),
+        ("both", ""),
+        ("operator", "You requested this, and nobody approves their own request."),
+        ("security", "You hold no role that this request asks for here: approver."),
+        ("auditor", "You may not approve in this environment."),
+    ],
+)
+def test_whether_one_can_decide_is_said_in_words(scene, who, why, django_assert_max_num_queries):
+    request, access = a_request(scene), scene.access(who)
+    with django_assert_max_num_queries(5):
+        assert can_decide(request, access) == (not why, why)
+
+
+def test_one_cannot_decide_twice_too_late_or_on_what_is_settled(scene):
+    request, access = a_request(scene), scene.access("approver")
+    approve(scene, request, "approver")
+    assert can_decide(request, access) == (False, "You have already decided.")
+    late = a_request(scene, expires_at=database_time() - timedelta(seconds=1))
+    assert can_decide(late, access) == (False, "The time to decide is over.")
+    void = a_request(scene, state="void", settled_at=database_time())
+    assert "plan changed" in can_decide(void, access)[1]
+
+
+def test_the_panel_names_who_sits_who_could_and_whether_it_is_you(scene):
+    request = a_request(scene, SEATS["critical"])
+    approve(scene, request, "approver")
+    shown = quorum_context(request, scene.access("approver2"))
+    assert (shown["have"], shown["needed"], shown["can"], shown["is_complete"]) == (1, 3, True, False)
+    approvers, security = shown["groups"]
+    assert [seat["name"] for seat in approvers["filled"]] == ["Approver"]
+    assert [seat["is_yours"] for seat in approvers["open"]] == [True]
+    assert approvers["open"][0]["candidates"] == ["Approver3", "Both", "All Rounder"]
+    assert [(s["is_yours"], s["candidates"]) for s in security["open"]] == [(False, ["Security", "Both"])]
+
+
+def test_the_panel_tells_the_requester_why_not(scene):
+    shown = quorum_context(a_request(scene), scene.access("operator"))
+    assert shown["can"] is False and "You requested this" in shown["why_not"]
+    assert not any(seat["is_yours"] for group in shown["groups"] for seat in group["open"])
+
+
+def test_the_panel_of_a_settled_request_shows_who_settled_it_whoever_left_since(scene):
+    request = a_request(scene)
+    approve(scene, request, "approver")
+    done = approve(scene, request, "approver2")
+    scene.people.approver.groups.clear()
+    shown = quorum_context(done, scene.access("approver3"))
+    assert (shown["have"], shown["is_complete"], shown["lapsed"]) == (2, True, [])
+
+
+def test_the_panel_of_an_open_request_says_whose_approval_lapsed(scene):
+    request = a_request(scene)
+    approve(scene, request, "approver")
+    scene.people.approver.groups.clear()
+    shown = quorum_context(request, scene.access("approver2"))
+    assert (shown["have"], shown["lapsed"]) == (0, ["Approver"])
+
+
+def test_the_panel_renders_with_names_escaped(scene):
+    from django.template.loader import render_to_string
+
+    scene.people.approver.display_name = "<script>x</script>"
+    scene.people.approver.save()
+    request = a_request(scene)
+    approve(scene, request, "approver")
+    decide(request.pk, scene.access("approver2"), approved=False, digest=None, comment="<b>no</b>")
+    request.refresh_from_db()
+    page = render_to_string("approvals/_quorum.html", {"quorum": quorum_context(request, scene.access("approver3"))})
+    assert 'id="quorum"' in page and "&lt;script&gt;" in page and "<script>" not in page
+    assert "&lt;b&gt;no&lt;/b&gt;" in page and "1 of 2" in page and "Rejected" in page
+
+
+def test_the_panel_offers_an_open_seat_to_the_reader(scene):
+    from django.template.loader import render_to_string
+
+    page = render_to_string(
+        "approvals/_quorum.html", {"quorum": quorum_context(a_request(scene), scene.access("both"))}
+    )
+    assert page.count("you can fill this seat") == 1 and page.count("is-open") == 2
+    assert "Approver, Approver2, Approver3 and 1 more" in page
