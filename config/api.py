@@ -16,7 +16,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 class Member(HttpAuthBase):
-    """A Bearer token, or a session with its CSRF token: `tenants.middleware` has resolved either to `request.access`."""
+    """A Bearer token, or a session with its CSRF token: `tenants.middleware` made either into `request.access`."""
 
     openapi_scheme = "bearer"
 

@@ -1,4 +1,4 @@
-"""Celery's part of the settings. A message is a nudge: cheap to lose, harmless to repeat, so it is acknowledged early."""
+"""Celery's part of the settings. A message is a nudge: cheap to lose, harmless to repeat, so acknowledged early."""
 
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False

@@ -35,8 +35,10 @@ def cookies_travel_safely(app_configs: Any, **_: Any) -> list[CheckMessage]:
 def sqlite_stays_on_one_host(app_configs: Any, **_: Any) -> list[CheckMessage]:
     is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     redis_url = settings.INTERLOCK.redis_url
-    is_remote = bool(redis_url) and not redis_url.startswith("unix:") and not any(
-        name in redis_url for name in ("127.0.0.1", "localhost", "[::1]")
+    is_remote = (
+        bool(redis_url)
+        and not redis_url.startswith("unix:")
+        and not any(name in redis_url for name in ("127.0.0.1", "localhost", "[::1]"))
     )
     if is_sqlite and is_remote:
         hint = "Set DATABASE_URL=postgresql://… for several hosts; keep SQLite for one."
@@ -85,5 +87,7 @@ def keys_are_private(app_configs: Any, **_: Any) -> list[CheckMessage]:
     path = settings.INTERLOCK.secrets_file
     if path.exists() and os.name == "posix" and path.stat().st_mode & 0o077:
         hint = f"chmod 600 {path}"
-        return [Error(f"{path} can be read by others; it holds the keys of this installation.", hint=hint, id="interlock.E006")]
+        return [
+            Error(f"Others can read {path}, which holds the keys of this installation.", hint=hint, id="interlock.E006")
+        ]
     return []

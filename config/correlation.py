@@ -10,11 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 
 HEX = "0123456789abcdef"
-TRACEPARENT = re.compile(r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-.*)?")
+TRACEPARENT = re.compile(
+    r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-.*)?"
+)
 
 
 def trace_id_of(traceparent: str) -> str | None:
-    """The trace id of a valid `traceparent` header, else None. Later versions may carry more fields, version 00 may not."""
+    """The trace id of a valid `traceparent` header, else None. Later versions than 00 may carry more fields."""
     match = TRACEPARENT.fullmatch(traceparent.strip(" \t"))
     if not match or match["version"] == "ff" or (match["version"] == "00" and match["more"] is not None):
         return None
@@ -40,7 +42,7 @@ class CorrelationMiddleware:
 
 
 class RequestLog(RequestMiddleware):
-    """django-structlog's request lines, with the path only: a query string holds what people typed, a link may hold a key."""
+    """django-structlog's request lines, by path: a query string holds what people typed, a link may hold a key."""
 
     @classmethod
     def format_request(cls, request: HttpRequest) -> Any:

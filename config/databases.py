@@ -24,7 +24,9 @@ def database_settings(url: str, var: Path) -> dict[str, Any]:
             raise ValueError("give a file: sqlite:////absolute/path.sqlite3 (four slashes)")
         return _sqlite(unquote(parts.path[1:]))
     if parts.scheme not in ("postgres", "postgresql"):
-        raise ValueError(f"starts with {parts.scheme or 'nothing'}://, but Interlock speaks postgresql:// and sqlite:///")
+        raise ValueError(
+            f"starts with {parts.scheme or 'nothing'}://, but Interlock speaks postgresql:// and sqlite:///"
+        )
     options = dict(parse_qsl(parts.query))
     if not parts.path.strip("/"):
         raise ValueError("names no database: postgresql://user:password@host/DATABASE")

@@ -1,7 +1,7 @@
 """Settings from the environment: typed, and loud when they are wrong.
 
-A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with it and
-what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.launch`) supplies it.
+A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with
+it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.keys`) supplies it.
 """
 
 import base64
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -20,9 +20,7 @@ from config.databases import database_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_NAMES = {"localhost", ""}
-NO_SECRET = (
-    "is not set. `make run` makes one; in your own deployment set it on every process, e.g. to the output of: "
-)
+NO_SECRET = "is not set. `make run` makes one; in your own deployment set it on every process, e.g. to the output of: "
 MAKE_KEY = "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
 MAKE_KEK = "python -c 'import base64, secrets; print(base64.b64encode(secrets.token_bytes(32)).decode())'"
 
@@ -40,13 +38,14 @@ class Environment(BaseSettings):
     bind: str = "127.0.0.1"
     https: bool = False
     static: Literal["collected", "source"] = "collected"
-    lease_s: float = Field(15, gt=0)
-    sweep_s: float = Field(5, gt=0)
-    approval_ttl_s: int = Field(86_400, gt=0)
-    linger_ms: int = Field(10, ge=0)
-    effect_threads: int = Field(8, ge=1, le=256)
-    claim_size: int = Field(50, ge=1, le=1000)
+    lease_s: float = Field(default=15, gt=0)
+    sweep_s: float = Field(default=5, gt=0)
+    approval_ttl_s: int = Field(default=86_400, gt=0)
+    linger_ms: int = Field(default=10, ge=0)
+    effect_threads: int = Field(default=8, ge=1, le=256)
+    claim_size: int = Field(default=50, ge=1, le=1000)
     log_level: str = "INFO"
+    demo: bool = True
     database_url: str = Field(default="", alias="DATABASE_URL")
     redis_url: str = Field(default="", alias="REDIS_URL")
     celery_broker_url: str = Field(default="", alias="CELERY_BROKER_URL")
@@ -127,17 +126,20 @@ def is_loopback(bind: str) -> bool:
         return bind in LOOPBACK_NAMES
 
 
-def load() -> Environment:
-    """Read the environment, or explain on stderr what is wrong with it and exit with 2."""
+def read() -> Environment:
+    """The environment as it is, or exit with 2; keys may be missing."""
     try:
-        environment = Environment()
-        stored = _stored_secrets(environment.secrets_file)
-        if stored:
-            environment = Environment(
-                secret_key=environment.secret_key or stored["secret_key"], kek=environment.kek or stored["kek"]
-            )
+        return Environment()
     except ValidationError as error:
         _refuse([_explain(detail) for detail in error.errors()])
+
+
+def load() -> Environment:
+    """Read the environment and the stored keys, or explain on stderr what is wrong and exit with 2."""
+    environment = read()
+    if stored := _stored_secrets(environment.secrets_file):
+        filled = {name: getattr(environment, name) or value for name, value in stored.items()}
+        environment = environment.model_copy(update=filled)
     missing = [
         f"INTERLOCK_{name.upper()} {NO_SECRET}{recipe}"
         for name, recipe in (("secret_key", MAKE_KEY), ("kek", MAKE_KEK))
@@ -155,7 +157,9 @@ def _stored_secrets(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError) as error:
-        _refuse([f"{path} cannot be read ({error!r}). It holds the keys of this installation: restore it from a backup."])
+        _refuse(
+            [f"{path} cannot be read ({error!r}). It holds the keys of this installation: restore it from a backup."]
+        )
 
 
 def _explain(detail: Any) -> str:
@@ -165,6 +169,6 @@ def _explain(detail: Any) -> str:
     return f"{variable}{shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 
-def _refuse(problems: list[str]) -> Any:
+def _refuse(problems: list[str]) -> NoReturn:
     print("Interlock cannot start with these settings:", *(f"  {p}" for p in problems), sep="\n", file=sys.stderr)
     raise SystemExit(2)

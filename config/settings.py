@@ -85,7 +85,11 @@ CHANNEL_LAYERS = {
 CELERY_BROKER_URL = INTERLOCK.broker
 CELERY_BEAT_SCHEDULE_FILENAME = str(INTERLOCK.var / "run" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "actions.tasks.sweep", "schedule": INTERLOCK.sweep_s, "options": {"expires": INTERLOCK.sweep_s * 4}}
+    "sweep": {
+        "task": "actions.tasks.sweep",
+        "schedule": INTERLOCK.sweep_s,
+        "options": {"expires": INTERLOCK.sweep_s * 4},
+    }
 }
 
 AUTH_USER_MODEL = "tenants.Principal"

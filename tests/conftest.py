@@ -1,8 +1,8 @@
 """What every test gets: real servers, started once, and settings that point at them before Django loads.
 
 `INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
-that is already there: its role must be allowed to create databases. Under xdist the controller starts PostgreSQL and the workers
-inherit it, each with a database of its own; every process has its own Valkey, because channels know no databases.
+`INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
+it, each with a database of its own; every process has a Valkey of its own, because channels know no databases.
 """
 
 import base64
@@ -47,7 +47,7 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """Name the test database: one per process on SQLite (a file: memory knows no WAL), one per xdist worker otherwise."""
+    """Name the test database: a file on SQLite (memory knows no WAL), otherwise one per xdist worker."""
     from django.conf import settings
 
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -75,8 +75,12 @@ def redis_client():
 
 @pytest.fixture
 def product_environment(transactional_db) -> dict[str, str]:
-    """The environment for a process of the product (worker, web, command) that shares this test's database and Valkey."""
-    from config.databases import url_of
+    """The environment for a process of the product (worker, web, command) that shares this test's database."""
     from django.db import connection
 
+    from config.databases import url_of
+
     return {**os.environ, "DATABASE_URL": url_of(connection.settings_dict)}
+
+
+from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above

