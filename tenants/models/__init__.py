@@ -10,7 +10,16 @@ from tenants.models.role import Role
 from tenants.models.token import ApiToken
 
 __all__ = [
-    "PERMISSIONS", "ApiToken", "Environment", "EnvironmentGroupObjectPermission", "EnvironmentUserObjectPermission",
-    "Principal", "Resource", "RiskClass", "Role", "Tenant", "TenantGroupObjectPermission",
+    "PERMISSIONS",
+    "ApiToken",
+    "Environment",
+    "EnvironmentGroupObjectPermission",
+    "EnvironmentUserObjectPermission",
+    "Principal",
+    "Resource",
+    "RiskClass",
+    "Role",
+    "Tenant",
+    "TenantGroupObjectPermission",
     "TenantUserObjectPermission",
 ]

@@ -40,7 +40,9 @@ class Principal(AbstractBaseUser, PermissionsMixin):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     username = models.CharField(
-        max_length=150, unique=True, validators=[ASCIIUsernameValidator()],
+        max_length=150,
+        unique=True,
+        validators=[ASCIIUsernameValidator()],
         error_messages={"unique": "This username is not available."},
     )
     display_name = models.CharField(max_length=200, blank=True)
@@ -60,8 +62,11 @@ class Principal(AbstractBaseUser, PermissionsMixin):
     class Meta:
         ordering = ["username"]
         constraints = [
-            models.UniqueConstraint(Lower("username"), name="principal_username_once_any_case",
-                                    violation_error_message="This username is not available."),
+            models.UniqueConstraint(
+                Lower("username"),
+                name="principal_username_once_any_case",
+                violation_error_message="This username is not available.",
+            ),
             models.CheckConstraint(condition=Q(kind__in=["person", "agent"]), name="principal_kind"),
             models.CheckConstraint(
                 condition=Q(kind="person", owner=None) | Q(kind="agent", owner__isnull=False),
@@ -70,7 +75,8 @@ class Principal(AbstractBaseUser, PermissionsMixin):
             ),
             models.CheckConstraint(condition=Q(owner=None) | ~Q(owner=models.F("id")), name="principal_not_own_owner"),
             models.CheckConstraint(
-                condition=Q(kind="person") | Q(is_staff=False, is_superuser=False), name="agent_is_no_staff",
+                condition=Q(kind="person") | Q(is_staff=False, is_superuser=False),
+                name="agent_is_no_staff",
                 violation_error_message="An agent can neither use the admin nor be a superuser.",
             ),
         ]

@@ -1,0 +1,168 @@
+"""Who may do what where: the only place that answers it.
+
+Permissions come from guardian's rows on tenants and environments, given to a role's group or to one principal. What is
+granted on a tenant covers its environments. A superuser holds what is granted and no more; who is inactive, or answers
+to an inactive owner, holds nothing; an agent never decides, breaks glass or administers.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from django.db.models import F, Model, Q, QuerySet, Value
+
+from tenants.models import (
+    ApiToken,
+    Environment,
+    EnvironmentGroupObjectPermission,
+    EnvironmentUserObjectPermission,
+    Principal,
+    Tenant,
+    TenantGroupObjectPermission,
+    TenantUserObjectPermission,
+)
+
+PEOPLE_ONLY = frozenset({"approve", "break_glass", "administer"})
+NOTHING: frozenset[str] = frozenset()
+Grant = tuple[UUID, str, str]  # place (tenant or environment), permission, role name or ""
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """What one principal may do in one tenant, as of one moment.
+
+    `environments` holds what may be done in each environment, grants on the tenant included; only environments where
+    anything may be done. `roles` maps a role's name to the environments it is granted in; None is the whole tenant.
+    """
+
+    principal: Principal
+    tenant: Tenant
+    environments: Mapping[UUID, frozenset[str]] = field(default_factory=dict)
+    tenant_permissions: frozenset[str] = NOTHING
+    roles: Mapping[str, frozenset[UUID] | None] = field(default_factory=dict)
+    token: ApiToken | None = None
+
+    def can(self, permission: str, environment_id: UUID | None = None) -> bool:
+        """Whether the permission is held in that environment; without one, in the whole tenant."""
+        if environment_id is None:
+            return permission in self.tenant_permissions
+        return permission in self.environments.get(environment_id, NOTHING)
+
+    def environments_where(self, permission: str) -> list[UUID]:
+        """The environments, in the order of their slugs, in which the permission is held."""
+        return [environment for environment, held in self.environments.items() if permission in held]
+
+    def is_person(self) -> bool:
+        return self.principal.is_person()
+
+    def role_in(self, role: str, environment_id: UUID) -> bool:
+        """Whether the role is held in that environment of this tenant."""
+        if role not in self.roles or environment_id not in self.environments:
+            return False
+        places = self.roles[role]
+        return places is None or environment_id in places
+
+
+def holds(
+    principal: Principal, permission: str, where: Tenant | Environment, *,
+    role: str | None = None, at: datetime | None = None,
+) -> bool:  # fmt: skip
+    """Whether the principal holds the permission there now; with `role`, through that role. One query.
+
+    `at` is the moment to judge time-boxed grants by; standing grants have no end, so it does not change their answer.
+    """
+    tenant_id = where.tenant_id if isinstance(where, Environment) else where.pk
+    return any(
+        place in (where.pk, tenant_id) and found == permission and role in (None, through)
+        for place, found, through in _grants(principal, tenant_id)
+    )
+
+
+def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = None) -> Access:
+    """What the principal may do in the tenant, narrowed to the token's scopes. Two queries, however much there is."""
+    grants = _grants(principal, tenant.pk)
+    if token is not None:
+        is_here = token.tenant_id == tenant.pk and token.principal_id == principal.pk
+        grants = [grant for grant in grants if grant[1] in token.scopes] if is_here else []
+    if not grants:
+        return Access(principal, tenant, token=token)
+    everywhere = frozenset(permission for place, permission, _ in grants if place == tenant.pk)
+    local: dict[UUID, set[str]] = defaultdict(set)
+    for place, permission, _ in grants:
+        local[place].add(permission)
+    ids = Environment.objects.filter(tenant=tenant).order_by("slug").values_list("pk", flat=True)
+    held = {pk: everywhere | local.get(pk, NOTHING) for pk in ids}
+    return Access(
+        principal, tenant,
+        environments={pk: permissions for pk, permissions in held.items() if permissions},
+        tenant_permissions=everywhere, roles=_roles(grants, tenant.pk), token=token,
+    )  # fmt: skip
+
+
+def tenants_of(principal: Principal) -> list[Tenant]:
+    """The tenants that the principal belongs to: through a role, or a permission of its own. One query."""
+    if not getattr(principal, "is_active", False) or not principal.pk:
+        return []
+    direct = Q(pk__in=TenantUserObjectPermission.objects.filter(user=principal).values("content_object"))
+    local = EnvironmentUserObjectPermission.objects.filter(user=principal).values("content_object__tenant")
+    through_role = Q(roles__group__in=principal.groups.through.objects.filter(principal=principal).values("group"))
+    return list(Tenant.objects.filter(direct | Q(pk__in=local) | through_role).distinct().order_by("slug"))
+
+
+def visible_to(queryset: QuerySet[M], access: Access) -> QuerySet[M]:
+    """Narrow to the tenant, and to the environments in which the access may view. The model has both foreign keys."""
+    mine = queryset.filter(tenant=access.tenant)
+    if access.can("view"):
+        return mine
+    environments = access.environments_where("view")
+    return mine.filter(environment__in=environments) if environments else queryset.none()
+
+
+def delegation_chain(principal: Principal) -> set[UUID]:
+    """The principal, its owner, the owner's owner …: one person's will. No query where `owner` is already loaded."""
+    chain = {principal.pk}
+    owner = principal.owner
+    while owner is not None and owner.pk not in chain:
+        chain.add(owner.pk)
+        owner = owner.owner
+    return chain
+
+
+def _roles(grants: list[Grant], tenant_id: UUID) -> dict[str, frozenset[UUID] | None]:
+    places: dict[str, set[UUID]] = defaultdict(set)
+    for place, _, role in grants:
+        if role:
+            places[role].add(place)
+    return {role: None if tenant_id in held else frozenset(held) for role, held in places.items()}
+
+
+def _grants(principal: Principal, tenant_id: UUID) -> list[Grant]:
+    """Every grant on the tenant and its environments that reaches the principal. One query; freshly read."""
+    groups, users = {"group__user": principal.pk}, {"user": principal.pk}
+    in_role = ("content_object_id", "permission__codename", "group__role__name")
+    alone = ("content_object_id", "permission__codename", Value(""))
+    parts = [
+        TenantGroupObjectPermission.objects.filter(
+            _acts("group__user"), content_object=tenant_id, group__role__tenant=F("content_object"), **groups
+        ).values_list(*in_role),
+        EnvironmentGroupObjectPermission.objects.filter(
+            _acts("group__user"), content_object__tenant=tenant_id,
+            group__role__tenant=F("content_object__tenant"), **groups,
+        ).values_list(*in_role),
+        TenantUserObjectPermission.objects.filter(_acts("user"), content_object=tenant_id, **users).values_list(*alone),
+        EnvironmentUserObjectPermission.objects.filter(
+            _acts("user"), content_object__tenant=tenant_id, **users
+        ).values_list(*alone),
+    ]  # fmt: skip
+    found = parts[0].union(*parts[1:], all=True)
+    return [grant for grant in found if principal.is_person() or grant[1] not in PEOPLE_ONLY]
+
+
+def _acts(user: str) -> Q:
+    """The principal is active, and so is the person it answers to."""
+    owner = Q(**{f"{user}__owner": None}) | Q(**{f"{user}__owner__is_active": True})
+    return Q(**{f"{user}__is_active": True}) & owner

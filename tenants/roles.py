@@ -1,0 +1,149 @@
+"""Roles, and who is in them. Every change leaves an event, and tells open connections to check again."""
+
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
+from django.dispatch import Signal
+
+from audit.errors import Invalid
+from audit.events import Entry, Subject, record
+from tenants.models import (
+    PERMISSIONS,
+    Environment,
+    EnvironmentGroupObjectPermission,
+    Principal,
+    Role,
+    Tenant,
+    TenantGroupObjectPermission,
+)
+
+SETUP = "system:setup"
+STANDARD_ROLES: Mapping[str, tuple[str, ...]] = {
+    "operator": ("view", "propose", "operate"),
+    "approver": ("view", "approve"),
+    "security": ("view", "approve"),
+    "auditor": ("view", "audit"),
+    "admin": ("view", "audit", "administer"),
+}
+roles_changed = Signal()  # kwargs: principal_id. Sent after commit: what this principal may do has changed.
+By = Principal | str  # who did it: a principal, or "system:<role>"
+
+
+class UnknownPermission(Invalid):
+    """This is not a permission."""
+
+    code = "unknown_permission"
+
+
+class WrongTenant(Invalid):
+    """A role counts only in its own tenant."""
+
+    code = "wrong_tenant"
+
+
+def actor_of(by: By) -> str:
+    return by if isinstance(by, str) else str(by.pk)
+
+
+def tenant_subject(tenant: Tenant) -> Subject:
+    return Subject("tenant", tenant.pk, tenant.name)
+
+
+def principal_subject(principal: Principal) -> Subject:
+    return Subject("principal", principal.pk, str(principal))
+
+
+def create_role(tenant: Tenant, name: str, by: By = SETUP) -> Role:
+    """Create an empty role and its group. Event `role.created` on the tenant."""
+    with transaction.atomic():
+        group = Group.objects.create(name=f"{tenant.pk}:{name}")
+        role = Role.objects.create(tenant=tenant, name=name, group=group)
+        facts = {"role": name}
+        record(Entry(tenant.pk, tenant_subject(tenant), "role.created", actor_of(by), facts=facts))
+    return role
+
+
+def create_standard_roles(tenant: Tenant, by: By = SETUP) -> dict[str, Role]:
+    """Create operator, approver, security, auditor and admin, granted on the whole tenant. {name: role}."""
+    with transaction.atomic():
+        roles = {name: create_role(tenant, name, by) for name in STANDARD_ROLES}
+        for role in roles.values():
+            grant(role, tenant, by=by)
+    return roles
+
+
+def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | None = None, by: By = SETUP) -> None:
+    """Set what a role may do there: exactly `permissions` (default: the standard role's; none takes all away).
+
+    Event `role.granted` on the tenant, with before and after, when that changes anything. Raises WrongTenant,
+    UnknownPermission.
+    """
+    wanted = set(STANDARD_ROLES.get(role.name, ()) if permissions is None else permissions)
+    if unknown := wanted - PERMISSIONS.keys():
+        raise UnknownPermission(f"There is no permission {', '.join(sorted(unknown))}.")
+    tenant_id = where.tenant_id if isinstance(where, Environment) else where.pk
+    if tenant_id != role.tenant_id:
+        raise WrongTenant
+    table = EnvironmentGroupObjectPermission if isinstance(where, Environment) else TenantGroupObjectPermission
+    with transaction.atomic():
+        rows = table.objects.filter(group=role.group, content_object=where.pk)  # type: ignore[attr-defined]
+        before = set(rows.values_list("permission__codename", flat=True))
+        if before == wanted:
+            return
+        rows.exclude(permission__codename__in=wanted).delete()
+        _insert(table, role.group, where, wanted - before)
+        facts = {
+            "role": role.name, "where": where._meta.model_name, "where_id": str(where.pk),
+            "before": sorted(before), "after": sorted(wanted),
+        }  # fmt: skip
+        record(Entry(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
+        tell(role.group.user_set.values_list("pk", flat=True))  # type: ignore[attr-defined]
+
+
+def permissions_of(role: Role, where: Tenant | Environment) -> set[str]:
+    """What the role's own rows say for this place; grants on the tenant are not repeated on environments."""
+    table = EnvironmentGroupObjectPermission if isinstance(where, Environment) else TenantGroupObjectPermission
+    rows = table.objects.filter(group=role.group, content_object=where.pk)  # type: ignore[attr-defined]
+    return set(rows.values_list("permission__codename", flat=True))
+
+
+def add_member(principal: Principal, role: Role, by: By = SETUP) -> bool:
+    """Put a principal into a role; False if already in. Event `role.member_added` on the principal."""
+    return _change_membership(principal, role, by, "role.member_added", adds=True)
+
+
+def remove_member(principal: Principal, role: Role, by: By = SETUP) -> bool:
+    """Take a principal out of a role; False if not in. Event `role.member_removed` on the principal."""
+    return _change_membership(principal, role, by, "role.member_removed", adds=False)
+
+
+def tell(principal_ids: Iterable[UUID]) -> None:
+    """After commit, let everything that holds a connection open for these principals check again."""
+    ids = list(principal_ids)
+    transaction.on_commit(lambda: [roles_changed.send(Principal, principal_id=pk) for pk in ids])
+
+
+def _change_membership(principal: Principal, role: Role, by: By, verb: str, *, adds: bool) -> bool:
+    with transaction.atomic():
+        through = Principal.groups.through
+        link = {"principal_id": principal.pk, "group_id": role.group_id}
+        if adds:
+            _, changed = through.objects.get_or_create(**link)
+        else:
+            changed = bool(through.objects.filter(**link).delete()[0])
+        if changed:
+            facts = {"role": role.name}
+            record(Entry(role.tenant_id, principal_subject(principal), verb, actor_of(by), facts=facts))
+            tell([principal.pk])
+    return changed
+
+
+def _insert(table: type, group: Group, where: Tenant | Environment, codenames: set[str]) -> None:
+    label = where._meta.model_name
+    ids = Permission.objects.filter(
+        content_type__app_label="tenants", content_type__model=label, codename__in=codenames
+    ).values_list("pk", flat=True)
+    rows = [table(group=group, permission_id=pk, content_object_id=where.pk) for pk in ids]
+    table.objects.bulk_create(rows, ignore_conflicts=True)  # type: ignore[attr-defined]
