@@ -134,7 +134,7 @@ def _service(check: dict[str, Any], target: Target, deadline: float) -> tuple[bo
     ask = ask_of(check, target)
     for answer in repeat(ask, check.get("tries", 1), check.get("interval_s", 1), never, deadline):
         answers.append(answer)
-        if answer.ok:
+        if answer.ok or answer.code == "address_refused":
             break
     if not answers:
         return False, "no time was left for this check", {}

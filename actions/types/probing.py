@@ -139,9 +139,7 @@ def probe(ask: Ask) -> Answer:
     except ssl.SSLCertVerificationError as exc:
         answer.code, answer.detail = "certificate", f"the certificate was refused: {exc.verify_message}"
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        expired = (
-            time.monotonic() >= watch.deadline
-        )  # a watched socket is shut down, which shows as a broken connection
+        expired = time.monotonic() >= watch.deadline  # then the timer shut the socket down, which shows as an error
         answer.code = "timeout" if expired else "connection"
         why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         answer.detail = f"no answer within {ask.timeout_s:g} s" if expired else f"the connection failed: {why}"

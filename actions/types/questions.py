@@ -67,7 +67,7 @@ def faults_of_question(question: dict[str, Any], prefix: str = "") -> list[Issue
 
 
 def ask_of(question: dict[str, Any], target: Target) -> Ask:
-    """Return the question for the network. ``allow_private_targets`` and ``ca_file`` come from the environment's settings."""
+    """Return the question for the network; ``allow_private_targets`` and ``ca_file`` are the environment's settings."""
     common: dict[str, Any] = {
         "timeout_s": question.get("timeout_s", 10),
         "allow_private": target.settings.get("allow_private_targets") is True,

@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.changes.masking import mask
-
 from actions.types.modify_files.survey import NEW_FILE_MODE, Spot
 from actions.types.protocol import Draft, PlanRefused, Target, error
 from actions.types.tree import Seen
 from audit.changes.document import Change
+from audit.changes.masking import mask
 
 TITLES = {"create": "Create", "modify": "Modify", "delete": "Delete"}
 PARTICIPLES = {"create": "created", "modify": "modified", "delete": "deleted"}
