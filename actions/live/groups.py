@@ -24,6 +24,17 @@ def group_of_principal(principal_id: UUID) -> str:
     return f"principal.{principal_id.hex}"
 
 
+def tell_principal(principal_id: UUID) -> None:
+    """Have every connection of a principal look at its standing again: roles changed, or somebody signed out."""
+    layer = get_channel_layer()
+    if layer is None:
+        return
+    try:
+        async_to_sync(layer.group_send)(group_of_principal(principal_id), {"type": "principal.changed"})
+    except Exception as error:  # as in `tell`; connections look once a minute anyway
+        log.warning("live_message_lost", error=f"{type(error).__name__}: {error}")
+
+
 def tell(changes: list[Changed]) -> None:
     """Send one message per environment. A lost message is not an error: pages refetch when they reconnect."""
     by_environment: dict[UUID, dict[str, int]] = {}

@@ -1,0 +1,199 @@
+"""Actions as the API shows them: a fixed number of queries, for one or for a page."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from actions.api.waiting import Waiting, in_words, waiting_for
+from actions.ledger import Ledger
+from actions.models import Action, Checkpoint, Plan
+from actions.states import ENDED, SEED_VOCABULARY
+from actions.verbs import moves_open_to
+from tenants.access import Access, visible_to
+from tenants.models import Principal
+
+HEAVY = ("parameters", "checks", "reason", "result", "error")
+PLAN_HEAVY = ("plan__steps", "plan__summary", "plan__observations", "plan__blast")
+"""What a list must not read: parameters and steps alone may be megabytes."""
+
+
+def rows_of(access: Access) -> QuerySet[Action, Any]:
+    """The actions that the caller may view, light, joined for `page`."""
+    joined = Action.objects.select_related("environment", "requester__owner", "plan")
+    return visible_to(joined.defer(*HEAVY, *PLAN_HEAVY), access)
+
+
+def page(access: Access, actions: Sequence[Action], vocabulary: str = "") -> list[dict[str, Any]]:
+    """The rows of a list. Three queries and the clock, whatever the number of actions."""
+    waiting = waiting_for(actions, access)
+    return [row(access, action, waiting.get(action.pk), vocabulary) for action in actions]
+
+
+def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
+    """An action with everything about it; `action` as `verbs.find` returns it. Five queries and the clock."""
+    it = waiting_for([action], access).get(action.pk)
+    shown = row(access, action, it, vocabulary)
+    linked = Action.objects.filter(Q(retry_of=action) | Q(undo_of=action), tenant=action.tenant_id)
+    for pk, retry_of, undo_of in linked.values_list("pk", "retry_of", "undo_of"):
+        kind = "undos" if undo_of == action.pk else "retries"
+        shown["links"][kind] = [*shown["links"].get(kind, []), f"/api/actions/{pk}"]
+    plan = action.plan
+    return {
+        **shown,
+        "reason": action.reason,
+        "parameters": action.parameters,
+        "checks": action.checks,
+        "timeout_s": action.timeout_s,
+        "stop_requested_at": action.stop_requested_at,
+        "plan": plan_shown(plan) if plan else None,
+        "approvals": _approvals(it),
+        "verdicts": plan.verdict.get("reasons", []) if plan else [],
+        "steps": _steps(action),
+        "result": _result(action),
+    }
+
+
+def row(access: Access, action: Action, it: Waiting | None, vocabulary: str) -> dict[str, Any]:
+    return {
+        "id": action.pk,
+        "title": action.title,
+        "type": action.type,
+        "skill_id": None,
+        "environment": action.environment.slug,
+        "target": action.target,
+        "requester": who(action.requester),
+        "proposed_by": action.requester.username,
+        "state": spoken(action.state, vocabulary),
+        "held_reason": action.held_reason or None,
+        "seq": action.seq,
+        "security_level": action.security_level,
+        "risk_level": action.risk_class,
+        "tier": action.tier or None,
+        "requires_approval": action.requires_approval,
+        "autonomous_eligible": is_autonomous(action.plan),
+        "confidence": action.confidence,
+        "priority": action.priority,
+        "correlation_id": action.correlation_id,
+        "ticket": action.ticket or None,
+        "external_url": action.external_url or None,
+        "created_at": action.created_at,
+        "approved_at": action.approved_at,
+        "started_at": action.started_at,
+        "completed_at": action.completed_at,
+        "expires_at": action.expires_at,
+        "not_before": action.not_before,
+        "progress": {"done": action.steps_done, "total": action.steps_total},
+        "rollback_reference": action.rollback_reference or None,
+        "allowed": [*(it.verbs if it and action.state == "awaiting_approval" else []), *moves_open_to(access, action)],
+        "blocked_by": in_words(action, it),
+        "links": _links(action),
+    }
+
+
+def who(principal: Principal) -> dict[str, Any]:
+    """A principal as the API names it; `owner` must be joined."""
+    owner = principal.owner
+    return {
+        "id": principal.pk,
+        "username": principal.username,
+        "name": str(principal),
+        "kind": principal.kind,
+        "owner": owner.username if owner else None,
+    }
+
+
+def spoken(state: str, vocabulary: str) -> str:
+    """A state in the words that the caller asked for."""
+    return SEED_VOCABULARY.get(state, state) if vocabulary == "seed" else str(state)
+
+
+def is_autonomous(plan: Plan | None) -> bool:
+    """Whether the rules would let this plan run with no person's word at all."""
+    return bool(plan) and plan.verdict.get("outcome") == "allow" and not plan.counts.get("changes")  # type: ignore[union-attr]
+
+
+def plan_shown(plan: Plan) -> dict[str, Any]:
+    keys = ("key", "title", "target", "operation", "after", "precondition", "compensation", "idempotency_key")
+    return {
+        "version": plan.version,
+        "digest": plan.digest,
+        "summary": plan.summary,
+        "blast": plan.blast,
+        "counts": plan.counts,
+        "steps": [{key: step[key] for key in keys if key in step} for step in plan.steps],
+        "created_at": plan.created_at,
+    }
+
+
+def _approvals(it: Waiting | None) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"kind": None, "state": None, "digest": None, "needed": 0, "have": 0}
+    if it is None:
+        return {**nothing, "seats": [], "decisions": [], "expires_at": None}
+    request, counted = it.request, it.counted
+    filled = [len(row) for row in counted.rows]
+    return {
+        "kind": request.kind,
+        "state": request.state,
+        "digest": request.digest,
+        "needed": sum(seat["count"] for seat in request.seats),
+        "have": sum(filled),
+        "seats": [{**seat, "filled": n} for seat, n in zip(request.seats, filled, strict=True)],
+        "decisions": [
+            {**{k: getattr(d, k) for k in ("approved", "role", "digest", "comment", "at")}, "by": who(d.principal)}
+            for d in counted.decisions
+        ],
+        "expires_at": request.expires_at,
+    }
+
+
+def _steps(action: Action) -> list[dict[str, Any]]:
+    if not action.plan:
+        return []
+    lines = Checkpoint.objects.filter(action=action).order_by("id").values("step", "attempt", "kind", "at", "facts")
+    ledger = Ledger.of(Checkpoint(**line) for line in (lines if action.started_at else []))
+    return [_step(planned, ledger) for planned in action.plan.steps]
+
+
+def _step(planned: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
+    record = ledger[planned["key"]]
+    return {
+        **{key: planned.get(key, "") for key in ("key", "title", "target", "operation")},
+        "state": record.state,
+        "attempts": record.attempt,
+        "retry_count": max(0, record.attempt - 1),
+        "undo_attempts": record.undo_attempt,
+        "compensation": planned.get("compensation", {}),
+        "facts": record.facts,
+        "started_at": record.started_at,
+        "ended_at": record.ended_at,
+    }
+
+
+def _result(action: Action) -> dict[str, Any] | None:
+    """Null until the action has ended; then whether it did what was asked, and if not, why."""
+    if action.state not in ENDED:
+        return None
+    stored = action.result or {}
+    error = stored.get("error") or action.error
+    if action.state != "completed" and not error:
+        error = {"code": str(action.state), "message": f"The action was {action.state.replace('_', ' ')}.", "details": {}}
+    return {"success": action.state == "completed", "data": stored.get("data"), "error": error}
+
+
+def _links(action: Action) -> dict[str, Any]:
+    here = f"/api/actions/{action.pk}"
+    links: dict[str, Any] = {
+        "self": here,
+        "page": f"/actions/{action.pk}/",
+        "plan": f"{here}/plan",
+        "changes": f"{here}/changes",
+        "events": f"{here}/events",
+        "log": f"{here}/log",
+        "evidence": f"{here}/evidence",
+    }
+    if action.retry_of_id:
+        links["retry_of"] = f"/api/actions/{action.retry_of_id}"
+    if action.undo_of_id:
+        links["undo_of"] = f"/api/actions/{action.undo_of_id}"
+    return links

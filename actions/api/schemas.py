@@ -1,0 +1,304 @@
+"""What the API takes and gives, as OpenAPI shows it. Values are checked at intake, by the same code as everywhere."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from ninja import Field, Schema
+from pydantic import ConfigDict
+
+from actions.api.moments import Moment
+from actions.intake.submission import Submission
+
+LEVELS = ["low", "medium", "high", "critical", None]
+
+
+class Body(Schema):
+    """A request body: a field that is not known is an error, and nothing is converted from another type."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SubmissionIn(Body):
+    """A proposed action. Only types are checked here; intake checks the values, all at once, wherever they come from."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["type", "environment", "parameters", "reason"]})
+
+    type: str = Field("", examples=["modify_files"], description="An action type; GET /api/action-types lists them.")
+    environment: str = Field("", examples=["dev"], description="The slug of one of your environments.")
+    parameters: dict[str, Any] = Field({}, description="What the action type's JSON Schema asks for.")
+    reason: str = Field("", description="Why: approvers and auditors read it.", json_schema_extra={"minLength": 1})
+    title: str = Field("", json_schema_extra={"maxLength": 200})
+    target: dict[str, str] = Field({}, description="`node` and `service`, where the type asks for them.")
+    checks: list[dict[str, Any]] = Field([], description="http, tcp or file checks that must hold afterwards.")
+    ticket: str = Field("", json_schema_extra={"maxLength": 120})
+    external_url: str = Field("", json_schema_extra={"maxLength": 500})
+    security_level: str | None = Field(
+        None, description="May raise the level that type and parameters give.", json_schema_extra={"enum": LEVELS}
+    )
+    confidence: float | None = Field(None, json_schema_extra={"minimum": 0, "maximum": 1})
+    priority: int = Field(0, strict=True, json_schema_extra={"minimum": -100, "maximum": 100})
+    timeout_s: int = Field(600, strict=True, json_schema_extra={"minimum": 1, "maximum": 86_400})
+    not_before: Moment | None = None
+    accept: bool = Field(False, strict=True, description="Accept the dry-run diff now, where no seat is asked for.")
+
+    def submission(self) -> Submission:
+        values = self.dict()
+        values["security_level"] = self.security_level or ""
+        return Submission(**values)
+
+
+class AcceptIn(Body):
+    digest: str = Field(..., max_length=64, description="Of the plan whose diff you looked at.")
+
+
+class DecisionIn(Body):
+    approved: bool = Field(..., strict=True)
+    digest: str | None = Field(None, max_length=64, description="Of the plan you looked at; only a rejection needs none.")
+    comment: str = Field("", max_length=4_000)
+
+
+class ReasonIn(Body):
+    reason: str = Field("", max_length=4_000)
+
+
+class ResumeIn(ReasonIn):
+    how: Literal["", "continue", "rollback", "give_up"] = Field("", description="Empty means continue.")
+    step_done: bool | None = Field(None, description="For a step in doubt: whether it took effect.")
+
+
+class Who(Schema):
+    id: UUID
+    username: str
+    name: str
+    kind: Literal["person", "agent"]
+    owner: str | None = Field(..., description="The username of the person an agent answers to.")
+
+
+class Blast(Schema):
+    score: int
+    tier: str
+    factors: list[dict[str, Any]]
+
+
+class PlanOut(Schema):
+    version: int
+    digest: str
+    summary: str
+    blast: Blast
+    counts: dict[str, int]
+    steps: list[dict[str, Any]]
+    created_at: datetime
+
+
+class SeatOut(Schema):
+    role: str
+    count: int
+    filled: int
+
+
+class DecisionOut(Schema):
+    by: Who
+    approved: bool
+    role: str
+    digest: str
+    comment: str
+    at: datetime
+
+
+class ApprovalsOut(Schema):
+    """What waits for people: `needed` seats, of which `have` are filled."""
+
+    kind: Literal["approval", "acceptance"] | None
+    state: str | None
+    digest: str | None
+    needed: int
+    have: int
+    seats: list[SeatOut]
+    decisions: list[DecisionOut]
+    expires_at: datetime | None
+
+
+class StepOut(Schema):
+    key: str
+    title: str
+    target: str
+    operation: str
+    state: str
+    attempts: int
+    retry_count: int
+    undo_attempts: int
+    compensation: dict[str, Any]
+    facts: dict[str, Any]
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class ErrorOut(Schema):
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class ResultOut(Schema):
+    success: bool
+    data: Any
+    error: ErrorOut | None
+
+
+class Progress(Schema):
+    done: int
+    total: int
+
+
+class ActionRow(Schema):
+    """An action as lists show it."""
+
+    id: UUID
+    title: str
+    type: str
+    skill_id: str | None
+    environment: str
+    target: dict[str, str]
+    requester: Who
+    proposed_by: str
+    state: str
+    held_reason: str | None
+    seq: int
+    security_level: str
+    risk_level: str
+    tier: str | None = Field(..., description="The effective tier; null until preflight.")
+    requires_approval: bool | None
+    autonomous_eligible: bool
+    confidence: float | None
+    priority: int
+    correlation_id: str
+    ticket: str | None
+    external_url: str | None
+    created_at: datetime
+    approved_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    expires_at: datetime | None
+    not_before: datetime | None
+    progress: Progress
+    rollback_reference: str | None
+    allowed: list[str]
+    blocked_by: list[str]
+    links: dict[str, Any]
+
+
+class ActionOut(ActionRow):
+    """An action with everything about it."""
+
+    reason: str
+    parameters: dict[str, Any]
+    checks: list[dict[str, Any]]
+    timeout_s: int
+    stop_requested_at: datetime | None
+    plan: PlanOut | None
+    approvals: ApprovalsOut
+    verdicts: list[dict[str, Any]]
+    steps: list[StepOut]
+    result: ResultOut | None
+
+
+class ActionPage(Schema):
+    items: list[ActionRow]
+    next: str | None = Field(..., description="Send it as `after` to get what follows; null at the end.")
+
+
+class ChangeOut(Schema):
+    key: str
+    target: str
+    kind: str
+    operation: str
+    before: str | None
+    after: str | None
+    before_digest: str | None
+    after_digest: str | None
+    before_mode: str | None
+    after_mode: str | None
+    language: str
+    note: str
+    adds: int
+    dels: int
+    diff: str
+
+
+class ChangePage(Schema):
+    digest: str
+    items: list[ChangeOut]
+    next: int | None
+
+
+class EventOut(Schema):
+    seq: int
+    verb: str
+    outcome: str
+    actor: str
+    correlation_id: str
+    at: str
+    facts: dict[str, Any]
+    private: dict[str, str] = Field(..., description="The texts that the facts commit to, as far as they are kept.")
+    artifacts: list[str]
+    hash: str
+
+
+class EventPage(Schema):
+    items: list[EventOut]
+    next: int | None = Field(..., description="Send it as `after`; null where the log ends for now.")
+
+
+class LogOut(Schema):
+    step: str
+    attempt: int
+    kind: str
+    at: datetime
+    text: str
+
+
+class LogPage(Schema):
+    items: list[LogOut]
+    next: int | None
+
+
+class PreviewOut(Schema):
+    plan: PlanOut
+    verdict: dict[str, Any]
+    changes: list[ChangeOut]
+    more_changes: int
+
+
+class TypeOut(Schema):
+    name: str
+    title: str
+    description: str
+    version: str
+    schema_: dict[str, Any] = Field(..., alias="schema")
+    security_level: str
+    risk_class: str
+    changes_something: bool
+
+
+class TypePage(Schema):
+    items: list[TypeOut]
+    next: None = None
+
+
+class Issue(Schema):
+    severity: Literal["error", "warning"]
+    message: str
+    field: str
+
+
+class ProblemOut(Schema):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    remedies: list[str]
+    issues: list[Issue] | None = None

@@ -1,0 +1,94 @@
+"""What waits for whom, for many actions at once: requests, decisions, seats, and what the reader may do about them."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from actions.models import Action
+from actions.states import State
+from actions.verbs import decisions_on
+from approvals.entitlement import may_accept, may_decide
+from approvals.models import Decision, Request
+from approvals.people import holders
+from approvals.tally import Tally, count
+from audit.clock import database_time
+from tenants.access import Access
+
+
+@dataclass
+class Waiting:
+    """An action's newest request, counted; `verbs` are those by which the reader may settle it now."""
+
+    counted: Tally
+    verbs: list[str] = field(default_factory=list)
+
+    @property
+    def request(self) -> Request:
+        return self.counted.request
+
+    def missing(self) -> list[tuple[str, int]]:
+        """The seats that nobody fills yet: role and how many."""
+        pairs = zip(self.request.seats, self.counted.rows, strict=True)
+        return [(seat["role"], seat["count"] - len(row)) for seat, row in pairs if len(row) < seat["count"]]
+
+
+def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting]:
+    """The newest request of each action, by action. Three queries and the clock, whatever the number of actions."""
+    asked = [a.pk for a in actions if a.requires_approval is not None]
+    newest: dict[UUID, Request] = {}
+    if asked:
+        found = Request.objects.filter(subject_kind="action", subject_id__in=asked)
+        for request in found.select_related("requester__owner").order_by("opened_at", "id"):
+            newest[request.subject_id] = request
+    decisions = _decisions(newest.values())
+    deciders = {d.principal_id for made in decisions.values() for d in made}
+    held = holders(newest.values(), {*deciders, access.principal.pk}) if newest else {}
+    now = database_time() if newest else None
+    waiting = {}
+    for subject_id, request in newest.items():
+        it = Waiting(count(request, decisions[request.pk], held[request.environment_id]))
+        if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
+            it.verbs = _verbs(it.counted, access)
+        waiting[subject_id] = it
+    return waiting
+
+
+def _decisions(requests: Iterable[Request]) -> dict[UUID, list[Decision]]:
+    made: dict[UUID, list[Decision]] = defaultdict(list)
+    ids = [request.pk for request in requests]
+    if ids:
+        for decision in Decision.objects.filter(request__in=ids).select_related("principal__owner"):
+            made[decision.request_id].append(decision)
+    return made
+
+
+def _verbs(counted: Tally, access: Access) -> list[str]:
+    """As `approvals.decisions.can_decide` says, without asking again for what is known."""
+    request, me = counted.request, access.principal.pk
+    if request.kind == Request.Kind.ACCEPTANCE:
+        return [] if may_accept(request, access) else decisions_on(request)
+    if any(decision.principal_id == me for decision in counted.decisions):
+        return []
+    return [] if may_decide(counted, access, approved=True) else decisions_on(request)
+
+
+def in_words(action: Action, it: Waiting | None) -> list[str]:
+    """What an action waits for, one sentence each; empty when it runs or has ended."""
+    if action.state == State.AWAITING_APPROVAL and it is not None:
+        if it.request.kind == Request.Kind.ACCEPTANCE:
+            return [f"{it.request.requester.username} has to accept the dry-run diff."]
+        return [f"{n} more {role} {'has' if n == 1 else 'have'} to approve." for role, n in it.missing()]
+    if action.state == State.HELD:
+        return [HELD.get(action.held_reason, f"It is held: {action.held_reason.replace('_', ' ')}. An operator has to resume it.")]
+    if action.state in (State.QUEUED, State.APPROVED):
+        later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
+        return [*later, "A worker has to pick it up."]
+    return ["It is being planned."] if action.state == State.PREFLIGHT else []
+
+
+HELD = {
+    "in_doubt": "It cannot be told whether a step took effect. An operator has to look, and resume it with `step_done`.",
+    "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
+    "replans": "Its target changed again and again. An operator has to resume it, or give it up.",
+}
