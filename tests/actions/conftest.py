@@ -1,6 +1,7 @@
 import pytest
 
-from tests.actions.factory import a_running_lease
+from tests.actions.factory import a_running_lease, with_rules
+from tests.cast import make_cast
 
 
 @pytest.fixture
@@ -9,11 +10,11 @@ def a_lease(db):
 
 
 @pytest.fixture
-def cast(db):
-    from types import SimpleNamespace
+def cast(db, tmp_path):
+    """The cast with the demo's matrix: no seat in dev and staging, two approvers in prod."""
+    return with_rules(make_cast(tmp_path))
 
-    from tenants.models import Environment, Principal, Tenant
 
-    acme = Tenant.objects.create(slug="acme", name="Acme")
-    dev = Environment.objects.create(tenant=acme, slug="dev", name="dev", risk_class="safe")
-    return SimpleNamespace(acme=acme, dev=dev, operator=Principal.objects.create_user("operator"))
+@pytest.fixture
+def committed_cast(transactional_db, tmp_path):
+    return with_rules(make_cast(tmp_path))

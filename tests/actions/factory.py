@@ -1,19 +1,23 @@
-"""Actions in any state, made without going through the lifecycle: only for tests of the lifecycle itself."""
+"""Actions in any state, made without going through the lifecycle, and actions proposed as people would."""
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from django.db.models.functions import Now
 
-# from actions.intake.submission import Submission
-# from actions.intake.submit import submit
+from actions.intake.submission import Submission
+from actions.intake.submit import submit
 from actions.lifecycle import subject_of
 from actions.models import Action, Lease
+from approvals.blast import LEVELS
+from approvals.models import ApprovalRule
 from audit.events import Entry, append
+from tenants.models import Environment
+from tests.cast import Cast
 
-# from tenants.access import access_for
 
-
-def an_action(cast: Any, state: str = "queued", **fields: Any) -> Action:
+def an_action(cast: Cast, state: str = "queued", **fields: Any) -> Action:
     """An action of acme/dev by the operator, with its first event."""
     defaults = {
         "tenant": cast.acme,
@@ -35,15 +39,34 @@ def an_action(cast: Any, state: str = "queued", **fields: Any) -> Action:
     return action
 
 
-def a_running_lease(queue: str = "execute") -> Lease:
-    from datetime import timedelta
+def with_rules(cast: Cast) -> Cast:
+    """Give every environment a matrix row per tier: nobody in dev and staging, two approvers in prod."""
+    for environment in (cast.dev, cast.staging, cast.prod, cast.globex_prod):
+        environment.settings = {"allow_private_targets": True}
+        environment.save()
+        seats = [{"role": "approver", "count": 2}] if environment.slug == "prod" else []
+        for tier in LEVELS:
+            ApprovalRule.objects.create(
+                tenant_id=environment.tenant_id, environment=environment, tier=tier, seats=seats
+            )
+    return cast
 
+
+def root_of(environment: Environment) -> Path:
+    return Path(environment.root)
+
+
+def a_running_lease(queue: str = "execute") -> Lease:
     return Lease.objects.create(queue=queue, worker="test:1", expires_at=Now() + timedelta(seconds=60))
 
 
-def propose(cast: Any, who: str = "operator", **fields: Any) -> Action:
+def propose(cast: Cast, who: str = "operator", **fields: Any) -> Action:
     """Submit through the one way in, as a member of the cast."""
-    principal = getattr(cast, who)
-    access = access_for(principal, cast.acme)
     values = {"type": "modify_files", "environment": "dev", "reason": "a test", **fields}
-    return submit(access, Submission(**values))[0]
+    return submit(cast.access(who), Submission(**values))[0]
+
+
+def edit(name: str = "app.conf", content: str = "after\n", operation: str = "modify") -> dict[str, Any]:
+    """Parameters of modify_files for one file."""
+    change = {"path": name, "operation": operation}
+    return {"changes": [change if operation == "delete" else {**change, "content": content}]}

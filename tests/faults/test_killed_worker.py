@@ -1,11 +1,11 @@
 """A worker killed at every boundary of a step: after a restart the action finishes, and each effect happened once."""
 
 import pytest
+from audit.verification import verify_subject
 
 from actions.models import Action, Checkpoint, Lease
 from audit.models import Event
-from audit.verification import verify_subject
-from tests.actions.factory import propose
+from tests.actions.factory import propose, root_of
 from tests.support.processes import wait_for, worker
 from tests.support.watcher import Watcher
 
@@ -17,7 +17,7 @@ FILES = ("app.conf", "db.conf", "web.conf")
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_killed_worker_costs_nothing_but_time(committed_cast, product_environment, tmp_path, boundary, step):
     cast, log = committed_cast, tmp_path / "worker.log"
-    root = cast.roots["dev"]
+    root = root_of(cast.dev)
     for name in FILES:
         (root / name).write_text("before\n")
     action = propose(

@@ -1,0 +1,1 @@
+from tests.actions.conftest import committed_cast as committed_cast
