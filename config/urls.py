@@ -1,7 +1,7 @@
 """Which address belongs to whom. A floor's pages are one line here, its API routes one in `config.api`."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
 
 from config.api import api
 from config.health import healthz, metrics, readyz
@@ -12,6 +12,7 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
+    path("", include("actions.pages.urls")),
 ]
 
 handler400 = "config.problems.handler_400"

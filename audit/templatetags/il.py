@@ -15,6 +15,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from audit import charts, glyphs
+from audit.changes import visible as hostile
 
 register = template.Library()
 
@@ -62,6 +63,12 @@ def state(name: str, label: str = "") -> SafeString:
 @register.filter
 def state_label(name: str) -> str:
     return glyphs.LABELS.get(str(name), str(name))
+
+
+@register.filter
+def visible(text: Any) -> str:
+    """A text with its invisible and direction-changing characters shown, so that it cannot pose as another."""
+    return hostile.visible(str(text or ""))
 
 
 @register.simple_tag

@@ -43,7 +43,7 @@
     const shown = rows().map((r) => `${r.dataset.id}:${r.dataset.group}`).join(",");
     const params = new URLSearchParams(location.search);
     params.set("shown", shown);
-    params.set("since", host.dataset.newest);
+    params.set("tab", host.dataset.tab);
     htmx.ajax("GET", `${host.dataset.live}?${params}`, { target: "#inbox", swap: "none" });
   });
 })();

@@ -1,6 +1,7 @@
 """Cut Inter and JetBrains Mono from their packages to what the pages use: Latin, the weights and features in the CSS."""
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -46,6 +47,7 @@ class Command(BaseCommand):
     help = "Build the web fonts into static/fonts. Quick when nothing changed."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph at INFO
         folder = Path(settings.STATICFILES_DIRS[0]) / "fonts"
         folder.mkdir(parents=True, exist_ok=True)
         for cut in CUTS:

@@ -1,0 +1,114 @@
+"""What happened to an action, in sentences: its audit events with the words that may still be opened."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from actions.models import Action
+from audit.models import Event, PrivateValue
+from tenants.models import Principal
+
+MOST = 200
+ROLES = {"system:decide": "Preflight", "system:execute": "Runner", "system:sweep": "Sweep", "system:setup": "Setup"}
+
+SENTENCES: dict[str, tuple[str, str]] = {
+    "action.submitted": ("", "proposed the action"),
+    "action.preflight": ("run", "began the dry run"),
+    "preflight.planned": ("run", "made plan v{version}: {counts[changes]} changes in {counts[steps]} steps"),
+    "preflight.drifted": ("warn", "found that the target had changed since the plan was made"),
+    "policy.judged": ("run", "judged it {tier}, blast radius {blast[score]} of 100"),
+    "action.deny": ("bad", "denied it"),
+    "action.await_approval": ("hold", "held it for {asked}"),
+    "action.approve": ("ok", "cleared it to run"),
+    "action.reject": ("bad", "ended it: rejected"),
+    "action.expire": ("", "ended it: nobody decided in time"),
+    "action.cancel": ("", "withdrew it"),
+    "action.reopen": ("warn", "asked again, because of {because}; earlier approvals are void"),
+    "action.start": ("run", "started the run: the plan still holds, {steps} steps"),
+    "step.begun": ("run", "began {step}"),
+    "step.done": ("ok", "finished {step}"),
+    "step.failed": ("bad", "failed {step}, attempt {attempt}: {code}"),
+    "step.undone": ("warn", "undid {step}"),
+    "step.undo_failed": ("bad", "could not undo {step}: {code}"),
+    "step.settled": ("hold", "settled the doubt about {step}"),
+    "action.abort_requested": ("bad", "asked to stop at the next checkpoint"),
+    "action.verify": ("run", "has every receipt and began to verify"),
+    "action.complete": ("ok", "completed it: {checks} checks hold"),
+    "action.roll_back": ("warn", "began to roll back"),
+    "action.finish_rollback": ("warn", "finished the rollback: the state before is back"),
+    "action.hold": ("hold", "held it: {reason}"),
+    "action.resume": ("run", "let it go on"),
+    "action.fail": ("bad", "ended it: failed"),
+    "approval.granted": ("ok", "approved plan {short} as {role}"),
+    "approval.refused": ("warn", "was refused: may not {attempted}"),
+    "approval.rejected": ("bad", "rejected it"),
+    "approval.accepted": ("ok", "accepted the dry-run diff of plan {short}"),
+}
+"""Verb → hue and sentence; the words in braces are facts. What is not here is told by its verb."""
+QUOTED = ("comment", "reason", "message")
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One line of the timeline. `quote` is a person's words, or an error's; empty once they are erased."""
+
+    seq: int
+    at: datetime
+    hue: str
+    who: str
+    what: str
+    quote: str
+    verb: str
+    artifacts: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def activity_of(action: Action, most: int = MOST) -> list[Happening]:
+    """The newest events of an action, newest first: three queries."""
+    newest = Event.objects.filter(subject_kind="action", subject_id=action.pk).order_by("-seq")[:most]
+    events = [(e, json.loads(bytes(e.body))) for e in newest]
+    said = _opened(action.pk, [e.seq for e, _ in events])
+    names = names_of({e.actor for e, _ in events})
+    return [_told(event, body, said, names) for event, body in events]
+
+
+def names_of(actors: set[str]) -> dict[str, str]:
+    """Display names for actors: people and agents by one query, the system's roles by word."""
+    ids = []
+    for actor in actors - ROLES.keys():
+        try:
+            ids.append(UUID(actor))
+        except ValueError:
+            continue
+    return {**ROLES, **{str(p.pk): str(p) for p in Principal.objects.filter(pk__in=ids)}}
+
+
+def _opened(action_id: UUID, seqs: list[int]) -> dict[tuple[int, str], str]:
+    kept = PrivateValue.objects.filter(subject_id=action_id, seq__in=seqs, name__in=QUOTED, value__isnull=False)
+    return {(v.seq, v.name): bytes(v.value).decode(errors="replace") for v in kept}
+
+
+def _told(event: Event, body: dict[str, Any], said: dict[tuple[int, str], str], names: dict[str, str]) -> Happening:
+    facts = body["facts"]
+    hue, sentence = SENTENCES.get(event.verb, ("", event.verb.replace(".", ": ").replace("_", " ")))
+    quote = next((said[event.seq, name] for name in QUOTED if (event.seq, name) in said), "")
+    if event.verb == "action.submitted":
+        quote = ""  # the reason stands under the title
+    return Happening(
+        seq=event.seq, at=event.at, hue=hue, who=names.get(event.actor, event.actor), what=_filled(sentence, facts),
+        quote=quote, verb=event.verb, artifacts=tuple(body["artifacts"]), facts=facts,
+    )  # fmt: skip
+
+
+def _filled(sentence: str, facts: dict[str, Any]) -> str:
+    """Put facts into a sentence; a fact that is not there leaves the bare verb phrase."""
+    extra = {
+        "asked": "its requester's acceptance" if facts.get("acceptance") else "approval",
+        "short": str(facts.get("digest", ""))[:8],
+    }
+    try:
+        return sentence.format_map({**extra, **facts})
+    except (KeyError, IndexError, TypeError):
+        return sentence.partition(": {")[0].partition(" {")[0]

@@ -1,0 +1,73 @@
+"""The rail beside a plan: who has agreed, whether the reader can, and what can be done now. And the deciding itself."""
+
+from typing import Any
+from uuid import UUID
+
+from approvals.models import Request
+from approvals.pages import quorum_context
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+from tenants.access import Access
+
+from actions.models import Action
+from actions.pages.entry import access_of, address_of, correlation_of, go, page
+from actions.pages.stepper import next_words
+from actions.verbs import accept, allowed, approve, request_of
+from approvals.decisions import can_decide
+from approvals.tally import as_seats, tally
+
+GATED = ("high", "critical")
+"""Tiers whose plan must be viewed change by change before the approve button opens."""
+
+
+def decision_context(access: Access, action: Action) -> dict[str, Any]:
+    """The context of the rail; `asked` is the newest request about the action, open or not."""
+    asked = request_of(action) if action.plan is not None else None
+    counted = tally(asked, access.principal.pk) if asked is not None else None
+    seats = as_seats(counted) if counted else []
+    is_open = asked is not None and asked.state == "open" and action.state == "awaiting_approval"
+    can, why_not = can_decide(asked, access) if asked is not None and is_open else (False, "")
+    missing = counted.missing if counted else 0
+    return {
+        "asked": asked,
+        "asked_open": is_open,
+        "needed": sum(s["count"] for s in seats),
+        "have": sum(len(s["by"]) for s in seats),
+        "can": can,
+        "why_not": why_not,
+        "verbs": allowed(access, action, asked),
+        "gated": action.tier in GATED,
+        "next_words": next_words(action, {}, missing),
+        "is_last": missing == 1,
+        "left_share": _left_share(asked) if asked is not None and is_open else 0,
+        "quorum": quorum_context(asked, access) if asked is not None and asked.kind == "approval" else None,
+    }
+
+
+def _left_share(asked: Request) -> float:
+    """How much of the time to decide is left, in per cent."""
+    whole = (asked.expires_at - asked.opened_at).total_seconds()
+    return 100 * max((asked.expires_at - timezone.now()).total_seconds(), 0) / whole if whole else 0
+
+
+@require_POST
+@page
+def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Approve exactly the plan whose digest the form carries, or reject. A stale form gets 409 and keeps what was typed."""
+    access, sent = access_of(request), request.POST
+    approved = sent.get("decision") == "approve"
+    digest, comment = sent.get("digest", ""), sent.get("comment", "")
+    action = approve(access, action_id, approved, digest, comment, correlation_id=correlation_of(request))
+    messages.success(request, f"You {'approved' if approved else 'rejected'} “{action.title}”.")
+    return go(request, "/" if sent.get("next") == "queue" else address_of(action))
+
+
+@require_POST
+@page
+def accept_diff(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The requester accepts the dry-run diff, where nobody else is asked."""
+    digest = request.POST.get("digest", "")
+    action = accept(access_of(request), action_id, digest, correlation_id=correlation_of(request))
+    messages.success(request, "Accepted. The run starts by itself.")
+    return go(request, address_of(action))

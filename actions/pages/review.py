@@ -1,0 +1,124 @@
+"""Review: may exactly this happen?"""
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from tenants.access import Access
+
+from actions.models import Action
+from actions.pages.activity import activity_of
+from actions.pages.changes import OPERATIONS, PAGE, changes_of, diff_of, plan_with, view_of
+from actions.pages.decision import decision_context
+from actions.pages.entry import access_of, page
+from actions.pages.stepper import stations_of
+from actions.verbs import find
+from audit import charts
+from audit.errors import NotFound
+
+
+@page
+def review(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The whole page."""
+    access = access_of(request)
+    action = find(access, action_id)
+    context = {"here": "queue", **head_context(access, action), **body_context(action, request)}
+    return render(request, "actions/review.html", context | {"activity": activity_of(action)})
+
+
+@page
+def live(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """What changed, in place: head, notices, rail and activity. The plan's own sections only once there is a first plan."""
+    access = access_of(request)
+    action = find(access, action_id)
+    have = request.GET.get("have", "")
+    current = action.plan.digest if action.plan else ""
+    context = head_context(access, action) | {"activity": activity_of(action), "stale": bool(have) and have != current}
+    if not have and current:
+        context |= body_context(action, request) | {"arrived": True}
+    return render(request, "actions/_review_live.html", context)
+
+
+@page
+def changes(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The next page of changes of one plan."""
+    action = find(access_of(request), action_id)
+    plan = plan_with(action, request.GET.get("digest", ""))
+    return render(request, "actions/_changes_page.html", changes_context(action, plan, request, _after(request)))
+
+
+@page
+def change(request: HttpRequest, action_id: UUID, n: int) -> HttpResponse:
+    """One diff, fetched when it is opened."""
+    action = find(access_of(request), action_id)
+    plan = plan_with(action, request.GET.get("digest", ""))
+    if plan is None:
+        raise NotFound
+    return HttpResponse(diff_of(plan, action.tenant_id, n, view_of(request)))
+
+
+def head_context(access: Access, action: Action) -> dict[str, Any]:
+    """What stands above and beside the plan: state, stations, facts, the decision."""
+    decision = decision_context(access, action)
+    return {
+        "action": action,
+        "plan": action.plan,
+        "stations": stations_of(action, decision["asked"], decision["have"], decision["needed"]),
+        **decision,
+    }
+
+
+def body_context(action: Action, request: HttpRequest) -> dict[str, Any]:
+    """What the plan says: blast radius, rules, changes, order and undo."""
+    plan = action.plan
+    if plan is None:
+        return {}
+    factors = plan.blast.get("factors", [])
+    return {
+        "scoring": [_labelled(f) for f in factors if f["points"]],
+        "silent": [_labelled(f) for f in factors if not f["points"]],
+        "blast_chart": charts.blast([f["points"] for f in factors if f["points"]]),
+        "reasons": plan.verdict.get("reasons", []),
+        "steps": ordered(plan.steps),
+        **changes_context(action, plan, request),
+    }
+
+
+def changes_context(action: Action, plan: Any, request: HttpRequest, after: int = 0) -> dict[str, Any]:
+    everything, view = changes_of(plan, action.tenant_id), view_of(request)
+    shown = everything[after : after + PAGE]
+    bodies = [(s, diff_of(plan, action.tenant_id, s.n, view) if s.inline else "") for s in shown]
+    return {
+        "action": action,
+        "plan": plan,
+        "view": view,
+        "changes": bodies,
+        "changes_total": len(everything),
+        "changes_next": after + PAGE if len(everything) > after + PAGE else 0,
+        "changes_left": len(everything) - after - len(shown),
+        "adds": sum(s.change.adds for s in everything),
+        "dels": sum(s.change.dels for s in everything),
+    }
+
+
+def ordered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Steps with their number, those that they come after, their sign, and where undoing stops being whole."""
+    number = {s["key"]: n for n, s in enumerate(steps, 1)}
+    out, passed = [], False
+    for s in steps:
+        final = s["compensation"]["kind"] == "irreversible"
+        op, sign, _ = OPERATIONS.get(s["operation"], ("mod", "·", ""))
+        follows = ", ".join(str(number[k]) for k in s.get("after", []) if k in number)
+        out.append({**s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed})
+        passed = passed or final
+    return out
+
+
+def _labelled(factor: dict[str, Any]) -> dict[str, Any]:
+    return {**factor, "label": factor["name"].replace("_", " ").capitalize()}
+
+
+def _after(request: HttpRequest) -> int:
+    asked = request.GET.get("after", "0")
+    return int(asked) if asked.isdigit() and len(asked) < 7 else 0

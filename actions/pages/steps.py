@@ -1,0 +1,158 @@
+"""A run drawn from its step ledger: each step's standing, the timeline, the order as a graph, and progress."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from actions.ledger import Ledger
+from actions.models import Action, Checkpoint
+from actions.states import ENDED, State
+from audit import charts, glyphs
+from audit.templatetags.il import duration
+
+K = Checkpoint.Kind
+LOOKS = {
+    "pending": "pending", "open": "in_progress", "done": "completed", "failed": "failed",
+    "undoing": "rolling_back", "undone": "rolled_back", "undo_failed": "failed",
+}  # fmt: skip
+ENDS = {K.RECEIPT: "completed", K.FAILURE: "failed", K.UNDO_RECEIPT: "rolled_back", K.UNDO_FAILURE: "failed"}
+MOST_DRAWN = 60
+"""Rows of the timeline; a longer run shows the steps around the one in hand."""
+MOST_IN_GRAPH = 16
+
+
+@dataclass
+class Step:
+    """One step of the plan as it stands. `bars` are (start, end, look) in seconds since the run started."""
+
+    n: int
+    key: str
+    title: str
+    target: str
+    after: list[str]
+    look: str = "pending"
+    attempts: int = 0
+    bars: list[tuple[float, float, str]] = field(default_factory=list)
+    took: float | None = None
+    error: str = ""
+
+    @property
+    def words(self) -> str:
+        label = {"completed": "done", "pending": "to come"}.get(self.look, glyphs.LABELS.get(self.look, self.look).lower())
+        return f"{label}, {duration(self.took)}" if self.took is not None else label
+
+
+def steps_of(action: Action, lines: list[Checkpoint], now: datetime) -> list[Step]:
+    """The plan's steps with their standing, from the ledger's lines in order."""
+    plan, ledger, start = action.plan, Ledger.of(lines), action.started_at
+    steps = [
+        Step(n, s["key"], s["title"], s["target"], list(s.get("after", []))) for n, s in enumerate(plan.steps if plan else [], 1)
+    ]
+    for step in steps:
+        record = ledger[step.key]
+        step.look, step.attempts = LOOKS[record.state], record.attempt
+        if record.state in ("failed", "undo_failed"):
+            step.error = str(record.facts.get("message", ""))
+    by_key = {s.key: s for s in steps}
+    begun: dict[str, datetime] = {}
+    for line in lines:
+        if line.kind in (K.INTENT, K.UNDO_INTENT):
+            begun[line.step] = line.at
+        elif start and line.step in by_key and line.step in begun:
+            _bar(by_key[line.step], begun.pop(line.step), line.at, start, ENDS[K(line.kind)])
+    if start and action.state not in ENDED:
+        for key, since in begun.items():
+            if key in by_key:
+                _bar(by_key[key], since, now, start, by_key[key].look)
+    return steps
+
+
+def _bar(step: Step, since: datetime, until: datetime, start: datetime, look: str) -> None:
+    a, b = (since - start).total_seconds(), (until - start).total_seconds()
+    step.bars.append((max(a, 0), max(b, a, 0), look))
+    step.took = (step.took or 0) + max(b - a, 0)
+
+
+def timeline(action: Action, steps: list[Step], now: datetime) -> dict[str, Any]:
+    """The Gantt chart and its axis. Empty before the start."""
+    if action.started_at is None or not steps:
+        return {}
+    drawn = window(steps)
+    live = action.state in (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK)
+    last = max((b for s in steps for _, b, _ in s.bars), default=0)
+    at = (now - action.started_at).total_seconds()
+    total = max(at if live else last, last, 1.0) * (1.12 if live else 1.02)
+    ticks = [total * k / 5 for k in range(1, 5)]
+    place = {s.key: k for k, s in enumerate(drawn)}
+    deps = [(place[a], k) for k, s in enumerate(drawn) for a in s.after if a in place]
+    chart = charts.gantt([s.bars for s in drawn], total, ticks, at if live else None, "now", deps)
+    return {"gantt": chart, "ticks": [duration(t) if t else "0" for t in [0, *ticks]], "drawn": drawn, "hidden": len(steps) - len(drawn)}
+
+
+def window(steps: list[Step]) -> list[Step]:
+    """The steps to draw: all, or those around the one in hand."""
+    if len(steps) <= MOST_DRAWN:
+        return steps
+    here = next((k for k, s in enumerate(steps) if s.look in ("in_progress", "failed", "rolling_back", "pending")), len(steps))
+    first = min(max(here - MOST_DRAWN // 2, 0), len(steps) - MOST_DRAWN)
+    return steps[first : first + MOST_DRAWN]
+
+
+def graph(steps: list[Step]) -> SafeString | str:
+    """The steps' order as a graph, where it is small enough to read."""
+    if not 1 < len(steps) <= MOST_IN_GRAPH:
+        return ""
+    column: dict[str, int] = {}
+    for s in steps:
+        column[s.key] = max((column[a] + 1 for a in s.after if a in column), default=0)
+    row: dict[int, int] = {}
+    nodes = []
+    for s in steps:
+        k = column[s.key]
+        name = s.target.rpartition("/")[2] or s.title
+        sub = duration(s.took) if s.took is not None else s.target.rpartition("/")[0] or "to come"
+        nodes.append({
+            "id": s.key, "col": k, "row": row.get(k, 0), "name": clipped(name, 14), "sub": clipped(sub, 16),
+            "title": s.title, "state": s.look,
+        })  # fmt: skip
+        row[k] = row.get(k, 0) + 1
+    edges = [(a, s.key) for s in steps for a in s.after if a in column]
+    if not edges and len(steps) > 8:
+        return ""
+    return charts.dag(wrapped(nodes) if not edges else nodes, edges, glyphs.glyph)
+
+
+def wrapped(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Independent steps side by side instead of in one tall column."""
+    return [{**node, "col": k % 6, "row": k // 6} for k, node in enumerate(nodes)]
+
+
+def clipped(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def progress(action: Action, steps: list[Step]) -> dict[str, Any]:
+    """How far the run is: per cent, the bar, and in words."""
+    total, done = len(steps), sum(s.look == "completed" for s in steps)
+    share = 100 / total if total else 100
+    hue = {"completed": "done", "failed": "bad", "rolled_back": "back", "rolling_back": "back", "in_progress": "run"}
+    if total <= 40:
+        segs = [(k * share, (k + 1) * share, (k + (0.5 if s.look == "in_progress" else 1)) * share if s.look in hue else 0,
+                 hue.get(s.look, "run")) for k, s in enumerate(steps)]  # fmt: skip
+    else:
+        segs = [(0, 100, done * share, "back" if action.state in (State.ROLLING_BACK, State.ROLLED_BACK) else "done")]
+    counts = {look: sum(s.look == look for s in steps) for look in ("completed", "in_progress", "failed", "rolled_back", "pending")}
+    return {
+        "percent": round(100 * done / total) if total else 100 if action.state == State.COMPLETED else 0,
+        "bar": charts.segments(segs or [(0, 100, 100 if action.state == State.COMPLETED else 0, "done")]),
+        "done": done,
+        "total": total,
+        "tally": {look: n for look, n in counts.items() if n},
+    }
+
+
+def now() -> datetime:
+    return timezone.now()
