@@ -7,7 +7,8 @@ from django.conf import settings
 
 from approvals.models import ApprovalRule
 from tenants.models import Environment, Principal, Resource, Role, Tenant
-from tenants.roles import add_member, create_standard_roles, grant
+from tenants.places import create_environment, create_tenant
+from tenants.roles import add_member
 
 BY = "system:setup"
 PASSWORD_SUFFIX = "-demo"
@@ -61,20 +62,14 @@ def settle_in() -> World:
 
 
 def _tenant(slug: str, name: str) -> Tenant:
-    tenant, new = Tenant.objects.get_or_create(slug=slug, defaults={"name": name})
-    if new:
-        for role in create_standard_roles(tenant).values():
-            grant(role, tenant)
+    tenant = Tenant.objects.filter(slug=slug).first() or create_tenant(slug, name)
     for environment, (label, risk) in ENVIRONMENTS.items():
         root = root_of(slug, environment)
         root.mkdir(parents=True, exist_ok=True)
-        fields = {
-            "name": label,
-            "risk_class": risk,
-            "root": str(root),
-            "settings": {"allow_private_targets": True},
-        }
-        place, _ = Environment.objects.get_or_create(tenant=tenant, slug=environment, defaults=fields)
+        place = Environment.objects.filter(tenant=tenant, slug=environment).first()
+        if place is None:
+            reach = {"allow_private_targets": True}
+            place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, seats in MATRIX[environment].items():
             ApprovalRule.objects.get_or_create(
                 tenant=tenant, environment=place, tier=tier, defaults={"seats": seats}

@@ -5,6 +5,7 @@ Every scene goes through the same verbs as the pages and the API; the loader's o
 here writes a state.
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -143,10 +144,9 @@ def expired(stage: Stage) -> Action:
 
 
 def failed(stage: Stage) -> Action:
-    change = {"path": "services/search.yaml", "operation": "modify", "content": "service: search\nreplicas: 2\n"}
     return stage.propose(
-        environment="dev", parameters={"changes": [change]}, accept=True, title="Scale search to two",
-        reason="Search is slow in dev.",
+        type="rerun_healthcheck", environment="dev", parameters={"host": "127.0.0.1", "port": 9},
+        title="Is the search service well?", reason="Search is slow in dev.",
     )  # fmt: skip
 
 
@@ -250,9 +250,9 @@ def by_an_agent(stage: Stage) -> Action:
 
 def running(stage: Stage) -> Action:
     """Left queued: the workers find it when they start, and it runs for a while."""
-    parameters = {"checks": [{"kind": "tcp", "host": "127.0.0.1", "port": 8000}], "repeat": 300, "interval_s": 2}
+    parameters = {"host": "127.0.0.1", "port": int(os.environ.get("PORT", "8000")), "repeat": 20, "interval_s": 45}
     submission = Submission(
         type="rerun_healthcheck", environment="dev", parameters=parameters, timeout_s=3600,
-        title="Watch the front door for ten minutes", reason="Proof that it stays open during the deployment.",
+        title="Watch the front door for a quarter of an hour", reason="Proof that it stays open during the deployment.",
     )  # fmt: skip
     return submit(stage.access("operator"), submission, correlation_id="demo-running")[0]

@@ -7,10 +7,9 @@ A screener is a function from a submission to issues; register one with `screene
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from audit.changes.masking import find_secrets
-
 from actions.intake.submission import Submission
 from actions.types.protocol import Issue
+from audit.changes.masking import find_secrets
 
 Screener = Callable[[Submission], Iterable[Issue]]
 _screeners: list[Screener] = []

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from tenants.access import Access
 
 from actions.case import target_in
 from actions.errors import BadSubmission, KeyReused, NotAllowed
@@ -12,11 +11,13 @@ from actions.intake.screening import screen
 from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
 from actions.lifecycle import Changed, committed, subject_of
 from actions.models import Action, IdempotencyKey
+from actions.run.checks import validate_checks
 from actions.types.protocol import Executor, Issue
 from actions.types.registry import get
 from audit.canonical import canonical, digest_of
 from audit.errors import Problem, TooLarge
 from audit.events import Entry, append
+from tenants.access import Access
 from tenants.models import Environment
 
 
@@ -67,7 +68,9 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
     issues += screen(s)
     fits = executor is not None and planned and not any(i.severity == "error" for i in issues)
     if executor is not None and environment is not None and fits:
-        issues += _prefixed(executor.validate(s.parameters, target_in(environment, s.target)))
+        target = target_in(environment, s.target)
+        issues += _prefixed(executor.validate(s.parameters, target))
+        issues += validate_checks(s.checks, target)
         issues += level_issues(s, executor, executor.level_of(s.parameters))
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
         raise BadSubmission(issues=[asdict(i) for i in issues])

@@ -32,7 +32,7 @@ def report_of(case: Case) -> dict[str, Any]:
     """Re-read every step's effect and run the checks, in a thread. Each check: name, ok, detail."""
     started = time.monotonic()
     found = [{"kind": "step", **c} for c in case.executor.verify(case.steps, case.target)]
-    found += run_checks(case.action.checks, case.target)
+    found += run_checks(case.action.checks, case.target, started + case.action.timeout_s)
     took_ms = int((time.monotonic() - started) * 1000)
     return {"format": REPORT_FORMAT, "ok": all(c["ok"] for c in found), "checks": found, "duration_ms": took_ms}
 

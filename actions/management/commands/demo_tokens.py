@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from actions.demo.people import PEOPLE
 from audit.clock import database_time
 from tenants.models import PERMISSIONS, Principal, Tenant
+from tenants.roles import SETUP
 from tenants.tokens import issue_token
 
 
@@ -25,7 +26,7 @@ class Command(BaseCommand):
         until = database_time() + timedelta(days=1)
         tokens = {
             name: issue_token(
-                principals[name], tenants[slug], "demo", list(PERMISSIONS), until, by=principals[name]
+                principals[name], tenants[slug], "demo", list(PERMISSIONS), until, SETUP
             )[1]
             for name, slug in owners.items()
         }  # fmt: skip
