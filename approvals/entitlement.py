@@ -55,8 +55,6 @@ def _why_related(request: Request, access: Access) -> str:
         return "You requested this, and nobody approves their own request."
     if str(principal.pk) in request.excluded or principal.pk in delegation_chain(request.requester):
         return "An agent that you answer for requested this, and nobody approves their own request."
-    if request.requester_id in delegation_chain(principal):
-        return "You act for the one who requested this, and nobody approves their own request."
     return ""
 
 

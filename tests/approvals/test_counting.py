@@ -8,9 +8,10 @@ from approvals.decisions import can_decide, decide, live_quorum, live_quorums, s
 from approvals.judge import judge
 from approvals.models import Decision
 from approvals.pages import quorum_context
+from approvals.people import holders
 from audit.clock import database_time
 from tests.approvals.factory import TIERS, facts_of
-from tests.approvals.scene import DIGEST, a_request
+from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_scene, grant
 
 SEATS = {
     "low": [{"role": "approver", "count": 1}],
@@ -82,6 +83,30 @@ def test_a_quorum_lapses_when_one_of_its_people_loses_the_role(scene):
     assert live_quorum(done)
     scene.roles["approver"].group.user_set.remove(scene.people.approver)
     assert not live_quorum(done)
+
+
+def test_a_decision_on_another_digest_fills_no_seat(scene):
+    request = a_request(scene, SEATS["low"])
+    Decision.objects.create(
+        request=request, principal=scene.people.approver, approved=True, role="approver", digest=OTHER_DIGEST,
+        at=database_time(),
+    )  # fmt: skip
+    assert not live_quorum(request)
+
+
+def test_a_role_that_may_not_approve_here_fills_no_seat_though_its_people_may(scene):
+    scene.people.operator.groups.add(scene.roles["approver"].group)
+    operators = a_request(scene, [{"role": "operator", "count": 1}], requester=scene.people.security)
+    assert can_decide(operators, scene.access("operator"))[0] is False
+    assert can_decide(operators, scene.access("all_rounder"))[0] is False
+
+
+def test_a_role_of_another_tenant_fills_no_seat_whatever_its_group_was_granted(scene):
+    globex = a_scene("globex")
+    for place in (scene.tenant, scene.prod):
+        grant(globex.roles["approver"], place, "view", "approve")
+    request = a_request(scene)
+    assert holders([request])[scene.prod.pk]["approver"].isdisjoint({globex.people.approver.pk, globex.people.both.pk})
 
 
 def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_assert_max_num_queries):
