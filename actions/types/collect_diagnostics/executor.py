@@ -97,7 +97,7 @@ class CollectDiagnostics(ReadOnly):
 
 
 def sections_of(parameters: dict[str, Any], target: Target) -> list[str]:
-    """Return the sections asked for, in the order of ``SECTIONS``; by default all of them but what needs a missing root."""
+    """Return the sections asked for, in the order of ``SECTIONS``; by default all, less what needs a missing root."""
     asked = parameters.get("sections")
     if asked is None:
         return [name for name in SECTIONS if target.root is not None or name not in NEED_ROOT]
