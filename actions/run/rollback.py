@@ -8,7 +8,8 @@ from typing import Any
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Write
 from actions.models import Checkpoint
-from actions.run.steps import Tried, context, failure, failure_note, intent, line, receipt_note
+from actions.run.attempt import Tried, context
+from actions.run.lines import failure, failure_note, intent, line, receipt_note
 from actions.run.verify import log_pack
 from actions.types.protocol import Outcome, Probe
 

@@ -32,6 +32,7 @@ SCRIPTS = {"decide": preflight, "execute": run}
 CLAIM_PAUSE_S = 0.01
 GATHER_S = 0.002
 LOOK_AGAIN_S = 0.25
+STOPS_EVERY_S = 1.0
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Runner:
         self.carried: dict[UUID, Carried] = {}
         self.effects: dict[Future[Any], Carried] = {}
         self.last_claim = 0.0
+        self.last_look = time.monotonic()
         self.full_claim = False
 
     def drain(self) -> int:
@@ -63,6 +65,7 @@ class Runner:
         taken = self._claim()
         while self.carried:
             self._gather()
+            self._look_for_stops()
             self._commit()
             if self._may_claim():
                 taken += self._claim()
@@ -130,6 +133,15 @@ class Runner:
             for future in ended:
                 self._feed(self.effects.pop(future), future.result())
             timeout = GATHER_S
+
+    def _look_for_stops(self) -> None:
+        """Once a second, tell long effects of a stop that somebody asked for; they see it through `stopping()`."""
+        if not self.effects or time.monotonic() - self.last_look < STOPS_EVERY_S:
+            return
+        self.last_look = time.monotonic()
+        asked = Action.objects.filter(pk__in=list(self.carried), stop_requested_at__isnull=False)
+        for pk, at in asked.values_list("pk", "stop_requested_at"):
+            self.carried[pk].case.action.stop_requested_at = at
 
     def _commit(self) -> None:
         """Make durable what is pending, all in one transaction, and feed the scripts."""

@@ -12,7 +12,7 @@ from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
 from actions.preflight.planning import Rehearsal, rehearse, sealed_images
 from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
-from actions.run.steps import intent
+from actions.run.lines import intent
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
 from approvals.models import Request

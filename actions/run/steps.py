@@ -2,41 +2,20 @@
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
-from actions.types.protocol import Outcome, Probe, StepContext
+from actions.run.attempt import Tried, attempt_step
+from actions.run.lines import failure, failure_note, intent, line, receipt_note
+from actions.types.protocol import Outcome, Probe
 
 BY = "system:execute"
 K = Checkpoint.Kind
 MOST_ATTEMPTS = 3
-MOST_LOG_LINES = 2_000
-
-
-@dataclass
-class Tried:
-    """What one attempt left: the outcome, what a probe says of the effect where it matters, and the log."""
-
-    outcome: Outcome
-    probe: Probe | None = None
-    log: list[str] = field(default_factory=list)
-
-
-def intent(case: Case, step: dict[str, Any], kind: K = K.INTENT) -> Checkpoint:
-    record = case.ledger[step["key"]]
-    attempt = (record.attempt if kind == K.INTENT else record.undo_attempt) + 1
-    return line(case, step, kind, attempt)
-
-
-def line(case: Case, step: dict[str, Any], kind: K, attempt: int, **more: Any) -> Checkpoint:
-    return Checkpoint(
-        action_id=case.action.pk, plan_id=case.action.plan_id, step=step["key"], attempt=attempt, kind=kind,
-        lease=case.lease, **more,
-    )  # fmt: skip
+ABORTED: dict[str, Any] = {"code": "aborted", "message": "A person aborted the run.", "details": {}}
 
 
 def run_steps(case: Case, deadline: float) -> Generator[Write | Effect, Any, None]:
@@ -49,7 +28,7 @@ def run_steps(case: Case, deadline: float) -> Generator[Write | Effect, Any, Non
         resumed = record.state == "open" and step["key"] in case.found_open
         if record.state != "open":
             if case.action.stop_requested_at:
-                yield from durably(case, lambda: stopped(case, []))
+                yield from durably(case, lambda: way_back(case, ABORTED, [], [], effect=False))
                 return
             yield from durably(case, partial(_begin, case, step))
         tried = yield from _attempt(case, step, deadline, resumed=resumed)
@@ -74,64 +53,6 @@ def _attempt(
     return result.value  # type: ignore[no-any-return]
 
 
-def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
-    """
-    One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
-
-    Backs off 0.2 s × 2ⁿ before a retry. An executor's exception is an outcome: `executor_error`, settled by a probe.
-    """
-    ctx, log = context(case, step, deadline)
-    executor = case.executor
-    if tries_before > 1:
-        time.sleep(min(5.0, 0.2 * 2 ** (tries_before - 2)))
-    try:
-        if resumed:
-            found = executor.probe(ctx)
-            if found == Probe.DONE:
-                log.append("The effect was already there when the run was taken up again.")
-                return Tried(Outcome(True, "recovered", facts={"recovered": True}), found, log)
-            if found == Probe.UNKNOWN:
-                return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
-        if time.monotonic() > deadline:
-            return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
-        outcome = executor.apply(ctx)
-    except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
-        outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
-    return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
-
-
-def probed(case: Case, ctx: StepContext) -> Probe:
-    try:
-        return case.executor.probe(ctx)
-    except Exception as exc:  # a probe that fails cannot tell
-        ctx.log(f"The probe failed: {type(exc).__name__}: {exc}")
-        return Probe.UNKNOWN
-
-
-def context(
-    case: Case, step: dict[str, Any], deadline: float, images: dict[str, bytes] | None = None
-) -> tuple[StepContext, list[str]]:
-    """What the executor is given for one attempt, and the list its log lines go to."""
-    log: list[str] = []
-
-    def note(text: str) -> None:
-        if len(log) < MOST_LOG_LINES:
-            log.append(" ".join(str(text).splitlines())[:2_000])
-
-    ctx = StepContext(
-        target=case.target,
-        step=step,
-        parameters=case.action.parameters,
-        idempotency_key=step["idempotency_key"],
-        before_image=lambda: (images or {}).get(step["key"]),
-        undone=case.undone.get,
-        log=note,
-        deadline=deadline,
-        stopping=lambda: case.action.stop_requested_at is not None,
-    )
-    return ctx, log
-
-
 def _worth_another_try(case: Case, step: dict[str, Any], tried: Tried, deadline: float) -> bool:
     return (
         tried.outcome.retryable
@@ -145,7 +66,7 @@ def _worth_another_try(case: Case, step: dict[str, Any], tried: Tried, deadline:
 def _begin(case: Case, step: dict[str, Any]) -> Write:
     """An intent on its own: the first one of a run that was taken up again between two steps."""
     if case.action.stop_requested_at:
-        return stopped(case, [])
+        return way_back(case, ABORTED, [], [], effect=False)
     return Write(
         case.action, by=BY, notes=[Note("step.begun", {"step": step["key"]})], checkpoints=[intent(case, step)]
     )
@@ -166,9 +87,7 @@ def _after(case: Case, step: dict[str, Any], following: dict[str, Any] | None, t
     notes = [receipt_note(step, receipt, tried)]
     done = case.ledger.done() + 1
     if case.action.stop_requested_at:
-        w = stopped(case, notes)
-        w.checkpoints, w.sets = [receipt], {**w.sets, "steps_done": done}
-        return w
+        return way_back(case, ABORTED, notes, [receipt], effect=True, steps_done=done)
     if following is None:
         return Write(
             case.action, "verify", by=BY, notes=notes, checkpoints=[receipt], sets={"steps_done": done},
@@ -178,37 +97,9 @@ def _after(case: Case, step: dict[str, Any], following: dict[str, Any] | None, t
 
 
 def _all_done(case: Case) -> Write:
-    return stopped(case, []) if case.action.stop_requested_at else Write(case.action, "verify", by=BY)
-
-
-def receipt_note(step: dict[str, Any], receipt: Checkpoint, tried: Tried, verb: str = "step.done") -> Note:
-    facts: dict[str, Any] = {"step": step["key"], "attempt": receipt.attempt, "key": step["idempotency_key"]}
-    if tried.outcome.code:
-        facts["code"] = tried.outcome.code
-    return Note(verb, facts)
-
-
-def failure(case: Case, step: dict[str, Any], tried: Tried, kind: K = K.FAILURE) -> Checkpoint:
-    record = case.ledger[step["key"]]
-    facts = {
-        "code": tried.outcome.code,
-        "message": tried.outcome.message,
-        "probe": str(tried.probe or ""),
-        "effect": tried.probe == Probe.DONE,
-        **tried.outcome.facts,
-    }
-    attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
-    return line(case, step, kind, attempt, facts=facts, log="\n".join(tried.log))
-
-
-def failure_note(step: dict[str, Any], failed: Checkpoint, tried: Tried, verb: str = "step.failed") -> Note:
-    facts = {
-        "step": step["key"],
-        "attempt": failed.attempt,
-        "code": tried.outcome.code,
-        "probe": str(tried.probe or ""),
-    }
-    return Note(verb, facts, {"message": tried.outcome.message}, outcome="failed")
+    if case.action.stop_requested_at:
+        return way_back(case, ABORTED, [], [], effect=False)
+    return Write(case.action, "verify", by=BY)
 
 
 def broken_off(case: Case, step: dict[str, Any], tried: Tried) -> Write:
@@ -222,23 +113,18 @@ def broken_off(case: Case, step: dict[str, Any], tried: Tried) -> Write:
             case.action, "hold", by=BY, facts={"reason": "in_doubt", "step": step["key"]}, notes=notes,
             checkpoints=[failed], sets=sets, release=True,
         )  # fmt: skip
-    undo = tried.probe == Probe.DONE or bool(case.ledger.with_effect(case.steps))
-    undo = undo and case.executor.changes_something
-    verb = "roll_back" if undo else "fail"
-    return Write(
-        case.action, verb, by=BY, facts={"because": tried.outcome.code, "step": step["key"]}, notes=notes,
-        checkpoints=[failed], sets={"error": error}, release=not undo, outcome="ok" if undo else "failed",
-    )  # fmt: skip
+    aborted = case.action.stop_requested_at is not None
+    return way_back(case, ABORTED if aborted else error, notes, [failed], effect=tried.probe == Probe.DONE)
 
 
-def stopped(case: Case, notes: list[Note]) -> Write:
-    """Obey an abort at a checkpoint: undo what was done; with nothing to undo, fail as aborted."""
-    error = {"code": "aborted", "message": "A person aborted the run.", "details": {}}
-    undo = bool(case.ledger.with_effect(case.steps)) or bool(notes)
-    verb = "roll_back" if undo and case.executor.changes_something else "fail"
+def way_back(
+    case: Case, error: dict[str, Any], notes: list[Note], lines: list[Checkpoint], *, effect: bool, **sets: Any
+) -> Write:
+    """Undo what was done, as far as the ledger and `effect` (this step's) know; with nothing to undo, fail."""
+    undo = (effect or bool(case.ledger.with_effect(case.steps))) and case.executor.changes_something
     return Write(
-        case.action, verb, by=BY, facts={"because": "aborted"}, notes=notes, sets={"error": error},
-        release=verb == "fail",
+        case.action, "roll_back" if undo else "fail", by=BY, facts={"because": error["code"]}, notes=notes,
+        checkpoints=lines, sets={"error": error, **sets}, release=not undo, outcome="ok" if undo else "failed",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Write
 from actions.models import Action
 from actions.run.checks import run_checks
+from actions.run.steps import ABORTED
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
 
@@ -42,7 +43,7 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     packs = [_pack(case, report), *log_pack(case)]
     named = tuple(p.digest for p in packs)
     if action.stop_requested_at:
-        return _undo(case, "aborted", "A person aborted the run.", packs, report)
+        return _undo(case, ABORTED["code"], ABORTED["message"], packs, report)
     if not report["ok"]:
         bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
         return _undo(case, "verification_failed", f"These checks do not hold: {bad}.", packs, report)

@@ -1,8 +1,8 @@
 """One real change, all the way: through the runner, on a real directory."""
 
 import pytest
-#from audit.verification import verify_subject
 
+# from audit.verification import verify_subject
 from actions import verbs
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.run.runner import Runner
@@ -31,7 +31,7 @@ def test_an_accepted_change_of_a_zero_seat_environment_runs_to_the_end(committed
     assert Checkpoint.objects.filter(action=action).count() == 2
     assert BeforeImage.objects.get(action=action).ciphertext
     assert b"before" not in bytes(BeforeImage.objects.get(action=action).ciphertext)
-    #assert verify_subject(action.tenant_id, "action", action.pk).ok
+    # assert verify_subject(action.tenant_id, "action", action.pk).ok
 
 
 def test_a_change_that_nobody_accepted_waits_for_its_requester(committed_cast):
@@ -105,15 +105,6 @@ def test_a_completed_action_is_undone_by_a_linked_one_through_the_gate(committed
     assert undo.undo_of_id == action.pk
     assert path.read_bytes() == b"before\n"
     assert Action.objects.get(pk=action.pk).state == "completed"
-
-
-def test_an_abort_while_it_runs_is_obeyed_at_the_next_checkpoint(committed_cast, ledger_type):
-    access = committed_cast.access("operator")
-    action = propose(committed_cast, type=ledger_type.name, parameters={"steps": 3}, accept=True)
-    ledger_type.on_apply = lambda step: verbs.abort(access, action.pk, "stop it") if step.endswith("2") else None
-    now = carry(action)
-    assert now.state == "rolled_back"
-    assert now.error["code"] == "aborted"
 
 
 def test_a_runner_without_work_claims_nothing(committed_cast):

@@ -1,0 +1,78 @@
+"""One attempt at one step, in a thread: what the executor is given, and what came of it."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from actions.case import Case
+from actions.types.protocol import Outcome, Probe, StepContext
+
+MOST_LOG_LINES = 2_000
+MOST_LINE_CHARACTERS = 2_000
+
+
+@dataclass
+class Tried:
+    """What one attempt left: the outcome, what a probe says of the effect where it matters, and the log."""
+
+    outcome: Outcome
+    probe: Probe | None = None
+    log: list[str] = field(default_factory=list)
+
+
+def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
+    """
+    One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
+
+    Backs off 0.2 s × 2ⁿ before a retry. An executor's exception is an outcome: `executor_error`, settled by a probe.
+    """
+    ctx, log = context(case, step, deadline)
+    executor = case.executor
+    if tries_before > 1:
+        time.sleep(min(5.0, 0.2 * 2 ** (tries_before - 2)))
+    try:
+        if resumed:
+            found = executor.probe(ctx)
+            if found == Probe.DONE:
+                log.append("The effect was already there when the run was taken up again.")
+                return Tried(Outcome(True, "recovered", facts={"recovered": True}), found, log)
+            if found == Probe.UNKNOWN:
+                return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
+        if time.monotonic() > deadline:
+            return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
+        outcome = executor.apply(ctx)
+    except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
+        outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
+    return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
+
+
+def probed(case: Case, ctx: StepContext) -> Probe:
+    try:
+        return case.executor.probe(ctx)
+    except Exception as exc:  # a probe that fails cannot tell
+        ctx.log(f"The probe failed: {type(exc).__name__}: {exc}")
+        return Probe.UNKNOWN
+
+
+def context(
+    case: Case, step: dict[str, Any], deadline: float, images: dict[str, bytes] | None = None
+) -> tuple[StepContext, list[str]]:
+    """What the executor is given for one attempt, and the list its log lines go to."""
+    log: list[str] = []
+
+    def note(text: str) -> None:
+        if len(log) < MOST_LOG_LINES:
+            log.append(" ".join(str(text).splitlines())[:MOST_LINE_CHARACTERS])
+
+    ctx = StepContext(
+        target=case.target,
+        step=step,
+        parameters=case.action.parameters,
+        idempotency_key=step["idempotency_key"],
+        before_image=lambda: (images or {}).get(step["key"]),
+        undone=case.undone.get,
+        log=note,
+        deadline=deadline,
+        stopping=lambda: case.action.stop_requested_at is not None,
+    )
+    return ctx, log
