@@ -33,6 +33,7 @@ class Environment(BaseSettings):
     debug: bool = False
     secret_key: str = ""
     kek: str = ""
+    kek_new: str = ""
     var: Path = BASE_DIR / "var"
     allowed_hosts: Annotated[list[str], NoDecode] = ["127.0.0.1", "localhost", "[::1]"]
     bind: str = "127.0.0.1"
@@ -55,7 +56,7 @@ class Environment(BaseSettings):
     def _split(cls, value: Any) -> Any:
         return [host.strip() for host in value.split(",") if host.strip()] if isinstance(value, str) else value
 
-    @field_validator("kek")
+    @field_validator("kek", "kek_new")
     @classmethod
     def _is_32_bytes(cls, value: str) -> str:
         try:
@@ -165,7 +166,7 @@ def _stored_secrets(path: Path) -> dict[str, str]:
 def _explain(detail: Any) -> str:
     name = str(detail["loc"][0])
     variable = name.upper() if name.isupper() else f"INTERLOCK_{name.upper()}"
-    shown = "" if "secret" in name or name == "kek" or "URL" in variable else f"={detail['input']}"
+    shown = "" if "secret" in name or name.startswith("kek") or "URL" in variable else f"={detail['input']}"
     return f"{variable}{shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 

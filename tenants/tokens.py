@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -68,7 +68,7 @@ def authenticate(raw: str) -> ApiToken | None:
     if found is None or not is_right:
         return None
     stale = Q(last_used_at=None) | Q(last_used_at__lt=Now() - USED_AGAIN_AFTER)
-    if found.last_used_at is None or database_time() - found.last_used_at > USED_AGAIN_AFTER:
+    if found.last_used_at is None or datetime.now(UTC) - found.last_used_at > USED_AGAIN_AFTER:
         ApiToken.objects.filter(stale, pk=found.pk).update(last_used_at=Now())
     return found
 

@@ -7,6 +7,7 @@ from tenants.models.permissions import (
 from tenants.models.place import PERMISSIONS, Environment, Resource, RiskClass, Tenant
 from tenants.models.principal import Principal
 from tenants.models.role import Role
+from tenants.models.sign_in import FailedSignIns
 from tenants.models.token import ApiToken
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Environment",
     "EnvironmentGroupObjectPermission",
     "EnvironmentUserObjectPermission",
+    "FailedSignIns",
     "Principal",
     "Resource",
     "RiskClass",

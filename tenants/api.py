@@ -1,0 +1,76 @@
+"""API tokens over HTTP: the twin of the page at /account/tokens/."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Field, Router, Schema, Status
+
+from tenants.access import Access
+from tenants.models import ApiToken
+from tenants.token_form import end_token, make_token, tokens_seen_by
+
+router = Router(tags=["account"])
+
+
+class TokenIn(Schema):
+    """`principal` is the username of an agent of yours; without it the token is your own."""
+
+    name: str
+    scopes: list[str]
+    expires_in_days: int = Field(30, ge=1, le=366)
+    principal: str = ""
+
+
+class TokenOut(Schema):
+    id: UUID
+    name: str
+    principal: str
+    prefix: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class NewTokenOut(TokenOut):
+    """`token` is the credential itself. It is shown this once."""
+
+    token: str
+
+
+class TokenList(Schema):
+    items: list[TokenOut]
+
+
+@router.get("/tokens", response=TokenList, summary="List your tokens and your agents'")
+def list_tokens(request: HttpRequest) -> dict[str, Any]:
+    return {"items": [_shown(token) for token in tokens_seen_by(_access(request))]}
+
+
+@router.post("/tokens", response={201: NewTokenOut}, summary="Make a token (signed in, not with a token)")
+def add_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
+    token, plain = make_token(
+        _access(request), name=body.name, scopes=body.scopes, days=body.expires_in_days, username=body.principal
+    )
+    return Status(201, {**_shown(token), "token": plain})
+
+
+@router.delete("/tokens/{uuid:token_id}", response={204: None}, summary="Revoke a token; one may end itself")
+def remove_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
+    end_token(_access(request), token_id)
+    return HttpResponse(status=204)
+
+
+def _shown(token: ApiToken) -> dict[str, Any]:
+    fields = (
+        "id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at",
+    )  # fmt: skip
+    return {**{field: getattr(token, field) for field in fields}, "principal": token.principal.username}
+
+
+def _access(request: HttpRequest) -> Access:
+    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
+    return access

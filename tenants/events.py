@@ -1,0 +1,32 @@
+"""Events about principals themselves, who may belong to several tenants."""
+
+from typing import Any
+
+from django.db import transaction
+
+from audit.events import Entry, record
+from tenants.access import tenants_of
+from tenants.models import Principal
+from tenants.roles import By, actor_of, principal_subject
+
+
+def record_on_principal(
+    principal: Principal, verb: str, by: By, *, outcome: str = "ok", facts: dict[str, Any] | None = None,
+    private: dict[str, str] | None = None,
+) -> int:  # fmt: skip
+    """Record an event of the principal's in each tenant that it belongs to; return in how many."""
+    tenants = tenants_of(principal)
+    with transaction.atomic():
+        for tenant in tenants:
+            record(
+                Entry(
+                    tenant.pk,
+                    principal_subject(principal),
+                    verb,
+                    actor_of(by),
+                    outcome,
+                    facts=facts or {},
+                    private=private or {},
+                )  # fmt: skip
+            )
+    return len(tenants)

@@ -1,0 +1,103 @@
+"""Sign in, and look at another of one's tenants."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.views import LoginView
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+from tenants.access import tenants_of
+from tenants.events import record_on_principal
+from tenants.models import Principal
+from tenants.throttle import count_failure, forget_failures, wait_s
+
+PURPOSE = "sign-in"
+
+
+class SignInForm(AuthenticationForm):
+    """Checks the throttle before the password, and says the same of names that exist and names that do not."""
+
+    error_messages = {
+        "invalid_login": "The username or the password is not right.",
+        "inactive": "The username or the password is not right.",
+        "throttled": "Too many attempts. Try again in %(wait)s seconds.",
+    }
+    username = forms.CharField(max_length=150, widget=forms.TextInput(attrs={"autofocus": True}))
+
+    def clean(self) -> dict[str, Any]:
+        name, address = self.cleaned_data.get("username", ""), address_of(self.request)
+        if wait := wait_s(PURPOSE, name, address):
+            raise ValidationError(self.error_messages["throttled"], "throttled", {"wait": wait})
+        try:
+            cleaned = super().clean()
+        except ValidationError:
+            if count_failure(PURPOSE, name, address):
+                _record_throttled(name)
+            raise
+        forget_failures(PURPOSE, name, address)
+        return cleaned
+
+    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        super().confirm_login_allowed(user)
+        if isinstance(user, Principal) and not user.is_person():
+            raise self.get_invalid_login_error()
+
+
+class SignIn(LoginView):
+    """A new session begins with every sign-in: Django changes its key. Event `principal.signed_in`."""
+
+    template_name = "registration/sign_in.html"
+    authentication_form = SignInForm
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        response = super().form_valid(form)
+        record_on_principal(form.get_user(), "principal.signed_in", form.get_user())
+        return response
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """End the session. Event `principal.signed_out`."""
+    if isinstance(request.user, Principal):
+        record_on_principal(request.user, "principal.signed_out", request.user)
+    logout(request)
+    return redirect("sign-in")
+
+
+@require_POST
+@login_required
+def switch_tenant(request: HttpRequest) -> HttpResponse:
+    """Look at another of one's own tenants from now on. One that is foreign is as good as unknown."""
+    slug = request.POST.get("tenant", "")
+    chosen = next((tenant for tenant in tenants_of(request.user) if tenant.slug == slug), None)
+    if chosen is None:
+        messages.error(request, "You do not belong to that tenant.")
+    else:
+        request.session["tenant"] = chosen.slug
+    return HttpResponseRedirect(_after(request))
+
+
+def address_of(request: HttpRequest | None) -> str:
+    """Where a request came from. Behind a proxy that is the proxy: then the name alone is counted."""
+    return request.META.get("REMOTE_ADDR", "") if request else ""
+
+
+def _after(request: HttpRequest) -> str:
+    target = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
+    return target if is_ours else "/"
+
+
+def _record_throttled(name: str) -> None:
+    principal = Principal.objects.filter(username__iexact=name).first()
+    if principal is not None:
+        record_on_principal(principal, "principal.sign_in_throttled", "system:sign_in", outcome="refused")
