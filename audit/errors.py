@@ -18,8 +18,15 @@ class Problem(Exception):
     def as_dict(self) -> dict[str, Any]:
         """The problem document: type, title, status, code, detail, remedies, and what the class adds."""
         title = self.code.replace("_", " ").capitalize()
-        return {"type": "about:blank", "title": title, "status": self.status, "code": self.code,
-                "detail": self.detail, "remedies": self.remedies, **self.extra}
+        return {
+            "type": "about:blank",
+            "title": title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+            "remedies": self.remedies,
+            **self.extra,
+        }
 
 
 class NotFound(Problem):

@@ -339,13 +339,14 @@ def _check(raw: bytes, manifest: Any, files: list[Any], contents: Mapping[str, b
     for name, derived in (("decisions.json", decisions_json(events, values)), ("timeline.md", timeline_md(events))):
         if contents[name] != derived:
             raise Broken("edited", name, "it is not what follows from the events")
-    packed = {match[1] for entry in files if (match := ARTIFACT.fullmatch(entry["path"]))}
-    for event in events:
-        for digest in event["artifacts"]:
-            if digest not in packed:
-                raise Broken("artifact_missing", f"artifact {digest}", f"event #{event['seq']} names it")
-    for digest in sorted(packed - {digest for event in events for digest in event["artifacts"]}):
-        raise Broken("artifact_unnamed", f"artifact {digest}", "no event names it")
+    packed = [match[1] for entry in files if (match := ARTIFACT.fullmatch(entry["path"]))]
+    held = set(packed)
+    named = {digest: event["seq"] for event in reversed(events) for digest in event["artifacts"]}
+    if missing := sorted((seq, digest) for digest, seq in named.items() if digest not in held):
+        raise Broken("artifact_missing", f"artifact {missing[0][1]}", f"event #{missing[0][0]} names it")
+    if packed != sorted(named):
+        odd = min(held - set(named) or held)
+        raise Broken("artifact_unnamed", f"artifact {odd}", "no event names it, or it is there twice")
     if raw != manifest_json(events, head, files):
         raise Broken("edited", "manifest.json", "it is not what follows from the events and files")
     return Summary(name_of(events[0]), len(events), len(packed))
@@ -355,27 +356,16 @@ def _listed(manifest: Any) -> list[Any]:
     """The manifest's files, after checking that they are listed in the one order, each once."""
     fields = manifest if isinstance(manifest, dict) else {}
     files, head = fields.get("files"), fields.get("head")
-    if (
-        fields.get("format") != FORMAT
-        or not isinstance(files, list)
-        or not isinstance(head, dict)
-        or "hash" not in head
-    ):
+    if fields.get("format") != FORMAT or type(files) is not list or type(head) is not dict or "hash" not in head:
         raise Broken("edited", "manifest.json", f"it is not a manifest of {FORMAT}")
-    if len(files) > MAX_FILES:
-        raise Broken("not_canonical", "manifest.json", "it lists more files than a pack can hold")
-    for entry in files:
-        if not isinstance(entry, dict) or {k: type(v) for k, v in entry.items()} != FILE or entry["size"] < 0:
-            raise Broken("edited", "manifest.json", "it does not list files")
-    names = [entry["path"] for entry in files]
+    if any(type(e) is not dict or {k: type(v) for k, v in e.items()} != FILE or e["size"] < 0 for e in files):
+        raise Broken("edited", "manifest.json", "it does not list files")
+    names = [entry["path"] for entry in files[:MAX_FILES]]
     rest = names[len(CHAIN_FILES) :]
-    if tuple(names[: len(CHAIN_FILES)]) != CHAIN_FILES or rest != sorted(set(rest)):
+    if len(names) < len(files) or tuple(names[: len(CHAIN_FILES)]) != CHAIN_FILES or rest != sorted(set(rest)):
         raise Broken("not_canonical", "manifest.json", "its files are not in the one order, each once")
     if unknown := [name for name in rest if not (ARTIFACT.fullmatch(name) or EXTRA.fullmatch(name))]:
         raise Broken("not_canonical", "manifest.json", f"{unknown[0]!r} does not belong into a pack")
-    digests = [match[1] for name in rest if (match := ARTIFACT.fullmatch(name))]
-    if len(set(digests)) != len(digests):
-        raise Broken("not_canonical", "manifest.json", "it lists an artifact twice")
     return files
 
 
