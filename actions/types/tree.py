@@ -127,11 +127,13 @@ def enter(fd: int, name: str, shown: str) -> int:
 
 def _not_a_directory(fd: int, name: str, shown: str) -> Unreachable:
     try:
-        linked = stat.S_ISLNK(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+        mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
     except OSError:
-        linked = False
-    if linked:
+        mode = stat.S_IFDIR
+    if stat.S_ISLNK(mode):
         return Unreachable("symlink", f"{shown} is a symbolic link. Links are not followed: name the real path.")
+    if stat.S_ISDIR(mode):
+        return Unreachable("unstable", f"{shown} is being replaced by something else. Try again when it has settled.")
     return Unreachable("not_a_directory", f"{shown} is a file, not a directory.")
 
 
