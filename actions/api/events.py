@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Query, Router
 
 from actions.api import sse
 from actions.api.caller import access_of
 from actions.api.schemas import EventPage, ProblemOut
+from actions.live.database import asking
 from actions.live.ears import listening
 from actions.live.standing import Standing
 from actions.models import Action
@@ -54,9 +54,9 @@ async def events(
 
     A stream ends after 60 s or 256 KB; reconnect with the last id as `Last-Event-ID`. Nothing is lost or said twice.
     """
-    action = await database_sync_to_async(find)(access_of(request), action_id)
+    action = await asking(find)(access_of(request), action_id)
     if not wants_stream(request):
-        return await database_sync_to_async(page)(action, after, limit)
+        return await asking(page)(action, after, limit)
     resumed = sse.last_event_id(request.headers.get("Last-Event-ID"))
     stream = told(Standing.of_request(request), action, after if resumed is None else resumed)
     response = StreamingHttpResponse(stream, content_type=STREAM)
@@ -94,7 +94,8 @@ def _shown(body: bytes, hashed: bytes) -> dict[str, Any]:
 def _texts(action_id: UUID, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
     found: dict[int, dict[str, str]] = {}
     if seqs:
-        kept = PrivateValue.objects.filter(subject_id=action_id, seq__gte=seqs[0], seq__lte=seqs[-1], value__isnull=False)
+        between = {"seq__gte": seqs[0], "seq__lte": seqs[-1]}
+        kept = PrivateValue.objects.filter(subject_id=action_id, value__isnull=False, **between)
         for seq, name, value in kept.values_list("seq", "name", "value"):
             found.setdefault(seq, {})[name] = bytes(value).decode()
     return found
@@ -113,9 +114,9 @@ async def told(standing: Standing, action: Action, after: int) -> AsyncIterator[
         while (now := time.monotonic()) - started < LONGEST_S:
             if ear.roles_changed or now - checked >= RECHECK_S - SLACK_S:
                 ear.roles_changed, checked = False, now
-                if not await database_sync_to_async(standing.may_view)(action.environment_id):
+                if not await asking(standing.may_view)(action.environment_id):
                     return
-            batch = await database_sync_to_async(read)(action.pk, after, BATCH)
+            batch = await asking(read)(action.pk, after, BATCH)
             for event in batch:
                 framed = sse.frame(json.dumps(event, ensure_ascii=False), id=event["seq"])
                 if sent and sent + len(framed) > MOST_BYTES:

@@ -17,7 +17,7 @@ from audit.errors import Invalid
 from tenants.access import Access
 
 OLDEST_SEARCHED = timedelta(days=90)
-"""How far back a text search looks unless it says `since`: without a bound it would read every action there ever was."""
+"""How far back a text search looks unless it says `since`: without a bound it would read every action ever made."""
 CLOCKS_APART_MS = 300_000
 SPOKEN = {spoken: state for state, spoken in SEED_VOCABULARY.items()} | {"running": "in_progress"}
 GROUPS = {"live": LIVE, "ended": ENDED}
@@ -32,7 +32,7 @@ class Asked(Schema):
     requester: str = Field("", description="A username or an id.")
     mine: bool = Field(False, description="Requested by you, or by an agent of yours.")
     tier: str = ""
-    q: str = Field("", max_length=200, description="Text in title or ticket. Looks 90 days back unless `since` is given.")
+    q: str = Field("", max_length=200, description="Text in title or ticket. Looks 90 days back, or to `since`.")
     ticket: str = ""
     correlation_id: str = ""
     since: Moment | None = Field(None, description="Created at or after.")

@@ -12,7 +12,7 @@ router = Router()
 
 @router.post("/actions/{action_id}/break-glass", include_in_schema=False)
 def break_glass(request: HttpRequest, action_id: str) -> NoReturn:
-    raise NotBuilt("Break-glass is not built yet.", remedies=["Ask the approvers; GET the action to see who is missing."])
+    raise NotBuilt("Break-glass is not built yet.", remedies=["Ask the approvers; the action says who is missing."])
 
 
 @router.post("/chat", include_in_schema=False)

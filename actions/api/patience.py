@@ -4,13 +4,13 @@ import time
 from typing import Any, Literal
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from django.http import HttpRequest
 from ninja import Field, Schema
 
 from actions.api.caller import access_of, refuse_unknown
 from actions.api.listing import states_named
 from actions.api.reads import one
+from actions.live.database import asking
 from actions.live.ears import listening
 from actions.live.standing import Standing
 from actions.models import Action
@@ -45,9 +45,9 @@ async def wait_for(request: HttpRequest, action_id: str, patience: Patience) -> 
     action = await _looked(access, action_id)
     if patience.wait_s and not patience.is_over(action.state):
         await _until(patience, access, action)
-        access = await database_sync_to_async(_again)(Standing.of_request(request))
+        access = await asking(_again)(Standing.of_request(request))
         action = await _looked(access, action_id)
-    return await database_sync_to_async(one)(access, action, patience.vocabulary)
+    return await asking(one)(access, action, patience.vocabulary)
 
 
 async def _until(patience: Patience, access: Access, action: Action) -> None:
@@ -68,11 +68,11 @@ def _again(standing: Standing) -> Access:
     return access
 
 
-@database_sync_to_async
+@asking
 def _looked(access: Access, action_id: str) -> Action:
     return find(access, action_id)
 
 
-@database_sync_to_async
+@asking
 def _state_of(action_id: UUID) -> str:
     return Action.objects.values_list("state", flat=True).get(pk=action_id)

@@ -139,4 +139,3 @@ def changes_of(action: Action, found: Plan) -> list[Change]:
 
 def change_shown(change: Change) -> dict[str, Any]:
     return {**vars(change), "diff": text_diff(change)}
-

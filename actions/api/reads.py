@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 
+from actions.api.caller import access_of
 from actions.api.waiting import Waiting, in_words, waiting_for
 from actions.ledger import Ledger
 from actions.models import Action, Checkpoint, Plan
@@ -35,7 +37,7 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
     it = waiting_for([action], access).get(action.pk)
     shown = row(access, action, it, vocabulary)
     linked = Action.objects.filter(Q(retry_of=action) | Q(undo_of=action), tenant=action.tenant_id)
-    for pk, retry_of, undo_of in linked.values_list("pk", "retry_of", "undo_of"):
+    for pk, undo_of in linked.order_by("pk").values_list("pk", "undo_of"):
         kind = "undos" if undo_of == action.pk else "retries"
         shown["links"][kind] = [*shown["links"].get(kind, []), f"/api/actions/{pk}"]
     plan = action.plan
@@ -52,6 +54,11 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
         "steps": _steps(action),
         "result": _result(action),
     }
+
+
+def shown(request: HttpRequest, action: Action) -> dict[str, Any]:
+    """An action as the one who asks may see it now; `?vocabulary=seed` as everywhere."""
+    return one(access_of(request), action, request.GET.get("vocabulary", ""))
 
 
 def row(access: Access, action: Action, it: Waiting | None, vocabulary: str) -> dict[str, Any]:
@@ -177,7 +184,8 @@ def _result(action: Action) -> dict[str, Any] | None:
     stored = action.result or {}
     error = stored.get("error") or action.error
     if action.state != "completed" and not error:
-        error = {"code": str(action.state), "message": f"The action was {action.state.replace('_', ' ')}.", "details": {}}
+        words = str(action.state).replace("_", " ")
+        error = {"code": str(action.state), "message": f"The action was {words}.", "details": {}}
     return {"success": action.state == "completed", "data": stored.get("data"), "error": error}
 
 

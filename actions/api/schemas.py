@@ -20,7 +20,7 @@ class Body(Schema):
 
 
 class SubmissionIn(Body):
-    """A proposed action. Only types are checked here; intake checks the values, all at once, wherever they come from."""
+    """A proposed action. Only types are checked here; intake checks the values, all at once, from everywhere."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["type", "environment", "parameters", "reason"]})
 
@@ -54,7 +54,7 @@ class AcceptIn(Body):
 
 class DecisionIn(Body):
     approved: bool = Field(..., strict=True)
-    digest: str | None = Field(None, max_length=64, description="Of the plan you looked at; only a rejection needs none.")
+    digest: str | None = Field(None, max_length=64, description="Of the plan you looked at; a rejection needs none.")
     comment: str = Field("", max_length=4_000)
 
 
@@ -88,7 +88,7 @@ class PlanOut(Schema):
     blast: Blast
     counts: dict[str, int]
     steps: list[dict[str, Any]]
-    created_at: datetime
+    created_at: datetime | None
 
 
 class SeatOut(Schema):

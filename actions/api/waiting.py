@@ -80,7 +80,8 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
         return [f"{n} more {role} {'has' if n == 1 else 'have'} to approve." for role, n in it.missing()]
     if action.state == State.HELD:
-        return [HELD.get(action.held_reason, f"It is held: {action.held_reason.replace('_', ' ')}. An operator has to resume it.")]
+        because = action.held_reason.replace("_", " ")
+        return [HELD.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]
     if action.state in (State.QUEUED, State.APPROVED):
         later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
         return [*later, "A worker has to pick it up."]
@@ -88,7 +89,7 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
 
 
 HELD = {
-    "in_doubt": "It cannot be told whether a step took effect. An operator has to look, and resume it with `step_done`.",
+    "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
     "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
     "replans": "Its target changed again and again. An operator has to resume it, or give it up.",
 }

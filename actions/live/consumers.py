@@ -5,9 +5,9 @@ import random
 from typing import Any
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
+from actions.live.database import asking
 from actions.live.groups import group_of, group_of_principal
 from actions.live.standing import Standing
 from actions.verbs import find
@@ -39,7 +39,7 @@ class Watcher(AsyncJsonWebsocketConsumer):
         self.is_flushing, self.told = False, 0
         self.standing = Standing.of_scope(self.scope)
         await self.accept()  # first: a browser is not told the code of a socket that was never accepted
-        access = await database_sync_to_async(self.standing.access)()
+        access = await asking(self.standing.access)()
         if access is None:
             return await self.close(SIGNED_OUT)
         self.standing = Standing(self.standing.authorization, self.standing.session_key, access.tenant.slug)
@@ -84,9 +84,9 @@ class Watcher(AsyncJsonWebsocketConsumer):
 
     async def _recheck(self, refusal: int) -> bool:
         """Look at the caller again; leave and join groups, or close. False if that was the end."""
-        access = await database_sync_to_async(self.standing.access)()
+        access = await asking(self.standing.access)()
         if access is None:
-            signed_in = await database_sync_to_async(self.standing.is_signed_in)()
+            signed_in = await asking(self.standing.is_signed_in)()
             await self.close(LOST if signed_in else SIGNED_OUT)
             return False
         groups = await self.groups_for(access)
@@ -164,7 +164,7 @@ class ActionWatcher(Watcher):
 
     async def groups_for(self, access: Access) -> set[str]:
         try:
-            action = await database_sync_to_async(find)(access, self.action_id)
+            action = await asking(find)(access, self.action_id)
         except NotFound:
             return set()
         self.seq = action.seq

@@ -1,0 +1,83 @@
+"""The API's manual, drawn from its own OpenAPI document on the server: the page needs no script, and no other site."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from ninja import NinjaAPI
+from ninja.openapi.docs import DocsBase
+
+METHODS = ("get", "post", "put", "patch", "delete")
+
+
+@dataclass
+class Entry:
+    """One call: what it is, what it takes, what it answers."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    body: str = ""
+    answers: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+class Manual(DocsBase):
+    """The page at /api/docs."""
+
+    def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
+        document = api.get_openapi_schema(path_params=kwargs)
+        groups: dict[str, list[Entry]] = {}
+        for path, calls in document["paths"].items():
+            for method in METHODS:
+                if call := calls.get(method):
+                    groups.setdefault((call.get("tags") or ["other"])[0], []).append(_entry(method, path, call))
+        named = document["components"]["schemas"].items()
+        schemas = [(name, _properties(it)) for name, it in named if "properties" in it]
+        context = {"api": api, "groups": groups, "schemas": schemas, "schema_url": self.get_openapi_url(api, kwargs)}
+        return render(request, "api/docs.html", context)
+
+
+def _entry(method: str, path: str, call: dict[str, Any]) -> Entry:
+    body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    return Entry(
+        method=method.upper(),
+        path=path,
+        summary=call.get("summary", ""),
+        description=call.get("description", ""),
+        parameters=[_parameter(p, p["schema"]) for p in call.get("parameters", [])],
+        body=_kind(body) if body else "",
+        answers=[(str(code), it.get("description", ""), _answer(it)) for code, it in call.get("responses", {}).items()],
+    )
+
+
+def _parameter(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    words = schema.get("description", "")
+    return {"name": found["name"], "place": found["in"], "kind": _kind(schema), "words": words}
+
+
+def _answer(response: dict[str, Any]) -> str:
+    return ", ".join(
+        _kind(content.get("schema", {})) if media == "application/json" else media
+        for media, content in response.get("content", {}).items()
+    )
+
+
+def _properties(schema: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [(name, _kind(it), it.get("description", "")) for name, it in schema["properties"].items()]
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    """A schema in a few words: a name, a type, a list of either."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rsplit("/", 1)[-1])
+    if "anyOf" in schema:
+        return " or ".join(_kind(option) for option in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"list of {_kind(schema.get('items', {}))}"
+    if "enum" in schema:
+        return " | ".join(str(value) or "(empty)" for value in schema["enum"])
+    words = schema.get("format") or schema.get("type", "any")
+    return str(words)

@@ -1,0 +1,77 @@
+"""What people do to an action, over HTTP. Every verb is the gate's: nothing is decided here."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Status
+
+from actions import verbs
+from actions.api.caller import access_of, correlation_of
+from actions.api.reads import shown
+from actions.api.schemas import AcceptIn, ActionOut, DecisionIn, ProblemOut, ReasonIn, ResumeIn
+
+router = Router(tags=["verbs"])
+REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 422), ProblemOut)
+DONE = {200: ActionOut, **REFUSALS}
+MADE = {201: ActionOut, **REFUSALS}
+
+
+@router.post("/actions/{action_id}/accept", response=DONE, summary="Accept the dry-run diff")
+def accept(request: HttpRequest, action_id: str, body: AcceptIn) -> dict[str, Any]:
+    """The requester accepts exactly the diff of the plan with this digest, where no seat is asked for."""
+    return shown(
+        request, verbs.accept(access_of(request), action_id, body.digest, correlation_id=correlation_of(request))
+    )
+
+
+@router.post("/actions/{action_id}/approve", response=DONE, summary="Approve or reject")
+def approve(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str, Any]:
+    """Approve exactly the plan with this digest, or reject with a comment. 409 if the plan is another one by now."""
+    done = verbs.approve(
+        access_of(request), action_id, body.approved, body.digest, body.comment, correlation_id=correlation_of(request)
+    )
+    return shown(request, done)
+
+
+@router.post("/actions/{action_id}/cancel", response=DONE, summary="Withdraw")
+def cancel(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[str, Any]:
+    """Withdraw an action that has not begun."""
+    return shown(
+        request, verbs.cancel(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    )
+
+
+@router.post("/actions/{action_id}/abort", response=DONE, summary="Stop")
+def abort(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[str, Any]:
+    """Stop at the next checkpoint and undo what was done; before it began, the same as cancel."""
+    return shown(
+        request, verbs.abort(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    )
+
+
+@router.post("/actions/{action_id}/resume", response=DONE, summary="Settle a held action")
+def resume(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, Any]:
+    """Continue, roll back or give up an action that is held."""
+    done = verbs.resume(
+        access_of(request),
+        action_id,
+        body.reason,
+        how=body.how,
+        step_done=body.step_done,
+        correlation_id=correlation_of(request),
+    )
+    return shown(request, done)
+
+
+@router.post("/actions/{action_id}/rollback", response={**MADE, **DONE}, summary="Undo")
+def rollback(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
+    """Roll a failed or held run back; of a completed one, propose the undo: 201 with the new action."""
+    done, is_new = verbs.rollback(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    return Status(201 if is_new else 200, shown(request, done))
+
+
+@router.post("/actions/{action_id}/retry", response=MADE, summary="Propose again")
+def retry(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
+    """Propose an ended action again: 201 with the linked new action, which goes through the gate."""
+    made = verbs.retry(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    return Status(201, shown(request, made))
