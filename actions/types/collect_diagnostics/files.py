@@ -22,8 +22,7 @@ def files(ctx: StepContext) -> dict[str, Any]:
     complete = True
     with open_root(ctx.target.root) as root_fd:
         for where, directories, names, fd in os.fwalk(".", follow_symlinks=False, dir_fd=root_fd):
-            counts["directories"] += len(directories)
-            for name in names:
+            for name in (*directories, *names):
                 _count(fd, name, where, counts, seen)
             if sum(counts.values()) - counts["bytes"] > MOST_ENTRIES or ctx.stopping():
                 complete = False
@@ -43,7 +42,9 @@ def _count(fd: int, name: str, where: str, counts: dict[str, int], seen: list[tu
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except OSError:
         return  # gone since it was listed
-    if stat.S_ISLNK(found.st_mode):
+    if stat.S_ISDIR(found.st_mode):
+        counts["directories"] += 1
+    elif stat.S_ISLNK(found.st_mode):
         counts["links"] += 1
     elif not stat.S_ISREG(found.st_mode):
         counts["others"] += 1
