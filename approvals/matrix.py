@@ -6,11 +6,12 @@ from uuid import UUID
 
 from django.db import transaction
 
-from approvals.judge import check_seats
-from approvals.models import ApprovalRule
+from approvals.judge import check_seats, words
+from approvals.models import TIERS, ApprovalRule
+from approvals.people import approving_roles
 from audit.errors import Invalid
 from audit.events import Entry, Subject, record
-from tenants.models import Environment, Role
+from tenants.models import Environment
 
 Matrix = dict[str, list[dict[str, Any]]]
 
@@ -24,13 +25,33 @@ def matrix_for(tenant_ids: Iterable[UUID]) -> dict[UUID, Matrix]:
     return found
 
 
+def table(environments: Iterable[Environment]) -> list[dict[str, Any]]:
+    """The matrix as people read it, a row per environment, every tier of it: missing ones deny. One query.
+
+    Rows are {"environment": Environment, "cells": [{"tier", "effect": deny|hold|allow, "seats", "words", "rule": id}]}.
+    """
+    environments = list(environments)
+    rules = {(r.environment_id, r.tier): r for r in ApprovalRule.objects.filter(environment__in=environments)}
+    return [
+        {"environment": place, "cells": [_cell(tier, rules.get((place.pk, tier))) for tier in TIERS]}
+        for place in environments
+    ]
+
+
+def _cell(tier: str, rule: ApprovalRule | None) -> dict[str, Any]:
+    if rule is None:
+        return {"tier": tier, "effect": "deny", "seats": [], "words": "denied", "rule": None}
+    effect, said = ("hold", words(rule.seats)) if rule.seats else ("allow", "nobody is asked")
+    return {"tier": tier, "effect": effect, "seats": rule.seats, "words": said, "rule": rule.pk}
+
+
 def set_row(
     environment: Environment, tier: str, seats: list[dict[str, Any]], *, by: str, correlation_id: str = ""
 ) -> ApprovalRule:
     """Write the row of an environment and tier; an empty list asks nobody. Locks the row; records before and after.
 
     Takes effect for every plan judged from now on, and for approved ones when they are judged again at their start.
-    Raises Invalid for seats that do not read, or that name a role which the tenant does not have.
+    Raises Invalid for seats that do not read, or that name a role whose people may not approve there.
     """
     _check(environment, tier, seats)
     with transaction.atomic():
@@ -63,10 +84,11 @@ def _check(environment: Environment, tier: str, seats: list[dict[str, Any]]) -> 
         raise Invalid(str(error), issues=[_issue(str(error), "seats")]) from None
     if tier not in ApprovalRule.Tier.values:
         raise Invalid(issues=[_issue(f"{tier} is no tier.", "tier")])
-    wanted = {seat["role"] for seat in seats}
-    known = set(Role.objects.filter(tenant=environment.tenant_id, name__in=wanted).values_list("name", flat=True))
-    if wanted - known:
-        raise Invalid(issues=[_issue(f"This tenant has no role {name}.", "seats") for name in sorted(wanted - known)])
+    unable = {seat["role"] for seat in seats} - approving_roles(environment)
+    if unable:
+        never = "so nobody could ever fill its seat. Grant the role that permission first, or ask another."
+        issues = [_issue(f"{role} may not approve in {environment.slug}, {never}", "seats") for role in sorted(unable)]
+        raise Invalid(issues[0]["message"], issues=issues)
 
 
 def _record(

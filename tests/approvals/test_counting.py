@@ -8,10 +8,11 @@ from approvals.decisions import can_decide, decide, live_quorum, live_quorums, s
 from approvals.judge import judge
 from approvals.models import Decision
 from approvals.pages import quorum_context
-from approvals.people import holders
+from approvals.people import approving_roles, holders, holders_in
 from audit.clock import database_time
+from tenants.access import holds
 from tests.approvals.factory import TIERS, facts_of
-from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_scene, grant
+from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_role, a_scene, grant
 
 SEATS = {
     "low": [{"role": "approver", "count": 1}],
@@ -205,3 +206,16 @@ def test_the_panel_offers_an_open_seat_to_the_reader(scene):
     )
     assert page.count("you can fill this seat") == 1 and page.count("is-open") == 2
     assert "Approver, Approver2, Approver3 and 1 more" in page
+
+
+def test_seats_and_permissions_agree_on_who_may_approve_as_what(scene):
+    local = a_role(scene.tenant, "dev-approver")
+    grant(local, scene.dev, "view", "approve")
+    scene.people.both.groups.add(local.group)
+    everybody = [*vars(scene.people).values(), scene.agent]
+    held = holders_in({place.pk: scene.tenant.pk for place in (scene.dev, scene.prod)})
+    for place in (scene.dev, scene.prod):
+        for role in (*scene.roles, local.name):
+            may = {person.pk for person in everybody if holds(person, "approve", place, role=role)}
+            assert held[place.pk].get(role, set()) == may, (place.slug, role)
+        assert approving_roles(place) == {"approver", "security"} | ({local.name} if place == scene.dev else set())
