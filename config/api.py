@@ -8,11 +8,23 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.security.http import HttpAuthBase
 from ninja.utils import check_csrf
 
+from actions.api.docs import Manual
+from actions.api.strict_json import StrictParser
 from audit.errors import Invalid, NotFound, Problem, Unauthenticated
 from config.problems import BadRequest, StaleForm, as_response
 
-ROUTERS: tuple[str, ...] = ()  # import paths; a floor's `api.router`
+ROUTERS: tuple[str, ...] = (
+    "actions.api.actions.router",
+    "actions.api.verbs.router",
+    "actions.api.plans.router",
+    "actions.api.events.router",
+    "actions.api.evidence.router",
+    "actions.api.not_built.router",
+    "approvals.api.router",
+    "tenants.api.router",
+)  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")
+MOST_ISSUES = 100
 
 
 class Member(HttpAuthBase):
@@ -32,6 +44,8 @@ api = NinjaAPI(
     version="1",
     description="Propose changes, approve exactly what you saw, follow them as they run, take the evidence with you.",
     auth=Member(),
+    docs=Manual(),  # ninja's own pages load scripts from a CDN
+    parser=StrictParser(),
     urls_namespace="api",
 )
 
@@ -53,17 +67,23 @@ def on_unknown(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def on_unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
-    return as_response(request, BadRequest(error.message))
+    cause = error.__cause__  # what the parser said; ninja wraps it
+    return as_response(request, cause if isinstance(cause, Problem) else BadRequest(error.message))
 
 
 @api.exception_handler(ValidationError)
 def on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    """All issues at once, each with the field it is about (`body.` and the parameter's own name left out)."""
-    issues = [
-        {"severity": "error", "message": found["msg"], "field": ".".join(map(str, found["loc"][2:] or found["loc"]))}
-        for found in error.errors
-    ]
+    """All issues at once, each with the field it is about."""
+    issues = [issue_of(found) for found in error.errors[:MOST_ISSUES]]
     return as_response(request, Invalid(issues=issues))
+
+
+def issue_of(found: dict[str, Any]) -> dict[str, str]:
+    """Pydantic's finding: `loc` starts with the place, and in a body with the name of the view's argument."""
+    place, *path = [str(part) for part in found["loc"]]
+    field = ".".join(path[1:] if place == "body" and len(path) > 1 else path)
+    message = "There is no such field." if found["type"] == "extra_forbidden" else found["msg"]
+    return {"severity": "error", "message": message.removeprefix("Value error, ")[:300], "field": field}
 
 
 for router in ROUTERS:

@@ -1,10 +1,13 @@
 """The Celery application: workers that keep their database connection, and look for work the moment they start."""
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
+warnings.simplefilter("ignore", SecurityWarning)  # who starts a worker as root knows; nothing here unpickles
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("interlock")

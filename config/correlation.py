@@ -9,7 +9,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 
-HEX = "0123456789abcdef"
+PROBES = ("/healthz", "/readyz", "/metrics")  # asked every few seconds
 TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-[0-9a-f]{2}(?P<more>-.*)?"
 )
@@ -43,6 +43,12 @@ class CorrelationMiddleware:
 
 class RequestLog(RequestMiddleware):
     """django-structlog's request lines, by path: a query string holds what people typed, a link may hold a key."""
+
+    def handle_response(self, request: HttpRequest, response: HttpResponse) -> None:
+        if request.path in PROBES and response.status_code == 200:
+            structlog.contextvars.clear_contextvars()
+        else:
+            super().handle_response(request, response)
 
     @classmethod
     def format_request(cls, request: HttpRequest) -> Any:

@@ -24,7 +24,6 @@ from config.services import LEASH, PYTHON, Service, configuration, services
 from config.supervisor import Control
 
 READY_S = 60
-AS_ROOT = "ignore:You're running the worker with superuser:RuntimeWarning"  # whoever runs make as root knows
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -44,21 +43,28 @@ class Launcher:
         self.supervisord: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Redis first, because preparing may send nudges; the rest once the database is ready."""
+        """Redis first, because preparing may send nudges; then web, for whom somebody waits; then the rest."""
         self.supervise()
         self.prepare()
-        for service in sorted(self.services, key=lambda s: s.order):
-            if not service.starts_first and not self.stopping.is_set():
-                self.control.start(service.name)
+        self.begin("web")
         self.await_ready()
+        for service in self.services:
+            if service.name not in ("web", "redis"):
+                self.begin(service.name)
+
+    def begin(self, name: str) -> None:
+        if not self.stopping.is_set():
+            self.control.start(name)
 
     def supervise(self) -> None:
         path = self.run / "supervisord.conf"
-        path.write_text(configuration(self.services, self.run))
+        path.touch(mode=0o600)
+        (self.run / "control.sock").unlink(missing_ok=True)
+        path.write_text(configuration(self.services, self.run, self.control.secret))
         for name in ["interlock", *(service.name for service in self.services)]:
             self.output.follow(name, self.run / f"{name}.pipe")
         command = [*LEASH, "SIGTERM", PYTHON, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": AS_ROOT}
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.supervisord = subprocess.Popen(command, env=environment, start_new_session=True)
         self.until(self.control.answers, 15, "The supervisor did not start; its messages are above.")
         if not self.environment.redis_url:
@@ -108,6 +114,9 @@ class Launcher:
             return
         self.output.say("stopping …")
         self.stopping.clear()
+        for service in self.services:
+            if not service.starts_first:
+                self.control.stop(service.name)  # all at once; supervisord alone would take them one after another
         self.supervisord.terminate()
         while self.supervisord.poll() is None:
             if self.stopping.wait(0.05):

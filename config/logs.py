@@ -10,15 +10,21 @@ SHARED: list[Any] = [
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+def without_nothing(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that say nothing, and django-structlog's own id: the correlation id is the one we follow."""
+    return {key: value for key, value in event.items() if value is not None and key != "request_id"}
+
+
 FORMATTER = {
     "()": structlog.stdlib.ProcessorFormatter,
     "foreign_pre_chain": [*SHARED, structlog.stdlib.ExtraAdder(allow=())],
     "processors": [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
-        structlog.processors.KeyValueRenderer(
-            key_order=["timestamp", "level", "event"], drop_missing=True, repr_native_str=False
-        ),
+        without_nothing,
+        structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
     ],
 }
 
@@ -54,9 +60,7 @@ def logging_settings(level: str) -> dict[str, Any]:
             "daphne": quiet,
             "twisted": quiet,
             "asyncio": quiet,
-            "celery.app.trace": quiet,  # one line per nudge says nothing
-            "celery.worker.strategy": quiet,
-            "celery.beat": quiet,
+            "celery": quiet,  # a line per nudge says nothing
             "kombu": quiet,
             "amqp": quiet,
         },

@@ -1,6 +1,7 @@
 """What `make run` prints: every line labelled with the process that wrote it."""
 
 import os
+import re
 import selectors
 import stat
 import threading
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 WIDTH = 9
+SUPERVISOR_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (WARN|ERRO|CRIT) ")
+OURS = ("received SIGTERM indicating exit request", "stopped: ")  # what the launcher asked for and says itself
 LINE_BYTES = 32_768  # a longer line is shown in parts
 
 
@@ -59,8 +62,8 @@ class Output:
             lines, rest = [*lines, rest], b""
         self._partial[descriptor] = rest
         for line in lines:
-            text = line.decode(errors="replace").rstrip()
-            if text:
+            text = SUPERVISOR_PREFIX.sub("", line.decode(errors="replace").rstrip())
+            if text and not text.startswith(OURS):
                 self._write(name, text)
 
     def _write(self, name: str, text: str) -> None:

@@ -50,16 +50,16 @@ def refusals() -> list[str]:
 
 def collect_static() -> None:
     """Build fonts and collect, hash and compress static files when any of them changed since the last time."""
+    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
     if settings.INTERLOCK.static == "source":
         return
-    if "build_fonts" in get_commands():
-        call_command("build_fonts", verbosity=0)
+    call_command("build_assets", verbosity=0)
     stamp = settings.STATIC_ROOT / ".collected"
     now = static_digest()
     if stamp.exists() and stamp.read_text() == now:
         return
     say("collecting static files")
-    call_command("collectstatic", verbosity=0, interactive=False, clear=settings.STATIC_ROOT.exists())
+    call_command("collectstatic", verbosity=0, interactive=False, clear=True)
     stamp.write_text(now)
 
 

@@ -30,8 +30,8 @@ def services(environment: Environment, port: int) -> list[Service]:
     """What `make run` runs. Redis if nobody named one; a worker per queue, so that a long effect delays no decision."""
     found = [
         Service("web", web(environment.bind, port), order=30),
-        Service("decide", worker("decide", "decide,sweep"), order=20, patience_s=15),
-        Service("execute", worker("execute", "execute"), order=20, patience_s=30),
+        Service("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
+        Service("execute", worker("execute", "execute"), order=20, patience_s=12),
         Service("beat", beat(environment), order=10),
     ]
     if not environment.redis_url:
@@ -49,7 +49,8 @@ def redis(environment: Environment) -> list[str]:
         "dir": str(data),
         "appendonly": "yes",
         "save": "",
-        "loglevel": "warning",
+        "loglevel": "notice",
+        "logfile": str(data / "redis.log"),
         "daemonize": "no",
     }
     return [str(get_binary_path()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
@@ -71,7 +72,7 @@ def beat(environment: Environment) -> list[str]:
             "-l", "INFO"]  # fmt: skip
 
 
-def configuration(found: Sequence[Service], run: Path) -> str:
+def configuration(found: Sequence[Service], run: Path, secret: str) -> str:
     """supervisord's file. Every process writes to a pipe of its own in `run`, which the launcher reads and labels."""
     user = "user=root\n" if os.geteuid() == 0 else ""
     head = f"""[supervisord]
@@ -87,6 +88,8 @@ directory={BASE_DIR}
 [unix_http_server]
 file={run}/control.sock
 chmod=0700
+username=interlock
+password={secret}
 
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface

@@ -11,6 +11,7 @@ from config.logs import logging_settings
 
 INTERLOCK = load()
 INTERLOCK_KEK = INTERLOCK.kek
+INTERLOCK_KEK_NEW = INTERLOCK.kek_new
 REDIS_URL = INTERLOCK.redis
 LOGGING = logging_settings(INTERLOCK.log_level)
 DEBUG = INTERLOCK.debug
@@ -37,7 +38,6 @@ INSTALLED_APPS = [
     "guardian",
     "django_htmx",
     "django_structlog",
-    "ninja",
     "config",
     "audit",
     "tenants",
@@ -54,6 +54,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "tenants.middleware.AccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.correlation.RequestLog",
@@ -70,6 +71,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "actions.pages.shell.shell",
             ],
         },
     },
@@ -107,6 +109,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = LOGIN_URL
+PASSWORD_RESET_TIMEOUT = 24 * 3600
 
 SESSION_COOKIE_NAME = "interlock_session"
 SESSION_COOKIE_AGE = 12 * 3600

@@ -1,6 +1,7 @@
 """Talk to supervisord over its unix socket."""
 
 import http.client
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ class Control:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
+        self.secret = secrets.token_urlsafe()
 
     @property
     def _rpc(self) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        transport = SupervisorTransport("interlock", self.secret, f"unix://{self._socket}")
         return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def states(self) -> dict[str, int]:
@@ -41,6 +43,10 @@ class Control:
     def start(self, name: str) -> None:
         with suppress(*TROUBLE):
             self._rpc.startProcess(name, False)
+
+    def stop(self, name: str) -> None:
+        with suppress(*TROUBLE):
+            self._rpc.stopProcess(name, False)
 
     def kill_all(self) -> None:
         with suppress(*TROUBLE):

@@ -38,6 +38,7 @@ def _prepare() -> None:
 
 
 _prepare()
+(BASE / "var" / "static").mkdir(parents=True)
 django.setup()
 
 
