@@ -60,7 +60,7 @@ class Case:
     target: Target
     parameters: dict[str, Any]
     snapshot: Callable[[], Any] = lambda: None
-    tamper: Callable[[], None] | None = None
+    tamper: Callable[[], object] | None = None
     effects: Callable[[], int] | None = None
     bad: list[tuple[dict[str, Any], str]] = field(default_factory=list)
     secret: str = ""

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from actions.run.checks import check_schema, run_checks, validate_checks
+from actions.checks import check_schema, run_checks, validate_checks
 from actions.types.conformance import target
 from tests.types.services import Service
 from tests.types.trees import furnish
@@ -103,7 +103,7 @@ def test_nothing_is_started_past_the_deadline_and_nothing_ever_raises(root: Path
 
 
 def test_what_no_schema_sees_is_found_at_intake_by_field(root: Path) -> None:
-    checks = [
+    checks: list[dict[str, Any]] = [
         {"kind": "http", "url": "http://u:p@example.com/"},
         {"kind": "file", "path": "../x", "exists": True},
         {"kind": "file", "path": "x", "exists": False, "sha256": "0" * 64},

@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,9 @@ BAD_PATHS = {
 
 @pytest.mark.parametrize(("path", "word"), BAD_PATHS.items(), ids=range(len(BAD_PATHS)))
 @pytest.mark.parametrize("change", [create, modify, delete])
-def test_a_path_that_is_not_plainly_below_the_root_is_refused(root: Path, path: str, word: str, change) -> None:
+def test_a_path_that_is_not_plainly_below_the_root_is_refused(
+    root: Path, path: str, word: str, change: Callable[[str], Change]
+) -> None:
     (issue,) = refusals(root, change(path))
     assert issue.field == "changes.0.path"
     assert word in issue.message

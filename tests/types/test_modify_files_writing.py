@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actions.types.conformance import Case, target
-from actions.types.modify_files import ModifyFiles, survey, writing
+from actions.types.modify_files import ModifyFiles, writing
 from actions.types.protocol import Outcome, Probe
 from actions.types.tree import open_root
 from tests.support.watcher import Watcher
@@ -134,13 +134,23 @@ def test_without_renameat2_a_new_file_still_never_overwrites(root: Path, monkeyp
         writing.rename_new(fd, "tmp", "new.txt", "new.txt")
 
 
+def swap_for_a_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("app.yaml")
+
+
+def swap_for_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 STALE: dict[str, Callable[[Path], object]] = {
     "content": lambda path: path.write_text("theirs"),
     "mode": lambda path: path.chmod(0o600),
     "gone": lambda path: path.unlink(),
-    "link": lambda path: (path.unlink(), path.symlink_to("app.yaml")),
+    "link": swap_for_a_link,
     "hard link": lambda path: os.link(path, path.with_name("second")),
-    "directory": lambda path: (path.unlink(), path.mkdir()),
+    "directory": swap_for_a_directory,
 }
 
 
@@ -240,7 +250,7 @@ def test_an_undo_without_its_before_image_says_so_and_writes_nothing(root: Path)
 
 
 def test_a_worker_that_may_not_write_is_told_at_planning(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey.os, "access", lambda *args, **kwargs: False)
+    monkeypatch.setattr(os, "access", lambda *args, **kwargs: False)
     (issue,) = case_of(root).executor.validate({"changes": [create("etc/new/x.txt")]}, target(root))
     assert "may not write in etc" in issue.message
 
@@ -248,7 +258,7 @@ def test_a_worker_that_may_not_write_is_told_at_planning(root: Path, monkeypatch
 def test_a_file_of_another_owner_is_refused_when_its_owner_could_not_be_kept(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey.os, "geteuid", lambda: os.getuid() + 4242)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 4242)
     (issue,) = case_of(root).executor.validate({"changes": [modify("old.txt")]}, target(root))
     assert "belongs to user id" in issue.message
 

@@ -78,5 +78,5 @@ def test_a_test_executor_is_there_for_its_block_only() -> None:
 
 
 def test_what_is_no_executor_cannot_be_registered() -> None:
-    with pytest.raises(TypeError, match="probe"), registry.register(WithoutProbe()):
+    with pytest.raises(TypeError, match="probe"), registry.register(WithoutProbe()):  # type: ignore[arg-type]
         raise AssertionError("it was registered")
