@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from tenants.vault import decrypt, mask_key
-
 from actions.ledger import Ledger
 from actions.lifecycle import Write
-from actions.models import Action, BeforeImage, Checkpoint
+from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
 from approvals.matrix import matrix_for
 from audit.errors import Problem
 from audit.events import Head, heads
 from tenants.models import Resource
+from tenants.vault import decrypt, mask_key
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,13 @@ class Case:
     """Why this action cannot be carried at all: its executor is missing or broken."""
     found_open: frozenset[str] = frozenset()
     """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
+
+    @property
+    def plan(self) -> Plan:
+        """The current plan. Only scripts of actions that have one may ask."""
+        if self.action.plan is None:
+            raise LookupError(f"action {self.action.pk} has no plan")
+        return self.action.plan
 
     @property
     def steps(self) -> list[dict[str, Any]]:

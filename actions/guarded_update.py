@@ -123,7 +123,7 @@ def _time(value: Any) -> datetime | None:
         value = parse_datetime(value)
     if value is not None and value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _the_time(value: Any) -> datetime:

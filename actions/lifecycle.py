@@ -200,7 +200,7 @@ def _guard(w: Write) -> dict[str, Any]:
     }
 
 
-PLAN_COLUMNS = tuple(f.column for f in Plan._meta.concrete_fields)
+PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
 CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
 
 

@@ -19,7 +19,7 @@ TASKS = {"decide": "actions.tasks.decide", "execute": "actions.tasks.execute"}
 
 
 @lru_cache(maxsize=1)
-def store() -> "redis.Redis[bytes]":
+def store() -> redis.Redis:
     return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
 
 

@@ -2,8 +2,6 @@
 
 from dataclasses import asdict
 
-from tenants.access import Access
-
 from actions.case import Case, target_of
 from actions.errors import BadSubmission
 from actions.intake.submission import Submission
@@ -12,6 +10,7 @@ from actions.preflight.planning import Rehearsal, rehearse
 from actions.types.protocol import Issue, PlanRefused
 from approvals.matrix import matrix_for
 from audit.events import Head
+from tenants.access import Access
 from tenants.models import Resource
 
 

@@ -18,10 +18,11 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
     of this action is in doubt.
     """
     with transaction.atomic():
+        plan = action.plan
         ledger = Ledger.of(action.checkpoints.order_by("id"))
-        steps = [s["key"] for s in (action.plan.steps if action.plan else [])]
+        steps = [s["key"] for s in (plan.steps if plan else [])]
         doubtful = [key for key in steps if ledger[key].state in ("failed", "open")]
-        if not doubtful:
+        if plan is None or not doubtful:
             raise WrongState("No step of this action is in doubt.")
         key = doubtful[0]
         lines = []
@@ -29,7 +30,7 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
             facts = {"settled_by": by, "effect": True}
             lines = [
                 Checkpoint(
-                    action_id=action.pk, plan_id=action.plan_id, step=key, attempt=ledger[key].attempt, kind=K.RECEIPT,
+                    action_id=action.pk, plan_id=plan.pk, step=key, attempt=ledger[key].attempt, kind=K.RECEIPT,
                     lease=0, facts=facts,
                 )
             ]  # fmt: skip

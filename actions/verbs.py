@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from tenants.access import Access, visible_to
 
 from actions.errors import NotAllowed, NothingToUndo, WrongState
 from actions.intake.submission import Submission
@@ -24,6 +23,7 @@ from approvals.decisions import can_decide, decide
 from approvals.models import Request
 from approvals.requests import cancel_open
 from audit.errors import NotFound
+from tenants.access import Access, visible_to
 
 S = State
 RUNNING = (S.IN_PROGRESS, S.VERIFYING)

@@ -3,9 +3,11 @@
 from actions.announce import on_committed
 from actions.gate import on_settled
 from actions.lifecycle import committed
+from actions.live import hints
 from approvals.decisions import settled
 
 
 def connect() -> None:
     settled.connect(on_settled, dispatch_uid="actions.gate")
     committed.connect(on_committed, dispatch_uid="actions.announce")
+    hints.connect()

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from actions.run.checks import check_schema
+from actions.checks import check_schema
 from actions.types.protocol import Executor, Issue
 from audit.canonical import canonical, digest_of
 

@@ -6,12 +6,12 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from actions.case import target_in
+from actions.checks import validate_checks
 from actions.errors import BadSubmission, KeyReused, NotAllowed
 from actions.intake.screening import screen
 from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
 from actions.lifecycle import Changed, committed, subject_of
 from actions.models import Action, IdempotencyKey
-from actions.run.checks import validate_checks
 from actions.types.protocol import Executor, Issue
 from actions.types.registry import get
 from audit.canonical import canonical, digest_of

@@ -1,5 +1,6 @@
 """Taking actions into a worker's hands: one statement, no two workers ever the same action."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -37,7 +38,7 @@ def claim(queue: str, lease: int, limit: int) -> list[UUID]:
     """
     states = STATES[queue]
     if connection.vendor == "postgresql":
-        parameters: list[object] = [lease, list(states), limit, lease]
+        parameters: list[Any] = [lease, list(states), limit, lease]
         statement = _POSTGRES
     else:
         parameters = [lease, '["' + '","'.join(states) + '"]', limit, lease]

@@ -19,7 +19,7 @@ def intent(case: Case, step: dict[str, Any], kind: K = K.INTENT) -> Checkpoint:
 
 def line(case: Case, step: dict[str, Any], kind: K, attempt: int, **more: Any) -> Checkpoint:
     return Checkpoint(
-        action_id=case.action.pk, plan_id=case.action.plan_id, step=step["key"], attempt=attempt, kind=kind,
+        action_id=case.action.pk, plan_id=case.plan.pk, step=step["key"], attempt=attempt, kind=kind,
         lease=case.lease, **more,
     )  # fmt: skip
 

@@ -24,13 +24,13 @@ MOST_REPLANS = 3
 def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     """Move an approved action to in_progress if all is as approved; else leave it elsewhere and return False."""
     action = case.action
-    result: Result = yield Effect(partial(rehearse, case, action.plan.version + 1))
+    result: Result = yield Effect(partial(rehearse, case, case.plan.version + 1))
     if result.error is not None:
         yield from durably(case, lambda: refused(case, result.error, by=BY))
         return False
     new: Rehearsal = result.value
-    drifted = new.plan.digest != action.plan.digest
-    old = action.plan.verdict
+    drifted = new.plan.digest != case.plan.digest
+    old = case.plan.verdict
     tighter = stricter(new.verdict, old["seats"], old["outcome"])
     lapsed = bool(old["seats"]) and not quorum_holds(action.pk)
     accepted_any_diff = new.verdict.outcome == "allow" and not tighter
@@ -58,9 +58,9 @@ def begun(case: Case, images: list[Any]) -> Write:
     lines: list[Checkpoint] = []
     if case.steps:
         lines = [intent(case, case.steps[0])]
-    reference = f"before-images of plan {action.plan.digest}" if images else ""
+    reference = f"before-images of plan {case.plan.digest}" if images else ""
     return Write(
-        action, "start", by=BY, facts={"digest": action.plan.digest, "steps": len(case.steps)},
+        action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
         checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def begun(case: Case, images: list[Any]) -> Write:
 def renewed(case: Case, new: Rehearsal) -> Write:
     """Replace the plan of an action whose requester accepted any diff in advance; nobody's approval is involved."""
     changed = changed_targets(case, new)
-    drift = Note("preflight.drifted", {"from": case.action.plan.digest, "to": new.plan.digest, "changed": changed})
+    drift = Note("preflight.drifted", {"from": case.plan.digest, "to": new.plan.digest, "changed": changed})
     return Write(
         case.action, by=BY, notes=[drift, plan_note(new.plan), verdict_note(new)], plan=new.plan, packs=new.packs,
         sets={"replans": case.action.replans + 1, "steps_total": len(new.plan.steps)},
@@ -91,7 +91,7 @@ def back_to_people(case: Case, new: Rehearsal, *, drifted: bool, lapsed: bool) -
     w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
     w.facts = {"because": why, "request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
     if drifted:
-        facts = {"from": action.plan.digest, "to": new.plan.digest, "changed": changed_targets(case, new)}
+        facts = {"from": case.plan.digest, "to": new.plan.digest, "changed": changed_targets(case, new)}
         w.notes.insert(0, Note("preflight.drifted", facts))
     return w
 

@@ -50,7 +50,7 @@ def _attempt(
     result: Result = yield Effect(partial(attempt_step, case, step, deadline, resumed, attempt if pause else 0))
     if result.error is not None:
         raise result.error
-    return result.value  # type: ignore[no-any-return]
+    return result.value
 
 
 def _worth_another_try(case: Case, step: dict[str, Any], tried: Tried, deadline: float) -> bool:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 from actions.case import Case, Effect, Result, durably
+from actions.checks import run_checks
 from actions.lifecycle import Write
 from actions.models import Action
-from actions.run.checks import run_checks
 from actions.run.steps import ABORTED
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
