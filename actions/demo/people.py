@@ -1,10 +1,12 @@
 """The demo's tenants, environments, people and rules. Loaded once; loading again changes nothing."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
+from approvals.matrix import set_row
 from approvals.models import ApprovalRule
 from tenants.models import Environment, Principal, Resource, Role, Tenant
 from tenants.places import create_environment, create_tenant
@@ -68,12 +70,12 @@ def _tenant(slug: str, name: str) -> Tenant:
         root.mkdir(parents=True, exist_ok=True)
         place = Environment.objects.filter(tenant=tenant, slug=environment).first()
         if place is None:
-            reach = {"allow_private_targets": True}
+            door = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/healthz"
+            reach = {"allow_private_targets": True, "host_facts": True, "healthchecks": {"front door": {"url": door}}}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, seats in MATRIX[environment].items():
-            ApprovalRule.objects.get_or_create(
-                tenant=tenant, environment=place, tier=tier, defaults={"seats": seats}
-            )  # fmt: skip
+            if not ApprovalRule.objects.filter(environment=place, tier=tier).exists():
+                set_row(place, tier, seats, by=BY)
         for path, cost in COSTS.items():
             known = {"tenant": tenant, "monthly_cost": cost, "risk_class": risk}
             Resource.objects.get_or_create(environment=place, kind="file", name=path, defaults=known)

@@ -7,6 +7,8 @@ from typing import Any
 from actions.case import Case
 from actions.types.protocol import Outcome, Probe, StepContext
 
+NOTHING_WRITTEN = "precondition"
+"""The code by which an executor vouches that it compared, refused, and touched nothing."""
 MOST_LOG_LINES = 2_000
 MOST_LINE_CHARACTERS = 2_000
 
@@ -43,6 +45,8 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
         outcome = executor.apply(ctx)
     except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
         outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
+    if outcome.code == NOTHING_WRITTEN:
+        return Tried(outcome, Probe.NOT_DONE, log)
     return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
 
 

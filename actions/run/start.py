@@ -32,7 +32,7 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     drifted = new.plan.digest != case.plan.digest
     old = case.plan.verdict
     tighter = stricter(new.verdict, old["seats"], old["outcome"])
-    lapsed = bool(old["seats"]) and not quorum_holds(action.pk)
+    lapsed = bool(old["seats"]) and new.verdict.outcome == "hold" and not quorum_holds(action.pk)
     accepted_any_diff = new.verdict.outcome == "allow" and not tighter
     if (drifted and not accepted_any_diff) or tighter or lapsed:
         yield from durably(case, lambda: back_to_people(case, new, drifted=drifted, lapsed=lapsed))

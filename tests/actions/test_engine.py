@@ -268,3 +268,23 @@ def test_a_lost_lease_is_ended_with_its_reason_and_its_actions_are_free(committe
     assert event.actor == "system:sweep"
     assert free_lost() == 0
     assert carry(action).state == "completed"
+
+
+def test_a_file_that_changes_while_the_run_is_under_way_stops_it_and_restores_the_others(committed_cast, monkeypatch):
+    root = root_of(committed_cast.dev)
+    for name in ("a.conf", "b.conf"):
+        (root / name).write_text("before\n")
+    parameters = {"changes": edit("a.conf")["changes"] + edit("b.conf")["changes"]}
+    executor = registry.get("modify_files")
+    sound = type(executor).apply
+
+    def meddled(self, ctx):
+        if ctx.step["target"].endswith("b.conf"):
+            (root / "b.conf").write_text("somebody was faster\n")
+        return sound(self, ctx)
+
+    monkeypatch.setattr(type(executor), "apply", meddled)
+    action = carry(propose(committed_cast, parameters=parameters, accept=True))
+    assert (action.state, action.error["code"]) == ("rolled_back", "precondition")
+    assert (root / "a.conf").read_text() == "before\n"
+    assert (root / "b.conf").read_text() == "somebody was faster\n"

@@ -8,7 +8,7 @@ from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.models import Action, Checkpoint
 from approvals.errors import NotEntitled, StaleDigest
-from approvals.models import Request
+from approvals.models import ApprovalRule, Request
 from audit.errors import NotFound
 from audit.models import Event, PrivateValue
 from tests.actions.factory import a_running_lease, an_action, edit, propose, root_of
@@ -183,3 +183,32 @@ def test_allowed_names_what_each_person_could_do(committed_cast, waiting):
     assert allowed("operator") == ["cancel"]
     assert allowed("approver") == ["approve", "reject"]
     assert allowed("auditor") == []
+
+
+def test_a_matrix_that_was_relaxed_after_an_approver_left_lets_the_plan_run(committed_cast, waiting):
+    for who in ("approver", "approver2"):
+        verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+    committed_cast.approver2.groups.clear()
+    ApprovalRule.objects.filter(environment=committed_cast.prod).update(seats=[])
+    Action.objects.filter(pk=waiting.pk).update(accepted_in_advance=True)
+    assert carry(waiting).state == "completed"
+
+
+def test_a_matrix_that_was_tightened_after_approval_asks_again(committed_cast, waiting):
+    for who in ("approver", "approver2"):
+        verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+    seats = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
+    ApprovalRule.objects.filter(environment=committed_cast.prod).update(seats=seats)
+    now = carry(waiting)
+    assert now.state == "awaiting_approval"
+    assert "stricter" in str(Event.objects.get(subject_id=now.pk, verb="action.reopen").body)
+    assert (root_of(committed_cast.prod) / "app.conf").read_text() == "before\n"
+
+
+def test_a_matrix_row_that_was_removed_after_approval_stops_the_run(committed_cast, waiting):
+    for who in ("approver", "approver2"):
+        verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+    ApprovalRule.objects.filter(environment=committed_cast.prod).delete()
+    now = carry(waiting)
+    assert (now.state, now.error["code"]) == ("failed", "denied_at_start")
+    assert (root_of(committed_cast.prod) / "app.conf").read_text() == "before\n"
