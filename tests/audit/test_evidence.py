@@ -29,7 +29,7 @@ REPOSITORY = Path(verify.__file__).resolve().parents[1]
 
 def a_story(log=b"step 1\nstep 2\n"):
     """An action that was planned, decided on and run: four events, two artifacts, one comment."""
-    subject = a_subject("action")
+    subject = a_subject("deed")
     plan = artifacts.store(TENANT, b'{"steps":[]}', "application/json")
     written = artifacts.store(TENANT, log, "text/plain; charset=utf-8")
     record(an_entry(subject, "action.submitted", private={"reason": "Grüße | `rm -rf`\x1b[2J"}))
@@ -88,7 +88,7 @@ def with_manifest(members):
 
 
 def test_a_pack_verifies_and_says_what_it_holds(subject, pack):
-    assert str(verdict(pack)) == (f"intact, not authenticated: 5 events of action {subject.id} up to #5, 2 artifacts")
+    assert str(verdict(pack)) == (f"intact, not authenticated: 5 events of deed {subject.id} up to #5, 2 artifacts")
 
 
 def test_ordinary_tools_read_it_and_find_everything_that_was_recorded(subject, pack):
@@ -296,7 +296,7 @@ def test_a_large_artifact_is_streamed_in_chunks(db):
 
 def test_there_is_no_pack_of_an_unknown_subject_or_of_another_tenants(subject):
     with pytest.raises(NotFound):
-        build_pack(TENANT, a_subject("action"))
+        build_pack(TENANT, a_subject("deed"))
     with pytest.raises(NotFound):
         build_pack(uuid7(), subject)
 

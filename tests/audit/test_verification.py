@@ -23,7 +23,7 @@ LENGTH = 6
 @pytest.fixture
 def subjects():
     """Three subjects of six events each; the fourth event of each names an artifact, the fifth keeps a comment."""
-    made = [a_subject("action") for _ in range(3)]
+    made = [a_subject("deed") for _ in range(3)]
     for n, subject in enumerate(made):
         digest = artifacts.store(TENANT, f"log {n}".encode() * CHUNK_BYTES, "text/plain")
         for seq in range(1, LENGTH + 1):
@@ -51,12 +51,12 @@ def broken_of(subject):
 def test_an_intact_log_is_counted(subjects):
     report = verify_log()
     assert str(report) == "verified: 18 events of 3 subjects, 3 artifacts, 3 openings"
-    one = verify_subject(TENANT, "action", subjects[1].id)
+    one = verify_subject(TENANT, "deed", subjects[1].id)
     assert (one.ok, one.events, one.subjects, one.head.seq) == (True, 6, 1, 6)
 
 
 def test_an_empty_log_is_intact():
-    assert verify_log().ok and verify_subject(TENANT, "action", uuid7()).events == 0
+    assert verify_log().ok and verify_subject(TENANT, "deed", uuid7()).events == 0
 
 
 @pytest.mark.parametrize("seq", range(1, LENGTH + 1))
@@ -100,7 +100,7 @@ def test_an_event_moved_to_another_subject_or_tenant_is_found(subjects, harm):
     assert verify_log().ok
     harm(subjects[0], 3).update(tenant=uuid7())
     assert verify_log().broken.kind == "column_mismatch"
-    assert verify_subject(TENANT, "action", subjects[0].id).broken.kind == "missing"
+    assert verify_subject(TENANT, "deed", subjects[0].id).broken.kind == "missing"
 
 
 def test_a_lost_chunk_of_an_artifact_is_named(subjects, harm):
@@ -139,7 +139,7 @@ def test_what_was_cut_off_the_end_shows_against_kept_heads(subjects, harm, tmp_p
     assert verify_log().ok
     with pytest.raises(SystemExit):
         call_command("verify_audit", "--heads", str(kept))
-    assert f"missing: event #6 of action {subjects[1].id}" in capsys.readouterr().out
+    assert f"missing: event #6 of deed {subjects[1].id}" in capsys.readouterr().out
     Event.objects.filter(subject_id=subjects[1].id).delete()
     with pytest.raises(SystemExit):
         call_command("verify_audit", "--heads", str(kept))
@@ -154,7 +154,7 @@ def test_a_chain_that_was_replaced_shows_against_kept_heads(subjects, harm):
     for _ in range(8):
         record(an_entry(subjects[1], "forged"))
     assert verify_log().ok
-    assert verify_log(known_heads=kept).broken.item == f"event #6 of action {subjects[1].id}"
+    assert verify_log(known_heads=kept).broken.item == f"event #6 of deed {subjects[1].id}"
 
 
 def test_one_tenant_can_be_verified_alone(subjects, harm):
@@ -176,7 +176,7 @@ def test_the_command_names_the_first_broken_item_with_status_one(subjects, harm,
     with pytest.raises(SystemExit) as stopped:
         call_command("verify_audit", "--tenant", str(TENANT))
     assert stopped.value.code == 1
-    assert capsys.readouterr().out.startswith(f"BROKEN edited: event #3 of action {subjects[2].id}")
+    assert capsys.readouterr().out.startswith(f"BROKEN edited: event #3 of deed {subjects[2].id}")
     call_command("verify_audit", "--subject", str(subjects[0].id))
     with pytest.raises(CommandError, match="Nothing was recorded"):
         call_command("verify_audit", "--subject", str(uuid7()))
