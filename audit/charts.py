@@ -113,9 +113,7 @@ def gantt(
 NODE_W, NODE_H, COL, ROW_H = 132, 44, 157, 56
 
 
-def dag(
-    nodes: Sequence[dict[str, Any]], edges: Sequence[tuple[str, str]], glyph: Callable[[str], str]
-) -> SafeString:
+def dag(nodes: Sequence[dict[str, Any]], edges: Sequence[tuple[str, str]], glyph: Callable[[str], str]) -> SafeString:
     """Steps and their order. Nodes: dicts id, col, row, name, sub, state; edges: (from, to) by id."""
     pos = {d["id"]: (1 + d["col"] * COL, 4 + d["row"] * ROW_H) for d in nodes}
     width = max((x for x, _ in pos.values()), default=0) + NODE_W + 1

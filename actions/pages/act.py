@@ -46,7 +46,9 @@ def resume(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @page
 def rollback(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Undo: of a completed action by a new one that goes through the gate, of a failed or held one at once."""
-    action, new = verbs.rollback(access_of(request), action_id, _reason(request), correlation_id=correlation_of(request))
+    action, new = verbs.rollback(
+        access_of(request), action_id, _reason(request), correlation_id=correlation_of(request)
+    )
     if new:
         messages.success(request, "This is the action that undoes it. It goes through the gate like any other.")
     return go(request, address_of(action))

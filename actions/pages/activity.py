@@ -16,7 +16,7 @@ ROLES = {"system:decide": "Preflight", "system:execute": "Runner", "system:sweep
 SENTENCES: dict[str, tuple[str, str]] = {
     "action.submitted": ("", "proposed the action"),
     "action.preflight": ("run", "began the dry run"),
-    "preflight.planned": ("run", "made plan v{version}: {counts[changes]} changes in {counts[steps]} steps"),
+    "preflight.planned": ("run", "made plan v{version}: {plan}"),
     "preflight.drifted": ("warn", "found that the target had changed since the plan was made"),
     "policy.judged": ("run", "judged it {tier}, blast radius {blast[score]} of 100"),
     "action.deny": ("bad", "denied it"),
@@ -26,7 +26,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "action.expire": ("", "ended it: nobody decided in time"),
     "action.cancel": ("", "withdrew it"),
     "action.reopen": ("warn", "asked again, because of {because}; earlier approvals are void"),
-    "action.start": ("run", "started the run: the plan still holds, {steps} steps"),
+    "action.start": ("run", "started the run: the plan still holds"),
     "step.begun": ("run", "began {step}"),
     "step.done": ("ok", "finished {step}"),
     "step.failed": ("bad", "failed {step}, attempt {attempt}: {code}"),
@@ -35,7 +35,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "step.settled": ("hold", "settled the doubt about {step}"),
     "action.abort_requested": ("bad", "asked to stop at the next checkpoint"),
     "action.verify": ("run", "has every receipt and began to verify"),
-    "action.complete": ("ok", "completed it: {checks} checks hold"),
+    "action.complete": ("ok", "completed it: everything holds"),
     "action.roll_back": ("warn", "began to roll back"),
     "action.finish_rollback": ("warn", "finished the rollback: the state before is back"),
     "action.hold": ("hold", "held it: {reason}"),
@@ -107,8 +107,18 @@ def _filled(sentence: str, facts: dict[str, Any]) -> str:
     extra = {
         "asked": "its requester's acceptance" if facts.get("acceptance") else "approval",
         "short": str(facts.get("digest", ""))[:8],
+        "plan": _plan_words(facts.get("counts", {})),
+        "reason": str(facts.get("reason", "")).replace("_", " "),
     }
     try:
-        return sentence.format_map({**extra, **facts})
+        return sentence.format_map({**facts, **extra})
     except (KeyError, IndexError, TypeError):
         return sentence.partition(": {")[0].partition(" {")[0]
+
+
+def _plan_words(counts: dict[str, Any]) -> str:
+    parts = [
+        f"{counts.get(key, 0)} {word}{'' if counts.get(key) == 1 else 's'}"
+        for key, word in (("changes", "change"), ("steps", "step"))
+    ]
+    return " in ".join(parts)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from audit.changes.document import Change, load
-from audit.changes.render import render
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from actions.models import Action, Plan
 from audit.artifacts import read_artifact
+from audit.changes.document import Change, load
+from audit.changes.render import render
 from audit.errors import NotFound
 
 PAGE = 20
@@ -20,7 +20,7 @@ OPEN_AT_FIRST = 6
 OPERATIONS = {
     "create": ("add", "+", "Created"),
     "modify": ("mod", "~", "Changed"),
-    "delete": ("del", "−", "Deleted"),  # noqa: RUF001 a real minus sign
+    "delete": ("del", "−", "Deleted"),
     "replace": ("rep", "±", "Replaced"),
 }
 

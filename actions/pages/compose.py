@@ -10,9 +10,9 @@ from django.utils.dateparse import parse_datetime
 from actions.errors import BadSubmission
 from actions.intake.submission import Submission
 from actions.pages.changes import INLINE_LINES, shown
-from actions.pages.form import Field, Schema, draw, edit, parse
+from actions.pages.form import Field, Schema, draw, edit, parse, where
 from actions.preview import preview
-from actions.run.checks import check_schema
+from actions.checks import check_schema
 from actions.types.protocol import Executor
 from actions.types.registry import executors
 from actions.verbs import again, find
@@ -85,7 +85,12 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
     """What the form opens with: an earlier action's submission (`from`), or the asked type and environment."""
     if origin := request.GET.get("from"):
         s = again(find(access, origin), "")
-        more = {"timeout_s": s.timeout_s, "security_level": s.security_level, "priority": s.priority, "target": s.target}
+        more = {
+            "timeout_s": s.timeout_s,
+            "security_level": s.security_level,
+            "priority": s.priority,
+            "target": s.target,
+        }
         about = {"title": s.title, "ticket": s.ticket, "external_url": s.external_url}
         return Draft(s.type, s.environment, s.parameters, about, more, s.checks)
     slugs = [e.slug for e in environments]
@@ -126,13 +131,14 @@ def form_context(draft: Draft, environments: list[Environment], issues: list[dic
         "executor": executor,
         "types": executors(),
         "environments": environments,
-        "parameters": parameters,
+        "parameters": [f for f in parameters if f.kind != "rows"],
+        "lists": [f for f in parameters if f.kind == "rows"],
         "about": about,
         "more": more,
         "more_open": any(f.issues for f in _flat(more)),
         "checks": checks,
         "issues": issues,
-        "loose": [i for i in issues if i["field"] not in named],
+        "loose": [i for i in issues if where(i) not in named],
         "errors": sum(i["severity"] == "error" for i in issues),
     }
 
@@ -145,13 +151,13 @@ def tried(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[dict[str, str
         return None, refused.extra.get("issues", [])
 
 
-def preview_context(access: Access, draft: Draft, view: str) -> dict[str, Any]:
+def preview_context(access: Access, draft: Draft) -> dict[str, Any]:
     """The dry run of a draft: what would change, how far it reaches, who would be asked."""
     rehearsal = preview(access, draft.submission())
     lines, bodies = 0, []
     for s in shown(rehearsal.draft.changes):
         lines += s.size
-        bodies.append((s, render(s.change, "split" if view == "split" else "unified") if lines <= MOST_PREVIEWED else ""))
+        bodies.append((s, render(s.change, "unified") if lines <= MOST_PREVIEWED else ""))
     blast = rehearsal.verdict.blast
     return {
         "rehearsal": rehearsal,
@@ -173,4 +179,3 @@ def _type(name: str) -> str:
 
 def _issue(name: str, message: str) -> dict[str, str]:
     return {"severity": "error", "message": message, "field": name}
-

@@ -3,19 +3,20 @@
 from typing import Any
 from uuid import UUID
 
-from approvals.models import Request
-from approvals.pages import quorum_context
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
-from tenants.access import Access
 
 from actions.models import Action
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.pages.stepper import next_words
 from actions.verbs import accept, allowed, approve, request_of
 from approvals.decisions import can_decide
+from approvals.models import Request
+from approvals.pages import quorum_context
 from approvals.tally import as_seats, tally
+from tenants.access import Access
 
 GATED = ("high", "critical")
 """Tiers whose plan must be viewed change by change before the approve button opens."""
@@ -27,7 +28,10 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
     counted = tally(asked, access.principal.pk) if asked is not None else None
     seats = as_seats(counted) if counted else []
     is_open = asked is not None and asked.state == "open" and action.state == "awaiting_approval"
-    can, why_not = can_decide(asked, access) if asked is not None and is_open else (False, "")
+    quorum = quorum_context(asked, access) if asked is not None and asked.kind == "approval" else None
+    can, why_not = (False, "")
+    if asked is not None and is_open:
+        can, why_not = (quorum["can"], quorum["why_not"]) if quorum else can_decide(asked, access)
     missing = counted.missing if counted else 0
     return {
         "asked": asked,
@@ -38,10 +42,10 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
         "why_not": why_not,
         "verbs": allowed(access, action, asked),
         "gated": action.tier in GATED,
-        "next_words": next_words(action, {}, missing),
+        "next_words": next_words(action, missing),
         "is_last": missing == 1,
         "left_share": _left_share(asked) if asked is not None and is_open else 0,
-        "quorum": quorum_context(asked, access) if asked is not None and asked.kind == "approval" else None,
+        "quorum": quorum,
     }
 
 

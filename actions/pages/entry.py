@@ -12,8 +12,8 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from actions.models import Action
 from actions.states import State
-from tenants.access import Access
 from audit.errors import Forbidden
+from tenants.access import Access
 
 View = Callable[..., HttpResponse]
 

@@ -63,7 +63,12 @@ class Filters:
 
     def chips(self) -> list[dict[str, str]]:
         """What is filtered on, each with the address that takes it away."""
-        shown = {"environment": self.environment, "state": LABELS.get(self.state, ""), "tier": self.tier, "type": self.type}
+        shown = {
+            "environment": self.environment,
+            "state": LABELS.get(self.state, ""),
+            "tier": self.tier,
+            "type": self.type,
+        }
         return [{"key": k, "value": v, "without": self.address(**{k: ""})} for k, v in shown.items() if v]
 
     def address(self, **changed: str) -> str:

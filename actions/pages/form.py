@@ -6,12 +6,14 @@ else is a box of JSON. What does not parse is kept as typed, for the schema to r
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 Schema = dict[str, Any]
 MOST_ROWS = 500
+MISSING = re.compile(r'"(\w+)" is a required property')
 OMIT = object()
 """Nothing was given: the property is left out, rather than empty."""
 SHORT_CHOICE = 4
@@ -30,6 +32,7 @@ class Field:
     options: list[tuple[str, str]] = field(default_factory=list)
     rows: list[list["Field"]] = field(default_factory=list)
     item: str = ""
+    default: str = ""
     limits: dict[str, Any] = field(default_factory=dict)
     issues: list[dict[str, str]] = field(default_factory=list)
 
@@ -46,8 +49,14 @@ def draw(schema: Schema, value: Any, name: str, issues: Iterable[Mapping[str, st
     """The controls of a schema with their values and issues. `name` is "" or a dotted prefix."""
     found: dict[str, list[dict[str, str]]] = {}
     for issue in issues:
-        found.setdefault(issue["field"], []).append(dict(issue))
+        found.setdefault(where(issue), []).append(dict(issue))
     return _controls(schema, value, name, found)
+
+
+def where(issue: Mapping[str, str]) -> str:
+    """The field that an issue is about: a property that is missing is named in the message, not in the path."""
+    missing = MISSING.match(issue["message"])
+    return _at(issue["field"], missing[1]) if missing else issue["field"]
 
 
 def _controls(schema: Schema, value: Any, name: str, issues: dict[str, list[dict[str, str]]]) -> list[Field]:
@@ -58,18 +67,33 @@ def _controls(schema: Schema, value: Any, name: str, issues: dict[str, list[dict
         options = [(v["properties"][told_by]["const"], v.get("title", "")) for v in schema["oneOf"]]
         chosen = str(value.get(told_by, options[0][0]))
         at = _at(name, told_by)
-        out.append(Field(at, told_by.capitalize(), "variant", chosen, options=options, required=True, issues=issues.get(at, [])))
+        out.append(
+            Field(
+                at, told_by.capitalize(), "variant", chosen, options=options, required=True, issues=issues.get(at, [])
+            )
+        )
     required = variant.get("required", [])
     for key, sub in variant.get("properties", {}).items():
         if key != told_by:
-            out.append(_control(sub, value.get(key, sub.get("default")), _at(name, key), key in required, issues))
+            out.append(
+                _control(
+                    sub,
+                    value.get(key, sub.get("default") if key in required else None),
+                    _at(name, key),
+                    key in required,
+                    issues,
+                )
+            )
     return out
 
 
 def _control(schema: Schema, value: Any, name: str, required: bool, issues: dict[str, list[dict[str, str]]]) -> Field:
     label = schema.get("title") or name.rpartition(".")[2].replace("_", " ").capitalize()
-    made = Field(name, label, kind_of(schema), help=schema.get("description", ""), required=required, issues=issues.get(name, []))
+    made = Field(
+        name, label, kind_of(schema), help=schema.get("description", ""), required=required, issues=issues.get(name, [])
+    )
     made.limits = {k: schema[k] for k in ("minimum", "maximum", "maxLength") if k in schema}
+    made.default = _text(schema.get("default"), made.kind)
     if made.kind == "rows":
         items = value if isinstance(value, list) else [{}] * schema.get("minItems", 0)
         made.item = schema["items"].get("title", "entry")
@@ -92,7 +116,12 @@ def kind_of(schema: Schema) -> str:
         if items.get("type") == "object" or "oneOf" in items:
             return "rows"
         return "list" if items.get("type") in ("string", "integer", "number") else "json"
-    plain = {"integer": "number", "number": "number", "boolean": "yesno", "object": "group" if "properties" in schema else "json"}
+    plain = {
+        "integer": "number",
+        "number": "number",
+        "boolean": "yesno",
+        "object": "group" if "properties" in schema else "json",
+    }
     if kind == "string":
         return widget if widget in ("code", "textarea", "path", "url", "datetime") else "text"
     return plain.get(str(kind), "json")
@@ -110,7 +139,10 @@ def variant_of(schema: Schema, value: Mapping[str, Any]) -> tuple[Schema, str]:
 
 def parse(schema: Schema, posted: Mapping[str, str], name: str) -> dict[str, Any]:
     """The value that was posted under a name: only what the schema knows, what is empty left out."""
-    told = {"kind": "", **{k: posted.get(_at(name, k), "") for b in schema.get("oneOf", []) for k in b.get("properties", {})}}
+    told = {
+        "kind": "",
+        **{k: posted.get(_at(name, k), "") for b in schema.get("oneOf", []) for k in b.get("properties", {})},
+    }
     variant, told_by = variant_of(schema, told)
     out: dict[str, Any] = {}
     for key, sub in variant.get("properties", {}).items():

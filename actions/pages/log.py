@@ -9,7 +9,12 @@ K = Checkpoint.Kind
 PAGE = 400
 """Ledger lines in one answer; each carries one attempt's log."""
 BEGAN = {K.INTENT: "began", K.UNDO_INTENT: "began to undo"}
-ENDED = {K.RECEIPT: ("o", "done"), K.UNDO_RECEIPT: ("o", "undone"), K.FAILURE: ("e", "failed"), K.UNDO_FAILURE: ("e", "undo failed")}
+ENDED = {
+    K.RECEIPT: ("o", "done"),
+    K.UNDO_RECEIPT: ("o", "undone"),
+    K.FAILURE: ("e", "failed"),
+    K.UNDO_FAILURE: ("e", "undo failed"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,9 @@ def _said(checkpoint: Checkpoint) -> list[tuple[str, str]]:
         again = f", attempt {checkpoint.attempt}" if checkpoint.attempt > 1 else ""
         return [("t", BEGAN[kind] + again)]
     look, word = ENDED[kind]
-    said = [("w" if text.lower().startswith(("warning", "retry")) else "i", text) for text in checkpoint.log.splitlines()]
+    said = [
+        ("w" if text.lower().startswith(("warning", "retry")) else "i", text) for text in checkpoint.log.splitlines()
+    ]
     message, code = checkpoint.facts.get("message", ""), checkpoint.facts.get("code", "")
     if look == "e":
         return [*said, ("e", f"{word}: {message or code or 'no reason given'}")]

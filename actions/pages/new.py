@@ -6,7 +6,6 @@ from uuid import uuid4
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from actions.pages.changes import view_of
 from actions.pages.compose import Draft, first_draft, form_context, posted_draft, preview_context, tried
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.verbs import submit
@@ -27,7 +26,7 @@ def new_action(request: HttpRequest) -> HttpResponse:
     if do == "submit":
         made, issues = tried(_propose, request, access, draft)
         return go(request, address_of(made)) if made else _again(request, draft, environments, issues)
-    found, issues = tried(preview_context, access, draft, view_of(request)) if do == "preview" else (None, [])
+    found, issues = tried(preview_context, access, draft) if do == "preview" else (None, [])
     return _again(request, draft, environments, issues, found)
 
 
@@ -39,7 +38,11 @@ def _propose(request: HttpRequest, access: Access, draft: Draft) -> Any:
 
 
 def _again(
-    request: HttpRequest, draft: Draft, environments: list[Environment], issues: Any, preview: dict[str, Any] | None = None
+    request: HttpRequest,
+    draft: Draft,
+    environments: list[Environment],
+    issues: Any,
+    preview: dict[str, Any] | None = None,
 ) -> HttpResponse:
     context = _context(draft, environments, issues, key=request.POST.get("key", "")[:32]) | (preview or {})
     template = "actions/_compose.html" if request.headers.get("HX-Request") else "actions/new.html"

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from tenants.access import Access
-
 from actions.models import Action
 from actions.pages.changes import changes_of
 from actions.pages.rows import Row
 from actions.verbs import allowed
 from audit import charts
+from tenants.access import Access
 
 DECIDED_HERE = ("low", "medium")
 MOST_FILES = 6

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from tenants.access import Access
 
 from actions.pages.entry import access_of, page
 from actions.pages.filters import TABS, Filters
@@ -14,6 +13,7 @@ from actions.pages.rows import dress, page_of, visible
 from actions.pages.whose_turn import capped, count_of, groups_of
 from actions.verbs import find
 from audit.errors import NotFound
+from tenants.access import Access
 from tenants.models import Environment
 
 
@@ -59,7 +59,11 @@ def live(request: HttpRequest) -> HttpResponse:
     shown = dict(pair.split(":", 1) for pair in request.GET.get("shown", "").split(",")[:400] if ":" in pair)
     base, groups = visible(access).filter(filters.condition()), groups_of(filters.tab, access)
     rows = dress([(a, _word(shown[str(a.pk)])) for a in visible(access).filter(pk__in=_ids(shown))], access)
-    now = {str(pk): g.key for g in groups for pk in base.filter(g.condition, pk__in=_ids(shown)).values_list("pk", flat=True)}
+    now = {
+        str(pk): g.key
+        for g in groups
+        for pk in base.filter(g.condition, pk__in=_ids(shown)).values_list("pk", flat=True)
+    }
     came = {str(a.pk) for g in groups for a in page_of(base, g)[0]} - shown.keys()
     moved = {pk for pk, key in shown.items() if now.get(pk) != key}
     context = {"rows": rows, "updates": len(came | moved), "filters": filters, "tabs": _tabs(access, filters.tab)}
@@ -79,7 +83,9 @@ def queue_context(access: Access, request: HttpRequest) -> dict[str, Any]:
         "filters": filters,
         "menus": filters.choices(environments),
         "tabs": _tabs(access, filters.tab),
-        "groups": [{"group": g, "rows": by_group[g.key], "cursor": cursor} for g, _, cursor in pages if by_group[g.key]],
+        "groups": [
+            {"group": g, "rows": by_group[g.key], "cursor": cursor} for g, _, cursor in pages if by_group[g.key]
+        ],
         "may_propose": bool(access.environments_where("propose")),
     }
 
@@ -95,7 +101,12 @@ def _tab(request: HttpRequest, access: Access) -> str:
 def _tabs(access: Access, here: str) -> list[dict[str, Any]]:
     counted = {key: count_of(key, access) for key in TABS}
     return [
-        {"key": key, "title": title, "here": key == here, "count": "" if q is None else capped(visible(access).filter(q))}
+        {
+            "key": key,
+            "title": title,
+            "here": key == here,
+            "count": "" if q is None else capped(visible(access).filter(q)),
+        }
         for (key, title), q in zip(TABS.items(), counted.values(), strict=True)
     ]
 
@@ -113,4 +124,3 @@ def _ids(texts: Any) -> list[UUID]:
         except ValueError:
             continue
     return found
-

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from tenants.access import Access
 
 from actions.models import Action
 from actions.pages.activity import activity_of
@@ -16,6 +15,7 @@ from actions.pages.stepper import stations_of
 from actions.verbs import find
 from audit import charts
 from audit.errors import NotFound
+from tenants.access import Access
 
 
 @page
@@ -110,7 +110,9 @@ def ordered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         final = s["compensation"]["kind"] == "irreversible"
         op, sign, _ = OPERATIONS.get(s["operation"], ("mod", "·", ""))
         follows = ", ".join(str(number[k]) for k in s.get("after", []) if k in number)
-        out.append({**s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed})
+        out.append(
+            {**s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed}
+        )
         passed = passed or final
     return out
 

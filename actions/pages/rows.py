@@ -10,7 +10,6 @@ from uuid import UUID
 from django.core import signing
 from django.db.models import Q, QuerySet
 from django.utils import timezone
-from tenants.access import Access, visible_to
 
 from actions.models import Action
 from actions.pages.entry import address_of
@@ -19,6 +18,7 @@ from actions.states import ENDED, State
 from approvals.models import Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally, count
+from tenants.access import Access, visible_to
 
 PAGE = 25
 HEAVY = ("parameters", "checks", "result", "reason", "target")

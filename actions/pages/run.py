@@ -50,7 +50,9 @@ def log(request: HttpRequest, action_id: UUID) -> HttpResponse:
     found: Range = range_of(action, _number(request, "after"), _number(request, "n"))
     if not found.lines:
         return HttpResponse(status=204)
-    return render(request, "actions/_log_range.html", {"action": action, "range": found, "is_live": action.state not in ENDED})
+    return render(
+        request, "actions/_log_range.html", {"action": action, "range": found, "is_live": action.state not in ENDED}
+    )
 
 
 @page
@@ -87,7 +89,11 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         "held_label": HELD_BECAUSE.get(action.held_reason, action.held_reason),
         "held_words": HELD.get(action.held_reason, "A person has to say how to go on."),
         "doubtful": doubtful,
-        "undoable": [s for s in (action.plan.steps if action.plan else []) if s["compensation"]["kind"] in ("reversible", "lossy")],
+        "undoable": [
+            s
+            for s in (action.plan.steps if action.plan else [])
+            if s["compensation"]["kind"] in ("reversible", "lossy")
+        ],
         **timeline(action, steps, at),
     }
 

@@ -7,11 +7,11 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_POST
-from tenants.access import Access, tenants_of
 
 from actions.models import Action
 from actions.pages.entry import page
 from actions.pages.whose_turn import capped, needs_you
+from tenants.access import Access, tenants_of
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Where an action stands on its way, as six stations: what is done, what is now, what is to come."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from actions.models import Action
 from actions.states import State
@@ -25,6 +24,10 @@ class Station:
     hue: str = "hold"
 
 
+def counted(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
 def stations_of(action: Action, request: Request | None, have: int, needed: int) -> list[Station]:
     """The stations of an action, with its request and how many seats are filled."""
     return [
@@ -44,7 +47,9 @@ def _preflight(action: Action) -> Station:
         return Station("Preflight", words[S(action.state)], "now", action.state, hue)
     if action.plan is None:
         ended = action.state in (S.FAILED, S.CANCELLED)
-        return Station("Preflight", "no plan was made", "now" if ended else "ahead", "failed" if ended else "pending", "bad")
+        return Station(
+            "Preflight", "no plan was made", "now" if ended else "ahead", "failed" if ended else "pending", "bad"
+        )
     took = action.plan.created_at - action.created_at
     return Station("Preflight", f"plan v{action.plan.version}, {duration(took)}", "done", "completed")
 
@@ -54,7 +59,7 @@ def _gate(action: Action, request: Request | None, have: int, needed: int) -> St
         return Station("Approval", "", "ahead", "pending")
     title = "Acceptance" if request is not None and request.kind == "acceptance" else "Approval"
     if action.state == S.AWAITING_APPROVAL:
-        note = "by its requester" if title == "Acceptance" else f"{have} of {needed} seats"
+        note = "by its requester" if title == "Acceptance" else f"{have} of {counted(needed, 'seat')}"
         return Station(f"Hold: {title.lower()}", note, "now", S.AWAITING_APPROVAL)
     if action.state == S.REJECTED:
         return Station(title, "a person said no", "now", S.REJECTED, "bad")
@@ -62,33 +67,39 @@ def _gate(action: Action, request: Request | None, have: int, needed: int) -> St
         return Station(title, action.state.replace("_", " "), "now", action.state, "idle")
     if request is None:
         return Station("Approval", "no seat is asked for", "done", "skipped")
-    return Station(title, "accepted" if title == "Acceptance" else f"{have} of {needed} seats", "done", "completed")
+    return Station(
+        title, "accepted" if title == "Acceptance" else f"{have} of {counted(needed, 'seat')}", "done", "completed"
+    )
 
 
 def _run(action: Action) -> Station:
-    progress = f"{action.steps_done} of {action.steps_total} steps"
+    progress = f"{action.steps_done} of {counted(action.steps_total, 'step')}"
     if action.state == S.APPROVED:
         words = f"not before {action.not_before:%d %b %H:%M}" if action.not_before else "starts by itself"
         return Station("Run", words, "now", S.APPROVED, "ok")
     if action.approved_at and action.started_at is None:
         return Station("Run", "never began", "now", action.state, "idle")
     if action.started_at is None or action.approved_at is None:
-        return Station("Run", f"{action.steps_total} steps" if action.steps_total else "", "ahead", "pending")
+        return Station("Run", counted(action.steps_total, "step") if action.steps_total else "", "ahead", "pending")
     if action.state in (S.IN_PROGRESS, S.ROLLING_BACK, S.HELD):
         hue = {S.IN_PROGRESS: "run", S.ROLLING_BACK: "warn", S.HELD: "hold"}[S(action.state)]
         return Station("Run", progress, "now", action.state, hue)
     undone = action.state in (S.ROLLED_BACK, S.FAILED)
-    return Station("Run", "undone" if action.state == S.ROLLED_BACK else progress, "done", "rolled_back" if undone else "completed")
+    return Station(
+        "Run", "undone" if action.state == S.ROLLED_BACK else progress, "done", "rolled_back" if undone else "completed"
+    )
 
 
 def _verify(action: Action) -> Station:
-    checks = f"{len(action.checks)} checks" if action.checks else "effects re-read"
+    checks = counted(len(action.checks), "check") if action.checks else "effects re-read"
     if action.state == S.VERIFYING:
         return Station("Verify", checks, "now", S.VERIFYING, "verify")
     if action.state == S.COMPLETED:
         return Station("Verify", "everything holds", "done", "completed")
     failed = (action.error or {}).get("code") == "verification_failed"
-    return Station("Verify", "did not hold" if failed else checks, "done" if failed else "ahead", "failed" if failed else "pending")
+    return Station(
+        "Verify", "did not hold" if failed else checks, "done" if failed else "ahead", "failed" if failed else "pending"
+    )
 
 
 def _end(action: Action) -> Station:
@@ -101,7 +112,7 @@ def _end(action: Action) -> Station:
     return Station("Complete", "", "ahead", "pending")
 
 
-def next_words(action: Action, verdict: dict[str, Any], missing: int) -> str:
+def next_words(action: Action, missing: int) -> str:
     """What happens after this person's approval, in a sentence."""
     if missing > 1:
         return f"{missing - 1} more {'seat' if missing == 2 else 'seats'} must be filled after yours."

@@ -41,7 +41,9 @@ class Step:
 
     @property
     def words(self) -> str:
-        label = {"completed": "done", "pending": "to come"}.get(self.look, glyphs.LABELS.get(self.look, self.look).lower())
+        label = {"completed": "done", "pending": "to come"}.get(
+            self.look, glyphs.LABELS.get(self.look, self.look).lower()
+        )
         return f"{label}, {duration(self.took)}" if self.took is not None else label
 
 
@@ -49,7 +51,8 @@ def steps_of(action: Action, lines: list[Checkpoint], now: datetime) -> list[Ste
     """The plan's steps with their standing, from the ledger's lines in order."""
     plan, ledger, start = action.plan, Ledger.of(lines), action.started_at
     steps = [
-        Step(n, s["key"], s["title"], s["target"], list(s.get("after", []))) for n, s in enumerate(plan.steps if plan else [], 1)
+        Step(n, s["key"], s["title"], s["target"], list(s.get("after", [])))
+        for n, s in enumerate(plan.steps if plan else [], 1)
     ]
     for step in steps:
         record = ledger[step.key]
@@ -89,14 +92,21 @@ def timeline(action: Action, steps: list[Step], now: datetime) -> dict[str, Any]
     place = {s.key: k for k, s in enumerate(drawn)}
     deps = [(place[a], k) for k, s in enumerate(drawn) for a in s.after if a in place]
     chart = charts.gantt([s.bars for s in drawn], total, ticks, at if live else None, "now", deps)
-    return {"gantt": chart, "ticks": [duration(t) if t else "0" for t in [0, *ticks]], "drawn": drawn, "hidden": len(steps) - len(drawn)}
+    return {
+        "gantt": chart,
+        "ticks": [duration(t) if t else "0" for t in [0, *ticks]],
+        "drawn": drawn,
+        "hidden": len(steps) - len(drawn),
+    }
 
 
 def window(steps: list[Step]) -> list[Step]:
     """The steps to draw: all, or those around the one in hand."""
     if len(steps) <= MOST_DRAWN:
         return steps
-    here = next((k for k, s in enumerate(steps) if s.look in ("in_progress", "failed", "rolling_back", "pending")), len(steps))
+    here = next(
+        (k for k, s in enumerate(steps) if s.look in ("in_progress", "failed", "rolling_back", "pending")), len(steps)
+    )
     first = min(max(here - MOST_DRAWN // 2, 0), len(steps) - MOST_DRAWN)
     return steps[first : first + MOST_DRAWN]
 
@@ -144,7 +154,10 @@ def progress(action: Action, steps: list[Step]) -> dict[str, Any]:
                  hue.get(s.look, "run")) for k, s in enumerate(steps)]  # fmt: skip
     else:
         segs = [(0, 100, done * share, "back" if action.state in (State.ROLLING_BACK, State.ROLLED_BACK) else "done")]
-    counts = {look: sum(s.look == look for s in steps) for look in ("completed", "in_progress", "failed", "rolled_back", "pending")}
+    counts = {
+        look: sum(s.look == look for s in steps)
+        for look in ("completed", "in_progress", "failed", "rolled_back", "pending")
+    }
     return {
         "percent": round(100 * done / total) if total else 100 if action.state == State.COMPLETED else 0,
         "bar": charts.segments(segs or [(0, 100, 100 if action.state == State.COMPLETED else 0, "done")]),

@@ -11,13 +11,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from kombu.exceptions import OperationalError as BrokerError
 
-from audit.clock import database_time
 from actions.models import Action, Lease
 from actions.nudge import store
 from actions.pages.entry import access_of, page
 from actions.pages.rows import visible
 from actions.states import TO_DECIDE, TO_EXECUTE, State
 from actions.types.registry import broken, executors
+from audit.clock import database_time
 from tenants.access import Access
 
 MOST = 25
@@ -42,7 +42,9 @@ def system_context(access: Access) -> dict[str, Any]:
     return {
         "now": now,
         "parts": parts(),
-        "workers": [{"lease": lease, "alive": lease.expires_at > now, "holds": holds.get(lease.pk, 0)} for lease in leases],
+        "workers": [
+            {"lease": lease, "alive": lease.expires_at > now, "holds": holds.get(lease.pk, 0)} for lease in leases
+        ],
         "ended": list(Lease.objects.filter(ended_at__isnull=False).order_by("-ended_at")[:ENDED_SHOWN]),
         "queues": [_queue(access, name, states, alive, now) for name, states in QUEUES.items()],
         "blocked": blocked(access, alive, now),

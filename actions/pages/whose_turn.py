@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from tenants.access import Access
 
 from actions.models import Action
 from actions.states import ENDED, LIVE, State
 from approvals.matrix import matrix_for
 from approvals.models import Request
+from tenants.access import Access
 
 MOST_COUNTED = 99
 RUNNING = (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK, State.HELD)
@@ -75,7 +75,10 @@ def groups_of(tab: str, access: Access) -> list[Group]:
     if tab == "needs":
         return needs
     if tab == "mine":
-        return [Group("mine", "Open", mine & Q(state__in=LIVE)), Group("mine-ended", "Ended", mine & Q(state__in=ENDED))]
+        return [
+            Group("mine", "Open", mine & Q(state__in=LIVE)),
+            Group("mine-ended", "Ended", mine & Q(state__in=ENDED)),
+        ]
     if tab == "ended":
         return [Group("ended", "Ended", Q(state__in=ENDED), note="newest first")]
     waiting = (State.AWAITING_APPROVAL, State.QUEUED, State.PREFLIGHT, State.APPROVED)

@@ -28,7 +28,9 @@ ENVIRONMENT_LOOK = {"dangerous": "prod", "guarded": "stage", "safe": "dev"}
 def _icon(name: str, size: int, cls: str) -> SafeString:
     svg = lucide._render_icon(name, size, aria_hidden="true")
     svg = re.sub(r'\sclass="[^"]*"', "", svg, count=1)
-    return mark_safe(svg.replace("<svg", f'<svg class="i {cls}"', 1).replace('stroke-width="2"', 'stroke-width="1.75"', 1))
+    return mark_safe(
+        svg.replace("<svg", f'<svg class="i {cls}"', 1).replace('stroke-width="2"', 'stroke-width="1.75"', 1)
+    )
 
 
 @register.simple_tag
@@ -103,7 +105,9 @@ def env(environment: Any, soft: bool = False) -> SafeString:
 def avatar(name: str, size: str = "", agent: bool = False) -> SafeString:
     """Initials on a colour that follows the name; an agent's is square."""
     initials = "".join(part[0] for part in name.split()[:2]).upper() or "?"
-    classes = f"av av--{zlib.crc32(name.encode()) % HUES}{f' av--{size}' if size else ''}{' av--agent' if agent else ''}"
+    classes = (
+        f"av av--{zlib.crc32(name.encode()) % HUES}{f' av--{size}' if size else ''}{' av--agent' if agent else ''}"
+    )
     return format_html(
         '<span class="{}" title="{}"><span aria-hidden="true">{}</span><span class="vh">{}</span></span>',
         classes, name, initials, name,
@@ -148,10 +152,12 @@ def short(value: Any) -> str:
 
 @register.filter
 def duration(seconds: float | timedelta | None) -> str:
-    """`41:52` below an hour, then `2 h 14 m`, then `3 d 4 h`; below ten seconds with tenths."""
+    """`40 ms`, `4.1 s`, `41:52` below an hour, then `2 h 14 m`, then `3 d 4 h`."""
     if seconds is None:
         return ""
     s = seconds.total_seconds() if isinstance(seconds, timedelta) else float(seconds)
+    if s < 1:
+        return f"{max(s, 0) * 1000:.0f} ms"
     if s < 10:
         return f"{max(s, 0):.1f} s"
     whole = int(s)

@@ -69,7 +69,9 @@ def cut_font(cut: Cut) -> bytes:
         whole = BytesIO()
         instancer.instantiateVariableFont(font, cut.axes).save(whole)
         font = TTFont(BytesIO(whole.getvalue()))  # the subsetter needs the tables as they read back
-    options = Options(layout_features=list(cut.features), flavor="woff2", notdef_outline=True, name_IDs=[0, 1, 2, 13, 14])
+    options = Options(
+        layout_features=list(cut.features), flavor="woff2", notdef_outline=True, name_IDs=[0, 1, 2, 13, 14]
+    )
     subsetter = Subsetter(options)
     subsetter.populate(unicodes=[u for u in LATIN if u in font.getBestCmap()])
     subsetter.subset(font)
