@@ -58,7 +58,7 @@ def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, Any]:
     changes = found.draft.changes
     verdict = {k: v for k, v in asdict(found.verdict).items() if k != "blast"}
     return {
-        "plan": plan_shown(found.plan),
+        "plan": {**plan_shown(found.plan), "created_at": None},
         "verdict": verdict,
         "changes": [change_shown(c) for c in changes[:PREVIEWED]],
         "more_changes": max(0, len(changes) - PREVIEWED),
@@ -83,7 +83,13 @@ def pending(request: HttpRequest, asked: Query[listing.PendingAsked]) -> dict[st
     return listing.list_page(access, waiting, asked)
 
 
-@router.get("/action-types", response={200: TypePage, 401: ProblemOut}, summary="What can be proposed", tags=["types"])
+@router.get(
+    "/action-types",
+    response={200: TypePage, 401: ProblemOut},
+    summary="What can be proposed",
+    tags=["types"],
+    by_alias=True,
+)
 def action_types(request: HttpRequest) -> dict[str, Any]:
     """Every installed action type with the JSON Schema of its parameters."""
     names = ("name", "title", "description", "version", "schema", "security_level", "risk_class", "changes_something")

@@ -123,6 +123,8 @@ async def told(standing: Standing, action: Action, after: int) -> AsyncIterator[
                     return
                 yield framed
                 sent, after, spoke = sent + len(framed), event["seq"], time.monotonic()
+            if sent >= MOST_BYTES:
+                return
             if time.monotonic() - spoke > HEARTBEAT_S:
                 spoke = time.monotonic()
                 yield sse.HEARTBEAT

@@ -24,4 +24,4 @@ def _asked(question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return question(*args, **kwargs)
     finally:
         if not connection.in_atomic_block:
-            connection.close_if_unusable_or_obsolete()
+            connection.close()

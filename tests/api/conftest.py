@@ -47,12 +47,11 @@ class Program:
         return now
 
 
-def a_change(environment: str = "dev", path: str = "notes.txt", content: str = "hello\n", **more: Any) -> dict[str, Any]:
+def a_change(environment: str = "dev", path: str = "notes.txt", content: str = "hello\n", **more: Any) -> Any:
     """A submission that creates one file."""
     changes = [{"path": path, "operation": "create", "content": content}]
-    return {
-        "type": "modify_files", "environment": environment, "reason": "a test", "parameters": {"changes": changes}, **more,
-    }  # fmt: skip
+    parameters = {"changes": changes}
+    return {"type": "modify_files", "environment": environment, "reason": "a test", "parameters": parameters, **more}
 
 
 @pytest.fixture

@@ -34,9 +34,7 @@ def test_a_proposal_answers_201_with_the_action_in_the_shape_of_the_contract(pro
 
 
 def test_the_trace_of_the_caller_is_the_correlation_id(program):
-    status, action = program("operator").post(
-        "/api/actions", a_change(), traceparent=f"00-{TRACE}-00f067aa0ba902b7-01"
-    )
+    status, action = program("operator").post("/api/actions", a_change(), traceparent=f"00-{TRACE}-00f067aa0ba902b7-01")
     assert status == 201 and action["correlation_id"] == TRACE
     assert Event.objects.get(subject_id=action["id"]).correlation_id == TRACE
 
@@ -149,7 +147,8 @@ def test_who_may_look_but_not_propose_is_told_so(program):
 
 
 def test_another_tenants_environment_is_as_unknown_as_none(program, place):
-    (first, foreign), (second, unknown) = (program("outsider").post("/api/actions", a_change(e)) for e in ("dev", "zzz"))
+    outsider = program("outsider")
+    (first, foreign), (second, unknown) = (outsider.post("/api/actions", a_change(e)) for e in ("dev", "zzz"))
     assert first == second == 422
     assert json.dumps(foreign["issues"]).replace("dev", "zzz") == json.dumps(unknown["issues"])
     assert nothing_was_stored()
