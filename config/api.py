@@ -22,6 +22,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.not_built.router",
     "approvals.api.router",
     "tenants.api.router",
+    "audit.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")
 MOST_ISSUES = 100

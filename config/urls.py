@@ -12,6 +12,7 @@ urlpatterns = [
     path("metrics", metrics, name="metrics"),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
+    path("audit/", include("audit.urls")),
     path("", include("tenants.pages.urls")),
     path("", include("actions.pages.urls")),
 ]

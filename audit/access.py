@@ -1,0 +1,36 @@
+"""Who may read the log: whoever may `audit` in the whole tenant. What they may is asked of `request.access`."""
+
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.http import HttpRequest
+
+from audit.errors import Forbidden, Unauthenticated
+
+
+class HasId(Protocol):
+    @property
+    def pk(self) -> Any: ...
+
+
+class Reader(Protocol):
+    """What this floor needs to know of an access (see the floor above)."""
+
+    @property
+    def tenant(self) -> HasId: ...
+
+    def can(self, permission: str) -> bool: ...
+
+
+def tenant_to_audit(request: HttpRequest) -> UUID:
+    """The id of the tenant whose log may be read. Raises Unauthenticated, Forbidden."""
+    access: Reader | None = getattr(request, "access", None)
+    if access is None:
+        raise Unauthenticated
+    if not access.can("audit"):
+        raise Forbidden(
+            "Only auditors of the tenant may read its audit log.",
+            remedies=["Ask somebody who administers the tenant for the auditor role; a token needs the scope `audit`."],
+        )
+    tenant: UUID = access.tenant.pk
+    return tenant

@@ -1,0 +1,141 @@
+"""The audit log over HTTP: the twin of the pages at /audit/."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, StreamingHttpResponse
+from ninja import Field, Query, Router, Schema
+from pydantic import AwareDatetime, field_validator
+
+from audit.access import tenant_to_audit
+from audit.events import Subject
+from audit.evidence.pack import plan_pack
+from audit.evidence.response import pack_response
+from audit.models import Event
+from audit.reading import Asked, envelope_of, page_of, private_values
+from audit.subjects import describe, subject_of
+from audit.verification import verify_log
+
+router = Router(tags=["audit"])
+
+
+class LogQuery(Schema):
+    """The filters of the log; all of them must hold."""
+
+    limit: int = Field(50, ge=1, le=200)
+    before: int | None = Field(None, ge=1, le=2**63 - 1, description="The `next` of the page before.")
+    subject: UUID | None = None
+    actor: str = Field("", max_length=64, description="A principal's id, or `system:<role>`.")
+    verb: str = Field("", max_length=64, description="`action.approve`, or `approval` for all that begin with it.")
+    outcome: str = Field("", max_length=32)
+    correlation_id: str = Field("", max_length=128)
+    since: AwareDatetime | None = Field(None, description="Recorded at or after.")
+    until: AwareDatetime | None = Field(None, description="Recorded before.")
+
+    @field_validator("actor", "verb", "outcome", "correlation_id")
+    @classmethod
+    def _no_nul(cls, value: str) -> str:
+        if "\x00" in value:
+            raise ValueError("NUL characters are not accepted.")
+        return value
+
+    @field_validator("since", "until")
+    @classmethod
+    def _within_reach(cls, value: datetime | None) -> datetime | None:
+        if value is not None and not 2000 <= value.year <= 9000:
+            raise ValueError("Give a time between the years 2000 and 9000.")
+        return value
+
+    def asked(self) -> Asked:
+        return Asked(**{name: getattr(self, name) for name in Asked.__dataclass_fields__})
+
+
+class SubjectOut(Schema):
+    kind: str
+    id: UUID
+    title: str
+    url: str
+
+
+class EventOut(Schema):
+    """An event. `private`: what it committed to, null where that was erased. `log_index`: null until it is sealed."""
+
+    id: int
+    seq: int
+    at: datetime
+    subject: SubjectOut
+    verb: str
+    outcome: str
+    actor: str
+    correlation_id: str
+    facts: dict[str, Any]
+    private: dict[str, str | None]
+    artifacts: list[str]
+    prev: str
+    hash: str
+    log_index: int | None = None
+
+
+class EventPage(Schema):
+    items: list[EventOut]
+    next: int | None = Field(description="Send it as `before` for the page after; null on the last.")
+
+
+class BrokenOut(Schema):
+    kind: str
+    item: str
+    detail: str
+
+
+class VerdictOut(Schema):
+    """`intact` says that the chain, the artifacts it names and the private values it committed to are as recorded."""
+
+    intact: bool
+    events: int
+    artifacts: int
+    openings: int
+    head: str
+    broken: BrokenOut | None
+
+
+@router.get("/audit-logs", response=EventPage, summary="Read the audit log, newest first")
+def list_events(request: HttpRequest, query: Query[LogQuery]) -> dict[str, Any]:
+    tenant = tenant_to_audit(request)
+    events, after = page_of(tenant, query.asked(), query.before, query.limit)
+    private, subjects = private_values(events), describe(tenant, events)
+    items = [
+        _shown(event, private.get((event.subject_id, event.seq), {}), subjects[event.subject_id]) for event in events
+    ]
+    return {"items": items, "next": after}
+
+
+@router.post("/audit-logs/{uuid:subject_id}/verify", response=VerdictOut, summary="Verify the chain of one subject")
+def verify_chain(request: HttpRequest, subject_id: UUID) -> dict[str, Any]:
+    tenant = tenant_to_audit(request)
+    report = verify_log(tenant=tenant, subject_id=subject_of(tenant, subject_id).id)
+    broken = report.broken
+    return {
+        "intact": report.ok, "events": report.events, "artifacts": report.artifacts, "openings": report.openings,
+        "head": report.head.hash.hex(),
+        "broken": {"kind": broken.kind, "item": broken.item, "detail": broken.detail} if broken else None,
+    }  # fmt: skip
+
+
+@router.get("/audit-logs/{uuid:subject_id}/evidence", summary="The evidence pack of one subject")
+def evidence(request: HttpRequest, subject_id: UUID) -> StreamingHttpResponse:
+    tenant = tenant_to_audit(request)
+    subject = subject_of(tenant, subject_id)
+    return pack_response(request, plan_pack(tenant, subject), f"evidence-{subject.kind}-{subject.id}")
+
+
+def _shown(event: Event, private: dict[str, str | None], subject: Subject) -> dict[str, Any]:
+    envelope = envelope_of(event)
+    columns = ("id", "seq", "at", "verb", "outcome", "actor", "correlation_id")
+    return {
+        **{name: getattr(event, name) for name in columns},
+        **{name: envelope.get(name, empty) for name, empty in (("facts", {}), ("artifacts", []), ("prev", ""))},
+        "subject": {"kind": event.subject_kind, "id": event.subject_id, "title": subject.title, "url": subject.url},
+        "private": private,
+        "hash": bytes(event.hash).hex(),
+    }

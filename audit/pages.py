@@ -1,0 +1,93 @@
+"""The audit log in the browser: read it, open an event, verify a subject's chain, take its evidence along."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
+
+from audit.access import tenant_to_audit
+from audit.clock import database_time
+from audit.errors import Unauthenticated
+from audit.evidence.pack import plan_pack
+from audit.evidence.response import pack_response
+from audit.log_filters import Filters
+from audit.log_rows import opened, rows_of
+from audit.reading import page_of
+from audit.subjects import subject_of
+from audit.verification import Report, verify_log
+
+PAGE = 50
+View = Callable[..., HttpResponseBase]
+
+
+def auditors(view: View) -> View:
+    """Let auditors through, with their tenant's id as the view's second argument; strangers are sent to sign in."""
+
+    @never_cache
+    @wraps(view)
+    def entered(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            tenant = tenant_to_audit(request)
+        except Unauthenticated:
+            if request.user.is_authenticated or request.headers.get("HX-Request"):
+                raise
+            return redirect_to_login(request.get_full_path())
+        return view(request, tenant, *args, **kwargs)
+
+    return entered
+
+
+@require_safe
+@auditors
+def log(request: HttpRequest, tenant: UUID) -> HttpResponse:
+    """The page, or only the log when the log asks for itself."""
+    is_fragment = request.headers.get("HX-Request") == "true"
+    return render(request, "audit/_log.html" if is_fragment else "audit/log.html", context_of(request, tenant))
+
+
+@require_POST
+@auditors
+def verify(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
+    """Verify one subject's chain now, and show what came out above its events."""
+    subject = subject_of(tenant, subject_id)
+    report = verify_log(tenant=tenant, subject_id=subject.id)
+    filters = Filters(subject=str(subject.id))
+    context = context_of(request, tenant, filters, report)
+    is_fragment = request.headers.get("HX-Request") == "true"
+    return render(request, "audit/_chain.html" if is_fragment else "audit/log.html", context)
+
+
+@require_safe
+@auditors
+def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponseBase:
+    """The evidence pack of one subject, as a download."""
+    subject = subject_of(tenant, subject_id)
+    return pack_response(request, plan_pack(tenant, subject), f"evidence-{subject.kind}-{subject.id}")
+
+
+def context_of(
+    request: HttpRequest, tenant: UUID, filters: Filters | None = None, report: Report | None = None
+) -> dict[str, Any]:
+    """What the templates need: filters, rows, the opened event, other pages' addresses, the subject and its verdict."""
+    filters = filters or Filters.read(request.GET)
+    events, after = page_of(tenant, filters.asked(), filters.before, PAGE)
+    rows = rows_of(tenant, events, filters)
+    open_row = next((row for row in rows if row.is_open), None)
+    subject_id = filters.asked().subject
+    return {
+        "here": "audit",
+        "filters": filters,
+        "rows": rows,
+        "opened": opened(tenant, open_row) if open_row else None,
+        "newest": filters.address(before=None, open=None),
+        "older": filters.address(before=after, open=None) if after else "",
+        "subject": subject_of(tenant, subject_id) if subject_id and rows else None,
+        "report": report,
+        "verified_at": database_time() if report else None,
+    }

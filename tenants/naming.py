@@ -1,0 +1,26 @@
+"""What the audit log calls people and tenants."""
+
+from uuid import UUID
+
+from audit.events import Subject
+from audit.subjects import register_describer, register_names
+from tenants.models import Principal, Tenant
+
+
+def connect() -> None:
+    register_names(names)
+    register_describer("principal", principals)
+    register_describer("tenant", tenants)
+
+
+def names(tenant: UUID, ids: set[UUID]) -> dict[UUID, str]:
+    """Names of principals by id. Whoever acted in a tenant may be named there."""
+    return {principal.pk: str(principal) for principal in Principal.objects.filter(pk__in=ids)}
+
+
+def principals(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    return {pk: Subject("principal", pk, name) for pk, name in names(tenant, ids).items()}
+
+
+def tenants(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    return {found.pk: Subject("tenant", found.pk, found.name) for found in Tenant.objects.filter(pk=tenant, pk__in=ids)}
