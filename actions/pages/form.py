@@ -210,7 +210,7 @@ def edit(value: Any, command: str) -> None:
     *parents, last = path.split(".")
     for part in parents:
         value = _step(value, part)
-    if verb == "add" and isinstance(value, dict):
+    if verb == "add" and last and isinstance(value, dict):
         rows = value.setdefault(last, [])
         if isinstance(rows, list) and len(rows) < MOST_ROWS:
             rows.append({})

@@ -1,0 +1,149 @@
+"""The product in real Chromium: Daphne and a worker as processes over the test's own database and Redis."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from actions.intake.submission import Submission
+from actions.intake.submit import submit
+from actions.models import Action
+from actions.verbs import find
+from tests.api.conftest import write_matrix
+from tests.cast import Cast, make_cast
+from tests.support.processes import REPO, wait_for, worker
+
+CHROMIUM = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+SHOTS = os.environ.get("INTERLOCK_SHOTS", "")
+"""A directory: then every test leaves its pictures there."""
+
+
+@dataclass
+class Site:
+    """The running product. `say` collects what the browser's console complained about."""
+
+    base: str
+    cast: Cast
+    browser: Browser
+    root: Path
+    complaints: list[str] = field(default_factory=list)
+
+    def page(self, who: str, *, width: int = 1440, height: int = 900, scheme: str = "light", **more: Any) -> Page:
+        """A signed-in tab. A phone is `width=390`."""
+        phone = width < 600
+        context = self.browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce", is_mobile=phone,
+            has_touch=phone, base_url=self.base, **more,
+        )  # fmt: skip
+        session = self.cast.client(who).cookies["interlock_session"].value
+        context.add_cookies([{"name": "interlock_session", "value": session, "url": self.base}])
+        tab = context.new_page()
+        tab.set_default_timeout(15_000)
+        tab.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        tab.on("pageerror", lambda e: self.complaints.append(str(e)))
+        return tab
+
+    def propose(self, environment: str = "prod", who: str = "operator", **more: Any) -> Action:
+        """Submit through the one way in; the worker process carries it."""
+        change = {"path": "notes.txt", "operation": "create", "content": "hello\n"}
+        fields = {"type": "modify_files", "reason": "a test", "parameters": {"changes": [change]}, **more}
+        action, _ = submit(
+            self.cast.access(who), Submission(environment=environment, **fields), correlation_id="c0ffee"
+        )
+        return action
+
+    def reached(self, action: Action, *states: str, seconds: float = 30) -> Action:
+        """Wait until the worker has brought an action to one of these states."""
+        wait_for(lambda: Action.objects.get(pk=action.pk).state in states, seconds, f"{action.title}: {states}")
+        return find(self.cast.access("operator"), action.pk)
+
+    def picture(self, tab: Page, name: str, **more: Any) -> None:
+        if SHOTS:
+            tab.screenshot(path=Path(SHOTS) / f"{name}.png", **more)
+
+
+@pytest.fixture
+def chromium() -> Iterator[Browser]:
+    """One browser per test: Playwright's loop counts as running in this thread, which other tests must not meet."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def web(product_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """`web()` starts the server (again) on one port, and returns its address."""
+    port = _free_port()
+    environment = {**product_environment, "INTERLOCK_STATIC": "source", "INTERLOCK_SWEEP_S": "0.5"}
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> str:
+        with (tmp_path / "web.log").open("ab") as output:
+            command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
+            running.append(
+                subprocess.Popen(
+                    command, cwd=REPO, env=environment, stdout=output, stderr=output, start_new_session=True
+                )
+            )
+        wait_for(lambda: _answers(port), 40, "the server's first answer", tmp_path / "web.log")
+        return f"http://127.0.0.1:{port}"
+
+    def stop() -> None:
+        while running:
+            process = running.pop()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    start.stop = stop  # type: ignore[attr-defined]
+    yield start
+    stop()
+
+
+@pytest.fixture
+def site(
+    web: Callable[[], str],
+    product_environment: dict[str, str],
+    chromium: Browser,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Site]:
+    """The product with a worker, the cast and the matrix."""
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright's loop runs in this thread; nothing here awaits
+    cast = make_cast(tmp_path)
+    write_matrix(cast)
+    with worker(product_environment, tmp_path / "worker.log"):
+        made = Site(web(), cast, chromium, tmp_path)
+        yield made
+        for context in chromium.contexts:
+            context.close()
+    unexpected = [
+        c for c in made.complaints if not re.search(r"status of (4\d\d|503)|WebSocket connection|ERR_CONNECTION", c)
+    ]
+    assert not unexpected, f"the console complained: {unexpected}"
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

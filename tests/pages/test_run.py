@@ -1,0 +1,82 @@
+"""Run: is it safe, and how do I stop it?"""
+
+from pathlib import Path
+from typing import Any
+
+from actions.models import Action
+from tests.cast import Cast
+from tests.pages.conftest import Propose, a_file
+
+
+def page(client: Any, action: Action, more: str = "") -> str:
+    answer = client.get(f"/actions/{action.pk}/run/{more}")
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def test_a_completed_run_shows_steps_log_and_verification(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "hello"}])
+    assert action.state == "completed"
+    html = page(place.client("operator"), action)
+    assert "100<small>%</small>" in html and "1 of 1 step" in html
+    assert "notes.txt: written" in html and "2 of 2 hold" in html
+    assert "data-live" not in html.split("<main")[0]  # an ended run listens to nothing
+    assert "Roll back" in html and "data-abort" not in html
+
+
+def test_the_log_is_read_on_from_where_the_page_is(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True)
+    client, base = place.client("operator"), f"/actions/{action.pk}/log"
+    first = action.checkpoints.order_by("pk").first()
+    assert first is not None
+    rest = client.get(f"{base}?after={first.pk}&n=1").content.decode()
+    assert 'data-n="2"' in rest and 'data-n="1"' not in rest
+    last = action.checkpoints.order_by("pk").last()
+    assert last is not None and client.get(f"{base}?after={last.pk}&n=9").status_code == 204
+    text = client.get(f"/actions/{action.pk}/log.txt")
+    assert text["Content-Disposition"].startswith("attachment") and b"written" in text.content
+
+
+def test_rolling_back_a_completed_run_proposes_a_linked_action(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True)
+    answer = place.client("operator").post(f"/actions/{action.pk}/rollback/", {"reason": "not good"})
+    undo = Action.objects.get(undo_of=action)
+    assert answer["Location"] == f"/actions/{undo.pk}/"
+    assert Action.objects.get(pk=action.pk).state == "completed"
+
+
+def test_a_failed_verification_shows_what_did_not_hold(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "goodbye"}])
+    assert action.state == "rolled_back" and not (Path(place.dev.root) / "notes.txt").exists()
+    html = page(place.client("operator"), action)
+    assert "These checks do not hold" in html and "1 of 2 hold" in html
+    assert "undone" in html
+
+
+def test_a_held_run_asks_an_operator_and_nobody_else(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True)
+    Action.objects.filter(pk=action.pk).update(state="held", held_reason="rollback_failed", completed_at=None)
+    html = page(place.client("operator"), action)
+    assert "Try the rollback again" in html and 'id="held-form"' in html
+    assert 'id="held-form"' not in page(place.client("auditor"), action)
+    place.client("operator").post(f"/actions/{action.pk}/resume/", {"how": "give_up", "reason": "left as it is"})
+    assert Action.objects.get(pk=action.pk).state == "failed"
+
+
+def test_aborting_is_offered_while_it_runs_and_recorded_as_a_wish(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True, parameters=a_file("b.txt"))
+    Action.objects.filter(pk=action.pk).update(state="in_progress", completed_at=None)
+    client = place.client("operator")
+    assert "data-abort" in page(client, action) and "data-live=" in page(client, action)
+    client.post(f"/actions/{action.pk}/abort/", {"reason": "wrong window"})
+    assert Action.objects.get(pk=action.pk).stop_requested_at is not None
+    html = page(client, action)
+    assert "data-abort" not in html and "Somebody asked to stop" in html and "wrong window" in html
+
+
+def test_the_live_fragment_holds_everything_but_the_log(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True)
+    html = page(place.client("operator"), action, "live/")
+    for target in ("run-head", "steps", "activity", "rail"):
+        assert f'hx-target="#{target}"' in html and f'id="{target}"' in html
+    assert 'id="log"' not in html
