@@ -1,4 +1,4 @@
-"""Triggers that refuse to change or remove what was recorded. A guard rail, not proof: a table's owner can drop them."""
+"""Triggers that refuse to change or remove what was recorded. A guard rail, not proof: a table's owner may drop it."""
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 

@@ -68,5 +68,5 @@ def private_values(events: Sequence[Event]) -> dict[Place, dict[str, str | None]
         )
         for subject, seq, name, value in kept.values_list("subject_id", "seq", "name", "value"):
             if name in found.get((subject, seq), {}):
-                found[subject, seq][name] = bytes(value).decode("utf-8", "replace")
+                found[subject, seq][name] = bytes(value or b"").decode("utf-8", "replace")
     return found

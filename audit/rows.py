@@ -89,7 +89,7 @@ def _target(model: type[models.Model], columns: Sequence[str]) -> str:
 
 @cache
 def _fields(model: type[models.Model]) -> dict[str, models.Field]:
-    return {field.column: field for field in model._meta.concrete_fields}
+    return {field.column: field for field in model._meta.concrete_fields if field.column}
 
 
 @cache

@@ -29,7 +29,7 @@ CLASSES = (
 
 
 def highlight(text: str, name: str, language: str = "") -> list[Runs]:
-    """Runs for each line, lexed as a whole so that state carries over; plain when no lexer fits or it would take long."""
+    """Runs for each line, lexed as a whole so that state carries over; plain when no lexer fits or it would be slow."""
     plain = text.split("\n")
     lexer = _lexer(name, language)
     if lexer is None or len(text) > MAX_LEXED_CHARS or max(map(len, plain)) > MAX_LEXED_LINE:
@@ -142,7 +142,7 @@ def _offsets(tokens: Sequence[str]) -> list[int]:
 
 
 def _class_of(token: _TokenType) -> str:
-    return next((name for parent, name in CLASSES if token in parent), "")
+    return next((name for parent, name in CLASSES if token[: len(parent)] == parent), "")
 
 
 def _lexer(name: str, language: str) -> Lexer | None:

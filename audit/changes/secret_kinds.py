@@ -39,14 +39,15 @@ WORD = (
 )
 ASSIGNMENT = re.compile(
     rf"(?i)(?P<word>{WORD})(?:[_-]?(?:\d{{1,3}}|prod|production|dev|staging|test|old|new|base64|b64))?"
-    r"[\"']?[\])]?[ \t]{0,8}(?:=>|:=|\?=|=(?!=)|:(?![:/]))[ \t]{0,8}|<(?=[\w.-]{0,64}(?:password|secret|token|api[_-]?key)>)"
+    r"[\"']?[\])]?[ \t]{0,8}(?:=>|:=|\?=|=(?!=)|:(?![:/]))[ \t]{0,8}"
+    r"|<(?=[\w.-]{0,64}(?:password|secret|token|api[_-]?key)>)"
 )
 QUOTED = re.compile(r"(?:[bru]{1,2})?(?P<quote>[\"'])(?P<value>(?:\\.|(?!(?P=quote))[^\\\n]){0,512})(?P=quote)")
 BARE = re.compile(r"[^\s\"'`,;<]{1,512}")
 PASSWORDS = ("pass", "pwd")
 
 MASK = re.compile("⟦secret:[0-9a-f]{8}⟧")
-# ${VAR}, $(cmd), {{name}}, %(name)s anywhere; $VAR, %VAR%, <name>, !tag, &anchor, *alias and store: addresses as a whole.
+# ${VAR}, $(cmd), {{name}}, %(name)s anywhere; $VAR, %VAR%, <name>, !tag, &anchor, *alias and store: as a whole.
 REFERENCE = re.compile(
     r"(?i)\$[{(]|\{\{|%[({]|#\{|⟦secret:"
     r"|\A\$[a-z_]\w*(?:\Z|[/:.])|\A(?:%\w+%|\[.*\]|\{[\w.]*\}|<[^>]*>|![\w!]+|[&*][A-Za-z_][\w-]*)\s*\Z"
@@ -56,7 +57,8 @@ EXPRESSION = re.compile(
     r"[A-Za-z_][\w.]*[(\[]|[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+[)\]},]*$|(?:await|new|lambda)$|[(\[{|>&*!@-]"
 )
 TYPE = re.compile(
-    r"(?i)(?:optional|list|dict|str|string|bytes|int|integer|number|bool|boolean|object|any|none|null|nil|undefined|true|false|yes|no|on|off)\b[\w.|\[\] ?]*$"
+    r"(?i)(?:optional|list|dict|str|string|bytes|int|integer|number|bool|boolean|object|any|none|null|nil|undefined|"
+    r"true|false|yes|no|on|off)\b[\w.|\[\] ?]*$"
 )
 PLACEHOLDER = re.compile(
     r"(?i)(?:change[_-]?(?:me|it|this)|replace[_-]?(?:me|this|with)|insert|enter|your|my|some|the|example|sample|dummy|fake|"

@@ -1,4 +1,4 @@
-"""Make visible what a terminal or a browser would act on: control characters, bidirectional overrides, invisible ones."""
+"""Make visible what a terminal or a browser would act on: control, bidirectional and invisible characters."""
 
 import re
 import unicodedata

@@ -115,7 +115,7 @@ def _openings(tenant: UUID, subject: Subject, up_to: int) -> list[bytes]:
     kept = PrivateValue.objects.filter(tenant=tenant, subject_id=subject.id, seq__lte=up_to, salt__isnull=False)
     rows = sorted(kept.values_list("seq", "name", "salt", "value"), key=lambda row: row[:2])
     return [
-        verify.opening_line(seq, name, bytes(salt), bytes(value).decode("utf-8", "replace"))
+        verify.opening_line(seq, name, bytes(salt or b""), bytes(value or b"").decode("utf-8", "replace"))
         for seq, name, salt, value in rows
     ]
 

@@ -20,6 +20,8 @@ def pack_response(request: HttpRequest, pack: Pack, name: str) -> StreamingHttpR
 
 
 async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    take = sync_to_async(next)
-    while (piece := await take(pieces, None)) is not None:
+    def take() -> bytes | None:
+        return next(pieces, None)
+
+    while (piece := await sync_to_async(take)()) is not None:
         yield piece

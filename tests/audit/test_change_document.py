@@ -31,9 +31,19 @@ def test_counts_that_are_given_are_kept():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"[]", b'"x"', b'{"format":"interlock.changes/2","changes":[]}', b'{"format":"interlock.changes/1"}',
-             b'{"format":"interlock.changes/1","changes":[{}]}', b'{"format":"interlock.changes/1","changes":[1]}', b"\xff"],
-)  # fmt: skip
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b'{"format":"interlock.changes/2","changes":[]}',
+        b'{"format":"interlock.changes/1"}',
+        b'{"format":"interlock.changes/1","changes":[{}]}',
+        b'{"format":"interlock.changes/1","changes":[1]}',
+        b"\xff",
+    ],
+)
 def test_anything_else_is_refused(data):
     with pytest.raises(NotAChangeDocument):
         load(data)

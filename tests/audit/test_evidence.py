@@ -82,8 +82,9 @@ def with_manifest(members):
     manifest = json.loads(members["manifest.json"])
     manifest["files"] = [
         {"path": name, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
-        for name, data in members.items() if name != "manifest.json"
-    ]  # fmt: skip
+        for name, data in members.items()
+        if name != "manifest.json"
+    ]
     members["manifest.json"] = verify.plain(manifest)
 
 
@@ -143,8 +144,18 @@ def test_garbage_is_refused_without_a_traceback():
             verdict(chance.randbytes(size))
     deep = b"[" * 100_000
     bomb = b'{"files":' + b"[" * 50_000
-    for manifest in (b"", b"null", b"{}", b"[]", deep, bomb, b'{"files":[],"head":{"hash":1}}', b'{"files":[{}]}', b"\xff",
-                     b'{"format":"interlock.evidence/1","head":{"hash":""},"files":[]}'):  # fmt: skip
+    for manifest in (
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        deep,
+        bomb,
+        b'{"files":[],"head":{"hash":1}}',
+        b'{"files":[{}]}',
+        b"\xff",
+        b'{"format":"interlock.evidence/1","head":{"hash":""},"files":[]}',
+    ):
         with pytest.raises(Broken):
             verdict(encoded([("manifest.json", manifest)]))
 
@@ -320,8 +331,14 @@ def test_no_pack_is_made_of_evidence_that_is_not_intact(subject, harm):
 def test_the_verifier_runs_without_django_or_any_package(pack, tmp_path):
     file = tmp_path / "pack.zip"
     file.write_bytes(pack)
-    run = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import runpy; "
-           f"sys.argv = ['verify', {str(file)!r}]; runpy.run_module('audit.verify', run_name='__main__')"]  # fmt: skip
+    run = [
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); import runpy; "
+        f"sys.argv = ['verify', {str(file)!r}]; runpy.run_module('audit.verify', run_name='__main__')",
+    ]
     good = subprocess.run(run, capture_output=True, text=True, check=False)
     assert (good.returncode, good.stderr) == (0, "") and good.stdout.startswith("intact, not authenticated: 5 events")
     file.write_bytes(pack[:-1])

@@ -13,10 +13,24 @@ from audit.changes.document import Change
 from audit.changes.render import render
 
 PAYLOADS = [
-    "<script>alert(1)</script>", "</code></td><img src=x onerror=alert(1)>", "&lt;b&gt;", "'\"><svg onload=alert(1)>",
-    "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "abc\u202egnp.exe", "\u2066x\u2069", "zero\u200bwidth", "a\rb", "\ufeffbom",
-    "\x00nul", "\x9b31m", "soft\xadhyphen", "tag\U000e0041", "\u2028sep", "form\x0cfeed",
-]  # fmt: skip
+    "<script>alert(1)</script>",
+    "</code></td><img src=x onerror=alert(1)>",
+    "&lt;b&gt;",
+    "'\"><svg onload=alert(1)>",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07",
+    "abc\u202egnp.exe",
+    "\u2066x\u2069",
+    "zero\u200bwidth",
+    "a\rb",
+    "\ufeffbom",
+    "\x00nul",
+    "\x9b31m",
+    "soft\xadhyphen",
+    "tag\U000e0041",
+    "\u2028sep",
+    "form\x0cfeed",
+]
 ALLOWED_TAGS = {"table", "colgroup", "col", "tbody", "tr", "td", "code", "span", "mark", "button", "svg", "path"}
 
 
