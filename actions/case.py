@@ -55,6 +55,8 @@ class Case:
     ledger: Ledger = field(default_factory=Ledger)
     undone: dict[str, bytes] = field(default_factory=dict, repr=False)
     """The before-images of the action that this one undoes, by step; loaded by the scripts, in the main thread."""
+    halting: Callable[[], bool] = lambda: False
+    """Whether the worker itself is about to stop."""
     fault: str = ""
     """Why this action cannot be carried at all: its executor is missing or broken."""
     found_open: frozenset[str] = frozenset()

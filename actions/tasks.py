@@ -6,7 +6,7 @@ from celery import shared_task, signals
 
 from actions.nudge import nudge, settle
 from actions.run.sweep import sweep_all
-from actions.run.worker import let_go, runner_of
+from actions.run.worker import let_go, listen, pass_on, runner_of
 
 
 @shared_task(ignore_result=True)
@@ -34,8 +34,19 @@ def drain(queue: str) -> None:
     runner.drain()
 
 
+@signals.worker_process_init.connect
+def started(**kwargs: Any) -> None:
+    listen()
+
+
+@signals.worker_shutting_down.connect
+def shutting_down(**kwargs: Any) -> None:
+    """A worker that is told to stop takes no new step and gives running ones a moment."""
+    pass_on()
+
+
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
-def stopping(**kwargs: Any) -> None:
+def stopped(**kwargs: Any) -> None:
     """A worker that stops lets go of what it holds, so that another can take it up at once."""
     let_go()

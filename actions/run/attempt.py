@@ -77,6 +77,6 @@ def context(
         undone=case.undone.get,
         log=note,
         deadline=deadline,
-        stopping=lambda: case.action.stop_requested_at is not None,
+        stopping=lambda: case.action.stop_requested_at is not None or case.halting(),
     )
     return ctx, log

@@ -6,6 +6,7 @@ per action). Scripts and the database are touched by one thread only. A write th
 fresh snapshot while the lease still holds; otherwise the action is somebody else's and its script is closed.
 """
 
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -33,6 +34,9 @@ CLAIM_PAUSE_S = 0.01
 GATHER_S = 0.002
 LOOK_AGAIN_S = 0.25
 STOPS_EVERY_S = 1.0
+GRACE_S = 8.0
+GAVE_UP = "stopped"
+"""The code of a step that ended early because `stopping()` turned true."""
 
 
 @dataclass
@@ -56,14 +60,18 @@ class Runner:
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"effect-{queue}")
         self.carried: dict[UUID, Carried] = {}
         self.effects: dict[Future[Any], Carried] = {}
+        self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
         self.full_claim = False
 
     def drain(self) -> int:
         """Claim and carry until no more is known to wait; return how many actions were taken up."""
-        taken = self._claim()
+        taken = 0 if self.halt.is_set() else self._claim()
         while self.carried:
+            if self.halt.is_set():
+                self._wind_down()
+                return taken
             self._gather()
             self._look_for_stops()
             self._commit()
@@ -73,7 +81,7 @@ class Runner:
 
     def _may_claim(self) -> bool:
         """Claim again when there is room and reason: nothing is left to do, or word has come that more waits."""
-        if len(self.effects) > self.threads or len(self.carried) >= self.most:
+        if self.halt.is_set() or len(self.effects) > self.threads or len(self.carried) >= self.most:
             return False
         pause = 0 if not self.carried else CLAIM_PAUSE_S if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
@@ -91,6 +99,7 @@ class Runner:
         reached("claimed")
         for case in load_cases(ids, lease):
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
+            case.halting = self.halt.is_set
             carried = Carried(case, script)
             self.carried[case.action.pk] = carried
             self._feed(carried, None)
@@ -113,7 +122,8 @@ class Runner:
             carried.script = give_up(carried.case, "internal_error", words)
             asked = next(carried.script)
         if isinstance(asked, Effect):
-            self.effects[self.pool.submit(_effect, asked)] = carried
+            if not self.halt.is_set():
+                self.effects[self.pool.submit(_effect, asked)] = carried
         else:
             carried.pending = asked
 
@@ -128,7 +138,7 @@ class Runner:
         timeout: float | None = 0 if anything else LOOK_AGAIN_S
         while self.effects:
             ended, _ = wait(self.effects, timeout=timeout, return_when=FIRST_COMPLETED)
-            if not ended:
+            if not ended or self.halt.is_set():
                 return
             for future in ended:
                 self._feed(self.effects.pop(future), future.result())
@@ -193,6 +203,22 @@ class Runner:
                 continue
             ours.seq, ours.stop_requested_at = theirs.seq, theirs.stop_requested_at
             c.case.head = chain[ours.pk]
+
+    def _wind_down(self) -> None:
+        """The worker is to stop: give running effects a moment, commit what they came to, let go of everything.
+
+        An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
+        """
+        ended, _ = wait(self.effects, timeout=GRACE_S)
+        for future in ended:
+            carried, result = self.effects.pop(future), future.result()
+            if getattr(getattr(result.value, "outcome", None), "code", "") != GAVE_UP:
+                self._feed(carried, result)
+        self._commit()
+        ids = list(self.carried)
+        self.carried.clear()
+        self.effects.clear()
+        release(ids, self.lease.current())
 
     def stop(self, why: str = "the worker stopped") -> None:
         """Let go of everything: for a worker that shuts down."""

@@ -1,7 +1,14 @@
-"""One runner per process and queue, made at first use and let go of when the process stops."""
+"""One runner per process and queue: made at first use, wound down when the worker is told to stop."""
+
+import os
+import signal
+from typing import Any
+
+import psutil
 
 from actions.run.runner import Runner
 
+HALT = signal.SIGUSR2
 _runners: dict[str, Runner] = {}
 
 
@@ -15,3 +22,21 @@ def let_go() -> None:
     """End every lease of this process, so that what it held can be taken up elsewhere at once."""
     while _runners:
         _runners.popitem()[1].stop()
+
+
+def halt(*signal_and_frame: Any) -> None:
+    """Ask the runners of this process to wind down: no new step, no new claim."""
+    for runner in list(_runners.values()):
+        runner.halt.set()
+
+
+def listen() -> None:
+    """Wind down on HALT; for the processes of a pool, which a warm shutdown otherwise only waits for."""
+    signal.signal(HALT, halt)
+
+
+def pass_on() -> None:
+    """Tell the processes of this worker's pool to wind down, and this one."""
+    halt()
+    for child in psutil.Process(os.getpid()).children():
+        child.send_signal(HALT)

@@ -1,10 +1,10 @@
 """A worker killed at every boundary of a step: after a restart the action finishes, and each effect happened once."""
 
 import pytest
-from audit.verification import verify_subject
 
 from actions.models import Action, Checkpoint, Lease
 from audit.models import Event
+from audit.verification import verify_subject
 from tests.actions.factory import propose, root_of
 from tests.support.processes import wait_for, worker
 from tests.support.watcher import Watcher
