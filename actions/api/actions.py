@@ -16,7 +16,6 @@ from actions.api.schemas import (
     ActionOut,
     ActionPage,
     PreviewOut,
-    ProblemOut,
     SubmissionIn,
     TypePage,
 )
@@ -27,14 +26,12 @@ from actions.states import State
 from actions.types.registry import executors
 
 router = Router(tags=["actions"])
-PROPOSAL_REFUSALS = dict.fromkeys((400, 401, 403, 413, 422, 503), ProblemOut)
-LISTED = {200: ActionPage, 401: ProblemOut, 422: ProblemOut}
 PREVIEWED = 50
 
 
 @router.post(
     "/actions",
-    response={201: ActionOut, 200: ActionOut, **PROPOSAL_REFUSALS},
+    response={201: ActionOut, 200: ActionOut},
     summary="Propose an action",
 )
 def propose(
@@ -51,7 +48,7 @@ def propose(
     return Status(201 if is_new else 200, shown(request, action))
 
 
-@router.post("/actions/preview", response={200: PreviewOut, **PROPOSAL_REFUSALS}, summary="Try out a proposal")
+@router.post("/actions/preview", response=PreviewOut, summary="Try out a proposal")
 def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, Any]:
     """The plan, changes and verdict that this proposal would get now. Nothing is stored, nothing is touched."""
     found = rehearse(access_of(request), body.submission())
@@ -65,14 +62,14 @@ def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, Any]:
     }
 
 
-@router.get("/actions", response=LISTED, summary="List actions")
+@router.get("/actions", response=ActionPage, summary="List actions")
 def actions(request: HttpRequest, asked: Query[listing.Asked]) -> dict[str, Any]:
     """Newest first. `next` is the `after` of the following page."""
     refuse_unknown(request, listing.Asked)
     return listing.list_page(access_of(request), Q(), asked)
 
 
-@router.get("/actions/pending", response=LISTED, summary="What waits for people")
+@router.get("/actions/pending", response=ActionPage, summary="What waits for people")
 def pending(request: HttpRequest, asked: Query[listing.PendingAsked]) -> dict[str, Any]:
     """Actions that await approval, newest first; with `for=me` those that you could approve or accept now."""
     refuse_unknown(request, listing.PendingAsked)
@@ -85,7 +82,7 @@ def pending(request: HttpRequest, asked: Query[listing.PendingAsked]) -> dict[st
 
 @router.get(
     "/action-types",
-    response={200: TypePage, 401: ProblemOut},
+    response=TypePage,
     summary="What can be proposed",
     tags=["types"],
     by_alias=True,
@@ -98,7 +95,7 @@ def action_types(request: HttpRequest) -> dict[str, Any]:
 
 @router.get(
     "/actions/{action_id}",
-    response={200: ActionOut, 401: ProblemOut, 404: ProblemOut, 422: ProblemOut},
+    response=ActionOut,
     summary="One action",
 )
 async def action(request: HttpRequest, action_id: str, patience: Query[Patience]) -> dict[str, Any]:

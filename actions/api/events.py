@@ -12,7 +12,7 @@ from ninja import Query, Router
 
 from actions.api import sse
 from actions.api.caller import access_of
-from actions.api.schemas import EventPage, ProblemOut
+from actions.api.schemas import ActionEvents
 from actions.live.database import asking
 from actions.live.ears import listening
 from actions.live.standing import Standing
@@ -40,7 +40,7 @@ STREAMED = {
 
 
 @router.get(
-    "/actions/{action_id}/events", response={200: EventPage, 401: ProblemOut, 404: ProblemOut, 422: ProblemOut},
+    "/actions/{action_id}/events", response=ActionEvents,
     summary="What happened", openapi_extra=STREAMED,
 )  # fmt: skip
 async def events(

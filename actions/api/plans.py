@@ -21,7 +21,7 @@ LOGS = 20
 PLAN_CONTENT = {
     "json": {"schema": {"type": "object"}},
     "md": {"schema": {"type": "string"}},
-    "yaml": {"schema": {"type": "string"}},
+    "yaml": {"schema": {"type": "object"}},
 }
 
 

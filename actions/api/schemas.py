@@ -91,7 +91,7 @@ class PlanOut(Schema):
     created_at: datetime | None
 
 
-class SeatOut(Schema):
+class FilledSeat(Schema):
     role: str
     count: int
     filled: int
@@ -114,7 +114,7 @@ class ApprovalsOut(Schema):
     digest: str | None
     needed: int
     have: int
-    seats: list[SeatOut]
+    seats: list[FilledSeat]
     decisions: list[DecisionOut]
     expires_at: datetime | None
 
@@ -232,7 +232,7 @@ class ChangePage(Schema):
     next: int | None
 
 
-class EventOut(Schema):
+class ActionEvent(Schema):
     seq: int
     verb: str
     outcome: str
@@ -245,8 +245,8 @@ class EventOut(Schema):
     hash: str
 
 
-class EventPage(Schema):
-    items: list[EventOut]
+class ActionEvents(Schema):
+    items: list[ActionEvent]
     next: int | None = Field(..., description="Send it as `after`; null where the log ends for now.")
 
 

@@ -8,12 +8,11 @@ from ninja import Router, Status
 from actions import verbs
 from actions.api.caller import access_of, correlation_of
 from actions.api.reads import shown
-from actions.api.schemas import AcceptIn, ActionOut, DecisionIn, ProblemOut, ReasonIn, ResumeIn
+from actions.api.schemas import AcceptIn, ActionOut, DecisionIn, ReasonIn, ResumeIn
 
 router = Router(tags=["verbs"])
-REFUSALS = dict.fromkeys((400, 401, 403, 404, 409, 422), ProblemOut)
-DONE = {200: ActionOut, **REFUSALS}
-MADE = {201: ActionOut, **REFUSALS}
+DONE = {200: ActionOut}
+MADE = {201: ActionOut}
 
 
 @router.post("/actions/{action_id}/accept", response=DONE, summary="Accept the dry-run diff")
