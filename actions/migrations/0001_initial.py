@@ -156,7 +156,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='action',
-            index=models.Index(condition=models.Q(('lease__isnull', True), ('state__in', ('queued', 'preflight', 'approved', 'in_progress', 'verifying', 'rolling_back'))), fields=['priority', 'id'], name='action_to_claim'),
+            index=models.Index(condition=models.Q(('lease__isnull', True), ('state__in', ('queued', 'preflight', 'approved', 'in_progress', 'verifying', 'rolling_back'))), fields=['-priority', 'id'], name='action_to_claim'),
         ),
         migrations.AddIndex(
             model_name='action',

@@ -77,7 +77,7 @@ class Action(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)
+                fields=["-priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)
             ),
             models.Index(fields=["lease"], name="action_leased", condition=Q(lease__isnull=False)),
             models.Index(fields=["tenant", "state", "id"], name="action_live", condition=Q(state__in=LIVE)),
