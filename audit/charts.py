@@ -81,7 +81,7 @@ def gantt(
     now_label: str = "",
     deps: Sequence[tuple[int, int]] = (),
 ) -> SafeString:
-    """A timeline: per row its bars (start, end, state) in one unit from 0 to `total`; `deps` join rows, earlier → later.
+    """A timeline: per row its bars (start, end, state) from 0 to `total`; `deps` join rows, earlier → later.
 
     A row without bars is still to come. `now` draws the now line.
     """
@@ -99,7 +99,8 @@ def gantt(
             y1, y2 = a * ROW + ROW / 2, b * ROW + ROW / 2
             out.append(hline("gt-dep", y1, x1, x2))
             out.append(
-                f'<line class="gt-dep" marker-end="url(#gt-arrow)" x1="{n(x2)}%" x2="{n(x2)}%" y1="{n(y1)}" y2="{n(y2 - 9)}"/>'
+                f'<line class="gt-dep" marker-end="url(#gt-arrow)" x1="{n(x2)}%" x2="{n(x2)}%" y1="{n(y1)}" '
+                f'y2="{n(y2 - 9)}"/>'
             )
     for k, bars in enumerate(rows):
         y = k * ROW + ROW / 2 - 7
@@ -128,6 +129,11 @@ def dag(nodes: Sequence[dict[str, Any]], edges: Sequence[tuple[str, str]], glyph
         out.append(f'<path class="dag-edge{done}" d="{_edge(pos[a], pos[b])}"/>')
     out += [_node(d, *pos[d["id"]], glyph) for d in nodes]
     return mark_safe("".join(out) + "</svg>")
+
+
+def axis(ticks: Sequence[tuple[str, float]]) -> SafeString:
+    """Labels over a timeline: (words, position in per cent)."""
+    return mark_safe(svg("gantt__axis-svg", 24, [text("ch-tick", x, 15, words, "middle") for words, x in ticks]))
 
 
 def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
@@ -164,7 +170,8 @@ def chain(blocks: int, anchors: dict[int, str]) -> SafeString:
             out.append(text("ch-tick", x, 44, anchors[k], "middle"))
         else:
             out.append(
-                f'<svg x="{n(x)}%" y="12" overflow="visible"><rect class="cv-b" x="-4" width="8" height="8" rx="2"/></svg>'
+                f'<svg x="{n(x)}%" y="12" overflow="visible">'
+                '<rect class="cv-b" x="-4" width="8" height="8" rx="2"/></svg>'
             )
     out.append('<circle class="cv-head" cx="98.5%" cy="16" r="8.5"/>')
     out.append(text("ch-tick ch-now", 100, 44, "head", "end"))

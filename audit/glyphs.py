@@ -26,7 +26,8 @@ GLYPHS = {
     "in_progress": TURNING,
     "verifying": '<circle class="g-l" cx="8" cy="8" r="5.9" stroke-dasharray="27.8 9.27" stroke-dashoffset="-4.6"/>'
     '<path class="g-l" d="m5.5 8.2 1.8 1.8 3.3-3.7"/>',
-    "rolling_back": '<circle class="g-t" cx="8" cy="8" r="5.9"/><path class="g-l g-back" d="M8 2.1A5.9 5.9 0 1 0 13.9 8"/>',
+    "rolling_back": '<circle class="g-t" cx="8" cy="8" r="5.9"/>'
+    '<path class="g-l g-back" d="M8 2.1A5.9 5.9 0 1 0 13.9 8"/>',
     "held": f'<path class="g-f" d="{HEX}"/><path class="g-k" d="M8 4.9v3.9M8 11v.1"/>',
     "completed": DISC + '<path class="g-k" d="m5 8.3 2.1 2.1L11.1 6"/>',
     "failed": DISC + '<path class="g-k" d="m5.7 5.7 4.6 4.6m0-4.6-4.6 4.6"/>',
@@ -38,8 +39,8 @@ GLYPHS = {
     "pending": RING,
     "skipped": RING + '<path class="g-l" d="M5.6 8h4.8"/>',
     "hold": f'<path class="g-l" d="{HEX}"/><path class="g-l" d="M6.35 5.8v4.4M9.65 5.8v4.4"/>',
-    "warn": '<path class="g-f" d="M8 1.6c.6 0 1.1.3 1.4.8l5.2 9.4c.6 1.1-.2 2.4-1.4 2.4H2.8c-1.2 0-2-1.3-1.4-2.4l5.2-9.4'
-    'c.3-.5.8-.8 1.4-.8Z"/><path class="g-k" d="M8 5.7v3.2M8 11.3v.1"/>',
+    "warn": '<path class="g-f" d="M8 1.6c.6 0 1.1.3 1.4.8l5.2 9.4c.6 1.1-.2 2.4-1.4 2.4H2.8c-1.2 0-2-1.3-1.4-2.4'
+    'l5.2-9.4c.3-.5.8-.8 1.4-.8Z"/><path class="g-k" d="M8 5.7v3.2M8 11.3v.1"/>',
     "require": f'<path class="g-l" d="{HEX}"/><path class="g-l" d="M8 5.3v5.4M5.3 8h5.4"/>',
 }
 
@@ -87,11 +88,13 @@ def risk_bars(tier: str) -> SafeString:
     """Draw a tier as one to four bars, so that colour is never the only signal."""
     lit = TIERS.index(tier) + 1 if tier in TIERS else 0
     bars = "".join(
-        f'<rect x="{i * 4}" y="{9 - i * 3}" width="2.8" height="{4 + i * 3}" rx="0.9" class="{"on" if i < lit else "off"}"/>'
+        f'<rect x="{i * 4}" y="{9 - i * 3}" width="2.8" height="{4 + i * 3}" rx="0.9" '
+        f'class="{"on" if i < lit else "off"}"/>'
         for i in range(4)
     )
     return mark_safe(
-        f'<svg class="bars bars--{tier or "none"}" viewBox="0 0 15 13" width="15" height="13" aria-hidden="true">{bars}</svg>'
+        f'<svg class="bars bars--{tier or "none"}" viewBox="0 0 15 13" width="15" height="13" aria-hidden="true">'
+        f"{bars}</svg>"
     )
 
 

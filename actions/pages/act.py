@@ -36,9 +36,8 @@ def resume(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Settle a held action: go on, undo, or give up; for a step in doubt with the person's word on it."""
     found = {"yes": True, "no": False}.get(request.POST.get("step_done", ""))
     how = request.POST.get("how", "")
-    action = verbs.resume(
-        access_of(request), action_id, _reason(request), how=how, step_done=found, correlation_id=correlation_of(request)
-    )  # fmt: skip
+    via = correlation_of(request)
+    action = verbs.resume(access_of(request), action_id, _reason(request), how=how, step_done=found, correlation_id=via)
     return go(request, f"/actions/{action.pk}/run/")
 
 

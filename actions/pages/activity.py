@@ -87,7 +87,7 @@ def names_of(actors: set[str]) -> dict[str, str]:
 
 def _opened(action_id: UUID, seqs: list[int]) -> dict[tuple[int, str], str]:
     kept = PrivateValue.objects.filter(subject_id=action_id, seq__in=seqs, name__in=QUOTED, value__isnull=False)
-    return {(v.seq, v.name): bytes(v.value).decode(errors="replace") for v in kept}
+    return {(v.seq, v.name): bytes(v.value or b"").decode(errors="replace") for v in kept}
 
 
 def _told(event: Event, body: dict[str, Any], said: dict[tuple[int, str], str], names: dict[str, str]) -> Happening:

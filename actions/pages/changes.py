@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from actions.models import Action, Plan
 from audit.artifacts import read_artifact
 from audit.changes.document import Change, load
-from audit.changes.render import render
+from audit.changes.render import View, render
 from audit.errors import NotFound
 
 PAGE = 20
@@ -72,7 +72,7 @@ def _loaded(tenant: UUID, digest: str) -> tuple[Change, ...]:
 
 
 @lru_cache(maxsize=48)
-def _rendered(tenant: UUID, digest: str, n: int, view: str) -> SafeString:
+def _rendered(tenant: UUID, digest: str, n: int, view: View) -> SafeString:
     return render(_loaded(tenant, digest)[n - 1], view)
 
 
@@ -93,7 +93,7 @@ def shown(changes: tuple[Change, ...] | list[Change]) -> list[Shown]:
     return out
 
 
-def diff_of(plan: Plan, tenant: UUID, n: int, view: str) -> SafeString:
+def diff_of(plan: Plan, tenant: UUID, n: int, view: View) -> SafeString:
     """One diff of a plan. Raises NotFound beyond the last one."""
     if not 1 <= n <= len(_loaded(tenant, plan.changes)):
         raise NotFound
@@ -110,7 +110,7 @@ def plan_with(action: Action, digest: str) -> Plan:
     return found
 
 
-def view_of(request: HttpRequest) -> str:
+def view_of(request: HttpRequest) -> View:
     """Split or unified: what the reader chose last; a phone gets unified, because split does not fit."""
     phone = request.headers.get("Sec-CH-UA-Mobile") == "?1" or "Mobi" in request.headers.get("User-Agent", "")
     chosen = request.COOKIES.get("il-diff", "")

@@ -7,12 +7,12 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 from django.utils.dateparse import parse_datetime
 
+from actions.checks import check_schema
 from actions.errors import BadSubmission
 from actions.intake.submission import Submission
 from actions.pages.changes import INLINE_LINES, shown
 from actions.pages.form import Field, Schema, draw, edit, parse, where
 from actions.preview import preview
-from actions.checks import check_schema
 from actions.types.protocol import Executor
 from actions.types.registry import executors
 from actions.verbs import again, find
@@ -40,7 +40,8 @@ MORE: Schema = {
                            "enum": ["low", "medium", "high", "critical"]},
         "priority": {"title": "Priority", "type": "integer", "minimum": -100, "maximum": 100, "default": 0},
         "target": {"title": "Target", "type": "object", "properties": {
-            "node": {"title": "Node", "maxLength": 200, **TEXT}, "service": {"title": "Service", "maxLength": 200, **TEXT}}},
+            "node": {"title": "Node", "maxLength": 200, **TEXT},
+            "service": {"title": "Service", "maxLength": 200, **TEXT}}},
     },
 }  # fmt: skip
 CHECKS: Schema = {"properties": {"checks": {**check_schema, "items": {"title": "check", **check_schema["items"]}}}}
@@ -63,8 +64,8 @@ class Draft:
         """What would be proposed. A time that is none is refused at intake, like everything else."""
         plain = {k: v for k, v in {**self.about, **self.more}.items() if k != "not_before"}
         return Submission(
-            type=self.type, environment=self.environment, parameters=self.parameters, checks=self.checks, accept=self.accept,
-            not_before=moment(self.more.get("not_before", "")), **plain,
+            type=self.type, environment=self.environment, parameters=self.parameters, checks=self.checks,
+            accept=self.accept, not_before=moment(self.more.get("not_before", "")), **plain,
         )  # fmt: skip
 
 
@@ -100,7 +101,7 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
 
 def posted_draft(post: QueryDict) -> Draft:
     """What was typed, with the row added or taken away that a button asked for."""
-    values = {key: post[key] for key in post}
+    values = {key: str(post[key]) for key in post}
     name = _type(values.get("type", ""))
     executor = executors().get(name)
     draft = Draft(

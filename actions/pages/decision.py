@@ -58,7 +58,7 @@ def _left_share(asked: Request) -> float:
 @require_POST
 @page
 def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Approve exactly the plan whose digest the form carries, or reject. A stale form gets 409 and keeps what was typed."""
+    """Approve exactly the plan whose digest the form carries, or reject. A stale form gets 409, and stays as typed."""
     access, sent = access_of(request), request.POST
     approved = sent.get("decision") == "approve"
     digest, comment = sent.get("digest", ""), sent.get("comment", "")

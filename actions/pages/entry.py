@@ -40,7 +40,7 @@ def page(view: View) -> View:
 
 
 def access_of(request: HttpRequest) -> Access:
-    return request.access  # type: ignore[attr-defined, no-any-return]
+    return request.access  # type: ignore[attr-defined]
 
 
 def correlation_of(request: HttpRequest) -> str:

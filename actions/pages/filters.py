@@ -1,5 +1,6 @@
 """The queue's filter bar: what may be asked, read from the address, and put into conditions."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -38,9 +39,13 @@ class Filters:
             return value if value in known else ""
 
         return cls(
-            tab=tab, q=query.get("q", "").strip()[:200].replace("\x00", ""), environment=query.get("environment", "")[:63],
-            state=one_of("state", [s.value for s in State]), tier=one_of("tier", TIERS), type=one_of("type", executors()),
-        )  # fmt: skip
+            tab=tab,
+            q=query.get("q", "").strip()[:200].replace("\x00", ""),
+            environment=query.get("environment", "")[:63],
+            state=one_of("state", [s.value for s in State]),
+            tier=one_of("tier", TIERS),
+            type=one_of("type", executors()),
+        )
 
     def condition(self) -> Q:
         found = Q()
@@ -54,10 +59,8 @@ class Filters:
     def _search(self) -> Q:
         text = Q(title__icontains=self.q) | Q(ticket__icontains=self.q) | Q(type__icontains=self.q)
         text |= Q(requester__display_name__icontains=self.q) | Q(requester__username__icontains=self.q)
-        try:
+        with suppress(ValueError):
             text |= Q(pk=UUID(self.q))
-        except ValueError:
-            pass
         since = timezone.now() - timedelta(days=SEARCHED_DAYS)
         return text & Q(pk__gte=first_id_at(since.timestamp())) if self.tab in ("ended", "mine") else text
 

@@ -1,8 +1,8 @@
 """A form drawn from a JSON Schema: fields from schema and value, and the value back from what was posted.
 
-Names are dotted paths (`parameters.changes.0.path`), the same that issues carry, so that every issue finds its field. It
-knows objects, lists of objects or of plain values, texts, numbers, choices, and `oneOf` told apart by a constant; anything
-else is a box of JSON. What does not parse is kept as typed, for the schema to refuse and the person to see.
+Names are dotted paths (`parameters.changes.0.path`), the same that issues carry, so that every issue finds its field.
+It knows objects, lists of objects or of plain values, texts, numbers, choices, and `oneOf` told apart by a constant;
+anything else is a box of JSON. What does not parse is kept as typed, for the schema to refuse and the person to see.
 """
 
 import json
@@ -128,7 +128,7 @@ def kind_of(schema: Schema) -> str:
 
 
 def variant_of(schema: Schema, value: Mapping[str, Any]) -> tuple[Schema, str]:
-    """The schema that a value is to fit: itself, or the branch of its `oneOf` that a constant picks, and that property."""
+    """The schema that a value is to fit: itself, or the branch of `oneOf` that a constant picks, and that property."""
     branches = [b for b in schema.get("oneOf", []) if any("const" in p for p in b.get("properties", {}).values())]
     if not branches or len(branches) != len(schema["oneOf"]):
         return schema, ""

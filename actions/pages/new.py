@@ -6,9 +6,9 @@ from uuid import uuid4
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from actions.intake.submit import submit
 from actions.pages.compose import Draft, first_draft, form_context, posted_draft, preview_context, tried
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
-from actions.verbs import submit
 from audit.errors import Forbidden
 from tenants.access import Access
 from tenants.models import Environment

@@ -1,4 +1,4 @@
-"""The preview beside the queue: what it is, how far it reaches, who has agreed; deciding here only when the risk is small."""
+"""The preview beside the queue: what it is, how far it reaches, who has agreed. Small risks are decided here."""
 
 from typing import Any
 

@@ -23,10 +23,11 @@ def queue(request: HttpRequest) -> HttpResponse:
     access = access_of(request)
     context = queue_context(access, request)
     first = next((r for g in context["groups"] for r in g["rows"]), None)
-    if first is not None and not request.htmx:
+    is_fragment = request.headers.get("HX-Request") == "true"
+    if first is not None and not is_fragment:
         first.current = True
         context |= peek_context(access, find(access, first.action.pk), first)
-    return render(request, "actions/_inbox.html" if request.htmx else "actions/queue.html", context)
+    return render(request, "actions/_inbox.html" if is_fragment else "actions/queue.html", context)
 
 
 @page

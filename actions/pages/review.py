@@ -29,7 +29,7 @@ def review(request: HttpRequest, action_id: UUID) -> HttpResponse:
 
 @page
 def live(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """What changed, in place: head, notices, rail and activity. The plan's own sections only once there is a first plan."""
+    """What changed, in place: head, notices, rail, activity. The plan's sections only once there is a first plan."""
     access = access_of(request)
     action = find(access, action_id)
     have = request.GET.get("have", "")

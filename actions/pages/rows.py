@@ -25,8 +25,11 @@ HEAVY = ("parameters", "checks", "result", "reason", "target")
 """Columns that a list must not read: parameters alone may be megabytes."""
 URGENT = timedelta(hours=1)
 HELD_BECAUSE = {
-    "in_doubt": "in doubt", "rollback_failed": "undo failed", "replans": "keeps drifting", "operator": "held by a person",
-}  # fmt: skip
+    "in_doubt": "in doubt",
+    "rollback_failed": "undo failed",
+    "replans": "keeps drifting",
+    "operator": "held by a person",
+}
 
 
 @dataclass

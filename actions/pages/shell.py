@@ -9,7 +9,7 @@ from django.utils.functional import SimpleLazyObject
 from django.views.decorators.http import require_POST
 
 from actions.models import Action
-from actions.pages.entry import page
+from actions.pages.entry import access_of, page
 from actions.pages.whose_turn import capped, needs_you
 from tenants.access import Access, tenants_of
 
@@ -42,7 +42,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 def switch_tenant(request: HttpRequest) -> HttpResponse:
     """Look at another of one's own tenants from now on."""
     slug = request.POST.get("tenant", "")
-    chosen = next((t for t in tenants_of(request.user) if t.slug == slug), None)
+    chosen = next((t for t in tenants_of(access_of(request).principal) if t.slug == slug), None)
     if chosen is None:
         messages.error(request, "You do not belong to that tenant.")
     else:

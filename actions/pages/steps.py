@@ -1,5 +1,6 @@
 """A run drawn from its step ledger: each step's standing, the timeline, the order as a graph, and progress."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,6 +23,7 @@ ENDS = {K.RECEIPT: "completed", K.FAILURE: "failed", K.UNDO_RECEIPT: "rolled_bac
 MOST_DRAWN = 60
 """Rows of the timeline; a longer run shows the steps around the one in hand."""
 MOST_IN_GRAPH = 16
+MOST_SEGMENTS = 40
 
 
 @dataclass
@@ -88,16 +90,24 @@ def timeline(action: Action, steps: list[Step], now: datetime) -> dict[str, Any]
     last = max((b for s in steps for _, b, _ in s.bars), default=0)
     at = (now - action.started_at).total_seconds()
     total = max(at if live else last, last, 1.0) * (1.12 if live else 1.02)
-    ticks = [total * k / 5 for k in range(1, 5)]
+    ticks = round_ticks(total)
     place = {s.key: k for k, s in enumerate(drawn)}
     deps = [(place[a], k) for k, s in enumerate(drawn) for a in s.after if a in place]
     chart = charts.gantt([s.bars for s in drawn], total, ticks, at if live else None, "now", deps)
     return {
         "gantt": chart,
-        "ticks": [duration(t) if t else "0" for t in [0, *ticks]],
+        "axis": charts.axis([(duration(t), 100 * t / total) for t in ticks]),
         "drawn": drawn,
         "hidden": len(steps) - len(drawn),
     }
+
+
+def round_ticks(total: float) -> list[float]:
+    """Three to seven round moments within a span of seconds."""
+    rough = total / 5
+    size = 10 ** math.floor(math.log10(rough))
+    step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough)
+    return [step * k for k in range(1, int(total / step) + 1) if step * k < total * 0.96]
 
 
 def window(steps: list[Step]) -> list[Step]:
@@ -147,20 +157,21 @@ def clipped(text: str, most: int) -> str:
 def progress(action: Action, steps: list[Step]) -> dict[str, Any]:
     """How far the run is: per cent, the bar, and in words."""
     total, done = len(steps), sum(s.look == "completed" for s in steps)
-    share = 100 / total if total else 100
+    share = 100 / total if total else 100.0
     hue = {"completed": "done", "failed": "bad", "rolled_back": "back", "rolling_back": "back", "in_progress": "run"}
-    if total <= 40:
-        segs = [(k * share, (k + 1) * share, (k + (0.5 if s.look == "in_progress" else 1)) * share if s.look in hue else 0,
-                 hue.get(s.look, "run")) for k, s in enumerate(steps)]  # fmt: skip
-    else:
-        segs = [(0, 100, done * share, "back" if action.state in (State.ROLLING_BACK, State.ROLLED_BACK) else "done")]
+    segs = [(0.0, 100.0, done * share, "back" if action.state in (State.ROLLING_BACK, State.ROLLED_BACK) else "done")]
+    if 0 < total <= MOST_SEGMENTS:
+        filled = [{"in_progress": 0.5}.get(s.look, 1.0) if s.look in hue else 0.0 for s in steps]
+        segs = [
+            (k * share, (k + 1) * share, (k + filled[k]) * share, hue.get(s.look, "run")) for k, s in enumerate(steps)
+        ]
     counts = {
         look: sum(s.look == look for s in steps)
         for look in ("completed", "in_progress", "failed", "rolled_back", "pending")
     }
     return {
         "percent": round(100 * done / total) if total else 100 if action.state == State.COMPLETED else 0,
-        "bar": charts.segments(segs or [(0, 100, 100 if action.state == State.COMPLETED else 0, "done")]),
+        "bar": charts.segments(segs),
         "done": done,
         "total": total,
         "tally": {look: n for look, n in counts.items() if n},

@@ -29,7 +29,9 @@ ENDED_SHOWN = 5
 @page
 def system(request: HttpRequest) -> HttpResponse:
     context = {"here": "system", **system_context(access_of(request))}
-    return render(request, "system/_system.html" if request.htmx else "system/system.html", context)
+    return render(
+        request, "system/_system.html" if request.headers.get("HX-Request") else "system/system.html", context
+    )
 
 
 def system_context(access: Access) -> dict[str, Any]:
@@ -88,7 +90,8 @@ def parts() -> list[dict[str, Any]]:
         cursor.execute("SELECT sqlite_version()" if connection.vendor == "sqlite" else "SHOW server_version")
         version = cursor.fetchone()[0]
     database = {"name": "Database", "ok": True, "detail": f"{connection.display_name} {version}"}
-    return [database, *cache.get_or_set("interlock.system.parts", outside, PING_S)]
+    around = cache.get_or_set("interlock.system.parts", outside, PING_S) or []
+    return [database, *around]
 
 
 def outside() -> list[dict[str, Any]]:

@@ -73,6 +73,16 @@ def visible(text: Any) -> str:
     return hostile.visible(str(text or ""))
 
 
+@register.filter
+def prose(text: Any) -> SafeString:
+    """A sentence with its `code` between backticks set as code."""
+    parts = str(text or "").split("`")
+    if len(parts) % 2 == 0:
+        return format_html("{}", str(text))
+    pieces = (format_html("<code>{}</code>", part) if n % 2 else part for n, part in enumerate(parts))
+    return format_html_join("", "{}", ((piece,) for piece in pieces))
+
+
 @register.simple_tag
 def risk(score: int | None, tier: str = "", full: bool = False) -> SafeString:
     """Score and bars of the effective tier; nothing while there is no score."""

@@ -4,15 +4,16 @@
   "use strict";
   const path = document.body.dataset.live;
   if (!path) return;
-  const { $, say } = window.il;
-  const bar = $("#conn"), POLL_MS = 5000, HEARTBEAT_LATE_MS = 4000;
+  const { $, $$, say } = window.il;
+  const POLL_MS = 5000, HEARTBEAT_LATE_MS = 4000;
   let socket = null, tries = 0, retry = 0, poll = 0, soon = 0, lost = false, ended = false;
 
   function show(state, text) {
-    if (!bar) return;
-    bar.hidden = false;
-    bar.dataset.state = state;
-    $("[data-conn-text]", bar).textContent = text;
+    for (const bar of $$("[data-conn]")) {
+      bar.hidden = false;
+      bar.dataset.state = state;
+      $("[data-conn-text]", bar).textContent = text;
+    }
     document.body.classList.toggle("is-offline", state !== "live");
   }
   /* several messages within a moment are one fetch */

@@ -86,7 +86,15 @@
     n: () => jump(1), p: () => jump(-1), s: flip, a: decision, c: () => $("#decide-form textarea")?.focus(),
     v: () => (document.activeElement.closest("[data-change]")?.querySelector("[data-viewed]") ?? $("[data-viewed]:not(:checked)"))?.click(),
   });
-  document.addEventListener("htmx:after:swap", () => { recall(); for (const r of $$("#decide-form [name=decision]:checked")) verdict(r); });
+  /* the section that is being read is marked in the section nav */
+  const spy = new IntersectionObserver((seen) => {
+    for (const e of seen) e.target.toggleAttribute("data-in-view", e.isIntersecting);
+    const here = $(".rev__main > [data-in-view]");
+    for (const a of $$(".subnav a")) if (here && a.hash === `#${here.id}`) a.setAttribute("aria-current", "true"); else a.removeAttribute("aria-current");
+  }, { rootMargin: "-64px 0px -55% 0px" });
+  const watch = () => { spy.disconnect(); for (const s of $$(".rev__main > [id]")) spy.observe(s); };
+  watch();
+  document.addEventListener("htmx:after:swap", () => { recall(); watch(); for (const r of $$("#decide-form [name=decision]:checked")) verdict(r); });
   recall();
   if (location.hash === "#decide") decision();
 })();

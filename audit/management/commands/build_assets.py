@@ -1,4 +1,4 @@
-"""Cut Inter and JetBrains Mono from their packages to what the pages use: Latin, the weights and features in the CSS."""
+"""Cut Inter and JetBrains Mono from their packages to what the pages use: Latin, and the CSS's weights and features."""
 
 import hashlib
 import logging
@@ -37,7 +37,8 @@ class Cut:
 
 CUTS = (
     Cut("interlock-inter.woff2", "fontpkg_inter", "Inter[opsz,wght].ttf", "OFL-Inter.txt",
-        {"opsz": 14, "wght": (400, 700)}, ("kern", "liga", "calt", "ccmp", "locl", "mark", "mkmk", "tnum", "zero", "case", "ss02")),
+        {"opsz": 14, "wght": (400, 700)},
+        ("kern", "liga", "calt", "ccmp", "locl", "mark", "mkmk", "tnum", "zero", "case", "ss02")),
     Cut("interlock-mono.woff2", "fontpkg_jetbrains_mono", "JetBrainsMono[wght].ttf", "OFL-JetBrainsMono.txt",
         {}, ("kern", "ccmp", "locl", "mark", "mkmk", "zero")),
 )  # fmt: skip
