@@ -9,6 +9,7 @@ from ninja.security.http import HttpAuthBase
 from ninja.utils import check_csrf
 
 from actions.api.docs import Manual
+from actions.api.openapi import described
 from actions.api.strict_json import StrictParser
 from audit.errors import Invalid, NotFound, Problem, Unauthenticated
 from config.problems import BadRequest, StaleForm, as_response
@@ -40,7 +41,12 @@ class Member(HttpAuthBase):
         return access
 
 
-api = NinjaAPI(
+class Interface(NinjaAPI):
+    def get_openapi_schema(self, **options: Any) -> Any:
+        return described(super().get_openapi_schema(**options))
+
+
+api = Interface(
     title="Interlock",
     version="1",
     description="Propose changes, approve exactly what you saw, follow them as they run, take the evidence with you.",

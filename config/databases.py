@@ -20,7 +20,7 @@ def database_settings(url: str, var: Path) -> dict[str, Any]:
         return _sqlite(str(var / "interlock.sqlite3"))
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
-        if len(parts.path) < 2 or parts.netloc:
+        if not parts.path.startswith("//") or parts.netloc:
             raise ValueError("give a file: sqlite:////absolute/path.sqlite3 (four slashes)")
         return _sqlite(unquote(parts.path[1:]))
     if parts.scheme not in ("postgres", "postgresql"):

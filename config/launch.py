@@ -20,7 +20,7 @@ from config.env import Environment, load, read, socket_directory
 from config.keys import make_secrets
 from config.leash import die_with_parent
 from config.output import Output
-from config.services import LEASH, PYTHON, Service, configuration, services
+from config.processes import LEASH, PYTHON, Process, configuration, processes
 from config.supervisor import Control
 
 READY_S = 60
@@ -38,7 +38,7 @@ class Launcher:
         self.environment, self.port, self.output = environment, port, output
         self.run = socket_directory(environment.var)
         self.control = Control(self.run / "control.sock")
-        self.services: list[Service] = services(environment, port)
+        self.processes: list[Process] = processes(environment, port)
         self.stopping = threading.Event()
         self.supervisord: subprocess.Popen[bytes] | None = None
 
@@ -48,9 +48,9 @@ class Launcher:
         self.prepare()
         self.begin("web")
         self.await_ready()
-        for service in self.services:
-            if service.name not in ("web", "redis"):
-                self.begin(service.name)
+        for process in self.processes:
+            if process.name not in ("web", "redis"):
+                self.begin(process.name)
 
     def begin(self, name: str) -> None:
         if not self.stopping.is_set():
@@ -60,8 +60,8 @@ class Launcher:
         path = self.run / "supervisord.conf"
         path.touch(mode=0o600)
         (self.run / "control.sock").unlink(missing_ok=True)
-        path.write_text(configuration(self.services, self.run, self.control.secret))
-        for name in ["interlock", *(service.name for service in self.services)]:
+        path.write_text(configuration(self.processes, self.run, self.control.secret))
+        for name in ["interlock", *(process.name for process in self.processes)]:
             self.output.follow(name, self.run / f"{name}.pipe")
         command = [*LEASH, "SIGTERM", PYTHON, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -114,9 +114,9 @@ class Launcher:
             return
         self.output.say("stopping …")
         self.stopping.clear()
-        for service in self.services:
-            if not service.starts_first:
-                self.control.stop(service.name)  # all at once; supervisord alone would take them one after another
+        for process in self.processes:
+            if not process.starts_first:
+                self.control.stop(process.name)  # all at once; supervisord alone would take them one after another
         self.supervisord.terminate()
         while self.supervisord.poll() is None:
             if self.stopping.wait(0.05):

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from audit.errors import Problem, TooLarge
-from config.problems import as_response
+from config.problems import BadRequest, as_response
 
 
 class LengthRequired(Problem):
@@ -24,6 +24,8 @@ class BodyLimitMiddleware:
         length = request.META.get("CONTENT_LENGTH") or ""
         if "HTTP_TRANSFER_ENCODING" in request.META and not length:
             return as_response(request, LengthRequired())
-        if length and (not length.isdecimal() or int(length) > limit):
+        if length and not (length.isascii() and length.isdecimal()):
+            return as_response(request, BadRequest("Content-Length is not a number."))
+        if length and int(length) > limit:
             return as_response(request, TooLarge(f"A request may have {limit:,} bytes; this one has {length}."))
         return self.get_response(request)

@@ -19,6 +19,7 @@ class Output:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._is_mute = False
         self._lock = threading.Lock()
         self._selector = selectors.DefaultSelector()
         self._partial: dict[int, bytes] = {}
@@ -68,7 +69,9 @@ class Output:
 
     def _write(self, name: str, text: str) -> None:
         with self._lock:
+            if self._is_mute:
+                return
             try:
                 print(f"{name:<{WIDTH}} │ {text}", file=self._stream, flush=True)
             except (OSError, ValueError):  # the terminal is gone; go on to the orderly end
-                return
+                self._is_mute = True

@@ -16,7 +16,7 @@ LEASH = [PYTHON, "-I", str(BASE_DIR / "config" / "leash.py")]
 
 
 @dataclass(frozen=True)
-class Service:
+class Process:
     """One supervised process. Stopped in reverse order of `order`; given `patience_s` to end before it is killed."""
 
     name: str
@@ -26,16 +26,16 @@ class Service:
     starts_first: bool = False
 
 
-def services(environment: Environment, port: int) -> list[Service]:
+def processes(environment: Environment, port: int) -> list[Process]:
     """What `make run` runs. Redis if nobody named one; a worker per queue, so that a long effect delays no decision."""
     found = [
-        Service("web", web(environment.bind, port), order=30),
-        Service("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
-        Service("execute", worker("execute", "execute"), order=20, patience_s=12),
-        Service("beat", beat(environment), order=10),
+        Process("web", web(environment.bind, port), order=30),
+        Process("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
+        Process("execute", worker("execute", "execute"), order=20, patience_s=12),
+        Process("beat", beat(environment), order=10),
     ]
     if not environment.redis_url:
-        found.insert(0, Service("redis", redis(environment), order=1, patience_s=10, starts_first=True))
+        found.insert(0, Process("redis", redis(environment), order=1, patience_s=10, starts_first=True))
     return found
 
 
@@ -72,7 +72,7 @@ def beat(environment: Environment) -> list[str]:
             "-l", "INFO"]  # fmt: skip
 
 
-def configuration(found: Sequence[Service], run: Path, secret: str) -> str:
+def configuration(found: Sequence[Process], run: Path, secret: str) -> str:
     """supervisord's file. Every process writes to a pipe of its own in `run`, which the launcher reads and labels."""
     user = "user=root\n" if os.geteuid() == 0 else ""
     head = f"""[supervisord]
@@ -97,24 +97,24 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://{run}/control.sock
 """
-    return escaped(head) + "".join(program(service, run) for service in found)
+    return escaped(head) + "".join(program(process, run) for process in found)
 
 
-def program(service: Service, run: Path) -> str:
-    death = "SIGTERM" if service.name == "redis" else "SIGKILL"  # every other process may be killed at any moment
+def program(process: Process, run: Path) -> str:
+    death = "SIGTERM" if process.name == "redis" else "SIGKILL"  # every other process may be killed at any moment
     return escaped(f"""
-[program:{service.name}]
-command={shlex.join([*LEASH, death, *service.command])}
-priority={service.order}
-autostart={str(service.starts_first).lower()}
+[program:{process.name}]
+command={shlex.join([*LEASH, death, *process.command])}
+priority={process.order}
+autostart={str(process.starts_first).lower()}
 autorestart=true
 startsecs=1
 startretries=5
 stopsignal=TERM
-stopwaitsecs={service.patience_s}
+stopwaitsecs={process.patience_s}
 killasgroup=true
 redirect_stderr=true
-stdout_logfile={run}/{service.name}.pipe
+stdout_logfile={run}/{process.name}.pipe
 stdout_logfile_maxbytes=0
 """)
 
