@@ -15,6 +15,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -43,7 +44,7 @@ def scratch_directory() -> Path:
     return path
 
 
-def start_postgresql(base: Path) -> str:
+def start_postgresql(base: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -> str:
     """Start a fresh server under `base` and return its superuser URL. It stops with this process, however that ends."""
     binaries = _readable_binaries(base)
     data = base / "pg"
@@ -66,7 +67,7 @@ def start_postgresql(base: Path) -> str:
         "--no-sync",
     ]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **_as_account(account))
-    options = [f"--{name}={value}" for name, value in {**POSTGRES_OPTIONS, "unix_socket_directories": data}.items()]
+    options = [f"--{name}={value}" for name, value in {**settings, "unix_socket_directories": data}.items()]
     log = base / "postgresql.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
