@@ -9,6 +9,7 @@ from django.db import transaction
 from approvals.judge import check_seats, words
 from approvals.models import TIERS, ApprovalRule
 from approvals.people import approving_roles
+from approvals.policies.store import bump
 from audit.errors import Invalid
 from audit.events import Entry, Subject, record
 from tenants.models import Environment
@@ -65,6 +66,7 @@ def set_row(
         if before != seats:
             verb = "matrix.row_added" if before is None else "matrix.row_changed"
             _record(rule, verb, before, seats, by, correlation_id)
+            bump(rule.tenant_id)
     return rule
 
 
@@ -75,6 +77,7 @@ def drop_row(rule: ApprovalRule, *, by: str, correlation_id: str = "") -> None:
         if found is not None:
             _record(found, "matrix.row_removed", found.seats, None, by, correlation_id)
             found.delete()
+            bump(found.tenant_id)
 
 
 def _check(environment: Environment, tier: str, seats: list[dict[str, Any]]) -> None:

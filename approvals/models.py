@@ -6,8 +6,10 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion, RuleEpoch
 from audit.ids import uuid7
 
+__all__ = ["TIERS", "ApprovalRule", "Decision", "MatrixDraft", "Policy", "PolicyVersion", "Request", "RuleEpoch"]
 TIERS = ("low", "medium", "high", "critical")
 
 
