@@ -7,9 +7,13 @@ effect came to. Scripts run in the worker's main thread and may read the databas
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
+
+from django.db.models import BigIntegerField
+from django.db.models.expressions import RawSQL
 
 from actions.ledger import Ledger
 from actions.lifecycle import Write
@@ -17,6 +21,7 @@ from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
 from approvals.matrix import matrix_for
+from approvals.policies.store import Rule, epoch_sql, rules_for
 from audit.errors import Problem
 from audit.events import Head, heads
 from tenants.models import Resource
@@ -53,6 +58,14 @@ class Case:
     matrix: dict[str, list[dict[str, Any]]]
     resources: dict[tuple[str, str], Resource]
     ledger: Ledger = field(default_factory=Ledger)
+    rules: list[Rule] = field(default_factory=list)
+    """The published guard policies of the tenant, as of the claim or the last change that was noticed."""
+    epoch: int | None = None
+    """Of the rules above; a write that returns another one says that they have changed since."""
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """The database's time, as of the claim and then of each write."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the plan under way was judged on; set at the start, judged again at every checkpoint."""
     undone: dict[str, bytes] = field(default_factory=dict, repr=False)
     """The before-images of the action that this one undoes, by step; loaded by the scripts, in the main thread."""
     halting: Callable[[], bool] = lambda: False
@@ -80,6 +93,16 @@ class Case:
         return {i.step: decrypt(tenant, bytes(i.ciphertext), image_context(action_id, i.step)) for i in rows}
 
 
+def read_rules_again(cases: list[Case]) -> None:
+    """Bring the rules and the matrix of these cases up to date: two queries, made only when somebody changed a rule."""
+    tenants = {c.action.tenant_id for c in cases}
+    rules, matrix = rules_for(tenants), matrix_for(tenants)
+    for c in cases:
+        c.rules = rules.get(c.action.tenant_id, [])
+        c.matrix = matrix.get(c.action.environment_id, {})
+        c.facts = {**c.facts, "matrix": c.matrix} if c.facts else {}
+
+
 def image_context(action_id: UUID, step: str) -> str:
     """What a before-image is bound to, so that no ciphertext can stand in for another."""
     return f"before-image:{action_id}:{step}"
@@ -93,14 +116,18 @@ def durably(case: Case, make: Callable[[], Write]) -> Generator[Write, bool, Wri
             return w
 
 
-def load_cases(action_ids: list[UUID], lease: int) -> list[Case]:
-    """Load claimed actions with their surroundings: five queries, whatever the number of actions."""
-    joined = Action.objects.select_related("environment__tenant", "requester", "plan", "undo_of__plan")
+def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -> list[Case]:
+    """Load claimed actions with their surroundings: six queries, whatever the number of actions."""
+    epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
+    joined = Action.objects.annotate(epoch=epoch).select_related(
+        "environment__tenant", "requester", "plan", "undo_of__plan"
+    )
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
         return []
     chain = heads([a.pk for a in actions])
     matrix = matrix_for({a.tenant_id for a in actions})
+    rules = rules_for({a.tenant_id for a in actions})
     resources: dict[UUID, dict[tuple[str, str], Resource]] = {}
     for r in Resource.objects.filter(environment__in={a.environment_id for a in actions}):
         resources.setdefault(r.environment_id, {})[r.kind, r.name] = r
@@ -121,6 +148,10 @@ def load_cases(action_ids: list[UUID], lease: int) -> list[Case]:
             lease=lease,
             matrix=matrix.get(a.environment_id, {}),
             resources=resources.get(a.environment_id, {}),
+            rules=rules.get(a.tenant_id, []),
+            epoch=a.epoch,
+            now=at or datetime.now(UTC),
+            facts=a.plan.facts if a.plan else {},
             ledger=ledgers[a.pk],
             found_open=ledgers[a.pk].open_steps(),
         )

@@ -13,6 +13,8 @@ from uuid import UUID
 from django.db import connection
 from django.utils.dateparse import parse_datetime
 
+from approvals.policies.store import epoch_sql
+
 # What a write may carry, with the type PostgreSQL reads it as; the names after "plan" are columns of the same name.
 CARRIED = {
     "id": "uuid", "source": "text", "seq": "integer", "target": "text", "events": "integer", "fenced": "boolean",
@@ -44,6 +46,8 @@ class Row:
     stop_requested_at: datetime | None
     expires_at: datetime | None
     at: datetime
+    epoch: int
+    """Of the rules that guard the tenant: it grows with every change of a policy or matrix row."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ def guarded_update(guards: list[dict[str, Any]]) -> dict[UUID, Row]:
     rows, now, later = _DIALECTS[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(_statement(rows, now, later), [json.dumps([_carried(g) for g in guards])])
-        return {_uuid(r[0]): Row(r[1], _time(r[2]), _time(r[3]), _the_time(r[4])) for r in cursor.fetchall()}
+        return {
+            as_uuid(r[0]): Row(r[1], as_time(r[2]), as_time(r[3]), _the_time(r[4]), int(r[5]))
+            for r in cursor.fetchall()
+        }
 
 
 def _statement(rows: str, now: str, later: str) -> str:
@@ -85,7 +92,7 @@ def _statement(rows: str, now: str, later: str) -> str:
         FROM {rows}
         WHERE a.id = v.w_id AND a.state = v.w_source AND a.seq = v.w_seq
             AND (NOT v.w_fenced OR a.lease_id = v.w_lease)
-        RETURNING id, seq, stop_requested_at, expires_at, {now}"""
+        RETURNING id, seq, stop_requested_at, expires_at, {now}, {epoch_sql("tenant_id")}"""
 
 
 def bump_seq(action_id: UUID) -> Bumped:
@@ -100,7 +107,7 @@ def bump_seq(action_id: UUID) -> Bumped:
         row = cursor.fetchone()
     if row is None:
         raise LookupError(f"no action {action_id}")
-    return Bumped(row[0], _the_time(row[1]), _uuid(row[2]), _uuid(row[3]), row[4], bool(row[5]))
+    return Bumped(row[0], _the_time(row[1]), as_uuid(row[2]), as_uuid(row[3]), row[4], bool(row[5]))
 
 
 def _carried(guard: dict[str, Any]) -> dict[str, Any]:
@@ -114,11 +121,11 @@ def _key(value: UUID) -> str:
     return str(value) if connection.vendor == "postgresql" else value.hex
 
 
-def _uuid(value: Any) -> UUID:
+def as_uuid(value: Any) -> UUID:
     return value if isinstance(value, UUID) else UUID(hex=value)
 
 
-def _time(value: Any) -> datetime | None:
+def as_time(value: Any) -> datetime | None:
     if isinstance(value, str):
         value = parse_datetime(value)
     if value is not None and value.tzinfo is None:
@@ -127,7 +134,7 @@ def _time(value: Any) -> datetime | None:
 
 
 def _the_time(value: Any) -> datetime:
-    found = _time(value)
+    found = as_time(value)
     if found is None:
         raise ValueError("the database gave no time")
     return found

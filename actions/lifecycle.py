@@ -102,6 +102,7 @@ class Write:
     before_images: list[BeforeImage] = field(default_factory=list)
     packs: list[ArtifactRows] = field(default_factory=list)
     at: datetime | None = None
+    epoch: int | None = None
 
     @property
     def target(self) -> str:
@@ -147,7 +148,7 @@ def write(writes: Sequence[Write]) -> list[Write]:
         _append_events(stuck, next(iter(rows.values())).at)
         for w in stuck:
             row = rows[w.action.pk]
-            w.action.state, w.action.seq, w.at = w.target, row.seq, row.at
+            w.action.state, w.action.seq, w.at, w.epoch = w.target, row.seq, row.at, row.epoch
             w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
             for name, value in w.sets.items():
                 setattr(w.action, name, value)

@@ -9,6 +9,7 @@ from actions.intake.submit import action_of, admit
 from actions.preflight.planning import Rehearsal, rehearse
 from actions.types.protocol import Issue, PlanRefused
 from approvals.matrix import matrix_for
+from approvals.policies.store import rules_for
 from audit.events import Head
 from tenants.access import Access
 from tenants.models import Resource
@@ -18,7 +19,7 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
     """
     Return the plan, changes and verdict that a submission would get now.
 
-    Reads the target; four queries; writes nothing. Raises what `submit` raises, and BadSubmission where the executor
+    Reads the target; five queries; writes nothing. Raises what `submit` raises, and BadSubmission where the executor
     refuses to plan.
     """
     environment, executor, _ = admit(access, submission)
@@ -32,6 +33,7 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
         lease=0,
         matrix=matrix_for({environment.tenant_id}).get(environment.pk, {}),
         resources={(r.kind, r.name): r for r in known},
+        rules=rules_for({environment.tenant_id}).get(environment.tenant_id, []),
     )
     try:
         return rehearse(case, 1)

@@ -13,7 +13,7 @@ class Plan(models.Model):
     What an action would change, step by step.
 
     `document` and `changes` are the digests of artifacts (the machine plan, the change document). `steps` repeats the
-    plan's steps for the runner. Scores, verdict and observations stand beside the digest, not in it.
+    plan's steps for the runner. Scores, verdict, the facts judged and observations stand beside the digest, not in it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -27,6 +27,7 @@ class Plan(models.Model):
     counts = models.JSONField(default=dict)
     blast = models.JSONField(default=dict)
     verdict = models.JSONField(default=dict)
+    facts = models.JSONField(default=dict)
     observations = models.JSONField(default=dict)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from actions.case import Case
 from actions.types.protocol import Draft
+from approvals.policies.ruling import CONFIDENT
 
 
 def counts_of(draft: Draft) -> dict[str, int]:
@@ -29,11 +30,13 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
     """The facts of one action and its draft, in the form `approvals.judge` documents."""
     action, environment = case.action, case.action.environment
     return {
-        "tenant": {"id": str(action.tenant_id)},
+        "tenant": {"id": str(action.tenant_id), "slug": environment.tenant.slug},
         "environment": {
             "id": str(environment.pk),
             "slug": environment.slug,
             "risk_class": environment.risk_class,
+            "recommendation_only": environment.settings.get("recommendation_only", True) is not False,
+            "confident": confident_in(environment.settings),
         },
         "action": {
             "type": action.type,
@@ -43,12 +46,19 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
             "requester_kind": action.requester.kind,
             "confidence": action.confidence,
             "accepted_in_advance": action.accepted_in_advance,
+            "is_undo": action.undo_of_id is not None,
         },
         "plan": counts_of(draft),
         "resources": [_resource(case, r) for r in draft.resources],
         "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
         "matrix": case.matrix,
     }
+
+
+def confident_in(settings: dict[str, Any]) -> float:
+    """The confidence an environment asks of what runs unattended; nothing below the built-in floor, whatever is set."""
+    asked = settings.get("confident", CONFIDENT)
+    return max(CONFIDENT, float(asked)) if isinstance(asked, int | float) else 1.0
 
 
 def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:

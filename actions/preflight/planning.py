@@ -5,17 +5,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from audit.changes.document import document
-from tenants.vault import encrypt
-
 from actions.case import Case, image_context
 from actions.models import BeforeImage, Plan
 from actions.preflight.facts import counts_of, facts_of
 from actions.preflight.summary import in_words
 from actions.types.protocol import Draft, Executor, Target
-from approvals.judge import Verdict, judge
+from approvals.judge import Verdict
+from approvals.judgement import facts_digest, judgement
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical, digest_of
+from audit.changes.document import document
+from tenants.vault import encrypt
 
 PLAN_FORMAT = "interlock.plan/1"
 
@@ -28,6 +28,7 @@ class Rehearsal:
     verdict: Verdict
     packs: list[ArtifactRows]
     draft: Draft
+    facts: dict[str, Any]
     images: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
@@ -39,10 +40,13 @@ def rehearse(case: Case, version: int) -> Rehearsal:
     """
     draft = draft_of(case)
     plan, packs = plan_of(case, draft, version)
-    verdict = judge(facts_of(case, draft))
+    facts = facts_of(case, draft)
+    verdict = judgement(facts, case.rules, case.now)
     plan.blast = asdict(verdict.blast)
     plan.verdict = {k: v for k, v in asdict(verdict).items() if k != "blast"}
-    return Rehearsal(plan, verdict, packs, draft, dict(draft.before_images))
+    plan.verdict["facts_sha256"] = facts_digest(facts)
+    plan.facts = facts
+    return Rehearsal(plan, verdict, packs, draft, facts, dict(draft.before_images))
 
 
 def draft_of(case: Case) -> Draft:

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from tenants.access import delegation_chain
 
 from actions.case import Case, Effect, Result, Script, durably
 from actions.lifecycle import Note, Write, subject_of
@@ -15,6 +14,7 @@ from actions.states import State
 from actions.types.protocol import PlanRefused
 from approvals.models import Request
 from approvals.requests import draft_request
+from tenants.access import delegation_chain
 
 BY = "system:decide"
 
@@ -80,7 +80,8 @@ def plan_note(plan: Any, verb: str = "preflight.planned", **facts: Any) -> Note:
 
 def verdict_note(rehearsal: Rehearsal) -> Note:
     verdict = rehearsal.verdict
-    return Note("policy.judged", {"digest": rehearsal.plan.digest, **asdict(verdict)})
+    facts = {"digest": rehearsal.plan.digest, "facts_sha256": rehearsal.plan.verdict["facts_sha256"]}
+    return Note("policy.judged", {**facts, **asdict(verdict)})
 
 
 def request_for(case: Case, rehearsal: Rehearsal) -> Request:

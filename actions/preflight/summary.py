@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 import yaml
-from audit.changes.document import Change, text_diff
 
 from actions.models import Action, Plan
 from actions.types.protocol import Draft
+from audit.changes.document import Change, text_diff
 
 WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
 

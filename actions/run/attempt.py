@@ -6,9 +6,12 @@ from typing import Any
 
 from actions.case import Case
 from actions.types.protocol import Outcome, Probe, StepContext
+from approvals.judge import stricter
+from approvals.judgement import judgement
 
 NOTHING_WRITTEN = "precondition"
 """The code by which an executor vouches that it compared, refused, and touched nothing."""
+TURNED_RED = "policy"
 MOST_LOG_LINES = 2_000
 MOST_LINE_CHARACTERS = 2_000
 
@@ -40,6 +43,9 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
                 return Tried(Outcome(True, "recovered", facts={"recovered": True}), found, log)
             if found == Probe.UNKNOWN:
                 return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
+        red = turned_red(case)
+        if red:
+            return Tried(Outcome(False, TURNED_RED, red), Probe.NOT_DONE, log)
         if time.monotonic() > deadline:
             return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
         outcome = executor.apply(ctx)
@@ -48,6 +54,18 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
     if outcome.code == NOTHING_WRITTEN:
         return Tried(outcome, Probe.NOT_DONE, log)
     return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
+
+
+def turned_red(case: Case) -> str:
+    """Why the rules no longer let this run go on, judged again at a checkpoint; empty while they do."""
+    if not case.facts or not case.rules:
+        return ""
+    asked = case.plan.verdict
+    verdict = judgement(case.facts, case.rules, case.now)
+    if not stricter(verdict, asked["seats"], asked["outcome"]):
+        return ""
+    harsher = [r["message"] for r in verdict.reasons if r["effect"] in ("deny", "require")]
+    return " ".join(harsher) or "The rules have become stricter than what was approved."
 
 
 def probed(case: Case, ctx: StepContext) -> Probe:

@@ -1,10 +1,12 @@
 """Taking actions into a worker's hands: one statement, no two workers ever the same action."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
+from actions.guarded_update import as_time, as_uuid
 from actions.models import Action
 from actions.states import TO_DECIDE, TO_EXECUTE
 
@@ -17,7 +19,7 @@ _POSTGRES = """
             OR a.state <> 'approved')
         ORDER BY a.priority DESC, a.id LIMIT %s FOR UPDATE SKIP LOCKED)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
-    RETURNING id"""
+    RETURNING id, statement_timestamp()"""
 
 _SQLITE = """
     UPDATE actions_action SET lease_id = %s WHERE id IN (
@@ -27,12 +29,12 @@ _SQLITE = """
                 OR a.state <> 'approved')
         ORDER BY a.priority DESC, a.id LIMIT %s)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
-    RETURNING id"""
+    RETURNING id, strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"""
 
 
-def claim(queue: str, lease: int, limit: int) -> list[UUID]:
+def claim(queue: str, lease: int, limit: int) -> tuple[list[UUID], datetime | None]:
     """
-    Put up to `limit` actions that wait for this queue under a lease; return their ids, best first.
+    Put up to `limit` actions that wait for this queue under a lease; return their ids, and the database's time.
 
     Takes row locks with SKIP LOCKED, so claims never wait for one another. A lease that has ended claims nothing.
     """
@@ -46,7 +48,8 @@ def claim(queue: str, lease: int, limit: int) -> list[UUID]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         rows = cursor.fetchall()
-    return [r[0] if isinstance(r[0], UUID) else UUID(hex=r[0]) for r in rows]
+    ids = [as_uuid(r[0]) for r in rows]
+    return ids, (as_time(rows[0][1]) if rows else None)
 
 
 def release(action_ids: list[UUID], lease: int) -> None:

@@ -17,7 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import OperationalError, connection
 
-from actions.case import Case, Effect, Result, Script, durably, load_cases
+from actions.case import Case, Effect, Result, Script, durably, load_cases, read_rules_again
 from actions.lifecycle import Write, write
 from actions.models import Action
 from actions.nudge import heard
@@ -90,14 +90,14 @@ class Runner:
         self.last_claim = time.monotonic()
         room = self.most - len(self.carried)
         lease = self.lease.current()
-        ids = claim(self.queue, lease, room)
+        ids, at = claim(self.queue, lease, room)
         if not ids and self.lease.in_doubt() and not self.lease.renew():
-            ids = claim(self.queue, lease := self.lease.current(), room)
+            ids, at = claim(self.queue, lease := self.lease.current(), room)
         self.full_claim = len(ids) == room
         if not ids:
             return 0
         reached("claimed")
-        for case in load_cases(ids, lease):
+        for case in load_cases(ids, lease, at):
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
             case.halting = self.halt.is_set
             carried = Carried(case, script)
@@ -166,16 +166,26 @@ class Runner:
         stuck = {w.action.pk for w in self._durably(group)}
         reached("after_commit", group)
         self._reload([c for c in waiting if c.case.action.pk not in stuck])
+        self._notice_changed_rules([c for c in waiting if c.case.action.pk in stuck])
         for c in waiting:
             w, c.pending = c.pending, None
             if w is None or c.case.action.pk not in self.carried:
                 continue
             if c.case.action.pk in stuck:
                 assert w.head is not None
-                c.case.head = w.head
+                c.case.head, c.case.now = w.head, w.at or c.case.now
                 for line in w.checkpoints:
                     c.case.ledger.add(line)
             self._feed(c, c.case.action.pk in stuck)
+
+    def _notice_changed_rules(self, written: list[Carried]) -> None:
+        """A write tells the epoch of the rules: where it is another one, judge by the new rules from now on."""
+        changed = [c for c in written if c.pending and c.pending.epoch != c.case.epoch]
+        if changed:
+            read_rules_again([c.case for c in changed])
+        for c in changed:
+            assert c.pending is not None
+            c.case.epoch = c.pending.epoch
 
     def _durably(self, group: list[Write]) -> list[Write]:
         """Commit, riding out a database that is away for a moment; the lease decides whether the work is still ours."""

@@ -29,6 +29,7 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         yield from durably(case, lambda: refused(case, result.error, by=BY))
         return False
     new: Rehearsal = result.value
+    case.facts = new.facts
     drifted = new.plan.digest != case.plan.digest
     old = case.plan.verdict
     tighter = stricter(new.verdict, old["seats"], old["outcome"])

@@ -8,7 +8,7 @@ from typing import Any
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
-from actions.run.attempt import Tried, attempt_step
+from actions.run.attempt import TURNED_RED, Tried, attempt_step
 from actions.run.lines import failure, failure_note, intent, line, receipt_note
 from actions.types.protocol import Outcome, Probe
 
@@ -107,11 +107,11 @@ def broken_off(case: Case, step: dict[str, Any], tried: Tried) -> Write:
     failed = failure(case, step, tried)
     notes = [failure_note(step, failed, tried)]
     error = error_of(tried.outcome, step)
-    if tried.probe == Probe.UNKNOWN:
-        sets = {"held_reason": "in_doubt", "error": error}
+    if tried.probe == Probe.UNKNOWN or tried.outcome.code == TURNED_RED:
+        reason = "policy" if tried.outcome.code == TURNED_RED else "in_doubt"
         return Write(
-            case.action, "hold", by=BY, facts={"reason": "in_doubt", "step": step["key"]}, notes=notes,
-            checkpoints=[failed], sets=sets, release=True,
+            case.action, "hold", by=BY, facts={"reason": reason, "step": step["key"]}, notes=notes,
+            checkpoints=[failed], sets={"held_reason": reason, "error": error}, release=True,
         )  # fmt: skip
     aborted = case.action.stop_requested_at is not None
     return way_back(case, ABORTED if aborted else error, notes, [failed], effect=tried.probe == Probe.DONE)

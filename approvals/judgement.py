@@ -1,0 +1,53 @@
+"""The whole judgement: blast radius, matrix and guard policies over the same facts. Runs in threads; no database."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from approvals.judge import Verdict, judge
+from approvals.policies.cell import evaluate
+from approvals.policies.ruling import Ruled, under_policies
+from approvals.policies.schema import facts_for
+from approvals.policies.store import Rule
+from audit.canonical import digest_of
+
+
+def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) -> Verdict:
+    """Judge one plan: first by blast radius and matrix, then by every policy. A policy that errs denies."""
+    base = judge(facts)
+    if not rules:
+        return under_policies(base, [], facts) if readable(facts) else base
+    ruled = rulings(facts, rules, base, now)
+    return under_policies(base, ruled, facts) if readable(facts) else base
+
+
+def readable(facts: Mapping[str, Any]) -> bool:
+    return isinstance(facts.get("action"), Mapping) and isinstance(facts.get("environment"), Mapping)
+
+
+def rulings(facts: Mapping[str, Any], rules: Sequence[Rule], base: Verdict, now: datetime) -> list[Ruled]:
+    """What each policy comes to on these facts. Facts that cannot be read make every policy err, and so deny."""
+    try:
+        data = facts_for(facts, score=base.blast.score, tier=base.tier, now=now.isoformat())
+        answers = [(a.value, a.error) for a in evaluate([r.expression for r in rules], data)]
+    except (LookupError, TypeError, ValueError) as error:
+        answers = [(None, f"the facts could not be read ({type(error).__name__}: {error})")] * len(rules)
+    return [
+        Ruled(r.slug, r.version, r.effect, r.mode, r.message, tuple(r.seats), value, error)
+        for r, (value, error) in zip(rules, answers, strict=True)
+    ]
+
+
+def facts_digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of the facts a verdict was reached on: what the verdict's event names. Floats are written as text."""
+    return digest_of(_plain(facts))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return repr(value)
+    return value

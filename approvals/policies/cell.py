@@ -1,0 +1,187 @@
+"""
+Where policies are evaluated: a process of its own, bounded in time and memory, that costs nothing when it dies.
+
+The library is native code and does not cap memory, so a policy could take the worker down with it. Here the worst that
+a policy can do is to be cut off; whoever asked gets an error for that policy, and an error denies.
+"""
+
+import atexit
+import json
+import os
+import resource
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+MOST_MEMORY_BYTES = 256 * 2**20
+"""On top of what the process has when it is ready."""
+MOST_S = 0.5
+"""For one policy."""
+START_S = 20.0
+FOREVER = float("inf")
+_LENGTH = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What one expression came to: True, False, or None with the error that cut it off."""
+
+    value: bool | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Fault:
+    line: int
+    column: int
+    message: str
+
+
+class Cell:
+    """One evaluating process, started at first use and again after it was killed. Safe for threads: one asks at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = 0
+
+    def check(self, source: str) -> list[Fault]:
+        """Every fault of an expression, with line and column; empty if it can be a policy."""
+        with self._lock:
+            answer = self._ask({"check": source})
+        if "faults" in answer:
+            return [Fault(*fault) for fault in answer["faults"]]
+        return [Fault(1, 1, answer["error"])]
+
+    def evaluate(self, sources: Sequence[str], facts: dict[str, Any]) -> list[Ruling]:
+        """Evaluate expressions over one set of facts, in order; each gets its own time, and a bad one harms no other."""
+        if not sources:
+            return []
+        with self._lock:
+            told = self._ask({"facts": facts})
+            rulings = []
+            for source in sources:
+                if self._process is None and not told.get("error"):
+                    told = self._ask({"facts": facts})
+                answer = told if told.get("error") else self._ask({"holds": source})
+                rulings.append(Ruling(answer.get("value"), answer.get("error", "")))
+            return rulings
+
+    def close(self) -> None:
+        with self._lock:
+            self._kill()
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        try:
+            process = self._running()
+            assert process.stdin is not None and process.stdout is not None
+            send(process.stdin, question)
+            return receive(process.stdout, time.monotonic() + MOST_S)
+        except TimeoutError:
+            self._kill()
+            return {"error": f"It was cut off after {MOST_S:g} s."}
+        except (OSError, EOFError, ValueError):
+            self._kill()
+            return {"error": "It was cut off: it needed more memory than a policy may have."}
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None and self._owner != os.getpid():
+            self._process = None  # inherited through a fork: the other process owns it
+        if self._process is None:
+            command = [sys.executable, "-m", "approvals.policies.cell"]
+            root = Path(__file__).resolve().parents[2]
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
+            )
+            self._owner = os.getpid()
+            assert self._process.stdout is not None
+            receive(self._process.stdout, time.monotonic() + START_S)
+        return self._process
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None and self._owner == os.getpid():
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    try:
+                        pipe.close()
+                    except OSError:
+                        pass
+
+
+CELL = Cell()
+atexit.register(CELL.close)
+check = CELL.check
+evaluate = CELL.evaluate
+
+
+def send(pipe: IO[bytes], message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    pipe.write(_LENGTH.pack(len(data)) + data)
+    pipe.flush()
+
+
+def receive(pipe: IO[bytes], until: float) -> dict[str, Any]:
+    """Read one message from an unbuffered point of view; TimeoutError once `until` (monotonic) has passed."""
+    size = _LENGTH.unpack(_read(pipe, _LENGTH.size, until))[0]
+    return dict(json.loads(_read(pipe, size, until)))
+
+
+def _read(pipe: IO[bytes], size: int, until: float) -> bytes:
+    data = b""
+    while len(data) < size:
+        left = None if until == FOREVER else until - time.monotonic()
+        if left is not None and (left <= 0 or not select.select([pipe.fileno()], [], [], left)[0]):
+            raise TimeoutError
+        part = os.read(pipe.fileno(), size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return data
+
+
+def main() -> None:
+    """The evaluating process: answers questions on standard input until it closes."""
+    from approvals.policies import engine
+
+    engine.holds("true", dict.fromkeys(engine.FACTS, "") | {"now": "2026-01-01T00:00:00+00:00"})
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY_BYTES, size + MOST_MEMORY_BYTES))
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    send(sink, {"ready": True})
+    facts: dict[str, Any] = {}
+    while True:
+        try:
+            question = receive(source, FOREVER)
+        except EOFError:
+            return
+        if "facts" in question:
+            facts = question["facts"]
+        send(sink, answer_to(engine, question, facts))
+
+
+def answer_to(engine: Any, question: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    try:
+        if "check" in question:
+            engine.compiled(question["check"])
+            return {"faults": []}
+        if "holds" in question:
+            return {"value": engine.holds(question["holds"], facts)}
+        return {}
+    except engine.Faulty as faulty:
+        return {"faults": faulty.faults, "error": str(faulty)}
+    except (ValueError, RuntimeError, TypeError, KeyError, MemoryError) as error:
+        return {"error": f"{type(error).__name__}: {error}"[:500]}
+
+
+if __name__ == "__main__":
+    main()

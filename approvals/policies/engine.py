@@ -1,0 +1,72 @@
+"""
+CEL, in the process that may die of it. Nothing but `approvals.policies.cell` runs this.
+
+Two traps of the library are closed here: an expression must have the type bool, and only a value that *is* True counts;
+a false result, an error and an unknown are all truthy objects.
+"""
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+from approvals.policies.schema import FACTS
+
+MOST_CHARACTERS = 4_096
+T = cel.Type
+TYPES = {
+    "int": T.INT,
+    "double": T.DOUBLE,
+    "bool": T.BOOL,
+    "string": T.STRING,
+    "timestamp": T.TIMESTAMP,
+    "strings": T.List(T.STRING),
+    "resources": T.List(T.Map(T.STRING, T.DYN)),
+}
+FAULT = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+
+
+class Faulty(ValueError):
+    """An expression that cannot be a policy; `faults` are (line, column, message), from 1."""
+
+    def __init__(self, faults: list[tuple[int, int, str]]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"line {line}, column {column}: {message}" for line, column, message in faults))
+
+
+@lru_cache(maxsize=1)
+def environment() -> Any:
+    return cel.NewEnv(variables={name: TYPES[fact.kind] for name, fact in FACTS.items()})
+
+
+@lru_cache(maxsize=512)
+def compiled(source: str) -> Any:
+    """Compile one expression against the fact schema. Raises Faulty with every fault's line and column."""
+    if len(source) > MOST_CHARACTERS:
+        raise Faulty([(1, 1, f"At most {MOST_CHARACTERS:,} characters; this has {len(source):,}.")])
+    if not source.strip():
+        raise Faulty([(1, 1, "Write an expression, such as: plan.deletes > 0")])
+    try:
+        expression = environment().compile(source)
+    except RuntimeError as error:
+        raise Faulty(faults_of(str(error))) from None
+    if expression.return_type() != T.BOOL:
+        found = expression.return_type().name().lower()
+        raise Faulty([(1, 1, f"A policy says true or false; this is of type {found}.")])
+    return expression
+
+
+def faults_of(text: str) -> list[tuple[int, int, str]]:
+    found = [(int(m[1]), int(m[2]), m[3].removesuffix(" (in container '')")) for m in FAULT.finditer(text)]
+    return found or [(1, 1, text.splitlines()[0][:300])]
+
+
+def holds(source: str, facts: dict[str, Any]) -> bool:
+    """Whether an expression is true of these facts. Raises Faulty, or ValueError with the error it came to."""
+    data = {**facts, "now": datetime.fromisoformat(facts["now"])}
+    result = compiled(source).eval(data=data)
+    if result.type() != T.BOOL:
+        raise ValueError(str(result.value())[:300])
+    return result.value() is True
