@@ -49,3 +49,21 @@ class DigestNeeded(Invalid):
     """Say which plan you approve: send the `digest` that its page or `GET …/plan` showed you."""
 
     code = "digest_needed"
+
+
+class RulesMoved(Conflict):
+    """The rules changed since this was looked at. Look at what is in force now, then propose it again."""
+
+    code = "rules_moved"
+
+
+class NotADraft(Conflict):
+    """This is no draft any more, and what was published never changes. Draft the next version."""
+
+    code = "not_a_draft"
+
+
+class NotYoursToRule(Forbidden):
+    """Only people who administer the tenant change its rules."""
+
+    code = "not_yours_to_rule"

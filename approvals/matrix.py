@@ -54,7 +54,7 @@ def set_row(
     Takes effect for every plan judged from now on, and for approved ones when they are judged again at their start.
     Raises Invalid for seats that do not read, or that name a role whose people may not approve there.
     """
-    _check(environment, tier, seats)
+    check_row(environment, tier, seats)
     with transaction.atomic():
         Environment.objects.select_for_update().get(pk=environment.pk)
         rule = ApprovalRule.objects.select_for_update().filter(environment=environment, tier=tier).first()
@@ -80,7 +80,8 @@ def drop_row(rule: ApprovalRule, *, by: str, correlation_id: str = "") -> None:
             bump(found.tenant_id)
 
 
-def _check(environment: Environment, tier: str, seats: list[dict[str, Any]]) -> None:
+def check_row(environment: Environment, tier: str, seats: list[dict[str, Any]]) -> None:
+    """Raise Invalid for seats that do not read, or that nobody could ever fill."""
     try:
         check_seats(seats)
     except ValueError as error:

@@ -57,6 +57,15 @@ def approving_roles(environment: Environment) -> set[str]:
     return set(roles.values_list("name", flat=True))
 
 
+def roles_that_approve(tenant_id: UUID) -> set[str]:
+    """The names of the roles whose people may approve anywhere in a tenant, held by anybody or not. One query."""
+    approves = {"permission__codename": "approve"}
+    somewhere = EnvironmentGroupObjectPermission.objects.filter(content_object__tenant=tenant_id, **approves)
+    everywhere = TenantGroupObjectPermission.objects.filter(content_object=tenant_id, **approves)
+    able = Q(group__in=somewhere.values("group")) | Q(group__in=everywhere.values("group"))
+    return set(Role.objects.filter(able, tenant=tenant_id).values_list("name", flat=True))
+
+
 def roles_of(principal: UUID, held: Holders) -> set[str]:
     """The roles that one principal holds."""
     return {role for role, principals in held.items() if principal in principals}

@@ -1,0 +1,118 @@
+"""What a policy says, whoever keeps it: its fields, the checks they must pass, and the text that people compare."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from approvals.judge import check_seats
+from approvals.policies.cell import check
+from approvals.policies.models import EFFECTS, MODES, PolicyVersion
+from audit.changes.masking import find_secrets
+from audit.errors import Invalid
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+MOST_MESSAGE, MOST_SLUG, MOST_SEATS = 500, 64, 20
+
+
+@dataclass(frozen=True)
+class Wording:
+    """`seats` are {"role", "count"}, for `require` only. `message` is what people read when it applies."""
+
+    expression: str
+    effect: str
+    message: str
+    seats: list[dict[str, Any]] = field(default_factory=list)
+    overridable: bool = False
+    mode: str = "enforce"
+
+
+def wording_of(version: PolicyVersion) -> Wording:
+    return Wording(
+        version.expression, version.effect, version.message, version.seats, version.overridable, version.mode
+    )  # fmt: skip
+
+
+def as_yaml(version: PolicyVersion) -> str:
+    """A version as the text that reviewers compare. Needs `policy` and its tenant joined."""
+    policy = version.policy
+    scope = policy.tenant.slug if policy.tenant else "every tenant"
+    return dumped({"policy": policy.slug, "guards": scope, "version": version.version, **asdict(wording_of(version))})
+
+
+def dumped(value: Mapping[str, Any]) -> str:
+    """YAML in the order given, with texts of several lines written as blocks."""
+    return yaml.dump(dict(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000)
+
+
+def refuse_faults(wording: Wording, roles: set[str] | None) -> None:
+    """Raise Invalid with every fault, the expression's with `line` and `column`. `roles`: None knows no roles."""
+    issues = [*faults_of_expression(wording.expression), *_faults(wording, roles)]
+    if issues:
+        raise Invalid(issues[0]["message"], issues=issues)
+
+
+def faults_of_expression(expression: str) -> list[dict[str, Any]]:
+    """Every fault of an expression: {"severity", "message", "field": "expression", "line", "column"}."""
+    return [
+        {**issue(fault.message, "expression"), "line": fault.line, "column": fault.column}
+        for fault in check(expression)
+    ]
+
+
+def refuse_slug(slug: str) -> None:
+    if len(slug) > MOST_SLUG or not SLUG.fullmatch(slug):
+        message = f"Small letters, digits and single hyphens, at most {MOST_SLUG}: such as no-deletes-in-prod."
+        raise Invalid(message, issues=[issue(message, "slug")])
+
+
+def issue(message: str, where: str) -> dict[str, Any]:
+    return {"severity": "error", "message": message, "field": where}
+
+
+def _faults(wording: Wording, roles: set[str] | None) -> Iterator[dict[str, Any]]:
+    if wording.effect not in EFFECTS:
+        yield issue(f"One of {', '.join(EFFECTS)}.", "effect")
+    if wording.mode not in MODES:
+        yield issue(f"One of {', '.join(MODES)}.", "mode")
+    if not wording.message.strip():
+        yield issue("Say what people should know when it applies, and what they can do.", "message")
+    if len(wording.message) > MOST_MESSAGE:
+        yield issue(f"At most {MOST_MESSAGE} characters; this has {len(wording.message):,}.", "message")
+    for name in ("expression", "message"):
+        for found in find_secrets(getattr(wording, name)):
+            message = f"This looks like a secret: {found.kind}. Secrets must not enter policies."
+            yield {**issue(message, name), "line": found.line, "column": found.column}
+    yield from _seat_faults(wording, roles)
+
+
+def _seat_faults(wording: Wording, roles: set[str] | None) -> Iterator[dict[str, Any]]:
+    if wording.effect != "require":
+        if wording.seats:
+            yield issue("Only `require` names seats.", "seats")
+        return
+    try:
+        seats = check_seats(wording.seats)
+    except ValueError as error:
+        yield issue(str(error), "seats")
+        return
+    if not seats:
+        yield issue("Name the seats that it requires: a role, and how many people.", "seats")
+    if len(seats) > MOST_SEATS or any(seat["count"] > MOST_SEATS for seat in seats):
+        yield issue(f"At most {MOST_SEATS} rows, of at most {MOST_SEATS} people each.", "seats")
+    for role in sorted({seat["role"] for seat in seats} - roles) if roles is not None else ():
+        yield issue(f"{role} is no role that may approve here, so nobody could ever fill its seat.", "seats")
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)

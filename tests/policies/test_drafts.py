@@ -1,0 +1,166 @@
+"""Drafting: checked on save, without effect, with a trace, and only by people who administer."""
+
+import json
+
+import pytest
+
+from approvals.errors import NotADraft, NotYoursToRule
+from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
+from approvals.policies import drafts
+from approvals.policies.store import epoch_of, rules_for
+from audit.errors import Invalid, NotFound
+from audit.models import Event, PrivateValue
+from tenants.roles import add_member
+from tests.policies.factory import SETUP, TWO, drafted, published, wording
+
+
+def events(kind: str = "policy") -> list[tuple[str, str, dict]]:
+    found = Event.objects.filter(subject_kind=kind).order_by("id")
+    return [(e.verb, e.actor, json.loads(bytes(e.body))["facts"]) for e in found]
+
+
+def test_a_draft_leaves_a_trace_and_has_no_effect(cast):
+    version = drafts.draft(cast.acme, "no-deletes", wording(), by=cast.access("admin"), correlation_id="c1")
+    assert (version.version, version.state, version.author) == (1, "draft", cast.admin)
+    ((verb, actor, facts),) = events()
+    said = {"expression": "plan.deletes > 0", "effect": "deny", "seats": [], "overridable": False, "mode": "enforce"}
+    assert (verb, actor) == ("policy.drafted", str(cast.admin.pk))
+    assert (facts["version"], facts["before"], facts["after"]) == (1, None, said)
+    assert set(facts["message"]) == {"commitment"}
+    assert bytes(PrivateValue.objects.get(name="message").value) == b"Nothing is deleted."
+    assert rules_for([cast.acme.pk]) == {cast.acme.pk: []}
+    assert epoch_of(cast.acme.pk) == 0
+
+
+def test_drafts_of_one_name_are_versions_of_one_policy(cast):
+    first, second = drafted(cast.acme), drafted(cast.acme, effect="warn")
+    assert (first.policy_id, first.version, second.version) == (second.policy_id, 1, 2)
+    assert drafted(cast.globex).version == 1
+    assert drafted(cast.acme, everywhere=True).version == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"expression": "plan.delets > 0"}, "expression"),
+        ({"expression": ""}, "expression"),
+        ({"expression": "1 + 1"}, "expression"),
+        ({"expression": "true && " * 2_000 + "true"}, "expression"),
+        ({"effect": "forbid"}, "effect"),
+        ({"mode": "maybe"}, "mode"),
+        ({"message": " "}, "message"),
+        ({"message": "x" * 501}, "message"),
+        ({"message": "use password = hunter2-is-not-it-9f3c"}, "message"),
+        ({"effect": "require"}, "seats"),
+        ({"seats": TWO}, "seats"),
+        ({"effect": "require", "seats": [{"role": "auditor", "count": 1}]}, "seats"),
+        ({"effect": "require", "seats": [{"role": "approver", "count": 0}]}, "seats"),
+        ({"effect": "require", "seats": "approver"}, "seats"),
+    ],
+)
+def test_what_cannot_be_a_policy_is_refused_naming_the_field(cast, fields, field):
+    with pytest.raises(Invalid) as refused:
+        drafted(cast.acme, **fields)
+    assert {issue["field"] for issue in refused.value.extra["issues"]} == {field}
+    assert not Policy.objects.exists()
+    assert not Event.objects.filter(subject_kind="policy").exists()
+
+
+def test_a_fault_of_the_expression_has_its_line_and_column(cast):
+    with pytest.raises(Invalid) as refused:
+        drafted(cast.acme, expression="plan.deletes > 0\n  && plan.nothing > 1")
+    (issue,) = refused.value.extra["issues"]
+    assert (issue["severity"], issue["field"], issue["line"]) == ("error", "expression", 2)
+    assert issue["column"] > 1
+
+
+@pytest.mark.parametrize("slug", ["", "No", "a b", "-a", "a--b", "x" * 65])
+def test_a_name_is_a_short_slug(cast, slug):
+    with pytest.raises(Invalid):
+        drafted(cast.acme, slug)
+
+
+@pytest.mark.parametrize("name", ["operator", "approver", "security", "auditor", "agent"])
+def test_only_who_administers_drafts(cast, name):
+    version = drafted(cast.acme)
+    access = cast.access(name)
+    for attempt in (
+        lambda: drafts.draft(cast.acme, "other", wording(), by=access),
+        lambda: drafts.edit(version.pk, wording(effect="warn"), by=access),
+        lambda: drafts.abandon(version.pk, by=access),
+        lambda: drafts.draft_matrix(cast.prod, {"low": TWO}, by=access),
+    ):
+        with pytest.raises(NotYoursToRule):
+            attempt()
+    assert PolicyVersion.objects.get().effect == "deny"
+    assert len(events()) == 1 and not MatrixDraft.objects.exists()
+
+
+def test_another_tenants_draft_is_not_there(cast):
+    version = drafted(cast.globex)
+    admin = cast.access("admin")
+    for attempt in (
+        lambda: drafts.draft(cast.globex, "other", wording(), by=admin),
+        lambda: drafts.edit(version.pk, wording(effect="warn"), by=admin),
+        lambda: drafts.abandon(version.pk, by=admin),
+        lambda: drafts.draft_matrix(cast.globex_prod, {}, by=admin),
+    ):
+        with pytest.raises(NotFound):
+            attempt()
+
+
+def test_a_global_policy_takes_who_administers_every_tenant(cast):
+    with pytest.raises(NotYoursToRule):
+        drafts.draft(cast.acme, "everywhere", wording(), by=cast.access("admin"), everywhere=True)
+    add_member(cast.admin, cast.globex.roles.get(name="admin"))
+    made = drafts.draft(cast.acme, "everywhere", wording(), by=cast.access("admin"), everywhere=True)
+    assert made.policy.is_global and made.policy.home == cast.acme
+
+
+def test_a_draft_is_edited_with_before_and_after(cast):
+    version = drafted(cast.acme)
+    drafts.edit(version.pk, wording(), by=SETUP)
+    drafts.edit(version.pk, wording(effect="require", seats=TWO), by=SETUP)
+    (_, (verb, _, facts)) = events()
+    assert verb == "policy.draft_edited"
+    assert (facts["before"]["effect"], facts["after"]["effect"], facts["after"]["seats"]) == ("deny", "require", TWO)
+    with pytest.raises(Invalid):
+        drafts.edit(version.pk, wording(expression="nonsense"), by=SETUP)
+    version.refresh_from_db()
+    assert version.effect == "require"
+
+
+def test_what_is_no_draft_is_neither_edited_nor_abandoned(cast):
+    version, given_up = published(cast.acme), drafted(cast.acme, "given-up")
+    drafts.abandon(given_up.pk, by=SETUP)
+    before = events()
+    for pk in (version.pk, given_up.pk):
+        with pytest.raises(NotADraft):
+            drafts.edit(pk, wording(effect="warn"), by=SETUP)
+        with pytest.raises(NotADraft):
+            drafts.abandon(pk, by=SETUP)
+    assert events() == before
+    assert before[-1][0] == "policy.draft_abandoned"
+
+
+def test_a_matrix_is_drafted_whole_and_has_no_effect(cast):
+    made = drafts.draft_matrix(cast.prod, {"low": [], "high": TWO}, by=cast.access("admin"))
+    drafts.edit_matrix(made.pk, {"high": TWO}, by=cast.access("admin"))
+    drafts.abandon_matrix(made.pk, by=cast.access("admin"))
+    assert [verb for verb, _, _ in events("matrix")] == [
+        "matrix.drafted", "matrix.draft_edited", "matrix.draft_abandoned",
+    ]  # fmt: skip
+    assert events("matrix")[1][2]["before"] == {"low": [], "high": TWO}
+    assert not ApprovalRule.objects.exists()
+    with pytest.raises(NotADraft):
+        drafts.edit_matrix(made.pk, {"low": []}, by=SETUP)
+
+
+@pytest.mark.parametrize(
+    "rows", [[], {"huge": TWO}, {"low": [{"role": "auditor", "count": 1}]}, {"low": [{"role": "approver"}]}]
+)
+def test_a_matrix_that_nobody_could_satisfy_is_refused(cast, rows):
+    with pytest.raises(Invalid) as refused:
+        drafts.draft_matrix(cast.prod, rows, by=SETUP)
+    assert all(issue["field"].startswith("rows") for issue in refused.value.extra["issues"])
+    assert not MatrixDraft.objects.exists()
