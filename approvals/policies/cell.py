@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from approvals.policies.schema import FACTS
+
 MOST_MEMORY_BYTES = 256 * 2**20
 """On top of what the process has when it is ready."""
 MOST_S = 0.5
@@ -153,7 +155,7 @@ def main() -> None:
     """The evaluating process: answers questions on standard input until it closes."""
     from approvals.policies import engine
 
-    engine.holds("true", dict.fromkeys(engine.FACTS, "") | {"now": "2026-01-01T00:00:00+00:00"})
+    engine.holds("true", dict.fromkeys(FACTS, "") | {"now": "2026-01-01T00:00:00+00:00"})
     size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY_BYTES, size + MOST_MEMORY_BYTES))
     source, sink = sys.stdin.buffer, sys.stdout.buffer
