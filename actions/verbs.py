@@ -18,6 +18,7 @@ from actions.lifecycle import MOVES, Note, advance, note
 from actions.models import Action
 from actions.settle import settle_step
 from actions.states import ENDED, State
+from actions.types.registry import permission_for
 from approvals.decisions import accept as accept_request
 from approvals.decisions import can_decide, decide
 from approvals.models import Request
@@ -167,7 +168,7 @@ def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: st
 def _undo(access: Access, action: Action, reason: str, correlation_id: str) -> Action:
     if not action.plan or not action.plan.counts.get("changes"):
         raise NothingToUndo
-    require(access.can("propose", action.environment_id), "You may not propose actions in this environment.")
+    require(may_propose_again(access, action), "You may not propose actions like this in this environment.")
     submission = again(action, reason or f"Undo of {action.title}")
     submission.title = f"Undo: {action.title}"[:200]
     submission.security_level, submission.checks, submission.accept = action.security_level, [], False
@@ -217,7 +218,7 @@ def moves_open_to(access: Access, action: Action) -> list[str]:
         ),
         "resume": lambda: action.state == S.HELD and access.can("operate", action.environment_id),
         "rollback": lambda: _may_roll_back(access, action),
-        "retry": lambda: action.state in ENDED and access.can("propose", action.environment_id),
+        "retry": lambda: action.state in ENDED and may_propose_again(access, action),
     }
     return [verb for verb, test in tests.items() if test()]
 
@@ -231,9 +232,14 @@ def _may_roll_back(access: Access, action: Action) -> bool:
     if action.plan is None or not action.plan.counts.get("changes"):
         return False
     if action.state in UNDOABLE:
-        return access.can("propose", action.environment_id)
+        return may_propose_again(access, action)
     begun = action.state in (S.FAILED, S.HELD) and action.started_at is not None
     return begun and access.can("operate", action.environment_id)
+
+
+def may_propose_again(access: Access, action: Action) -> bool:
+    """Whether the caller may propose actions of this one's type where it landed."""
+    return access.can(permission_for(action.type), action.environment_id)
 
 
 def may_stop(access: Access, action: Action) -> bool:

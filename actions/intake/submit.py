@@ -13,7 +13,7 @@ from actions.intake.submission import MOST_BYTES, Submission, field_issues, leve
 from actions.lifecycle import Changed, committed, subject_of
 from actions.models import Action, IdempotencyKey
 from actions.types.protocol import Executor, Issue
-from actions.types.registry import get
+from actions.types.registry import get, permission_for
 from audit.canonical import canonical, digest_of
 from audit.errors import Problem, TooLarge
 from audit.events import Entry, append
@@ -74,10 +74,12 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         issues += level_issues(s, executor, executor.level_of(s.parameters))
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
         raise BadSubmission(issues=[asdict(i) for i in issues])
-    if not access.can("propose", environment.pk):
+    asked = permission_for(s.type)
+    if not access.can(asked, environment.pk):
+        what = "propose actions" if asked == "propose" else f"propose to {executor.title.lower()}"
         raise NotAllowed(
-            f"You may look at {environment.slug}, but not propose actions there.",
-            remedies=[f"Ask a tenant admin for a role that may propose in {environment.slug}."],
+            f"You may look at {environment.slug}, but not {what} there.",
+            remedies=[f"Ask a tenant admin for a role that may {asked} in {environment.slug}."],
         )
     return environment, executor, issues
 

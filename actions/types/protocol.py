@@ -97,7 +97,7 @@ class StepContext:
     attempt should end at the next safe point. ``before_image()`` gives what this step kept to be undone (in
     ``compensate``). ``undone(key)`` gives the before-image of a step of the action that this one undoes: what a step of
     an undo plan writes comes from there, never from ``spec``, which is stored in clear. ``log`` takes one line; secrets
-    must not enter it."""
+    must not enter it. ``action_id`` is whose step it is, to name it in what is left behind."""
 
     target: Target
     step: dict[str, Any]
@@ -108,6 +108,7 @@ class StepContext:
     log: Callable[[str], None] = lambda line: None
     deadline: float = float("inf")
     stopping: Callable[[], bool] = never
+    action_id: UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,10 @@ class Probe(StrEnum):
 
 @runtime_checkable
 class Executor(Protocol):
-    """The adapter of one action type. One instance serves all threads: keep no state in it."""
+    """The adapter of one action type. One instance serves all threads: keep no state in it.
+
+    An executor may also have ``permission``: what it takes to propose this type where it lands, instead of ``propose``.
+    """
 
     name: str
     version: str  # part of the digest: raise it when the same plan would be carried out differently

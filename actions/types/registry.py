@@ -121,6 +121,11 @@ def get(name: str) -> Executor:
     )
 
 
+def permission_for(name: str) -> str:
+    """Return the permission it takes to propose an action of this type; a type that is not here asks the usual one."""
+    return str(getattr(_registry.executors().get(name), "permission", "propose"))
+
+
 def broken() -> list[Broken]:
     """Return the executors that could not be loaded, by name."""
     _registry.executors()

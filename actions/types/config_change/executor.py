@@ -1,0 +1,142 @@
+"""The executor of changes of rules. Its target is the database, reached through `approvals.policies.publish` only."""
+
+from collections.abc import Callable
+from typing import Any
+
+from actions.types.config_change.connection import own_connection
+from actions.types.config_change.rules import Swap, carry_out, inverse, standing, swap_for, swap_of
+from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target
+from actions.types.read_only import out_of_time
+from audit.errors import Problem
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["kind", "draft"],
+    "properties": {
+        "kind": {
+            "title": "What changes",
+            "description": "policy: put a version in force; retire: take one out of force; matrix: replace the "
+            "environment's approval matrix.",
+            "enum": ["policy", "retire", "matrix"],
+        },
+        "draft": {
+            "title": "Which draft",
+            "description": "The id of the policy's version, or of the matrix draft.",
+            "type": "string",
+            "format": "uuid",
+            "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        },
+    },
+}
+PROBES = {"before": Probe.NOT_DONE, "after": Probe.DONE, "else": Probe.UNKNOWN}
+MOVED = "The rules changed since this was planned, so nothing was touched. Propose it again."
+
+
+class ConfigChange:
+    """One step: swap what is in force, compared with what was when it was planned."""
+
+    name = "config_change"
+    version = "1"
+    title = "Change the rules"
+    description = "Publishes or retires a guard policy, or replaces the approval matrix of an environment."
+    schema = SCHEMA
+    security_level = "critical"
+    risk_class = "dangerous"
+    changes_something = True
+    permission = "administer"
+    """What it takes to propose this, instead of `propose`."""
+
+    def level_of(self, parameters: dict[str, Any]) -> str:
+        return "critical"
+
+    def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
+        try:
+            self.plan(parameters, target)
+        except PlanRefused as refused:
+            return refused.issues
+        return []
+
+    def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
+        with own_connection():
+            return draft_of(swap_for(parameters, target))
+
+    def plan_undo(
+        self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
+    ) -> Draft:
+        spec = plan_steps[0]["spec"]
+        with own_connection():
+            if standing(spec) != "after":
+                raise PlanRefused("The rules have changed since; draft what should be in force, and propose that.")
+            return draft_of(swap_of(inverse(spec)))
+
+    def apply(self, ctx: StepContext) -> Outcome:
+        return self._carry_out(ctx, ctx.step["spec"], ctx.idempotency_key)
+
+    def probe(self, ctx: StepContext) -> Probe:
+        with own_connection():
+            return PROBES[standing(ctx.step["spec"])]
+
+    def compensate(self, ctx: StepContext) -> Outcome:
+        return self._carry_out(ctx, inverse(ctx.step["spec"]), f"{ctx.idempotency_key}:undo", undoes=True)
+
+    def probe_undo(self, ctx: StepContext) -> Probe:
+        with own_connection():
+            return PROBES[standing(inverse(ctx.step["spec"]))]
+
+    def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
+        with own_connection():
+            return [_verified(step, standing(step["spec"])) for step in steps]
+
+    def _carry_out(self, ctx: StepContext, spec: dict[str, Any], key: str, *, undoes: bool = False) -> Outcome:
+        stopped = None if undoes else out_of_time(ctx)
+        if stopped:
+            return stopped
+        try:
+            with own_connection():
+                changed = carry_out(spec, ctx.action_id, key)
+        except Problem as problem:
+            return Outcome(False, "precondition", f"{problem.detail} {MOVED}")
+        ctx.log("The rules are in force." if changed else "It was in force already.")
+        return Outcome(True, facts={"changed": changed})
+
+
+def draft_of(swap: Swap) -> Draft:
+    """The plan of one change of rules: one step, and the texts before and after."""
+    key = swap.change.key
+    back = swap_words(swap)
+    step = {
+        "key": key,
+        "title": swap.title,
+        "target": swap.change.target,
+        "operation": swap.change.operation,
+        "after": [],
+        "precondition": {"sha256": swap.change.before_digest or ""},
+        "compensation": {"kind": "reversible", "title": back},
+        "spec": swap.spec,
+    }
+    return Draft(
+        resources=[swap.resource],
+        changes=[swap.change],
+        steps=[step],
+        preconditions=[{"target": swap.change.target, "sha256": swap.change.before_digest or ""}],
+        compensations=[{"step": key, "kind": "reversible", "title": back}],
+        summary=f"{swap.title}.",
+    )
+
+
+def swap_words(swap: Swap) -> str:
+    if swap.spec["kind"] == "matrix":
+        return "Put the earlier matrix back"
+    before = swap.spec["before"]
+    return f"Publish v{before} again" if before else f"Retire v{swap.spec['after']}"
+
+
+def _verified(step: dict[str, Any], found: str) -> dict[str, Any]:
+    words = {
+        "after": "It is in force.",
+        "before": "The earlier rules are in force.",
+        "else": "Other rules are in force.",
+    }
+    return {"name": step["title"], "ok": found == "after", "detail": words[found]}

@@ -1,0 +1,155 @@
+"""The two kinds of rules that can change, behind one shape: read what is in force, tell it as text, swap it."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from actions.types.protocol import Issue, PlanRefused, Target, error
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.drafts import check_rows
+from approvals.policies.publish import in_force, matrix_in_force, swap, swap_matrix
+from approvals.policies.wording import as_yaml, dumped, faults_of_expression
+from audit.changes.document import Change
+from audit.errors import Invalid
+from tenants.models import Environment
+
+BY = "system:execute"
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One change of rules: `spec` is what a step keeps of it, `now` what is in force, as it stands in the spec."""
+
+    spec: Spec
+    resource: dict[str, str]
+    title: str
+    before: str | None
+    after: str | None
+
+    @property
+    def change(self) -> Change:
+        operation = "create" if self.before is None else "delete" if self.after is None else "modify"
+        return Change(
+            key=self.resource["name"], target=f"{self.resource['kind']}/{self.resource['name']}.yaml", kind="rules",
+            operation=operation, before=self.before, after=self.after, before_digest=_digest(self.before),
+            after_digest=_digest(self.after), language="yaml",
+        )  # fmt: skip
+
+
+def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
+    """What these parameters would change now. Raises PlanRefused."""
+    draft = UUID(parameters["draft"])
+    if parameters["kind"] == "matrix":
+        return _matrix_draft(draft, target)
+    version = PolicyVersion.objects.select_related("policy__tenant").filter(pk=draft).first()
+    if version is None or version.policy.home_id != target.tenant_id:
+        raise PlanRefused([error("There is no such version of a policy here.", "draft")])
+    now = in_force(version.policy_id)
+    if parameters["kind"] == "retire":
+        if now != version.version:
+            raise PlanRefused([error(f"{version} is not in force, so it cannot be retired.", "draft")])
+        return policy_swap(_policy_spec(version, now, None))
+    if version.state not in ("draft", "retired"):
+        raise PlanRefused([error(f"{version} is {version.state}; only a draft or a retired version can be.", "draft")])
+    if issues := [Issue("error", f"{version}: {f['message']}", "draft") for f in _faults(version)]:
+        raise PlanRefused(issues)
+    return policy_swap(_policy_spec(version, now, version.version))
+
+
+def policy_swap(spec: Spec) -> Swap:
+    """The change of a policy that a step keeps, told as text."""
+    versions = PolicyVersion.objects.select_related("policy__tenant").filter(policy=spec["policy"])
+    texts = {
+        v.version: as_yaml(v) for v in versions.filter(version__in=[n for n in (spec["before"], spec["after"]) if n])
+    }
+    title = f"Publish {spec['slug']} v{spec['after']}" if spec["after"] else f"Retire {spec['slug']} v{spec['before']}"
+    resource = {"kind": "policy", "name": spec["slug"]}
+    return Swap(spec, resource, title, texts.get(spec["before"]), texts.get(spec["after"]))
+
+
+def matrix_swap(spec: Spec) -> Swap:
+    """The change of a matrix that a step keeps, told as text."""
+    resource = {"kind": "matrix", "name": spec["slug"]}
+    before, after = (matrix_text(spec["slug"], spec[side]["rows"]) for side in ("before", "after"))
+    return Swap(spec, resource, f"Replace the matrix of {spec['slug']}", before, after)
+
+
+def swap_of(spec: Spec) -> Swap:
+    return matrix_swap(spec) if spec["kind"] == "matrix" else policy_swap(spec)
+
+
+def inverse(spec: Spec) -> Spec:
+    return {**spec, "before": spec["after"], "after": spec["before"]}
+
+
+def standing(spec: Spec) -> str:
+    """What is in force of the rules that a step changes: "before", "after", or "else"."""
+    if spec["kind"] == "matrix":
+        rows = matrix_in_force(UUID(spec["environment"]))
+        return next((side for side in ("before", "after") if rows == spec[side]["rows"]), "else")
+    now = in_force(UUID(spec["policy"]))
+    return next((side for side in ("before", "after") if now == spec[side]), "else")
+
+
+def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
+    """Swap what the step says; return whether that changed anything. Raises what `approvals.policies.publish` does."""
+    named = {"correlation_id": f"step:{key}"[:128]}
+    if spec["kind"] == "matrix":
+        draft = UUID(spec["after"]["draft"]) if spec["after"]["draft"] else None
+        before, after = spec["before"]["rows"], spec["after"]["rows"]
+        return swap_matrix(UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, **named)
+    return swap(UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, **named)
+
+
+def matrix_text(slug: str, rows: dict[str, Any]) -> str:
+    """A matrix as the text that reviewers compare: each tier says who is asked, that nobody is, or that it denies."""
+    said = {tier: _row_words(rows, tier) for tier in ("low", "medium", "high", "critical")}
+    return dumped({"environment": slug, "tiers": said})
+
+
+def _row_words(rows: dict[str, Any], tier: str) -> Any:
+    if tier not in rows:
+        return "denied"
+    return rows[tier] or "nobody is asked"
+
+
+def _matrix_draft(draft: UUID, target: Target) -> Swap:
+    found = MatrixDraft.objects.filter(pk=draft, tenant=target.tenant_id).first()
+    if found is None:
+        raise PlanRefused([error("There is no such draft of a matrix here.", "draft")])
+    if found.environment_id != target.environment_id:
+        words = "A matrix is changed by an action in its own environment, so that its own rules judge it."
+        raise PlanRefused([error(words, "draft")])
+    if found.state not in ("draft", "retired"):
+        raise PlanRefused([error(f"This draft is {found.state}; only a draft or a retired one can be.", "draft")])
+    place = Environment.objects.get(pk=found.environment_id)
+    try:
+        check_rows(place, found.rows)
+    except Invalid as invalid:
+        raise PlanRefused([error(i["message"], "draft") for i in invalid.extra["issues"]]) from None
+    now = matrix_in_force(place.pk)
+    if now == found.rows:
+        raise PlanRefused([error("This matrix is in force already.", "draft")])
+    standing_draft = (
+        MatrixDraft.objects.filter(environment=place, state="published").values_list("pk", flat=True).first()
+    )
+    before = {"rows": now, "draft": str(standing_draft) if standing_draft else ""}
+    after = {"rows": found.rows, "draft": str(found.pk)}
+    spec = {"kind": "matrix", "environment": str(place.pk), "slug": place.slug, "before": before, "after": after}
+    return matrix_swap(spec)
+
+
+def _policy_spec(version: PolicyVersion, before: int | None, after: int | None) -> Spec:
+    policy = version.policy
+    return {"kind": "policy", "policy": str(policy.pk), "slug": policy.slug, "before": before, "after": after}
+
+
+def _faults(version: PolicyVersion) -> list[dict[str, Any]]:
+    """What would keep a version from being evaluated by now: the facts may have changed since it was drafted."""
+    return faults_of_expression(version.expression)
+
+
+def _digest(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
