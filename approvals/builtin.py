@@ -2,14 +2,12 @@
 The rules about changing the rules. Pure, built in, and out of every policy's and every matrix's reach.
 
 A change of policies or of the matrix is critical wherever it lands. It takes what the critical row asks, but never
-fewer than two distinct people; where that row is missing or asks fewer, two approvers decide. So nobody changes the rules
+fewer than two distinct people; where that row is missing or asks fewer, two approvers decide. So nobody changes rules
 alone by choosing a lenient environment, and nobody is locked out by a row or a policy that is missing or wrong.
 """
 
 from collections.abc import Mapping
 from typing import Any
-
-from approvals.judge import check_seats, words
 
 CONFIG_CHANGE = "config_change"
 LEAST_PEOPLE = 2
@@ -23,15 +21,23 @@ def is_about_rules(facts: Mapping[str, Any]) -> bool:
 
 def seats_for_rules(matrix: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The seats of a change of rules by the environment's matrix {tier: seats}, and why, in words. Raises nothing."""
-    try:
-        seats = check_seats(matrix.get("critical"))
-    except ValueError:
-        seats = []
-    if sum(seat["count"] for seat in seats) >= LEAST_PEOPLE:
-        return seats, f"Rules are changed like anything critical, which takes {words(seats)}."
-    fallback = [dict(seat) for seat in FALLBACK]
+    row = matrix.get("critical")
+    if _people(row) >= LEAST_PEOPLE:
+        seats = [dict(seat) for seat in row or ()]
+        return seats, "A change of rules takes what the approval matrix asks for critical changes."
     why = "asks fewer" if "critical" in matrix else "is missing"
-    return fallback, (
-        f"Changing the rules takes at least two people, and the critical row of the matrix {why}; "
-        f"so it takes {words(fallback)}."
+    return [dict(seat) for seat in FALLBACK], (
+        f"A change of rules takes at least {LEAST_PEOPLE} people, and the critical row of the approval matrix {why}; "
+        f"so {LEAST_PEOPLE} approvers decide."
     )
+
+
+def _people(row: Any) -> int:
+    """How many people a row asks for; 0 for one that does not read."""
+    try:
+        counts = [seat["count"] for seat in row if isinstance(seat["role"], str) and seat["role"]]
+    except (TypeError, LookupError):
+        return 0
+    if len(counts) != len(row) or any(type(count) is not int or count < 1 for count in counts):
+        return 0
+    return sum(counts)
