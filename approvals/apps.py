@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class ApprovalsConfig(AppConfig):
     name = "approvals"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the floors; models must be loaded first, so the import has to wait until here."""
+        from approvals import naming
+
+        naming.connect()

@@ -22,6 +22,8 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.evidence.router",
     "actions.api.not_built.router",
     "approvals.api.router",
+    "approvals.policies.api.router",
+    "actions.api.policies.router",
     "tenants.api.router",
     "audit.api.router",
 )  # import paths; a floor's `api.router`

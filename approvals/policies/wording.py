@@ -82,6 +82,8 @@ def _faults(wording: Wording, roles: set[str] | None) -> Iterator[dict[str, Any]
     if len(wording.message) > MOST_MESSAGE:
         yield issue(f"At most {MOST_MESSAGE} characters; this has {len(wording.message):,}.", "message")
     for name in ("expression", "message"):
+        if any(ord(c) < 32 and c not in "\n\t\r" or 0xD800 <= ord(c) <= 0xDFFF for c in getattr(wording, name)):
+            yield issue("Control characters are not accepted here.", name)
         for found in find_secrets(getattr(wording, name)):
             message = f"This looks like a secret: {found.kind}. Secrets must not enter policies."
             yield {**issue(message, name), "line": found.line, "column": found.column}
@@ -102,6 +104,8 @@ def _seat_faults(wording: Wording, roles: set[str] | None) -> Iterator[dict[str,
         yield issue("Name the seats that it requires: a role, and how many people.", "seats")
     if len(seats) > MOST_SEATS or any(seat["count"] > MOST_SEATS for seat in seats):
         yield issue(f"At most {MOST_SEATS} rows, of at most {MOST_SEATS} people each.", "seats")
+    if any(len(seat["role"]) > 63 or not seat["role"].isprintable() for seat in seats):
+        yield issue("A role's name is at most 63 characters, all of them printable.", "seats")
     for role in sorted({seat["role"] for seat in seats} - roles) if roles is not None else ():
         yield issue(f"{role} is no role that may approve here, so nobody could ever fill its seat.", "seats")
 

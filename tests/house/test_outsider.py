@@ -28,12 +28,14 @@ from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
 from actions.models import Action
 from approvals.models import ApprovalRule
+from approvals.policies.drafts import draft_matrix
 from config.asgi import application
 from tenants.access import access_for
 from tenants.models import PERMISSIONS, Principal
 from tenants.roles import SETUP, add_member
 from tenants.tokens import issue_token
 from tests.api.conftest import carry, place, program
+from tests.policies.factory import drafted
 
 __all__ = ["carry", "place", "program"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -47,7 +49,8 @@ OPEN = {
 """About no tenant, and for everybody."""
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
-    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix",
+    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
+    "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
@@ -72,6 +75,7 @@ REFUSED = frozenset({403, 404, 405})
 UNBUILT = frozenset({405, 501})
 ANY = frozenset({200, 302, 404, 405})
 WHY = {"reason": "because"}
+WORDING = {"expression": "true", "effect": "warn", "message": "because"}
 DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
 OBJECTS: dict[str, About] = {
     "api/actions/<action_id>": About("action"),
@@ -87,6 +91,15 @@ OBJECTS: dict[str, About] = {
     "api/actions/<action_id>/break-glass": About("action", WHY, UNBUILT),
     "api/workflows/<workflow_id>": About("workflow", {}, UNBUILT),
     "api/tokens/<uuidstr:token_id>": About("token"),
+    "api/policies/<uuidstr:policy_id>": About("policy"),
+    "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
+    "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
+    "api/policies/drafts/<uuidstr:draft_id>": About("draft", WORDING, opens=False),
+    "api/policies/drafts/<uuidstr:draft_id>/abandon": About("draft"),
+    "api/policies/drafts/<uuidstr:draft_id>/propose": About("draft", {**WHY, "environment": "prod"}),
+    "api/matrix/drafts/<uuidstr:draft_id>": About("matrix_draft", {"rows": {}}, opens=False),
+    "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
+    "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
     "audit/<uuid:subject_id>/verify/": About("action"),
@@ -147,7 +160,9 @@ def world(program, place, carry) -> World:
     for role in place.acme.roles.all():
         add_member(in_acme, role)
     token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
+    draft = drafted(place.acme)
     foreign = {
+        "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": draft_matrix(place.prod, {}, by=SETUP).pk,
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},

@@ -1,0 +1,138 @@
+"""What the API takes and gives about rules. Values are checked where they are drafted, by the same code everywhere."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from ninja import Field, Schema
+from pydantic import ConfigDict
+
+from approvals.api import SeatOut
+from approvals.policies.wording import Wording
+
+EFFECTS = ["deny", "require", "warn", "allow_autonomous"]
+
+
+class RuleBody(Schema):
+    """A request body: a field that is not known is an error, and nothing is converted from another type."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SeatIn(RuleBody):
+    role: str
+    count: int = Field(..., strict=True, ge=1)
+
+
+class WordingIn(RuleBody):
+    expression: str = Field(
+        ..., description="CEL over the facts of GET /api/policies/facts.", examples=["plan.deletes > 0"]
+    )
+    effect: str = Field(..., json_schema_extra={"enum": EFFECTS})
+    message: str = Field(..., description="What people read when it applies.", json_schema_extra={"maxLength": 500})
+    seats: list[SeatIn] = Field([], description="For `require`: who has to approve besides.")
+    overridable: bool = Field(False, strict=True)
+    mode: str = Field("enforce", json_schema_extra={"enum": ["enforce", "shadow"]})
+
+    def wording(self) -> Wording:
+        seats = [{"role": seat.role, "count": seat.count} for seat in self.seats]
+        return Wording(self.expression, self.effect, self.message, seats, self.overridable, self.mode)
+
+
+class NewPolicyIn(WordingIn):
+    """The first draft of a policy, or the next one of that name."""
+
+    slug: str = Field(..., json_schema_extra={"pattern": "^[a-z0-9]+(-[a-z0-9]+)*$", "maxLength": 64})
+    everywhere: bool = Field(False, strict=True, description="A global policy: guards every tenant.")
+
+
+class ExpressionIn(RuleBody):
+    expression: str
+
+
+class MatrixRowsIn(RuleBody):
+    rows: dict[str, list[SeatIn]] = Field(..., description="Seats by tier; a tier left out denies, [] asks nobody.")
+
+    def seats(self) -> dict[str, list[dict[str, Any]]]:
+        return {tier: [{"role": s.role, "count": s.count} for s in seats] for tier, seats in self.rows.items()}
+
+
+class NewMatrixDraftIn(MatrixRowsIn):
+    environment: str
+
+
+class IssueOut(Schema):
+    severity: str
+    message: str
+    field: str
+    line: int
+    column: int
+
+
+class CheckOut(Schema):
+    ok: bool
+    issues: list[IssueOut]
+
+
+class FactOut(Schema):
+    name: str
+    kind: str
+    what: str
+
+
+class FactsOut(Schema):
+    version: str
+    items: list[FactOut]
+
+
+class VersionOut(Schema):
+    id: UUID
+    policy_id: UUID
+    slug: str
+    version: int
+    state: Literal["draft", "published", "retired", "abandoned"]
+    expression: str
+    effect: str
+    seats: list[SeatOut]
+    message: str
+    overridable: bool
+    mode: str
+    author: str | None
+    created_at: datetime
+    published_at: datetime | None
+    published_by_action: UUID | None
+    yaml: str
+
+
+class PolicyRow(Schema):
+    """A policy, what is in force of it, and its drafts."""
+
+    id: UUID
+    slug: str
+    is_global: bool
+    is_kept_here: bool = Field(..., description="Whether this tenant drafts and publishes it.")
+    in_force: VersionOut | None
+    drafts: list[VersionOut]
+
+
+class PolicyList(Schema):
+    items: list[PolicyRow]
+
+
+class PolicyOut(PolicyRow):
+    versions: list[VersionOut] = Field(..., description="Newest first.")
+
+
+class MatrixDraftOut(Schema):
+    id: UUID
+    environment: str
+    rows: dict[str, list[SeatOut]]
+    state: Literal["draft", "published", "retired", "abandoned"]
+    author: str | None
+    created_at: datetime
+    published_at: datetime | None
+    published_by_action: UUID | None
+
+
+class MatrixDraftList(Schema):
+    items: list[MatrixDraftOut]
