@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from actions.demo.policies import put_in_force
 from approvals.matrix import set_row
 from approvals.models import ApprovalRule
 from tenants.models import Environment, Principal, Resource, Role, Tenant
@@ -60,6 +61,7 @@ def settle_in() -> World:
             add_member(people[name], role, by=BY)
     people["agent"] = _agent(people["operator"])
     add_member(people["agent"], Role.objects.get(tenant=acme, name="operator"), by=BY)
+    put_in_force(acme)
     return World(acme, globex, people)
 
 
@@ -72,6 +74,7 @@ def _tenant(slug: str, name: str) -> Tenant:
         if place is None:
             door = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/healthz"
             reach = {"allow_private_targets": True, "host_facts": True, "healthchecks": {"front door": {"url": door}}}
+            reach |= {"recommendation_only": False} if environment == "dev" else {}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, seats in MATRIX[environment].items():
             if not ApprovalRule.objects.filter(environment=place, tier=tier).exists():
