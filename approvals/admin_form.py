@@ -1,4 +1,4 @@
-"""The form of one matrix row: seats as a few lines of role and count, and "nobody" only when it is said."""
+"""Seats in a form: a few lines of role and count."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,9 +6,6 @@ from typing import Any
 from django import forms
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-
-from approvals.models import ApprovalRule
-from approvals.people import approving_roles
 
 LINES = 5  # roles in one row
 MOST = 20  # people of one role
@@ -32,9 +29,7 @@ class SeatsWidget(forms.MultiWidget):
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         """One paragraph per line, each control with a name that a screen reader can say."""
-        values = (
-            value if isinstance(value, list) and not any(isinstance(v, dict) for v in value) else self.decompress(value)
-        )
+        values = value if value and not any(isinstance(v, dict) for v in value) else self.decompress(value)
         drawn = [
             widget.render(
                 f"{name}_{n}",
@@ -69,44 +64,3 @@ class SeatsField(forms.MultiValueField):
             if role:
                 seats.append({"role": role, "count": count})
         return seats
-
-
-class RuleForm(forms.ModelForm):
-    """One row. `roles` are the names on offer; whether each may approve in the environment is checked when saving."""
-
-    roles: Sequence[str] = ()
-    seats = SeatsField(
-        help_text="How many people of which role have to approve. Distinct people; one person fills one seat."
-    )
-    asks_nobody = forms.BooleanField(
-        required=False, label="Nobody is asked",
-        help_text="A change of this tier then waits only for its requester to accept the dry run.",
-    )  # fmt: skip
-
-    class Meta:
-        model = ApprovalRule
-        fields = ("environment", "tier", "seats")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        kept = [seat["role"] for seat in self.instance.seats if seat["role"] not in self.roles]
-        asked = SeatsField([*self.roles, *kept], help_text=self.fields["seats"].help_text)
-        self.fields["seats"] = asked
-        self.fields["asks_nobody"].initial = not self.instance._state.adding and not self.instance.seats
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        seats, environment = cleaned.get("seats"), cleaned.get("environment") or self._environment()
-        if seats is None or environment is None:
-            return cleaned
-        if not seats and not cleaned.get("asks_nobody"):
-            self.add_error("seats", "Name at least one role, or say that nobody is asked. To deny, delete the row.")
-        if seats and cleaned.get("asks_nobody"):
-            self.add_error("asks_nobody", "Either nobody is asked, or these roles are.")
-        unable = sorted({seat["role"] for seat in seats} - approving_roles(environment))
-        if unable:
-            self.add_error("seats", f"May not approve in {environment.slug}, so could never: {', '.join(unable)}.")
-        return cleaned
-
-    def _environment(self) -> Any:
-        return self.instance.environment if self.instance.environment_id else None

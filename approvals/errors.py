@@ -63,6 +63,12 @@ class NotADraft(Conflict):
     code = "not_a_draft"
 
 
+class NotInForce(Conflict):
+    """This policy is not in force, so there is nothing to take out of force."""
+
+    code = "not_in_force"
+
+
 class NotYoursToRule(Forbidden):
     """Only people who administer the tenant change its rules."""
 

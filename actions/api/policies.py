@@ -9,13 +9,9 @@ from ninja import Field, Router, Status
 from actions.api.caller import access_of, correlation_of
 from actions.api.reads import shown
 from actions.api.schemas import ActionOut, Body
-from actions.intake.submission import Submission
-from actions.intake.submit import submit
-from approvals.errors import NotADraft
-from approvals.models import PolicyVersion
-from approvals.policies.rulers import find_matrix_draft, find_policy, find_version
-from audit.errors import NotFound
-from tenants.access import Access
+from actions.intake.rules import proposal_for, propose_rules
+from approvals.errors import NotInForce
+from approvals.policies.rulers import find_policy
 
 router = Router(tags=["policies"])
 MADE = {201: ActionOut}
@@ -33,45 +29,30 @@ class ProposalIn(WhyIn):
 @router.post("/policies/drafts/{uuid:draft_id}/propose", response=MADE, summary="Propose to publish a version")
 def propose_version(request: HttpRequest, draft_id: UUID, body: ProposalIn) -> Status[Any]:
     """A draft, or an earlier version: 201 with the `config_change` that puts it in force once it is approved."""
-    access = access_of(request)
-    version = _kept_here(access, find_version(access, draft_id))
-    title = f"Publish {version.policy.slug} v{version.version}"
-    return _proposed(request, access, "policy", version.pk, title, body, body.environment)
+    return _proposed(request, "policy", draft_id, body, body.environment)
 
 
 @router.post("/policies/{uuid:policy_id}/retire", response=MADE, summary="Propose to retire a policy")
 def propose_retirement(request: HttpRequest, policy_id: UUID, body: ProposalIn) -> Status[Any]:
     """201 with the `config_change` that takes the published version out of force once it is approved."""
-    access = access_of(request)
-    policy = find_policy(access, policy_id)
-    version = policy.versions.select_related("policy").filter(state="published").first()
+    policy = find_policy(access_of(request), policy_id)
+    version = policy.versions.filter(state="published").first()
     if version is None:
-        raise NotADraft(f"{policy.slug} is not in force, so there is nothing to retire.")
-    title = f"Retire {policy.slug} v{version.version}"
-    return _proposed(request, access, "retire", _kept_here(access, version).pk, title, body, body.environment)
+        raise NotInForce(f"{policy.slug} is not in force, so there is nothing to retire.")
+    return _proposed(request, "retire", version.pk, body, body.environment)
 
 
 @router.post("/matrix/drafts/{uuid:draft_id}/propose", response=MADE, summary="Propose to publish a matrix")
 def propose_matrix(request: HttpRequest, draft_id: UUID, body: WhyIn) -> Status[Any]:
     """201 with the `config_change`, which lands in the very environment, so that its own rules judge it."""
+    return _proposed(request, "matrix", draft_id, body, "")
+
+
+def _proposed(request: HttpRequest, kind: str, draft: UUID, why: WhyIn, environment: str) -> Status[Any]:
     access = access_of(request)
-    draft = find_matrix_draft(access, draft_id)
-    title = f"Replace the matrix of {draft.environment.slug}"
-    return _proposed(request, access, "matrix", draft.pk, title, body, draft.environment.slug)
-
-
-def _kept_here(access: Access, version: PolicyVersion) -> PolicyVersion:
-    if version.policy.home_id != access.tenant.pk:
-        raise NotFound
-    return version
-
-
-def _proposed(
-    request: HttpRequest, access: Access, kind: str, draft: UUID, title: str, why: WhyIn, environment: str
-) -> Status[Any]:
-    submission = Submission(
-        type="config_change", environment=environment, parameters={"kind": kind, "draft": str(draft)},
-        reason=why.reason, ticket=why.ticket, title=title,
+    proposal = proposal_for(access, kind, draft)
+    made = propose_rules(
+        access, proposal, environment=environment, reason=why.reason, ticket=why.ticket,
+        correlation_id=correlation_of(request),
     )  # fmt: skip
-    action, _ = submit(access, submission, correlation_id=correlation_of(request))
-    return Status(201, shown(request, action))
+    return Status(201, shown(request, made))

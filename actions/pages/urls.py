@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from actions.pages import act, decision, new, queue, review, run, shell, system
+from actions.pages import act, decision, new, queue, review, rules, run, shell, system
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
@@ -10,6 +10,9 @@ urlpatterns = [
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
     path("tenant/", shell.switch_tenant, name="switch_tenant"),
     path("system/", system.system, name="system"),
+    path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
+    path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),
+    path("rules/matrix/<uuid:draft_id>/propose/", rules.propose, {"kind": "matrix"}, name="propose_matrix"),
     path("actions/new/", new.new_action, name="new_action"),
     path("actions/<uuid:action_id>/", review.review, name="action"),
     path("actions/<uuid:action_id>/peek/", queue.peek, name="peek"),

@@ -91,6 +91,9 @@ OBJECTS: dict[str, About] = {
     "api/actions/<action_id>/break-glass": About("action", WHY, UNBUILT),
     "api/workflows/<workflow_id>": About("workflow", {}, UNBUILT),
     "api/tokens/<uuidstr:token_id>": About("token"),
+    "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
+    "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
+    "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
     "api/policies/<uuidstr:policy_id>": About("policy"),
     "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
     "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
@@ -160,9 +163,9 @@ def world(program, place, carry) -> World:
     for role in place.acme.roles.all():
         add_member(in_acme, role)
     token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
-    draft = drafted(place.acme)
+    draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
     foreign = {
-        "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": draft_matrix(place.prod, {}, by=SETUP).pk,
+        "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk, "approvals.matrixdraft": matrix.pk,
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
