@@ -157,3 +157,13 @@ def test_pending_lists_what_waits_and_for_me_only_what_waits_for_me(program, pla
     program("approver").post(f"/api/actions/{prod['id']}/approve", {"approved": True, "digest": digest})
     assert ids(program("approver").get("/api/actions/pending", **{"for": "me"})[1]) == [theirs["id"]]
     assert Action.objects.get(pk=prod["id"]).state == "awaiting_approval"
+
+
+def test_seed_vocabulary_goes_in_always_and_comes_out_when_asked_for(program, place, carry):
+    operator = program("operator")
+    operator.propose("prod")
+    carry()
+    for path in ("/api/actions", "/api/actions/pending"):
+        (item,) = operator.get(path, state="pending", vocabulary="seed")[1]["items"]
+        assert item["state"] == "pending"
+        assert operator.get(path, state="pending")[1]["items"][0]["state"] == "awaiting_approval"
