@@ -107,8 +107,11 @@ def test_since_and_until_bound_the_time(program, crowd):
     assert len(operator.get("/api/actions", since=before, until=after)[1]["items"]) == 25
     assert operator.get("/api/actions", since=after)[1]["items"] == []
     assert operator.get("/api/actions", until=before)[1]["items"] == []
-    middle = crowd[10].created_at.isoformat()
-    assert len(operator.get("/api/actions", since=middle)[1]["items"]) >= 14
+    middle = crowd[10].created_at
+    later = {str(a.pk) for a in crowd if a.created_at >= middle}
+    assert set(ids(operator.get("/api/actions", since=middle.isoformat())[1])) == later
+    earlier = {str(a.pk) for a in crowd} - later
+    assert set(ids(operator.get("/api/actions", until=middle.isoformat())[1])) == earlier
 
 
 @pytest.mark.parametrize(
