@@ -27,7 +27,7 @@ GROUPS = {"live": LIVE, "ended": ENDED}
 class Asked(Schema):
     """The filters of a list; all of them must hold."""
 
-    state: str = Field("", description="States, separated by commas; also `live` and `ended`, and the seeds' words.")
+    state: str = Field("", description="States, separated by commas; also `live`, `ended`, `pending`, `running`.")
     environment: str = Field("", description="A slug.")
     type: str = ""
     requester: str = Field("", description="A username or an id.")
