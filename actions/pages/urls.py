@@ -2,13 +2,12 @@
 
 from django.urls import path
 
-from actions.pages import act, decision, new, queue, review, run, shell, system
+from actions.pages import act, decision, new, queue, review, run, system
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("queue/live/", queue.live, name="queue_live"),
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
-    path("tenant/", shell.switch_tenant, name="switch_tenant"),
     path("system/", system.system, name="system"),
     path("actions/new/", new.new_action, name="new_action"),
     path("actions/<uuid:action_id>/", review.review, name="action"),

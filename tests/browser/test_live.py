@@ -95,10 +95,7 @@ def test_without_a_socket_the_page_says_so_and_keeps_looking(site: Site, web: Ca
     tab.wait_for_selector("#conn[data-state=lost]")
     assert "Reconnecting" in tab.inner_text("#conn")
     tab.fill("#decide-form textarea", "still here")
-    assert action.plan is not None
-    from actions.verbs import approve
-
-    approve(site.cast.access("approver2"), action.pk, True, action.plan.digest, "by polling")
+    site.approve(action, "approver2", "by polling")
     tab.wait_for_selector("text=by polling")
     assert tab.input_value("#decide-form textarea") == "still here"
     site.picture(tab, "offline")

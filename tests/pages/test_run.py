@@ -74,6 +74,14 @@ def test_aborting_is_offered_while_it_runs_and_recorded_as_a_wish(place: Cast, p
     assert "data-abort" not in html and "Somebody asked to stop" in html and "wrong window" in html
 
 
+def test_checks_that_are_still_to_come_are_named(place: Cast, propose: Propose) -> None:
+    checks = [{"kind": "tcp", "host": "db.internal", "port": 5432}, {"kind": "http", "url": "http://app.internal/"}]
+    action = propose("prod", checks=checks)
+    html = page(place.client("operator"), action)
+    assert "db.internal" in html and "http://app.internal/" in html
+    assert "The run has not begun" in html
+
+
 def test_the_live_fragment_holds_everything_but_the_log(place: Cast, propose: Propose) -> None:
     action = propose("dev", accept=True)
     html = page(place.client("operator"), action, "live/")
