@@ -57,3 +57,22 @@ def settle(queue: str) -> None:
         store().delete(f"interlock:nudge:{queue}", f"interlock:more:{queue}")
     except redis.RedisError as error:
         log.warning("nudge_flag_not_cleared", queue=queue, error=str(error))
+
+
+def swept(at: float) -> None:
+    """Leave word that a sweep has been through, at an epoch second; the system page shows it."""
+    try:
+        store().set("interlock:swept_at", at)
+    except redis.RedisError as error:
+        log.warning("sweep_not_noted", error=str(error))
+
+
+def last_sweep() -> float | None:
+    """When the last sweep ended, in epoch seconds; None if none is known of. Raises RedisError."""
+    found = store().get("interlock:swept_at")
+    return float(found) if found else None
+
+
+def is_nudged(queue: str) -> bool:
+    """Whether a nudge for this queue is under way or being worked off. Raises RedisError."""
+    return bool(store().exists(f"interlock:nudge:{queue}"))

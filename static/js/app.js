@@ -58,6 +58,10 @@ window.il = (() => {
   const redraft = (root = document) => { for (const el of $$("[data-draft]", root)) if (!el.value) el.value = drafts.get(el.dataset.draft) ?? ""; };
   document.addEventListener("input", (e) => { if (e.target.dataset?.draft) drafts.set(e.target.dataset.draft, e.target.value); });
   document.addEventListener("htmx:after:swap", () => redraft());
+  const sent = (form) => { for (const el of $$("[data-draft]", form)) drafts.set(el.dataset.draft, ""); };
+  document.addEventListener("submit", (e) => { if (!e.defaultPrevented && !e.target.hasAttribute("hx-post")) sent(e.target); });
+  document.addEventListener("htmx:after:request", (e) => { if (e.detail.ctx.request.method === "POST" && e.detail.ctx.response.status < 400) sent(e.detail.ctx.sourceElement); });
+  document.addEventListener("htmx:finally:request", () => { for (const el of $$("[aria-busy=true]")) el.removeAttribute("aria-busy"); });
 
   /* clocks: one timer for the page, on the server's clock; the server stays the judge of expiry */
   const skew = Number($('meta[name="il-now"]')?.content ?? Date.now() / 1000) - Date.now() / 1000;

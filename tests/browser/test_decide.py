@@ -78,6 +78,12 @@ def test_a_stale_page_is_refused_in_place_and_keeps_the_comment(site: Site) -> N
     assert tab.input_value("#decide-form textarea") == "typed with care"
     site.picture(tab, "stale")
     assert Action.objects.get(pk=action.pk).state == "awaiting_approval"
+    tab.click("text=Show it as it is now")
+    tab.wait_for_selector("#decide-problem", state="attached")
+    assert tab.input_value("#decide-form textarea") == "typed with care"  # also after the page was loaded anew
+    tab.click("[data-approve]")
+    tab.wait_for_selector("text=You approved")
+    assert tab.evaluate("sessionStorage.length") == 0
 
 
 def test_high_risk_opens_for_approval_once_every_change_was_viewed(site: Site) -> None:
