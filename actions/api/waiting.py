@@ -91,5 +91,5 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
 HELD = {
     "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
     "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
-    "replans": "Its target changed again and again. An operator has to resume it, or give it up.",
+    "replans": "What was approved ceased to hold again and again. An operator has to give it up; then propose it again.",
 }

@@ -24,7 +24,7 @@ VERDICTS = ("action.complete", "action.roll_back", "action.fail")
 HELD = {
     "in_doubt": "It cannot be told whether this step took effect. Look at the target, then say what you found.",
     "rollback_failed": "A step would not be undone. Put the target right, or give up and leave it as it is.",
-    "replans": "The target drifted again and again while this waited. Resume to try once more, or give up.",
+    "replans": "What was approved ceased to hold again and again, so it never began. Give up, then propose it again.",
 }
 
 

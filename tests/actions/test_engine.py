@@ -103,7 +103,7 @@ def test_a_step_that_nobody_can_probe_holds_the_action_until_a_person_settles_it
     assert (action.state, action.held_reason) == ("held", "in_doubt")
     assert balance(ledger) == {"cell-1": 1}
     access = committed_cast.access("operator")
-    verbs.resume(access, action.pk, "I looked: it is not done", how="rollback")
+    verbs.resume(access, action.pk, "I looked: it is not done", how="rollback", step_done=False)
     now = carry(action)
     assert (now.state, now.held_reason) == ("held", "rollback_failed"), "a blind undo cannot be verified either"
     assert balance(ledger) == {}
