@@ -37,7 +37,7 @@ window.il = (() => {
       fold.setAttribute("aria-expanded", String(!body.hidden));
     }
     if (e.target.matches("dialog")) e.target.close(); /* a click on the backdrop */
-    for (const menu of $$("details.me-menu[open]")) if (!menu.contains(e.target)) menu.open = false;
+    for (const menu of $$("details:is(.me-menu, .menu)[open]")) if (!menu.contains(e.target)) menu.open = false;
   });
 
   /* a dialog asks before a form is sent: <form data-confirm="dialog id">, its yes button is <button form=…> */
@@ -88,6 +88,7 @@ window.il = (() => {
   const keymap = { "?": () => open("help"), "/": search, t: cycleTheme, g: () => { going = true; setTimeout(() => { going = false; }, 900); } };
   let going = false;
   document.addEventListener("keydown", (e) => {
+    if (e.key === "Escape") for (const menu of $$("details:is(.me-menu, .menu)[open]")) menu.open = false;
     if (!keysOn || e.ctrlKey || e.metaKey || e.altKey || !e.key) return;
     if (e.target.closest?.("input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]")) return;
     if ($("dialog[open]")) return;
