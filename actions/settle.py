@@ -46,7 +46,6 @@ def was_rolling_back(action: Action) -> bool:
     return body is not None and json.loads(bytes(body))["facts"].get("from") == "rolling_back"
 
 
-
 def settle_step(action: Action, done: bool, *, by: str) -> str:
     """
     Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.

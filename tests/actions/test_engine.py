@@ -223,6 +223,21 @@ def test_an_approval_that_is_not_used_in_time_expires(committed_cast, ledger_typ
     assert Action.objects.get(pk=action.pk).state == "expired"
 
 
+def test_an_approval_whose_time_is_up_starts_nothing_even_if_no_sweep_has_been_by(committed_cast):
+    """All workers were away for a day: whichever queue wakes first, the run must not begin."""
+    path = root_of(committed_cast.prod) / "app.conf"
+    path.write_text("before\n")
+    later = database_time() + timedelta(hours=1)
+    action = carry(propose(committed_cast, environment="prod", parameters=edit(), not_before=later))
+    for who in ("approver", "approver2"):
+        verbs.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
+    yesterday = database_time() - timedelta(days=1)
+    Action.objects.filter(pk=action.pk).update(expires_at=yesterday, not_before=yesterday)
+    assert carry(action).state == "approved"
+    assert (expire(), carry(action).state) == (1, "expired")
+    assert (verbs_of(action)[-1], path.read_text()) == ("action.expire", "before\n")
+
+
 def test_a_target_that_keeps_drifting_is_held_after_three_new_plans(committed_cast):
     path = root_of(committed_cast.dev) / "app.conf"
     path.write_text("0\n")
