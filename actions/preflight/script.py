@@ -12,6 +12,7 @@ from actions.case import Case, Effect, Result, Script, durably
 from actions.lifecycle import Note, Write, subject_of
 from actions.preflight.planning import Rehearsal, rehearse
 from actions.states import State
+from actions.storable import storable
 from actions.types.protocol import PlanRefused
 from approvals.models import Request
 from approvals.requests import draft_request
@@ -111,7 +112,8 @@ def refused(case: Case, error: BaseException | None, *, by: str) -> Write:
     else:
         words = f"{type(error).__name__}: {error}"
         found = {"code": "executor_error", "message": f"The executor could not make a plan: {words}", "details": {}}
-    private = {"message": str(found["message"])}
+    found = storable(found)
+    private = {"message": found["message"]}
     return Write(
         case.action, "fail", by=by, facts={"code": found["code"]}, private=private, outcome="failed",
         sets={"error": found}, release=True,

@@ -1,10 +1,11 @@
 """One attempt at one step, in a thread: what the executor is given, and what came of it."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from actions.case import Case
+from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
 
 NOTHING_WRITTEN = "precondition"
@@ -20,6 +21,11 @@ class Tried:
     outcome: Outcome
     probe: Probe | None = None
     log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Whatever the executor said, or repeats of what its target said: it must not fail the group it commits with."""
+        it = self.outcome
+        self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
 
 
 def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
@@ -66,7 +72,7 @@ def context(
 
     def note(text: str) -> None:
         if len(log) < MOST_LOG_LINES:
-            log.append(" ".join(str(text).splitlines())[:MOST_LINE_CHARACTERS])
+            log.append(" ".join(text_of(text).splitlines())[:MOST_LINE_CHARACTERS])
 
     ctx = StepContext(
         target=case.target,
