@@ -4,10 +4,14 @@ The runner: carries many scripts at once, runs their effects in threads, and com
 One transaction holds any mix of stages of any number of actions (measured: 25–50 times cheaper than a task per stage
 per action). Scripts and the database are touched by one thread only. A write that does not stick is offered again on a
 fresh snapshot while the lease still holds; otherwise the action is somebody else's and its script is closed.
+
+A database that goes away is waited for. What cannot be told afterwards (did that commit arrive?) is let go of, and read
+anew by whoever claims it next: the ledger knows.
 """
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +19,7 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from actions.case import Case, Effect, Result, Script, durably, load_cases
 from actions.lifecycle import Write, write
@@ -35,6 +39,9 @@ GATHER_S = 0.002
 LOOK_AGAIN_S = 0.25
 STOPS_EVERY_S = 1.0
 GRACE_S = 8.0
+AWAY_PAUSE_S = 0.25
+AWAY = (OperationalError, InterfaceError)
+"""What the database, or the way to it, raises when it is not there just now."""
 GAVE_UP = "stopped"
 """The code of a step that ended early because `stopping()` turned true."""
 
@@ -47,6 +54,8 @@ class Carried:
     script: Script
     pending: Write | None = None
     given_up: bool = False
+    is_unsure: bool = False
+    """Whether its write met an error, so that it may have arrived or not."""
 
 
 class Runner:
@@ -64,20 +73,57 @@ class Runner:
         self.last_claim = 0.0
         self.last_look = time.monotonic()
         self.full_claim = False
+        self.strays = False
+        """Whether our lease may hold actions that are not carried."""
+        self.away_since: float | None = None
 
     def drain(self) -> int:
         """Claim and carry until no more is known to wait; return how many actions were taken up."""
-        taken = 0 if self.halt.is_set() else self._claim()
-        while self.carried:
-            if self.halt.is_set():
-                self._wind_down()
-                return taken
-            self._gather()
-            self._look_for_stops()
-            self._commit()
-            if self._may_claim():
-                taken += self._claim()
-        return taken
+        try:
+            taken = 0 if self.halt.is_set() else self._patiently(self._claim)
+            while self.carried or self.strays:
+                if self.halt.is_set():
+                    self._wind_down()
+                    return taken
+                taken += self._patiently(self._turn)
+            return taken
+        except Exception:
+            self._abandon()
+            raise
+
+    def _turn(self) -> int:
+        if self.strays:
+            self._let_strays_go()
+            return self._claim()
+        self._gather()
+        self._look_for_stops()
+        self._commit()
+        return self._claim() if self._may_claim() else 0
+
+    def _patiently(self, part: Callable[[], int]) -> int:
+        """Do a part of a drain. If the database is away, wait a moment, and give up when that outlasts the lease."""
+        try:
+            done = part()
+        except AWAY as error:
+            self._note_absence(error)
+            if time.monotonic() - (self.away_since or 0) > self.lease.ttl_s:
+                raise
+            self.halt.wait(AWAY_PAUSE_S)
+            return 0
+        self.away_since = None
+        return done
+
+    def _note_absence(self, error: Exception) -> None:
+        log.warning("database_away", queue=self.queue, error=str(error))
+        connection.close()
+        self.strays = True
+        self.away_since = self.away_since or time.monotonic()
+
+    def _let_strays_go(self) -> None:
+        """Free what our lease holds and nobody here carries: a claim or a last write whose answer was lost."""
+        held = Action.objects.filter(lease_id=self.lease.current()).exclude(pk__in=list(self.carried))
+        held.update(lease=None)
+        self.strays = False
 
     def _may_claim(self) -> bool:
         """Claim again when there is room and reason: nothing is left to do, or word has come that more waits."""
@@ -112,6 +158,10 @@ class Runner:
         except StopIteration:
             self._let_go(carried)
             return
+        except AWAY as error:
+            self.carried.pop(carried.case.action.pk, None)
+            self._note_absence(error)
+            return
         except Exception as error:  # a fault of ours in one script must not take the others down
             log.exception("script_failed", action=str(carried.case.action.pk), queue=self.queue)
             if carried.given_up:
@@ -130,7 +180,10 @@ class Runner:
     def _let_go(self, carried: Carried) -> None:
         self.carried.pop(carried.case.action.pk, None)
         if carried.case.action.lease_id is not None:
-            release([carried.case.action.pk], carried.case.lease)
+            try:
+                release([carried.case.action.pk], carried.case.lease)
+            except AWAY as error:
+                self._note_absence(error)
 
     def _gather(self) -> None:
         """Collect effects that have ended: wait for the first when there is nothing to commit, then a moment for more."""
@@ -163,30 +216,33 @@ class Runner:
             c.pending.lease, c.pending.head = c.case.lease, c.case.head
         group = [c.pending for c in waiting if c.pending]
         reached("before_commit", group)
-        stuck = {w.action.pk for w in self._durably(group)}
+        try:
+            stuck = {w.action.pk for w in write(group)}
+        except AWAY:
+            for c in waiting:
+                c.is_unsure = True
+            raise
         reached("after_commit", group)
-        self._reload([c for c in waiting if c.case.action.pk not in stuck])
-        for c in waiting:
-            w, c.pending = c.pending, None
-            if w is None or c.case.action.pk not in self.carried:
-                continue
-            if c.case.action.pk in stuck:
-                assert w.head is not None
-                c.case.head = w.head
-                for line in w.checkpoints:
-                    c.case.ledger.add(line)
-            self._feed(c, c.case.action.pk in stuck)
+        for c in [c for c in waiting if c.case.action.pk in stuck]:
+            w, c.pending, c.is_unsure = c.pending, None, False
+            assert w is not None and w.head is not None
+            c.case.head = w.head
+            for line in w.checkpoints:
+                c.case.ledger.add(line)
+            self._feed(c, True)
+        self._offer_again([c for c in waiting if c.case.action.pk not in stuck])
 
-    def _durably(self, group: list[Write]) -> list[Write]:
-        """Commit, riding out a database that is away for a moment; the lease decides whether the work is still ours."""
-        for pause in (0.1, 0.5, 2.0):
-            try:
-                return write(group)
-            except OperationalError as error:
-                log.warning("commit_failed", error=str(error), retry_in_s=pause)
-                connection.close()
-                time.sleep(pause)
-        return write(group)
+    def _offer_again(self, lost: list[Carried]) -> None:
+        """Let scripts make anew what did not stick; let go of those whose last word may have arrived after all."""
+        for c in [c for c in lost if c.is_unsure]:
+            c.script.close()
+            self.carried.pop(c.case.action.pk, None)
+            self.strays = True
+        self._reload([c for c in lost if not c.is_unsure])
+        for c in lost:
+            if c.case.action.pk in self.carried:
+                c.pending = None
+                self._feed(c, False)
 
     def _reload(self, lost: list[Carried]) -> None:
         """Refresh what moved on: carry on if it is the same action in the same state under our lease, else close."""
@@ -200,6 +256,7 @@ class Runner:
                 log.info("action_moved_on", action=str(ours.pk), state=theirs.state if theirs else None)
                 c.script.close()
                 self.carried.pop(ours.pk, None)
+                self.strays = self.strays or (theirs is not None and theirs.lease_id == c.case.lease)
                 continue
             ours.seq, ours.stop_requested_at = theirs.seq, theirs.stop_requested_at
             c.case.head = chain[ours.pk]
@@ -219,6 +276,17 @@ class Runner:
         self.carried.clear()
         self.effects.clear()
         release(ids, self.lease.current())
+
+    def _abandon(self) -> None:
+        """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
+        while self.effects and not self.halt.is_set():
+            for future in wait(self.effects, timeout=LOOK_AGAIN_S, return_when=FIRST_COMPLETED)[0]:
+                self.effects.pop(future)
+        self.carried.clear()
+        self.effects.clear()
+        self.strays, self.away_since = False, None
+        connection.close()
+        self.lease.end("the worker met an error of its own")
 
     def stop(self, why: str = "the worker stopped") -> None:
         """Let go of everything: for a worker that shuts down."""
