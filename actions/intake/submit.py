@@ -20,6 +20,8 @@ from audit.events import Entry, append
 from tenants.access import Access
 from tenants.models import Environment
 
+MOST_ISSUES = 1_000
+
 
 def submit(
     access: Access,
@@ -73,13 +75,21 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         issues += validate_checks(s.checks, target)
         issues += level_issues(s, executor, executor.level_of(s.parameters))
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
-        raise BadSubmission(issues=[asdict(i) for i in issues])
+        raise BadSubmission(issues=[asdict(i) for i in told(issues)])
     if not access.can("propose", environment.pk):
         raise NotAllowed(
             f"You may look at {environment.slug}, but not propose actions there.",
             remedies=[f"Ask a tenant admin for a role that may propose in {environment.slug}."],
         )
     return environment, executor, issues
+
+
+def told(issues: list[Issue]) -> list[Issue]:
+    """All issues, or so many that an answer stays readable, errors first, and how many there are besides."""
+    if len(issues) <= MOST_ISSUES:
+        return issues
+    first = sorted(issues, key=lambda i: i.severity != "error")[:MOST_ISSUES]
+    return [*first, Issue("error", f"There are {len(issues) - MOST_ISSUES:,} more issues like these.", "")]
 
 
 def _executor(name: str, issues: list[Issue]) -> Executor | None:

@@ -194,3 +194,12 @@ def test_a_proposal_costs_a_fixed_number_of_queries(program):
             operator.propose(parameters={"changes": changes})
         counts.append(len(seen))
     assert counts[0] == counts[1] <= 14, counts
+
+
+def test_a_flood_of_issues_is_cut_with_a_count(program):
+    changes = [{"path": 1, f"x{n}": 2} for n in range(2_000)]
+    body = {"type": "modify_files", "environment": "dev", "reason": "x", "parameters": {"changes": changes}}
+    got = program("operator").client.post("/api/actions", body, content_type="application/json")
+    issues = got.json()["issues"]
+    assert (got.status_code, len(issues)) == (422, 1_001)
+    assert "more issues" in issues[-1]["message"]
