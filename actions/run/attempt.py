@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+
 from actions.case import Case
 from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
@@ -34,6 +36,13 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
 
     Backs off 0.2 s × 2ⁿ before a retry. An executor's exception is an outcome: `executor_error`, settled by a probe.
     """
+    with structlog.contextvars.bound_contextvars(
+        correlation_id=case.action.correlation_id, action=str(case.action.pk), step=step["key"]
+    ):
+        return _attempt(case, step, deadline, resumed, tries_before)
+
+
+def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
     ctx, log = context(case, step, deadline)
     executor = case.executor
     if tries_before > 1:

@@ -34,10 +34,10 @@ from audit.events import heads
 
 log = structlog.get_logger(__name__)
 SCRIPTS = {"decide": preflight, "execute": run}
-CLAIM_PAUSE_S = 0.01
 GATHER_S = 0.002
 LOOK_AGAIN_S = 0.25
 STOPS_EVERY_S = 1.0
+TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 GRACE_S = 8.0
 AWAY_PAUSE_S = 0.25
 AWAY = (OperationalError, InterfaceError)
@@ -129,7 +129,7 @@ class Runner:
         """Claim again when there is room and reason: nothing is left to do, or word has come that more waits."""
         if self.halt.is_set() or len(self.effects) > self.threads or len(self.carried) >= self.most:
             return False
-        pause = 0 if not self.carried else CLAIM_PAUSE_S if self.full_claim else LOOK_AGAIN_S
+        pause = 0 if not self.carried else settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
 
     def _claim(self) -> int:
@@ -310,6 +310,16 @@ def give_up(case: Case, code: str, message: str) -> Script:
     yield from durably(
         case, lambda: Write(case.action, verb, by=by, facts={"code": code}, private=private, sets=sets, release=True)
     )
+
+
+def tell(w: Write) -> None:
+    """One log line for each turn that a person would look for, with the id that ties it to its request."""
+    if w.verb in TOLD:
+        action = w.action
+        log.info(
+            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
+            correlation_id=action.correlation_id,
+        )  # fmt: skip
 
 
 def _effect(effect: Effect) -> Result:

@@ -58,7 +58,8 @@ def begun(case: Case, images: list[Any]) -> Write:
     lines: list[Checkpoint] = []
     if case.steps:
         lines = [intent(case, case.steps[0])]
-    reference = f"before-images of plan {case.plan.digest}" if images else ""
+    undoable = case.executor.changes_something and case.plan.counts.get("changes")
+    reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
         checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
