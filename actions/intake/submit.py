@@ -57,7 +57,7 @@ def submit(
 
 
 def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Environment, Executor, list[Issue]]:
-    """Check a submission against everything that can be known without planning it; return what it names, and warnings."""
+    """Check a submission against all that can be known without planning it; return what it names, and warnings."""
     if len(canonical(s.parameters)) > MOST_BYTES:
         raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))

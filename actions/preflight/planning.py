@@ -5,9 +5,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
-from audit.changes.document import document
-from tenants.vault import encrypt
-
 from actions.case import Case, image_context
 from actions.models import BeforeImage, Plan
 from actions.preflight.facts import counts_of, facts_of
@@ -16,6 +13,8 @@ from actions.types.protocol import Draft, Executor, Target
 from approvals.judge import Verdict, judge
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical, digest_of
+from audit.changes.document import document
+from tenants.vault import encrypt
 
 PLAN_FORMAT = "interlock.plan/1"
 

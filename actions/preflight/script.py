@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from tenants.access import delegation_chain
 
 from actions.case import Case, Effect, Result, Script, durably
 from actions.lifecycle import Note, Write, subject_of
@@ -16,6 +15,7 @@ from actions.storable import storable
 from actions.types.protocol import PlanRefused
 from approvals.models import Request
 from approvals.requests import draft_request
+from tenants.access import delegation_chain
 
 BY = "system:decide"
 

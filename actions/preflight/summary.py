@@ -4,11 +4,11 @@ import re
 from typing import Any
 
 import yaml
-from audit.changes.document import Change, text_diff
-from audit.changes.visible import visible
 
 from actions.models import Action, Plan
 from actions.types.protocol import Draft
+from audit.changes.document import Change, text_diff
+from audit.changes.visible import visible
 
 WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
 

@@ -25,7 +25,7 @@ class Tried:
     log: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Whatever the executor said, or repeats of what its target said: it must not fail the group it commits with."""
+        """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
         it = self.outcome
         self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
 

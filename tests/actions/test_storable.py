@@ -52,7 +52,7 @@ class Rude(LedgerExecutor):
 
     def apply(self, ctx):
         ctx.log(HOSTILE)
-        return Outcome(False, "rude", HOSTILE, facts={HOSTILE: [math.inf, 2**70, datetime.datetime.min, b"\x00"]})
+        return Outcome(False, "rude", HOSTILE, facts={HOSTILE: [math.inf, 2**70, datetime.date(2026, 1, 1), b"\x00"]})
 
 
 @pytest.mark.django_db(transaction=True)
