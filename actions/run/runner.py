@@ -56,6 +56,8 @@ class Carried:
     given_up: bool = False
     is_unsure: bool = False
     """Whether its write met an error, so that it may have arrived or not."""
+    is_new: bool = False
+    """Whether its write has taken another's place and was not offered yet."""
 
 
 class Runner:
@@ -69,6 +71,8 @@ class Runner:
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"effect-{queue}")
         self.carried: dict[UUID, Carried] = {}
         self.effects: dict[Future[Any], Carried] = {}
+        self.busy: set[Future[Any]] = set()
+        """What still ran when this worker was told to stop."""
         self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
@@ -186,7 +190,7 @@ class Runner:
                 self._note_absence(error)
 
     def _gather(self) -> None:
-        """Collect effects that have ended: wait for the first when there is nothing to commit, then a moment for more."""
+        """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
         anything = any(c.pending for c in self.carried.values())
         timeout: float | None = 0 if anything else LOOK_AGAIN_S
         while self.effects:
@@ -213,7 +217,7 @@ class Runner:
             return
         for c in waiting:
             assert c.pending is not None
-            c.pending.lease, c.pending.head = c.case.lease, c.case.head
+            c.pending.lease, c.pending.head, c.is_new = c.case.lease, c.case.head, False
         group = [c.pending for c in waiting if c.pending]
         reached("before_commit", group)
         try:
@@ -222,6 +226,9 @@ class Runner:
             for c in waiting:
                 c.is_unsure = True
             raise
+        except Exception:  # one of them cannot be written, which must not keep the others from it
+            log.exception("group_failed", queue=self.queue, actions=len(group))
+            stuck = self._one_by_one(waiting)
         reached("after_commit", group)
         for c in [c for c in waiting if c.case.action.pk in stuck]:
             w, c.pending, c.is_unsure = c.pending, None, False
@@ -230,7 +237,28 @@ class Runner:
             for line in w.checkpoints:
                 c.case.ledger.add(line)
             self._feed(c, True)
-        self._offer_again([c for c in waiting if c.case.action.pk not in stuck])
+        self._offer_again([c for c in waiting if c.pending and not c.is_new and c.case.action.pk not in stuck])
+
+    def _one_by_one(self, waiting: list[Carried]) -> set[UUID]:
+        """Write each alone, and give up those that cannot be written; return the ids of those that stuck."""
+        stuck: set[UUID] = set()
+        for c in waiting:
+            assert c.pending is not None
+            try:
+                stuck |= {w.action.pk for w in write([c.pending])}
+            except AWAY:
+                for lost in waiting:
+                    self.carried.pop(lost.case.action.pk, None)
+                raise
+            except Exception as error:
+                if c.given_up:
+                    raise
+                c.given_up = c.is_new = True
+                words = f"Interlock met an error of its own: {type(error).__name__}. The log has the details."
+                c.script.close()
+                c.script = give_up(c.case, "internal_error", words)
+                c.pending = next(c.script)  # type: ignore[assignment]
+        return stuck
 
     def _offer_again(self, lost: list[Carried]) -> None:
         """Let scripts make anew what did not stick; let go of those whose last word may have arrived after all."""
@@ -262,9 +290,10 @@ class Runner:
             c.case.head = chain[ours.pk]
 
     def _wind_down(self) -> None:
-        """The worker is to stop: give running effects a moment, commit what they came to, let go of everything.
+        """The worker is to stop: give running effects a moment, commit what they came to, let go of the rest.
 
         An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
+        What still runs is not let go of: nobody may do it a second time beside us. It is free when our lease expires.
         """
         ended, _ = wait(self.effects, timeout=GRACE_S)
         for future in ended:
@@ -272,10 +301,17 @@ class Runner:
             if getattr(getattr(result.value, "outcome", None), "code", "") != GAVE_UP:
                 self._feed(carried, result)
         self._commit()
-        ids = list(self.carried)
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        """Let go of every action but those whose effect cannot be called back; afterwards nothing is carried."""
+        busy = {c.case.action.pk for future, c in self.effects.items() if not future.cancel() and not future.done()}
+        self.busy |= {future for future in self.effects if not future.done()}
+        idle = [pk for pk in self.carried if pk not in busy]
         self.carried.clear()
         self.effects.clear()
-        release(ids, self.lease.current())
+        if idle:
+            release(idle, self.lease.current())
 
     def _abandon(self) -> None:
         """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
@@ -289,14 +325,11 @@ class Runner:
         self.lease.end("the worker met an error of its own")
 
     def stop(self, why: str = "the worker stopped") -> None:
-        """Let go of everything: for a worker that shuts down."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        held = list(self.carried)
-        self.carried.clear()
-        self.effects.clear()
-        if held:
-            release(held, self.lease.current())
-        self.lease.end(why)
+        """Let go of everything: for a worker that shuts down. While an effect still runs, the lease is kept alive."""
+        self.pool.shutdown(wait=False)
+        self._release_idle()
+        if all(future.done() for future in self.busy):
+            self.lease.end(why)
 
 
 def give_up(case: Case, code: str, message: str) -> Script:
