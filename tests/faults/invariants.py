@@ -1,4 +1,4 @@
-"""What must hold after any fault: TRUST.md calls them I1 (no effect twice), I3 (the log is whole), I6 (everything ends)."""
+"""What must hold after any fault: no effect twice, one event per move in whole chains, and everything ends."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A worker that stands still past its lease and wakes up in the middle of a step: the database takes nothing from it."""
+"""A worker stands still past its lease and wakes up in the middle of a step: the database takes nothing from it."""
 
 import signal
 import time

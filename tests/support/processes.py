@@ -9,11 +9,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
+ALL_QUEUES = "decide,execute,sweep"
 WITH_LEDGER = "tests.support.worker_app"
 """The Celery application that knows the ledger executor too."""
 
@@ -30,10 +31,8 @@ class Group:
             )  # fmt: skip
 
     def signal(self, how: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, how)
-        except ProcessLookupError:
-            pass
 
     def kill(self) -> None:
         """SIGKILL the whole group: no handler runs, no lease is ended."""
@@ -52,9 +51,7 @@ class Group:
 class Worker(Group):
     """A Celery worker with beat, over the test's own database and Redis."""
 
-    def __init__(
-        self, environment: dict[str, str], log: Path, queues: str = "decide,execute,sweep", app: str = "config.celery"
-    ) -> None:
+    def __init__(self, environment: dict[str, str], log: Path, queues: str, app: str) -> None:
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queues, "-c", "1", "-l", "INFO"]
         beat = ["-B", "-s", str(log.with_suffix(".beat"))]
         more = ["-n", f"{log.stem}@%h", "--without-gossip", "--without-mingle"]
@@ -62,8 +59,10 @@ class Worker(Group):
 
 
 @contextmanager
-def worker(environment: dict[str, str], log: Path, app: str = "config.celery", **more: str) -> Iterator[Worker]:
-    started = Worker({**environment, **QUICK, **more}, log, app=app)
+def worker(
+    environment: dict[str, str], log: Path, app: str = "config.celery", queues: str = ALL_QUEUES, **more: str
+) -> Iterator[Worker]:
+    started = Worker({**environment, **QUICK, **more}, log, queues, app)
     try:
         yield started
     finally:
