@@ -95,7 +95,7 @@ def durably(case: Case, make: Callable[[], Write]) -> Generator[Write, bool, Wri
 
 def load_cases(action_ids: list[UUID], lease: int) -> list[Case]:
     """Load claimed actions with their surroundings: five queries, whatever the number of actions."""
-    joined = Action.objects.select_related("environment__tenant", "requester", "plan", "undo_of__plan")
+    joined = Action.objects.select_related("environment__tenant", "requester__owner", "plan", "undo_of__plan")
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
         return []

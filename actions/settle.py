@@ -50,7 +50,7 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
     """
     Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.
 
-    Done adds its receipt; not done leaves its failure, and the step will be tried again. Raises WrongState if no step
+    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState if no step
     of this action is in doubt.
     """
     with transaction.atomic():
@@ -61,15 +61,13 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
         if plan is None or not doubtful:
             raise WrongState("No step of this action is in doubt.")
         key = doubtful[0]
-        lines = []
-        if done:
-            facts = {"settled_by": by, "effect": True}
-            lines = [
-                Checkpoint(
-                    action_id=action.pk, plan_id=plan.pk, step=key, attempt=ledger[key].attempt, kind=K.RECEIPT,
-                    lease=0, facts=facts,
-                )
-            ]  # fmt: skip
+        kind, attempt = (K.RECEIPT, ledger[key].attempt) if done else (K.FAILURE, ledger[key].attempt + 1)
+        facts = {"settled_by": by, "effect": done, "code": "settled"}
+        lines = [
+            Checkpoint(
+                action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
+            )
+        ]  # fmt: skip
         settled = Note("step.settled", {"step": key, "done": done})
         sets = {"steps_done": ledger.done() + 1} if done else {}
         if not write([Write(action, by=by, notes=[settled], checkpoints=lines, sets=sets)]):

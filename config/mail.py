@@ -1,4 +1,4 @@
-"""Where mail goes: smtp://user:password@host:587?tls=starttls, smtps://host:465, or files below `var` when nothing is named."""
+"""Where mail goes: smtp://user:password@host:587?tls=starttls, smtps://host:465, or files below `var` by default."""
 
 from pathlib import Path
 from typing import Any

@@ -48,7 +48,8 @@ def judged(case: Case, rehearsal: Rehearsal) -> Write:
         w.facts = {"request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
         return w
     w = planned(case, rehearsal, "approve", by=BY)
-    w.ttl_s = settings.INTERLOCK.approval_ttl_s
+    wait_s = max(0, (case.action.not_before - datetime.now(UTC)).total_seconds()) if case.action.not_before else 0
+    w.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
     w.facts = {"because": "the matrix row asks for no seat"}
     return w
 

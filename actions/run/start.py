@@ -16,6 +16,7 @@ from actions.run.lines import intent
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
 from approvals.models import Request
+from tenants.models import Principal
 
 BY = "system:execute"
 MOST_REPLANS = 3
@@ -24,6 +25,9 @@ MOST_REPLANS = 3
 def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     """Move an approved action to in_progress if all is as approved; else leave it elsewhere and return False."""
     action = case.action
+    if not answers_for_it(action.requester):
+        yield from durably(case, lambda: orphaned(case))
+        return False
     result: Result = yield Effect(partial(rehearse, case, case.plan.version + 1))
     if result.error is not None:
         yield from durably(case, lambda: refused(case, result.error, by=BY))
@@ -44,6 +48,21 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         yield from durably(case, lambda: renewed(case, new))
     yield from durably(case, lambda: begun(case, images.value))
     return True
+
+
+def answers_for_it(requester: Principal) -> bool:
+    """Whether somebody still answers for an action: its requester, and an agent's owner, are active."""
+    return requester.is_active and (requester.owner is None or requester.owner.is_active)
+
+
+def orphaned(case: Case) -> Write:
+    """Nothing runs for a requester whose account was closed after it was proposed."""
+    message = "The account that proposed this, or its owner's, is no longer active. Somebody else can propose it again."
+    error = {"code": "requester_inactive", "message": message, "details": {}}
+    return Write(
+        case.action, "fail", by=BY, facts={"code": "requester_inactive"}, outcome="failed", sets={"error": error},
+        release=True,
+    )  # fmt: skip
 
 
 def quorum_holds(action_id: UUID) -> bool:

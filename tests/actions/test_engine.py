@@ -14,7 +14,7 @@ from actions.models import Action, Checkpoint, Lease
 from actions.run.runner import Runner
 from actions.run.sweep import expire, free_lost, waiting
 from actions.types import registry
-from actions.types.protocol import Outcome
+from actions.types.protocol import Outcome, Probe
 from approvals.models import Request
 from audit.clock import database_time
 from audit.models import Event
@@ -303,3 +303,38 @@ def test_a_file_that_changes_while_the_run_is_under_way_stops_it_and_restores_th
     assert (action.state, action.error["code"]) == ("rolled_back", "precondition")
     assert (root / "a.conf").read_text() == "before\n"
     assert (root / "b.conf").read_text() == "somebody was faster\n"
+
+
+def test_nothing_runs_for_a_requester_whose_account_was_closed(committed_cast, ledger_type, ledger):
+    later = database_time() + timedelta(hours=1)
+    action = carry(propose(committed_cast, type="ledger", parameters={}, accept=True, not_before=later))
+    committed_cast.operator.is_active = False
+    committed_cast.operator.save()
+    Action.objects.filter(pk=action.pk).update(not_before=database_time() - timedelta(seconds=1))
+    now = carry(action)
+    assert (now.state, now.error["code"]) == ("failed", "requester_inactive")
+    assert read_ledger(ledger) == []
+
+
+def test_an_approval_lives_until_after_the_time_it_is_for(committed_cast, ledger_type):
+    later = database_time() + timedelta(days=3)
+    action = carry(propose(committed_cast, type="ledger", parameters={}, accept=True, not_before=later))
+    assert action.expires_at > later
+
+
+def test_a_rollback_after_giving_up_undoes_the_step_that_stayed_in_doubt(committed_cast, ledger_type, ledger):
+    def lost(ctx):
+        if ctx.step["key"].startswith("002"):
+            ledger_type._write(ctx, "do", 1)
+            return Outcome(False, "lost", "No answer.")
+        return None
+
+    ledger_type.before = lost
+    ledger_type.probe = lambda ctx: Probe.UNKNOWN
+    action = run(committed_cast, steps=3)
+    assert (action.state, action.held_reason) == ("held", "in_doubt")
+    access = committed_cast.access("operator")
+    verbs.resume(access, action.pk, "cannot tell", how="give_up")
+    verbs.rollback(access, action.pk, "undo whatever is there")
+    assert carry(action).state == "rolled_back"
+    assert balance(ledger) == {}
