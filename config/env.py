@@ -164,7 +164,7 @@ def load() -> Environment:
 def _stored_secrets(path: Path) -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(path.read_text())
-        return {"secret_key": found["secret_key"], "kek": found["kek"]}
+        return {"secret_key": found["secret_key"], "kek": found["kek"], "kek_new": found.get("kek_new", "")}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError) as error:
