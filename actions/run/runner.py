@@ -24,7 +24,7 @@ from django.db import InterfaceError, OperationalError, connection
 from actions.case import Case, Effect, Result, Script, durably, load_cases
 from actions.lifecycle import Write, write
 from actions.models import Action
-from actions.nudge import heard
+from actions.nudge import heard, nudge
 from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
@@ -76,13 +76,14 @@ class Runner:
         self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
-        self.full_claim = False
+        self.full_claim = self.has_called = False
         self.strays = False
         """Whether our lease may hold actions that are not carried."""
         self.away_since: float | None = None
 
     def drain(self) -> int:
         """Claim and carry until no more is known to wait; return how many actions were taken up."""
+        self.has_called = False
         try:
             taken = 0 if self.halt.is_set() else self._patiently(self._claim)
             while self.carried or self.strays:
@@ -146,6 +147,9 @@ class Runner:
         self.full_claim = len(ids) == room
         if not ids:
             return 0
+        if self.full_claim and not self.has_called:  # more than we can take: another worker should hear of it now
+            nudge(self.queue, force=True)
+            self.has_called = True
         reached("claimed")
         for case in load_cases(ids, lease):
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
