@@ -50,8 +50,8 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
     """
     Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.
 
-    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState if no step
-    of this action is in doubt.
+    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState
+    if no step of this action is in doubt.
     """
     with transaction.atomic():
         plan = action.plan
@@ -63,13 +63,11 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
         key = doubtful[0]
         kind, attempt = (K.RECEIPT, ledger[key].attempt) if done else (K.FAILURE, ledger[key].attempt + 1)
         facts = {"settled_by": by, "effect": done, "code": "settled"}
-        lines = [
-            Checkpoint(
-                action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
-            )
-        ]  # fmt: skip
+        line = Checkpoint(
+            action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
+        )
         settled = Note("step.settled", {"step": key, "done": done})
         sets = {"steps_done": ledger.done() + 1} if done else {}
-        if not write([Write(action, by=by, notes=[settled], checkpoints=lines, sets=sets)]):
+        if not write([Write(action, by=by, notes=[settled], checkpoints=[line], sets=sets)]):
             raise WrongState("The action moved on while you looked at it.")
         return key
