@@ -122,7 +122,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     joined = Action.objects.annotate(epoch=epoch, head=Subquery(last)).select_related(
-        "environment__tenant", "requester", "plan", "undo_of__plan"
+        "environment__tenant", "requester__owner", "plan", "undo_of__plan"
     )
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:

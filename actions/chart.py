@@ -1,6 +1,6 @@
 """Draws docs/state_machine.md from the table of moves, so that the page cannot lie."""
 
-from actions.lifecycle import MOVES, UNENDED
+from actions.lifecycle import MOVES, UNENDED, Move
 from actions.states import ACTIVE, ENDED, State
 
 WHAT = {
@@ -29,10 +29,7 @@ def document() -> str:
         for verb, move in MOVES.items()
         for source in ([] if verb == "fail" else move.sources)
     ]
-    moves = [
-        f"| `{verb}` | {'any live state' if move.sources == UNENDED else ', '.join(move.sources)} | {move.target} | {move.what} |"
-        for verb, move in MOVES.items()
-    ]
+    moves = [f"| `{verb}` | {_sources(move)} | {move.target} | {move.what} |" for verb, move in MOVES.items()]
     states = [f"| `{s}` | {_turn(s)} | {WHAT[s]} |" for s in State]
     return "\n".join(
         [
@@ -61,11 +58,16 @@ def document() -> str:
             "|---|---|---|",
             *states,
             "",
-            "A move is one guarded `UPDATE` (state, sequence and lease must match), the rows that belong to it, and its",
-            "event, in one transaction. Retrying an ended action, or undoing a completed one, makes a linked new action.",
+            "A move is one guarded `UPDATE` (state, sequence and lease must match), the rows that belong to it, and",
+            "its event, in one transaction. Retrying an ended action, or undoing a completed one, makes a linked new",
+            "action.",
             "",
         ]
     )
+
+
+def _sources(move: Move) -> str:
+    return "any live state" if move.sources == UNENDED else ", ".join(move.sources)
 
 
 def _turn(state: State) -> str:

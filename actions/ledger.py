@@ -34,6 +34,11 @@ STATE_AFTER = {
 }
 
 
+def _may_stand(facts: dict[str, Any]) -> bool:
+    """Whether a failed step left its effect, or may have: what nobody could probe is undone with the rest."""
+    return bool(facts.get("effect")) or facts.get("probe") == "unknown"
+
+
 @dataclass
 class Ledger:
     records: dict[str, StepRecord] = field(default_factory=dict)
@@ -59,7 +64,7 @@ class Ledger:
         if line.kind == K.RECEIPT:
             record.effect, record.facts = True, line.facts
         elif line.kind == K.FAILURE:
-            record.effect, record.facts = bool(line.facts.get("effect")), line.facts
+            record.effect, record.facts = _may_stand(line.facts), line.facts
         elif line.kind == K.UNDO_RECEIPT:
             record.effect = False
         if line.log:

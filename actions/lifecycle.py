@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import Signal
 
-from actions.guarded_update import bump_seq, guarded_update
+from actions.guarded_update import Row, bump_seq, guarded_update
 from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.states import ENDED, State
 from approvals.models import Request
@@ -134,9 +134,11 @@ def write(writes: Sequence[Write]) -> list[Write]:
     Make many writes durable in one transaction; return those that stuck, their snapshots brought up to date.
 
     Raises nothing for the others: a guard that did not match means the action moved on, or the lease was lost.
-    Every write needs a verb allowed in its action's state, or none.
+    Every write needs a verb allowed in its action's state, or none but an event: that is what its guard counts.
     """
     for w in writes:
+        if not w.verb and not w.notes:
+            raise ValueError("a write without an event could be made twice")
         if w.verb and w.action.state not in MOVES[w.verb].sources:
             raise ValueError(f"{w.verb} does not lead out of {w.action.state}")
     with transaction.atomic():
@@ -145,19 +147,11 @@ def write(writes: Sequence[Write]) -> list[Write]:
         if not stuck:
             return []
         _insert_rows_of(stuck, {pk: row.at for pk, row in rows.items()})
-        _append_events(stuck, next(iter(rows.values())).at)
-        for w in stuck:
-            row = rows[w.action.pk]
-            w.action.state, w.action.seq, w.at, w.epoch = w.target, row.seq, row.at, row.epoch
-            w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
-            for name, value in w.sets.items():
-                setattr(w.action, name, value)
-            if w.plan:
-                w.action.plan = w.plan
-            if w.release:
-                w.action.lease_id = None
-        changes = [_changed(w.action) for w in stuck]
+        known = _append_events(stuck, next(iter(rows.values())).at)
+        changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
+    for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
+        _bring_up_to_date(w, rows[w.action.pk], known[w.action.pk])
     return stuck
 
 
@@ -234,15 +228,26 @@ def _insert(model: type, columns: Sequence[str], rows: list[Sequence[Any]]) -> N
         insert_rows(model, columns, rows)
 
 
-def _append_events(writes: list[Write], at: datetime) -> None:
+def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
+    w.head, w.at, w.epoch = head, row.at, row.epoch
+    w.action.state, w.action.seq = w.target, row.seq
+    w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
+    for name, value in w.sets.items():
+        setattr(w.action, name, value)
+    if w.plan:
+        w.action.plan = w.plan
+    if w.release:
+        w.action.lease_id = None
+
+
+def _append_events(writes: list[Write], at: datetime) -> dict[UUID, Head]:
     known = {w.action.pk: w.head for w in writes if w.head is not None}
     unknown = [w.action.pk for w in writes if w.head is None]
     if unknown:
         known.update(heads(unknown))
     entries = [_entry(w, e) for w in writes for e in w.events()]
     known.update(append(entries, known, at) if entries else {})
-    for w in writes:
-        w.head = known[w.action.pk]
+    return known
 
 
 def _entry(w: Write, event: Note) -> Entry:
@@ -264,9 +269,9 @@ def subject_of(action: Action) -> Subject:
     return Subject("action", action.pk, action.title, f"/actions/{action.pk}/")
 
 
-def _changed(action: Action) -> Changed:
-    leased = action.lease_id is not None
-    return Changed(action.pk, action.tenant_id, action.environment_id, str(action.state), action.seq, leased)
+def _changed(w: Write, seq: int) -> Changed:
+    leased = w.action.lease_id is not None and not w.release
+    return Changed(w.action.pk, w.action.tenant_id, w.action.environment_id, str(w.target), seq, leased)
 
 
 def take_seq(action_id: UUID) -> tuple[int, datetime]:

@@ -1,21 +1,57 @@
 """A person's word on a step in doubt: written into the ledger as what it is, a person's word."""
 
+import json
+
 from django.db import transaction
 
 from actions.errors import WrongState
 from actions.ledger import Ledger
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, Checkpoint
+from audit.models import Event
 
 K = Checkpoint.Kind
+WAYS = {"": "resume", "continue": "resume", "rollback": "roll_back", "give_up": "fail"}
+
+
+def way_on(action: Action, how: str, step_done: bool | None) -> str:
+    """
+    The move that settles a held action. Raises WrongState where a person's word is missing, or cannot be enough.
+
+    What never began has no valid approval, no before-images and no drift check behind it, so it must not run; a step
+    in doubt is neither done again nor left standing on nobody's word; what was held on its way back goes on backward.
+    """
+    verb = WAYS.get(how)
+    if verb is None:
+        raise WrongState("Say how: continue, rollback or give_up.")
+    if verb == "fail":
+        return verb
+    if action.started_at is None:
+        raise WrongState(
+            "This action never began: it was held because what people approved no longer holds.",
+            remedies=["Give it up, then propose it again: it is planned and judged afresh."],
+        )
+    if action.held_reason == "in_doubt" and step_done is None:
+        raise WrongState(
+            "It is not known whether a step took effect, and nobody has said so yet.",
+            remedies=["Look at the target, then resume with `step_done`: true or false. Or give up."],
+        )
+    return "roll_back" if was_rolling_back(action) else verb
+
+
+def was_rolling_back(action: Action) -> bool:
+    """Whether an action was held on its way back, by the facts of the event that held it. One query."""
+    held = Event.objects.filter(subject_kind="action", subject_id=action.pk, verb="action.hold").order_by("-seq")
+    body = held.values_list("body", flat=True).first()
+    return body is not None and json.loads(bytes(body))["facts"].get("from") == "rolling_back"
 
 
 def settle_step(action: Action, done: bool, *, by: str) -> str:
     """
     Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.
 
-    Done adds its receipt; not done leaves its failure, and the step will be tried again. Raises WrongState if no step
-    of this action is in doubt.
+    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState
+    if no step of this action is in doubt.
     """
     with transaction.atomic():
         plan = action.plan
@@ -25,17 +61,13 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
         if plan is None or not doubtful:
             raise WrongState("No step of this action is in doubt.")
         key = doubtful[0]
-        lines = []
-        if done:
-            facts = {"settled_by": by, "effect": True}
-            lines = [
-                Checkpoint(
-                    action_id=action.pk, plan_id=plan.pk, step=key, attempt=ledger[key].attempt, kind=K.RECEIPT,
-                    lease=0, facts=facts,
-                )
-            ]  # fmt: skip
+        kind, attempt = (K.RECEIPT, ledger[key].attempt) if done else (K.FAILURE, ledger[key].attempt + 1)
+        facts = {"settled_by": by, "effect": done, "code": "settled"}
+        line = Checkpoint(
+            action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
+        )
         settled = Note("step.settled", {"step": key, "done": done})
         sets = {"steps_done": ledger.done() + 1} if done else {}
-        if not write([Write(action, by=by, notes=[settled], checkpoints=lines, sets=sets)]):
+        if not write([Write(action, by=by, notes=[settled], checkpoints=[line], sets=sets)]):
             raise WrongState("The action moved on while you looked at it.")
         return key

@@ -1,10 +1,11 @@
 """Thin Celery tasks: each wakes one domain function. A message carries no ids; what waits is in the database."""
 
+from time import time
 from typing import Any
 
 from celery import shared_task, signals
 
-from actions.nudge import nudge, settle
+from actions.nudge import nudge, settle, swept
 from actions.run.sweep import sweep_all
 from actions.run.worker import let_go, listen, pass_on, runner_of
 
@@ -22,6 +23,7 @@ def execute() -> None:
 @shared_task(ignore_result=True)
 def sweep() -> None:
     sweep_all(nudge)
+    swept(time())
 
 
 def drain(queue: str) -> None:

@@ -16,7 +16,7 @@ from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.lifecycle import MOVES, Note, advance, note
 from actions.models import Action
-from actions.settle import settle_step
+from actions.settle import settle_step, way_on
 from actions.states import ENDED, State
 from actions.types.registry import permission_for
 from approvals.decisions import accept as accept_request
@@ -127,24 +127,22 @@ def resume(
     correlation_id: str = "",
 ) -> Action:
     """
-    Settle a held action: `continue`, `rollback` or `give_up`.
+    Settle a held action: `continue` (forward, or backward if it was rolling back), `rollback` or `give_up`.
 
-    For a step in doubt `step_done` says what the person found: True records its receipt, False lets it be tried again.
+    A step in doubt wants `step_done`, what the person found: True records its receipt, False lets it be tried again.
+    What was held before it began can only be given up. Raises WrongState, NotAllowed.
     """
     action = find(access, action_id)
     require(
         access.can("operate", action.environment_id), "Only an operator of the environment may settle a held action."
     )
-    verb = {"": "resume", "continue": "resume", "rollback": "roll_back", "give_up": "fail"}.get(how)
-    if verb is None:
-        raise WrongState("Say how: continue, rollback or give_up.")
-    if verb == "resume" and action.held_reason == "rollback_failed":
-        verb = "roll_back"
+    if action.state != S.HELD:
+        return _or_wrong_state(access, [], action, "resumed", "Only a held action can be resumed.")
+    verb = way_on(action, how, step_done)
     with transaction.atomic():
-        if action.state == S.HELD and step_done is not None:
+        if step_done is not None:
             settle_step(action, step_done, by=str(access.principal.pk))
-        sources = (S.HELD,)
-        moved = _advance(access, action, verb, reason, correlation_id) if action.state in sources else []
+        moved = _advance(access, action, verb, reason, correlation_id)
     return _or_wrong_state(access, moved, action, "resumed", "Only a held action can be resumed.")
 
 
@@ -161,6 +159,8 @@ def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: st
         return _or_wrong_state(access, [], action, "rolled back", "Abort it while it runs."), False
     if action.started_at is None or not action.plan:
         raise NothingToUndo
+    if action.state == S.HELD:
+        way_on(action, "rollback", None)
     moved = _advance(access, action, "roll_back", reason, correlation_id)
     return _or_wrong_state(access, moved, action, "rolled back", ""), False
 
@@ -233,7 +233,7 @@ def _may_roll_back(access: Access, action: Action) -> bool:
         return False
     if action.state in UNDOABLE:
         return may_propose_again(access, action)
-    begun = action.state in (S.FAILED, S.HELD) and action.started_at is not None
+    begun = action.state in (S.FAILED, S.HELD) and action.started_at is not None and action.held_reason != "in_doubt"
     return begun and access.can("operate", action.environment_id)
 
 

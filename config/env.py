@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.databases import database_settings
+from config.mail import mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_NAMES = {"localhost", ""}
@@ -43,6 +44,8 @@ class Environment(BaseSettings):
     sweep_s: float = Field(default=5, gt=0)
     approval_ttl_s: int = Field(default=86_400, gt=0)
     linger_ms: int = Field(default=10, ge=0)
+    email_url: str = ""
+    email_from: str = "Interlock <interlock@localhost>"
     effect_threads: int = Field(default=8, ge=1, le=256)
     claim_size: int = Field(default=50, ge=1, le=1000)
     log_level: str = "INFO"
@@ -85,6 +88,13 @@ class Environment(BaseSettings):
     def _is_redis(cls, value: str) -> str:
         if value and not value.startswith(("redis://", "rediss://", "unix:///")):
             raise ValueError("must look like redis://host:6379/0, rediss://host:6379/0 or unix:///path/redis.sock")
+        return value
+
+    @field_validator("email_url")
+    @classmethod
+    def _is_mail(cls, value: str) -> str:
+        if value:
+            mail_settings(value, Path())
         return value
 
     @property
@@ -154,7 +164,7 @@ def load() -> Environment:
 def _stored_secrets(path: Path) -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(path.read_text())
-        return {"secret_key": found["secret_key"], "kek": found["kek"]}
+        return {"secret_key": found["secret_key"], "kek": found["kek"], "kek_new": found.get("kek_new", "")}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError) as error:

@@ -8,6 +8,7 @@ from config.celery_settings import *  # noqa: F403
 from config.databases import database_settings
 from config.env import BASE_DIR, load
 from config.logs import logging_settings
+from config.mail import mail_settings
 
 INTERLOCK = load()
 INTERLOCK_KEK = INTERLOCK.kek
@@ -154,3 +155,6 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_CELERY_ENABLED = False  # a nudge carries no context; the runner binds each action's own
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # a proxy logs addresses if you need them; ours would be the proxy's
+
+globals().update(mail_settings(INTERLOCK.email_url, INTERLOCK.var))
+DEFAULT_FROM_EMAIL = INTERLOCK.email_from

@@ -104,9 +104,12 @@ def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = No
 
 
 def tenants_of(principal: Principal) -> list[Tenant]:
-    """The tenants that the principal belongs to: through a role, or a permission of its own. One query."""
-    if not getattr(principal, "is_active", False) or not principal.pk:
-        return []
+    """The tenants that the principal belongs to and, being active, may look at. One query."""
+    return belongs_to(principal) if getattr(principal, "is_active", False) else []
+
+
+def belongs_to(principal: Principal) -> list[Tenant]:
+    """The tenants in which the principal, active or not, has a role or a permission of its own. One query."""
     direct = Q(pk__in=TenantUserObjectPermission.objects.filter(user=principal).values("content_object"))
     local = EnvironmentUserObjectPermission.objects.filter(user=principal).values("content_object__tenant")
     through_role = Q(roles__group__in=principal.groups.through.objects.filter(principal=principal).values("group"))

@@ -5,7 +5,7 @@ from typing import Any
 from django.db import transaction
 
 from audit.events import Entry, record
-from tenants.access import tenants_of
+from tenants.access import belongs_to
 from tenants.models import Principal
 from tenants.roles import By, actor_of, principal_subject
 
@@ -15,7 +15,7 @@ def record_on_principal(
     private: dict[str, str] | None = None,
 ) -> int:  # fmt: skip
     """Record an event of the principal's in each tenant that it belongs to; return in how many."""
-    tenants = tenants_of(principal)
+    tenants = belongs_to(principal)
     with transaction.atomic():
         for tenant in tenants:
             record(

@@ -1,10 +1,12 @@
 """Roles, and who is in them. Every change leaves an event, and tells open connections to check again."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
+from django.db.models import Model
 from django.dispatch import Signal
 
 from audit.errors import Invalid
@@ -88,7 +90,7 @@ def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | 
         raise WrongTenant
     table = EnvironmentGroupObjectPermission if isinstance(where, Environment) else TenantGroupObjectPermission
     with transaction.atomic():
-        rows = table.objects.filter(group=role.group, content_object=where.pk)  # type: ignore[attr-defined]
+        rows = table.objects.filter(group=role.group, content_object=where.pk)
         before = set(rows.values_list("permission__codename", flat=True))
         if before == wanted:
             return
@@ -99,13 +101,13 @@ def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | 
             "before": sorted(before), "after": sorted(wanted),
         }  # fmt: skip
         record(Entry(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
-        tell(role.group.user_set.values_list("pk", flat=True))  # type: ignore[attr-defined]
+        tell(role.group.user_set.values_list("pk", flat=True))
 
 
 def permissions_of(role: Role, where: Tenant | Environment) -> set[str]:
     """What the role's own rows say for this place; grants on the tenant are not repeated on environments."""
     table = EnvironmentGroupObjectPermission if isinstance(where, Environment) else TenantGroupObjectPermission
-    rows = table.objects.filter(group=role.group, content_object=where.pk)  # type: ignore[attr-defined]
+    rows = table.objects.filter(group=role.group, content_object=where.pk)
     return set(rows.values_list("permission__codename", flat=True))
 
 
@@ -128,7 +130,7 @@ def tell(principal_ids: Iterable[UUID]) -> None:
 def _change_membership(principal: Principal, role: Role, by: By, verb: str, *, adds: bool) -> bool:
     with transaction.atomic():
         through = Principal.groups.through
-        link = {"principal_id": principal.pk, "group_id": role.group_id}
+        link: dict[str, Any] = {"principal_id": principal.pk, "group_id": role.group_id}
         if adds:
             _, changed = through.objects.get_or_create(**link)
         else:
@@ -140,10 +142,10 @@ def _change_membership(principal: Principal, role: Role, by: By, verb: str, *, a
     return changed
 
 
-def _insert(table: type, group: Group, where: Tenant | Environment, codenames: set[str]) -> None:
+def _insert(table: type[Model], group: Group, where: Tenant | Environment, codenames: set[str]) -> None:
     label = where._meta.model_name
     ids = Permission.objects.filter(
         content_type__app_label="tenants", content_type__model=label, codename__in=codenames
     ).values_list("pk", flat=True)
     rows = [table(group=group, permission_id=pk, content_object_id=where.pk) for pk in ids]
-    table.objects.bulk_create(rows, ignore_conflicts=True)  # type: ignore[attr-defined]
+    table._default_manager.bulk_create(rows, ignore_conflicts=True)

@@ -79,8 +79,8 @@ def unwrap(wrapped: bytes, tenant_id: UUID) -> bytes:
 
 
 def keks() -> list[bytes]:
-    """The installation's keys: the one that wraps first, then the next one, known while keys are being rotated."""
-    found = [settings.INTERLOCK_KEK, getattr(settings, "INTERLOCK_KEK_NEW", "")]
+    """The installation's keys. While they are being changed, the new one comes first, and wraps."""
+    found = [getattr(settings, "INTERLOCK_KEK_NEW", ""), settings.INTERLOCK_KEK]
     return [base64.b64decode(text) for text in found if text]
 
 

@@ -85,3 +85,10 @@ def product_environment(transactional_db) -> dict[str, str]:
 
 
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config, specs) -> None:
+    """Keep pytest-django from loading the settings in a worker before that worker has prepared its own servers."""
+    for spec in specs:
+        spec.env = {**getattr(spec, "env", {}), "DJANGO_SETTINGS_MODULE": ""}

@@ -1,10 +1,13 @@
 """The API's manual, drawn from its own OpenAPI document on the server: the page needs no script, and no other site."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 from ninja import NinjaAPI
 from ninja.openapi.docs import DocsBase
 
@@ -21,7 +24,8 @@ class Entry:
     description: str
     parameters: list[dict[str, Any]] = field(default_factory=list)
     body: str = ""
-    answers: list[tuple[str, str, str]] = field(default_factory=list)
+    answers: list[tuple[str, str]] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
 
 
 class Manual(DocsBase):
@@ -42,15 +46,23 @@ class Manual(DocsBase):
 
 def _entry(method: str, path: str, call: dict[str, Any]) -> Entry:
     body = call.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    answers = {str(code): it for code, it in call["responses"].items()}
     return Entry(
         method=method.upper(),
         path=path,
         summary=call.get("summary", ""),
-        description=call.get("description", ""),
+        description=_words(call.get("description", "")),
         parameters=[_parameter(p, p["schema"]) for p in call.get("parameters", [])],
         body=_kind(body) if body else "",
-        answers=[(str(code), it.get("description", ""), _answer(it)) for code, it in call.get("responses", {}).items()],
+        answers=[(code, _answer(it)) for code, it in answers.items() if code < "400"],
+        refusals=[code for code in answers if code >= "400"],
     )
+
+
+def _words(text: str) -> SafeString:
+    """A docstring as paragraphs, with what stands in backticks as code."""
+    paragraphs = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text)).split("\n\n")
+    return mark_safe("".join(f"<p>{p}</p>" for p in paragraphs if p))  # escaped above
 
 
 def _parameter(found: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _texts(action_id: UUID, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
         between = {"seq__gte": seqs[0], "seq__lte": seqs[-1]}
         kept = PrivateValue.objects.filter(subject_id=action_id, value__isnull=False, **between)
         for seq, name, value in kept.values_list("seq", "name", "value"):
-            found.setdefault(seq, {})[name] = bytes(value).decode()
+            found.setdefault(seq, {})[name] = bytes(value or b"").decode()
     return found
 
 

@@ -19,6 +19,7 @@ from tenants.access import Access
 OLDEST_SEARCHED = timedelta(days=90)
 """How far back a text search looks unless it says `since`: without a bound it would read every action ever made."""
 CLOCKS_APART_MS = 300_000
+TICK = timedelta(microseconds=1)
 SPOKEN = {spoken: state for state, spoken in SEED_VOCABULARY.items()} | {"running": "in_progress"}
 GROUPS = {"live": LIVE, "ended": ENDED}
 
@@ -26,7 +27,7 @@ GROUPS = {"live": LIVE, "ended": ENDED}
 class Asked(Schema):
     """The filters of a list; all of them must hold."""
 
-    state: str = Field("", description="States, separated by commas; also `live` and `ended`, and the seeds' words.")
+    state: str = Field("", description="States, separated by commas; also `live`, `ended`, `pending`, `running`.")
     environment: str = Field("", description="A slug.")
     type: str = ""
     requester: str = Field("", description="A username or an id.")
@@ -103,12 +104,16 @@ def _requester(text: str) -> Q:
 
 
 def _created(since: datetime | None, until: datetime | None) -> Q:
-    """Times as times, and roughly as ids too: ids sort by time, so the keyset's own index bounds the search."""
+    """
+    Times as times, and roughly as ids too: ids sort by time, so the keyset's own index bounds the search.
+
+    SQLite compares times as texts, and those it writes itself have three decimals: equal is never asked for.
+    """
     found = Q()
     if since:
-        found &= Q(created_at__gte=since, pk__gte=_first_id_at(milliseconds_of(since) - CLOCKS_APART_MS))
+        found &= Q(created_at__gt=since - TICK, pk__gte=_first_id_at(milliseconds_of(since) - CLOCKS_APART_MS))
     if until:
-        found &= Q(created_at__lt=until, pk__lt=_first_id_at(milliseconds_of(until) + CLOCKS_APART_MS))
+        found &= Q(created_at__lte=until - TICK, pk__lt=_first_id_at(milliseconds_of(until) + CLOCKS_APART_MS))
     return found
 
 

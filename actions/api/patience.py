@@ -27,7 +27,9 @@ class Patience(Schema):
     """How long to wait for what."""
 
     wait_s: float = Field(0, ge=0, le=25)
-    state: str = Field("", max_length=300, description="States, separated by commas; the seeds' words count too.")
+    state: str = Field(
+        "", max_length=300, description="States, separated by commas; also `live`, `ended`, `pending`, `running`."
+    )
     vocabulary: Literal["", "seed"] = ""
 
     def is_over(self, state: str) -> bool:

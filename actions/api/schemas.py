@@ -5,12 +5,12 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
 from actions.api.moments import Moment
 from actions.intake.submission import Submission
 
-LEVELS = ["low", "medium", "high", "critical", None]
+LEVELS: list[JsonValue] = ["low", "medium", "high", "critical", None]
 
 
 class Body(Schema):

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from ninja import Router, Status
 
 from actions import verbs
-from actions.api.caller import access_of, correlation_of
+from actions.api.caller import access_of, correlation_of, id_of
 from actions.api.reads import shown
 from actions.api.schemas import AcceptIn, ActionOut, DecisionIn, ReasonIn, ResumeIn
 
@@ -19,7 +19,7 @@ MADE = {201: ActionOut}
 def accept(request: HttpRequest, action_id: str, body: AcceptIn) -> dict[str, Any]:
     """The requester accepts exactly the diff of the plan with this digest, where no seat is asked for."""
     return shown(
-        request, verbs.accept(access_of(request), action_id, body.digest, correlation_id=correlation_of(request))
+        request, verbs.accept(access_of(request), id_of(action_id), body.digest, correlation_id=correlation_of(request))
     )
 
 
@@ -27,7 +27,12 @@ def accept(request: HttpRequest, action_id: str, body: AcceptIn) -> dict[str, An
 def approve(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str, Any]:
     """Approve exactly the plan with this digest, or reject with a comment. 409 if the plan is another one by now."""
     done = verbs.approve(
-        access_of(request), action_id, body.approved, body.digest, body.comment, correlation_id=correlation_of(request)
+        access_of(request),
+        id_of(action_id),
+        body.approved,
+        body.digest,
+        body.comment,
+        correlation_id=correlation_of(request),
     )
     return shown(request, done)
 
@@ -36,7 +41,7 @@ def approve(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str,
 def cancel(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[str, Any]:
     """Withdraw an action that has not begun."""
     return shown(
-        request, verbs.cancel(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+        request, verbs.cancel(access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request))
     )
 
 
@@ -44,7 +49,7 @@ def cancel(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[str, An
 def abort(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[str, Any]:
     """Stop at the next checkpoint and undo what was done; before it began, the same as cancel."""
     return shown(
-        request, verbs.abort(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+        request, verbs.abort(access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request))
     )
 
 
@@ -53,7 +58,7 @@ def resume(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, An
     """Continue, roll back or give up an action that is held."""
     done = verbs.resume(
         access_of(request),
-        action_id,
+        id_of(action_id),
         body.reason,
         how=body.how,
         step_done=body.step_done,
@@ -65,12 +70,14 @@ def resume(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, An
 @router.post("/actions/{action_id}/rollback", response={**MADE, **DONE}, summary="Undo")
 def rollback(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
     """Roll a failed or held run back; of a completed one, propose the undo: 201 with the new action."""
-    done, is_new = verbs.rollback(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    done, is_new = verbs.rollback(
+        access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request)
+    )
     return Status(201 if is_new else 200, shown(request, done))
 
 
 @router.post("/actions/{action_id}/retry", response=MADE, summary="Propose again")
 def retry(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
     """Propose an ended action again: 201 with the linked new action, which goes through the gate."""
-    made = verbs.retry(access_of(request), action_id, body.reason, correlation_id=correlation_of(request))
+    made = verbs.retry(access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request))
     return Status(201, shown(request, made))

@@ -78,7 +78,7 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
-        return [f"{n} more {role} {'has' if n == 1 else 'have'} to approve." for role, n in it.missing()]
+        return [f"{n} more to approve as {role}." for role, n in it.missing()]
     if action.state == State.HELD:
         because = action.held_reason.replace("_", " ")
         return [HELD.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]
@@ -91,5 +91,5 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
 HELD = {
     "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
     "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
-    "replans": "Its target changed again and again. An operator has to resume it, or give it up.",
+    "replans": "What was approved ceased to hold again and again. An operator has to give it up; propose it anew.",
 }

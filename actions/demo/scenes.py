@@ -31,6 +31,7 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.scene = ""
         self.runners = [Runner("decide"), Runner("execute")]
 
     def access(self, who: str) -> Any:
@@ -39,7 +40,7 @@ class Stage:
 
     def propose(self, who: str = "operator", **fields: Any) -> Action:
         fields = {"type": "modify_files", **fields}
-        action, _ = submit(self.access(who), Submission(**fields), correlation_id=f"demo-{time.time_ns():x}")
+        action, _ = submit(self.access(who), Submission(**fields), correlation_id=self.scene)
         return self.carry(action)
 
     def carry(self, action: Action) -> Action:
@@ -69,13 +70,16 @@ def edit(root: Path, path: str, old: str, new: str) -> dict[str, Any]:
 
 
 def play(world: World, say: Callable[[str], None]) -> None:
-    """Play every scene, in an order in which the newest are the ones that wait for somebody."""
+    """Play every scene that was not played yet, in an order in which the newest are those that wait for somebody."""
     stage = Stage(world)
     try:
         for scene in (
             completed, undone_later, rejected, denied, cancelled, expired, failed, rolled_back, held, another_tenant,
             approved, waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
         ):  # fmt: skip
+            stage.scene = f"demo-{scene.__name__}"
+            if Action.objects.filter(correlation_id=stage.scene).exists():
+                continue
             action = scene(stage)
             say(f"{action.state:>17}  {action.title}")
     finally:
@@ -134,7 +138,8 @@ def expired(stage: Stage) -> Action:
     try:
         parameters = edit(stage.world.root("prod"), "services/checkout.yaml", "CART_TTL_MIN: 30", "CART_TTL_MIN: 45")
         action = stage.propose(
-            environment="prod", parameters=parameters, title="Keep carts for 45 minutes", reason="Asked for by support.",
+            environment="prod", parameters=parameters, title="Keep carts for 45 minutes",
+            reason="Asked for by support.",
         )  # fmt: skip
     finally:
         settings.INTERLOCK.approval_ttl_s = kept
@@ -255,4 +260,4 @@ def running(stage: Stage) -> Action:
         type="rerun_healthcheck", environment="dev", parameters=parameters, timeout_s=3600,
         title="Watch the front door for a quarter of an hour", reason="Proof that it stays open during the deployment.",
     )  # fmt: skip
-    return submit(stage.access("operator"), submission, correlation_id="demo-running")[0]
+    return submit(stage.access("operator"), submission, correlation_id=stage.scene)[0]

@@ -71,9 +71,9 @@ def field_issues(s: Submission) -> Iterator[Issue]:
         yield Issue("error", "Use an http or https address.", "external_url")
     if s.confidence is not None and not 0 <= s.confidence <= 1:
         yield Issue("error", "Confidence is a share between 0 and 1.", "confidence")
-    if not 1 <= s.timeout_s <= 86_400:
+    if type(s.timeout_s) is not int or not 1 <= s.timeout_s <= 86_400:  # a form sends what was typed
         yield Issue("error", "Between 1 and 86,400 seconds.", "timeout_s")
-    if not -100 <= s.priority <= 100:
+    if type(s.priority) is not int or not -100 <= s.priority <= 100:
         yield Issue("error", "Between -100 and 100.", "priority")
     if s.security_level and s.security_level not in LEVELS:
         yield Issue("error", f"One of {', '.join(LEVELS)}.", "security_level")

@@ -20,6 +20,8 @@ from audit.events import Entry, append
 from tenants.access import Access
 from tenants.models import Environment
 
+MOST_ISSUES = 1_000
+
 
 def submit(
     access: Access,
@@ -55,7 +57,7 @@ def submit(
 
 
 def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Environment, Executor, list[Issue]]:
-    """Check a submission against everything that can be known without planning it; return what it names, and warnings."""
+    """Check a submission against all that can be known without planning it; return what it names, and warnings."""
     if len(canonical(s.parameters)) > MOST_BYTES:
         raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))
@@ -73,7 +75,7 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         issues += validate_checks(s.checks, target)
         issues += level_issues(s, executor, executor.level_of(s.parameters))
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
-        raise BadSubmission(issues=[asdict(i) for i in issues])
+        raise BadSubmission(issues=[asdict(i) for i in told(issues)])
     asked = permission_for(s.type)
     if not access.can(asked, environment.pk):
         what = "propose actions" if asked == "propose" else f"propose to {executor.title.lower()}"
@@ -82,6 +84,14 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
             remedies=[f"Ask a tenant admin for a role that may {asked} in {environment.slug}."],
         )
     return environment, executor, issues
+
+
+def told(issues: list[Issue]) -> list[Issue]:
+    """All issues, or so many that an answer stays readable, errors first, and how many there are besides."""
+    if len(issues) <= MOST_ISSUES:
+        return issues
+    first = sorted(issues, key=lambda i: i.severity != "error")[:MOST_ISSUES]
+    return [*first, Issue("error", f"There are {len(issues) - MOST_ISSUES:,} more issues like these.", "")]
 
 
 def _executor(name: str, issues: list[Issue]) -> Executor | None:

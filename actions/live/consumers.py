@@ -160,7 +160,7 @@ class ActionWatcher(Watcher):
 
     @property
     def action_id(self) -> UUID:
-        return self.scope["url_route"]["kwargs"]["action_id"]  # type: ignore[no-any-return]
+        return self.scope["url_route"]["kwargs"]["action_id"]
 
     async def groups_for(self, access: Access) -> set[str]:
         try:

@@ -34,7 +34,7 @@ class Standing:
             AccessMiddleware(lambda _: HttpResponse())(request)
         except Http404:
             return None
-        return request.access  # type: ignore[attr-defined, no-any-return]
+        return request.access  # type: ignore[attr-defined]
 
     def is_signed_in(self) -> bool:
         """Whether the session still stands for somebody, whatever they may do."""
@@ -48,7 +48,7 @@ class Standing:
         if self.tenant:
             request.META[f"HTTP_{HEADER.upper().replace('-', '_')}"] = self.tenant
         request.session = _session_store()(self.session_key or None)
-        request.user = get_user(request)  # type: ignore[arg-type]
+        request.user = get_user(request)
         return request
 
     def may_view(self, environment_id: UUID) -> bool:

@@ -10,188 +10,388 @@ import audit.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('tenants', '0001_initial'),
+        ("tenants", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('queue', models.CharField(max_length=16)),
-                ('worker', models.CharField(max_length=120)),
-                ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('renewed_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('ended_why', models.CharField(blank=True, max_length=120)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("queue", models.CharField(max_length=16)),
+                ("worker", models.CharField(max_length=120)),
+                ("started_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("renewed_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("expires_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("ended_why", models.CharField(blank=True, max_length=120)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['expires_at'], name='lease_running')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("ended_at__isnull", True)), fields=["expires_at"], name="lease_running"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Action',
+            name="Action",
             fields=[
-                ('id', models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('type', models.CharField(max_length=64)),
-                ('title', models.CharField(max_length=200)),
-                ('reason', models.TextField(blank=True)),
-                ('parameters', models.JSONField(default=dict)),
-                ('target', models.JSONField(default=dict)),
-                ('checks', models.JSONField(default=list)),
-                ('ticket', models.CharField(blank=True, max_length=120)),
-                ('external_url', models.URLField(blank=True, max_length=500)),
-                ('security_level', models.CharField(choices=[('low', 'low'), ('medium', 'medium'), ('high', 'high'), ('critical', 'critical')], max_length=8)),
-                ('risk_class', models.CharField(choices=[('safe', 'safe'), ('guarded', 'guarded'), ('dangerous', 'dangerous')], max_length=9)),
-                ('confidence', models.FloatField(null=True)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('timeout_s', models.PositiveIntegerField(default=600)),
-                ('not_before', models.DateTimeField(null=True)),
-                ('accepted_in_advance', models.BooleanField(default=False)),
-                ('correlation_id', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('preflight', 'preflight'), ('denied', 'denied'), ('awaiting_approval', 'awaiting_approval'), ('approved', 'approved'), ('rejected', 'rejected'), ('expired', 'expired'), ('cancelled', 'cancelled'), ('in_progress', 'in_progress'), ('verifying', 'verifying'), ('completed', 'completed'), ('rolling_back', 'rolling_back'), ('rolled_back', 'rolled_back'), ('held', 'held'), ('failed', 'failed')], default=actions.states.State['QUEUED'], max_length=17)),
-                ('seq', models.PositiveIntegerField(default=1)),
-                ('requires_approval', models.BooleanField(null=True)),
-                ('blast_score', models.PositiveSmallIntegerField(null=True)),
-                ('tier', models.CharField(blank=True, max_length=8)),
-                ('steps_total', models.PositiveIntegerField(default=0)),
-                ('steps_done', models.PositiveIntegerField(default=0)),
-                ('replans', models.PositiveSmallIntegerField(default=0)),
-                ('held_reason', models.CharField(blank=True, max_length=32)),
-                ('error', models.JSONField(null=True)),
-                ('result', models.JSONField(null=True)),
-                ('rollback_reference', models.CharField(blank=True, max_length=160)),
-                ('stop_requested_at', models.DateTimeField(null=True)),
-                ('expires_at', models.DateTimeField(null=True)),
-                ('approved_at', models.DateTimeField(null=True)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('completed_at', models.DateTimeField(null=True)),
-                ('environment', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.environment')),
-                ('requester', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('retry_of', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='retries', to='actions.action')),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant')),
-                ('undo_of', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='undos', to='actions.action')),
-                ('lease', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='actions.lease')),
+                ("id", models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("type", models.CharField(max_length=64)),
+                ("title", models.CharField(max_length=200)),
+                ("reason", models.TextField(blank=True)),
+                ("parameters", models.JSONField(default=dict)),
+                ("target", models.JSONField(default=dict)),
+                ("checks", models.JSONField(default=list)),
+                ("ticket", models.CharField(blank=True, max_length=120)),
+                ("external_url", models.URLField(blank=True, max_length=500)),
+                (
+                    "security_level",
+                    models.CharField(
+                        choices=[("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "risk_class",
+                    models.CharField(
+                        choices=[("safe", "safe"), ("guarded", "guarded"), ("dangerous", "dangerous")], max_length=9
+                    ),
+                ),
+                ("confidence", models.FloatField(null=True)),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("timeout_s", models.PositiveIntegerField(default=600)),
+                ("not_before", models.DateTimeField(null=True)),
+                ("accepted_in_advance", models.BooleanField(default=False)),
+                ("correlation_id", models.CharField(max_length=64)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("preflight", "preflight"),
+                            ("denied", "denied"),
+                            ("awaiting_approval", "awaiting_approval"),
+                            ("approved", "approved"),
+                            ("rejected", "rejected"),
+                            ("expired", "expired"),
+                            ("cancelled", "cancelled"),
+                            ("in_progress", "in_progress"),
+                            ("verifying", "verifying"),
+                            ("completed", "completed"),
+                            ("rolling_back", "rolling_back"),
+                            ("rolled_back", "rolled_back"),
+                            ("held", "held"),
+                            ("failed", "failed"),
+                        ],
+                        default=actions.states.State["QUEUED"],
+                        max_length=17,
+                    ),
+                ),
+                ("seq", models.PositiveIntegerField(default=1)),
+                ("requires_approval", models.BooleanField(null=True)),
+                ("blast_score", models.PositiveSmallIntegerField(null=True)),
+                ("tier", models.CharField(blank=True, max_length=8)),
+                ("steps_total", models.PositiveIntegerField(default=0)),
+                ("steps_done", models.PositiveIntegerField(default=0)),
+                ("replans", models.PositiveSmallIntegerField(default=0)),
+                ("held_reason", models.CharField(blank=True, max_length=32)),
+                ("error", models.JSONField(null=True)),
+                ("result", models.JSONField(null=True)),
+                ("rollback_reference", models.CharField(blank=True, max_length=160)),
+                ("stop_requested_at", models.DateTimeField(null=True)),
+                ("expires_at", models.DateTimeField(null=True)),
+                ("approved_at", models.DateTimeField(null=True)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("completed_at", models.DateTimeField(null=True)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "requester",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "retry_of",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="retries",
+                        to="actions.action",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+                (
+                    "undo_of",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="undos",
+                        to="actions.action",
+                    ),
+                ),
+                (
+                    "lease",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="actions.lease"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Plan',
+            name="Plan",
             fields=[
-                ('id', models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('version', models.PositiveSmallIntegerField()),
-                ('digest', models.CharField(max_length=64)),
-                ('document', models.CharField(max_length=64)),
-                ('changes', models.CharField(max_length=64)),
-                ('summary', models.TextField()),
-                ('steps', models.JSONField(default=list)),
-                ('counts', models.JSONField(default=dict)),
-                ('blast', models.JSONField(default=dict)),
-                ('verdict', models.JSONField(default=dict)),
-                ('observations', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('action', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='plans', to='actions.action')),
+                ("id", models.UUIDField(default=audit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("version", models.PositiveSmallIntegerField()),
+                ("digest", models.CharField(max_length=64)),
+                ("document", models.CharField(max_length=64)),
+                ("changes", models.CharField(max_length=64)),
+                ("summary", models.TextField()),
+                ("steps", models.JSONField(default=list)),
+                ("counts", models.JSONField(default=dict)),
+                ("blast", models.JSONField(default=dict)),
+                ("verdict", models.JSONField(default=dict)),
+                ("observations", models.JSONField(default=dict)),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "action",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="plans", to="actions.action"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('step', models.CharField(max_length=200)),
-                ('attempt', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(choices=[('intent', 'Intent'), ('receipt', 'Receipt'), ('failure', 'Failure'), ('undo_intent', 'Undo Intent'), ('undo_receipt', 'Undo Receipt'), ('undo_failure', 'Undo Failure')], max_length=12)),
-                ('lease', models.BigIntegerField()),
-                ('at', models.DateTimeField()),
-                ('facts', models.JSONField(default=dict)),
-                ('log', models.TextField(blank=True)),
-                ('action', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='checkpoints', to='actions.action')),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='actions.plan')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(max_length=200)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("intent", "Intent"),
+                            ("receipt", "Receipt"),
+                            ("failure", "Failure"),
+                            ("undo_intent", "Undo Intent"),
+                            ("undo_receipt", "Undo Receipt"),
+                            ("undo_failure", "Undo Failure"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("lease", models.BigIntegerField()),
+                ("at", models.DateTimeField()),
+                ("facts", models.JSONField(default=dict)),
+                ("log", models.TextField(blank=True)),
+                (
+                    "action",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="checkpoints", to="actions.action"
+                    ),
+                ),
+                (
+                    "plan",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="actions.plan"),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='action',
-            name='plan',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='actions.plan'),
+            model_name="action",
+            name="plan",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="actions.plan"
+            ),
         ),
         migrations.CreateModel(
-            name='BeforeImage',
+            name="BeforeImage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('step', models.CharField(max_length=200)),
-                ('ciphertext', models.BinaryField()),
-                ('action', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='before_images', to='actions.action')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(max_length=200)),
+                ("ciphertext", models.BinaryField()),
+                (
+                    "action",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="before_images", to="actions.action"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('action', 'step'), name='one_before_image_per_step')],
+                "constraints": [models.UniqueConstraint(fields=("action", "step"), name="one_before_image_per_step")],
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('body_sha256', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('action', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='actions.action')),
-                ('principal', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('tenant', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='tenants.tenant')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("body_sha256", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "action",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="actions.action"
+                    ),
+                ),
+                (
+                    "principal",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('tenant', 'principal', 'key'), name='one_action_per_idempotency_key')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("tenant", "principal", "key"), name="one_action_per_idempotency_key"
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='plan',
-            constraint=models.UniqueConstraint(fields=('action', 'version'), name='one_plan_per_version'),
+            model_name="plan",
+            constraint=models.UniqueConstraint(fields=("action", "version"), name="one_plan_per_version"),
         ),
         migrations.AddConstraint(
-            model_name='checkpoint',
-            constraint=models.UniqueConstraint(fields=('action', 'step', 'attempt', 'kind'), name='one_checkpoint_of_a_kind_per_attempt'),
+            model_name="checkpoint",
+            constraint=models.UniqueConstraint(
+                fields=("action", "step", "attempt", "kind"), name="one_checkpoint_of_a_kind_per_attempt"
+            ),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(condition=models.Q(('lease__isnull', True), ('state__in', ('queued', 'preflight', 'approved', 'in_progress', 'verifying', 'rolling_back'))), fields=['-priority', 'id'], name='action_to_claim'),
+            model_name="action",
+            index=models.Index(
+                condition=models.Q(
+                    ("lease__isnull", True),
+                    ("state__in", ("queued", "preflight", "approved", "in_progress", "verifying", "rolling_back")),
+                ),
+                fields=["-priority", "id"],
+                name="action_to_claim",
+            ),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(condition=models.Q(('lease__isnull', False)), fields=['lease'], name='action_leased'),
+            model_name="action",
+            index=models.Index(condition=models.Q(("lease__isnull", False)), fields=["lease"], name="action_leased"),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(condition=models.Q(('state__in', ('queued', 'preflight', 'approved', 'in_progress', 'verifying', 'rolling_back', 'awaiting_approval', 'held'))), fields=['tenant', 'state', 'id'], name='action_live'),
+            model_name="action",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        (
+                            "queued",
+                            "preflight",
+                            "approved",
+                            "in_progress",
+                            "verifying",
+                            "rolling_back",
+                            "awaiting_approval",
+                            "held",
+                        ),
+                    )
+                ),
+                fields=["tenant", "state", "id"],
+                name="action_live",
+            ),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(condition=models.Q(('state__in', ['awaiting_approval', 'approved'])), fields=['expires_at'], name='action_expiring'),
+            model_name="action",
+            index=models.Index(
+                condition=models.Q(("state__in", ["awaiting_approval", "approved"])),
+                fields=["expires_at"],
+                name="action_expiring",
+            ),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(fields=['tenant', '-id'], name='action_by_tenant'),
+            model_name="action",
+            index=models.Index(fields=["tenant", "-id"], name="action_by_tenant"),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(fields=['environment', '-id'], name='action_by_environment'),
+            model_name="action",
+            index=models.Index(fields=["environment", "-id"], name="action_by_environment"),
         ),
         migrations.AddIndex(
-            model_name='action',
-            index=models.Index(fields=['requester', '-id'], name='action_by_requester'),
+            model_name="action",
+            index=models.Index(fields=["requester", "-id"], name="action_by_requester"),
         ),
         migrations.AddConstraint(
-            model_name='action',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'preflight', 'denied', 'awaiting_approval', 'approved', 'rejected', 'expired', 'cancelled', 'in_progress', 'verifying', 'completed', 'rolling_back', 'rolled_back', 'held', 'failed'])), name='action_state_known'),
+            model_name="action",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "queued",
+                            "preflight",
+                            "denied",
+                            "awaiting_approval",
+                            "approved",
+                            "rejected",
+                            "expired",
+                            "cancelled",
+                            "in_progress",
+                            "verifying",
+                            "completed",
+                            "rolling_back",
+                            "rolled_back",
+                            "held",
+                            "failed",
+                        ],
+                    )
+                ),
+                name="action_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='action',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'held'), _negated=True), models.Q(('held_reason', ''), _negated=True), _connector='OR'), name='action_held_says_why'),
+            model_name="action",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "held"), _negated=True),
+                    models.Q(("held_reason", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="action_held_says_why",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='action',
-            constraint=models.CheckConstraint(condition=models.Q(('confidence__isnull', True), models.Q(('confidence__gte', 0), ('confidence__lte', 1)), _connector='OR'), name='action_confidence_is_a_share'),
+            model_name="action",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("confidence__isnull", True),
+                    models.Q(("confidence__gte", 0), ("confidence__lte", 1)),
+                    _connector="OR",
+                ),
+                name="action_confidence_is_a_share",
+            ),
         ),
     ]

@@ -30,6 +30,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "step.begun": ("run", "began {step}"),
     "step.done": ("ok", "finished {step}"),
     "step.failed": ("bad", "failed {step}, attempt {attempt}: {code}"),
+    "step.undo_begun": ("warn", "began to undo {step}"),
     "step.undone": ("warn", "undid {step}"),
     "step.undo_failed": ("bad", "could not undo {step}: {code}"),
     "step.settled": ("hold", "settled the doubt about {step}"),

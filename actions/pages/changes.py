@@ -104,7 +104,7 @@ def plan_with(action: Action, digest: str) -> Plan:
     """The plan of an action with this digest, so that a page keeps showing what it began to show. Raises NotFound."""
     if action.plan is not None and digest in ("", action.plan.digest):
         return action.plan
-    found = action.plans.filter(digest=digest).order_by("-version").first()
+    found = None if "\x00" in digest else action.plans.filter(digest=digest).order_by("-version").first()
     if found is None:
         raise NotFound
     return found

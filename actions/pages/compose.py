@@ -101,7 +101,7 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
 
 def posted_draft(post: QueryDict) -> Draft:
     """What was typed, with the row added or taken away that a button asked for."""
-    values = {key: str(post[key]) for key in post}
+    values = {key: str(post[key]).replace("\x00", "") for key in post}
     name = _type(values.get("type", ""))
     executor = executors().get(name)
     draft = Draft(

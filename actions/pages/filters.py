@@ -41,7 +41,7 @@ class Filters:
         return cls(
             tab=tab,
             q=query.get("q", "").strip()[:200].replace("\x00", ""),
-            environment=query.get("environment", "")[:63],
+            environment=query.get("environment", "")[:63].replace("\x00", ""),
             state=one_of("state", [s.value for s in State]),
             tier=one_of("tier", TIERS),
             type=one_of("type", executors()),

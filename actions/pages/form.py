@@ -8,8 +8,11 @@ anything else is a box of JSON. What does not parse is kept as typed, for the sc
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+from audit.canonical import MAX_INTEGER
 
 Schema = dict[str, Any]
 MOST_ROWS = 500
@@ -188,13 +191,12 @@ def _plain(schema: Schema, kind: str, text: str) -> Any:
 
 
 def _number(text: str) -> Any:
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return text
+    """The number, or the text as typed where it is none that JSON could hold."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            number = kind(text)
+            return number if abs(number) <= MAX_INTEGER else text
+    return text
 
 
 def _numbers(posted: Mapping[str, str], name: str) -> list[int]:

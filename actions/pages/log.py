@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from actions.models import Action, Checkpoint
+from audit.changes.visible import visible
 
 K = Checkpoint.Kind
 PAGE = 400
@@ -72,7 +73,7 @@ def as_text(action: Action) -> str:
     out, after, n = [], 0, 0
     while True:
         part = range_of(action, after, n)
-        out += [f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {line.step} {line.text}\n" for line in part.lines]
+        out += [f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {visible(line.step)} {visible(line.text)}\n" for line in part.lines]
         if not part.more:
             return "".join(out)
         after, n = part.after, part.n

@@ -18,12 +18,13 @@ from actions.verbs import allowed, find
 from audit.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access
 
+FEW_CHECKS = 6
 REPORT = "interlock.verification/1"
 VERDICTS = ("action.complete", "action.roll_back", "action.fail")
 HELD = {
     "in_doubt": "It cannot be told whether this step took effect. Look at the target, then say what you found.",
     "rollback_failed": "A step would not be undone. Put the target right, or give up and leave it as it is.",
-    "replans": "The target drifted again and again while this waited. Resume to try once more, or give up.",
+    "replans": "What was approved ceased to hold again and again, so it never began. Give up, then propose it again.",
 }
 
 
@@ -80,6 +81,7 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         "graph": graph(steps),
         "activity": activity,
         "report": report,
+        **checks_of(report),
         "report_ok": sum(c["ok"] for c in report["checks"]) if report else 0,
         "took": took,
         "result_json": json.dumps(action.result["data"], indent=2, sort_keys=True) if action.result else "",
@@ -96,6 +98,13 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         ],
         **timeline(action, steps, at),
     }
+
+
+def checks_of(report: dict[str, Any] | None) -> dict[str, Any]:
+    """The report's checks, those that do not hold first; of the rest a few, the others folded."""
+    checks = sorted(report["checks"], key=lambda c: c["ok"]) if report else []
+    few = max(FEW_CHECKS, sum(not c["ok"] for c in checks))
+    return {"shown_checks": checks[:few], "more_checks": checks[few:]}
 
 
 def report_of(action: Action, activity: list[Happening]) -> dict[str, Any] | None:

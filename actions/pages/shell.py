@@ -2,14 +2,10 @@
 
 from typing import Any
 
-from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
-from django.views.decorators.http import require_POST
 
 from actions.models import Action
-from actions.pages.entry import access_of, page
 from actions.pages.whose_turn import capped, needs_you
 from tenants.access import Access, tenants_of
 
@@ -35,16 +31,3 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "may_audit": access.can("audit") or bool(access.environments_where("audit")),
         "needs_you": capped(Action.objects.filter(needs_you(access))),
     }
-
-
-@require_POST
-@page
-def switch_tenant(request: HttpRequest) -> HttpResponse:
-    """Look at another of one's own tenants from now on."""
-    slug = request.POST.get("tenant", "")
-    chosen = next((t for t in tenants_of(access_of(request).principal) if t.slug == slug), None)
-    if chosen is None:
-        messages.error(request, "You do not belong to that tenant.")
-    else:
-        request.session["tenant"] = chosen.slug
-    return redirect("queue")

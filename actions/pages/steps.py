@@ -23,6 +23,7 @@ ENDS = {K.RECEIPT: "completed", K.FAILURE: "failed", K.UNDO_RECEIPT: "rolled_bac
 MOST_DRAWN = 60
 """Rows of the timeline; a longer run shows the steps around the one in hand."""
 MOST_IN_GRAPH = 16
+SHORTEST_S = 0.02
 MOST_SEGMENTS = 40
 
 
@@ -89,7 +90,7 @@ def timeline(action: Action, steps: list[Step], now: datetime) -> dict[str, Any]
     live = action.state in (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK)
     last = max((b for s in steps for _, b, _ in s.bars), default=0)
     at = (now - action.started_at).total_seconds()
-    total = max(at if live else last, last, 1.0) * (1.12 if live else 1.02)
+    total = max(at if live else last, last, SHORTEST_S) * (1.12 if live else 1.02)
     ticks = round_ticks(total)
     place = {s.key: k for k, s in enumerate(drawn)}
     deps = [(place[a], k) for k, s in enumerate(drawn) for a in s.after if a in place]

@@ -1,9 +1,11 @@
 """System: is the machinery alive, and what is stuck on what?"""
 
+from time import time
 from typing import Any
 
 import redis
 from celery import current_app
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.db.models import Count, Min
@@ -12,16 +14,18 @@ from django.shortcuts import render
 from kombu.exceptions import OperationalError as BrokerError
 
 from actions.models import Action, Lease
-from actions.nudge import store
+from actions.nudge import is_nudged, last_sweep, store
 from actions.pages.entry import access_of, page
 from actions.pages.rows import visible
 from actions.states import TO_DECIDE, TO_EXECUTE, State
 from actions.types.registry import broken, executors
 from audit.clock import database_time
+from audit.templatetags.il import duration
 from tenants.access import Access
 
 MOST = 25
-PING_S = 10
+PING_S = 5
+SWEEPS_MISSED = 6
 QUEUES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 ENDED_SHOWN = 5
 
@@ -95,11 +99,19 @@ def parts() -> list[dict[str, Any]]:
 
 
 def outside() -> list[dict[str, Any]]:
-    """Redis, by a ping; the workers, by asking them through the broker. At most about two seconds."""
+    """Redis, by a ping; the workers, by asking them through the broker; the sweep, by its mark. About two seconds."""
     try:
-        answers = store().ping() and current_app.control.inspect(timeout=1.0).ping() or {}
-        redis_part = {"name": "Redis", "ok": True, "detail": "answers"}
+        store().ping()
+        answers = current_app.control.inspect(timeout=1.0).ping() or {}
+        swept_at, nudged = last_sweep(), [queue for queue in QUEUES if is_nudged(queue)]
     except (redis.RedisError, BrokerError, OSError) as error:
-        answers, redis_part = {}, {"name": "Redis", "ok": False, "detail": f"does not answer: {type(error).__name__}"}
-    names = ", ".join(sorted(name.partition("@")[0] for name in answers)) or "nobody answers; busy ones may be slow to"
-    return [redis_part, {"name": "Workers", "ok": bool(answers), "detail": names}]
+        gone = f"does not answer ({type(error).__name__}); work waits for the sweep"
+        return [{"name": "Redis", "ok": False, "detail": gone}]
+    names = ", ".join(sorted(name.partition("@")[0] for name in answers)) or "nobody answers; a busy one may be slow to"
+    late = swept_at is None or time() - swept_at > SWEEPS_MISSED * settings.INTERLOCK.sweep_s
+    when = "no sweep is known of" if swept_at is None else f"last {duration(max(time() - swept_at, 0))} ago"
+    return [
+        {"name": "Redis", "ok": True, "detail": f"nudges under way: {', '.join(nudged) or 'none'}"},
+        {"name": "Workers", "ok": bool(answers), "detail": names},
+        {"name": "Sweep", "ok": not late, "detail": f"{when}, every {settings.INTERLOCK.sweep_s:g} s"},
+    ]

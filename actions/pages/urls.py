@@ -2,13 +2,12 @@
 
 from django.urls import path
 
-from actions.pages import act, decision, new, queue, review, rules, run, shell, system
+from actions.pages import act, decision, new, queue, review, rules, run, system
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("queue/live/", queue.live, name="queue_live"),
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
-    path("tenant/", shell.switch_tenant, name="switch_tenant"),
     path("system/", system.system, name="system"),
     path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
     path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),

@@ -11,6 +11,7 @@ from actions.case import Case, Effect, Result, Script, durably
 from actions.lifecycle import Note, Write, subject_of
 from actions.preflight.planning import Rehearsal, rehearse
 from actions.states import State
+from actions.storable import storable
 from actions.types.protocol import PlanRefused
 from approvals.models import Request
 from approvals.requests import draft_request
@@ -47,7 +48,8 @@ def judged(case: Case, rehearsal: Rehearsal) -> Write:
         w.facts = {"request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
         return w
     w = planned(case, rehearsal, "approve", by=BY)
-    w.ttl_s = settings.INTERLOCK.approval_ttl_s
+    wait_s = max(0, (case.action.not_before - datetime.now(UTC)).total_seconds()) if case.action.not_before else 0
+    w.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
     w.facts = {"because": "the matrix row asks for no seat"}
     return w
 
@@ -112,7 +114,8 @@ def refused(case: Case, error: BaseException | None, *, by: str) -> Write:
     else:
         words = f"{type(error).__name__}: {error}"
         found = {"code": "executor_error", "message": f"The executor could not make a plan: {words}", "details": {}}
-    private = {"message": str(found["message"])}
+    found = storable(found)
+    private = {"message": found["message"]}
     return Write(
         case.action, "fail", by=by, facts={"code": found["code"]}, private=private, outcome="failed",
         sets={"error": found}, release=True,

@@ -8,6 +8,7 @@ import yaml
 from actions.models import Action, Plan
 from actions.types.protocol import Draft
 from audit.changes.document import Change, text_diff
+from audit.changes.visible import visible
 
 WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
 
@@ -68,7 +69,7 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
     """The human summary as YAML: the same facts, in the same order."""
     return yaml.safe_dump(
         {
-            "action": {"id": str(action.pk), "title": action.title, "type": action.type},
+            "action": {"id": str(action.pk), "title": visible(action.title), "type": action.type},
             "environment": action.environment.slug,
             "plan": {"version": plan.version, "digest": plan.digest, "summary": plan.summary, "counts": plan.counts},
             "blast": plan.blast,
@@ -94,7 +95,8 @@ def _seats(verdict: dict[str, Any]) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split()).replace("<", "&lt;")
+    """One line in which nothing is markup, a link or hidden."""
+    return " ".join(visible(text).split()).replace("<", "&lt;").replace("[", "\\[")
 
 
 def _cell(text: str) -> str:

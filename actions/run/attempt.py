@@ -1,10 +1,13 @@
 """One attempt at one step, in a thread: what the executor is given, and what came of it."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
+
 from actions.case import Case
+from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
 from approvals.judge import stricter
 from approvals.judgement import judgement
@@ -24,6 +27,11 @@ class Tried:
     probe: Probe | None = None
     log: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
+        it = self.outcome
+        self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
+
 
 def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
     """
@@ -31,6 +39,13 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
 
     Backs off 0.2 s × 2ⁿ before a retry. An executor's exception is an outcome: `executor_error`, settled by a probe.
     """
+    with structlog.contextvars.bound_contextvars(
+        correlation_id=case.action.correlation_id, action=str(case.action.pk), step=step["key"]
+    ):
+        return _attempt(case, step, deadline, resumed, tries_before)
+
+
+def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
     ctx, log = context(case, step, deadline)
     executor = case.executor
     if tries_before > 1:
@@ -84,7 +99,7 @@ def context(
 
     def note(text: str) -> None:
         if len(log) < MOST_LOG_LINES:
-            log.append(" ".join(str(text).splitlines())[:MOST_LINE_CHARACTERS])
+            log.append(" ".join(text_of(text).splitlines())[:MOST_LINE_CHARACTERS])
 
     ctx = StepContext(
         target=case.target,

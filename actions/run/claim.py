@@ -15,8 +15,9 @@ STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 _POSTGRES = """
     UPDATE actions_action SET lease_id = %s WHERE id IN (
         SELECT a.id FROM actions_action a
-        WHERE a.state = ANY(%s) AND a.lease_id IS NULL AND (a.not_before IS NULL OR a.not_before <= now()
-            OR a.state <> 'approved')
+        WHERE a.state = ANY(%s) AND a.lease_id IS NULL
+            AND (a.state <> 'approved' OR ((a.not_before IS NULL OR a.not_before <= now())
+                AND (a.expires_at IS NULL OR a.expires_at > now())))
         ORDER BY a.priority DESC, a.id LIMIT %s FOR UPDATE SKIP LOCKED)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
     RETURNING id, statement_timestamp()"""
@@ -25,8 +26,9 @@ _SQLITE = """
     UPDATE actions_action SET lease_id = %s WHERE id IN (
         SELECT a.id FROM actions_action a
         WHERE a.state IN (SELECT value FROM json_each(%s)) AND a.lease_id IS NULL
-            AND (a.not_before IS NULL OR a.not_before <= strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')
-                OR a.state <> 'approved')
+            AND (a.state <> 'approved'
+                OR ((a.not_before IS NULL OR a.not_before <= strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now'))
+                AND (a.expires_at IS NULL OR a.expires_at > strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now'))))
         ORDER BY a.priority DESC, a.id LIMIT %s)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
     RETURNING id, strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"""
@@ -36,7 +38,8 @@ def claim(queue: str, lease: int, limit: int) -> tuple[list[UUID], datetime | No
     """
     Put up to `limit` actions that wait for this queue under a lease; return their ids, and the database's time.
 
-    Takes row locks with SKIP LOCKED, so claims never wait for one another. A lease that has ended claims nothing.
+    Takes row locks with SKIP LOCKED, so claims never wait for one another. A lease that has ended claims nothing. An
+    approval whose time is up is left to the sweep, however late that is.
     """
     states = STATES[queue]
     if connection.vendor == "postgresql":

@@ -1,7 +1,8 @@
 """
 Where a fault test may kill the worker: named moments, armed through the environment.
 
-`INTERLOCK_CRASH_AT=after_effect:2` kills the process group (SIGKILL, no clean-up) at the second time that moment is reached.
+`INTERLOCK_CRASH_AT=after_effect:2` kills the process group (SIGKILL, no clean-up) at the second time that moment is
+reached.
 Unarmed, `reached()` is one comparison.
 """
 

@@ -52,9 +52,9 @@ class LeaseHolder:
             thread.join(timeout=2)
         with self._lock:
             lease, self._id = self._id, None
+        self._ended.clear()
         if lease is not None:
             Lease.objects.filter(pk=lease, ended_at=None).update(ended_at=Now(), ended_why=why)
-        self._ended.clear()
 
     def in_doubt(self) -> bool:
         """Whether somebody may have ended the lease: it was not confirmed within its own time."""

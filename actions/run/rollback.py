@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from actions.case import Case, Effect, Result, durably
-from actions.lifecycle import Write
+from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
 from actions.run.attempt import Tried, context
 from actions.run.lines import failure, failure_note, intent, line, receipt_note
@@ -54,7 +54,8 @@ def crashed(error: BaseException) -> Tried:
 
 
 def _begin(case: Case, step: dict[str, Any]) -> Write:
-    return Write(case.action, by=BY, checkpoints=[intent(case, step, K.UNDO_INTENT)])
+    begun = Note("step.undo_begun", {"step": step["key"]})
+    return Write(case.action, by=BY, notes=[begun], checkpoints=[intent(case, step, K.UNDO_INTENT)])
 
 
 def _after(case: Case, step: dict[str, Any], tried: Tried) -> Write:

@@ -4,10 +4,14 @@ The runner: carries many scripts at once, runs their effects in threads, and com
 One transaction holds any mix of stages of any number of actions (measured: 25–50 times cheaper than a task per stage
 per action). Scripts and the database are touched by one thread only. A write that does not stick is offered again on a
 fresh snapshot while the lease still holds; otherwise the action is somebody else's and its script is closed.
+
+A database that goes away is waited for. What cannot be told afterwards (did that commit arrive?) is let go of, and read
+anew by whoever claims it next: the ledger knows.
 """
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +19,12 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from actions.case import Case, Effect, Result, Script, durably, load_cases, read_rules_again
 from actions.lifecycle import Write, write
 from actions.models import Action
-from actions.nudge import heard
+from actions.nudge import heard, nudge
 from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
@@ -30,11 +34,14 @@ from audit.events import heads
 
 log = structlog.get_logger(__name__)
 SCRIPTS = {"decide": preflight, "execute": run}
-CLAIM_PAUSE_S = 0.01
 GATHER_S = 0.002
 LOOK_AGAIN_S = 0.25
 STOPS_EVERY_S = 1.0
+TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 GRACE_S = 8.0
+AWAY_PAUSE_S = 0.25
+AWAY = (OperationalError, InterfaceError)
+"""What the database, or the way to it, raises when it is not there just now."""
 GAVE_UP = "stopped"
 """The code of a step that ended early because `stopping()` turned true."""
 
@@ -47,6 +54,10 @@ class Carried:
     script: Script
     pending: Write | None = None
     given_up: bool = False
+    is_unsure: bool = False
+    """Whether its write met an error, so that it may have arrived or not."""
+    is_new: bool = False
+    """Whether its write has taken another's place and was not offered yet."""
 
 
 class Runner:
@@ -60,30 +71,70 @@ class Runner:
         self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"effect-{queue}")
         self.carried: dict[UUID, Carried] = {}
         self.effects: dict[Future[Any], Carried] = {}
+        self.busy: set[Future[Any]] = set()
+        """What still ran when this worker was told to stop."""
         self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
-        self.full_claim = False
+        self.full_claim = self.has_called = False
+        self.strays = False
+        """Whether our lease may hold actions that are not carried."""
+        self.away_since: float | None = None
 
     def drain(self) -> int:
         """Claim and carry until no more is known to wait; return how many actions were taken up."""
-        taken = 0 if self.halt.is_set() else self._claim()
-        while self.carried:
-            if self.halt.is_set():
-                self._wind_down()
-                return taken
-            self._gather()
-            self._look_for_stops()
-            self._commit()
-            if self._may_claim():
-                taken += self._claim()
-        return taken
+        self.has_called = False
+        try:
+            taken = 0 if self.halt.is_set() else self._patiently(self._claim)
+            while self.carried or self.strays:
+                if self.halt.is_set():
+                    self._wind_down()
+                    return taken
+                taken += self._patiently(self._turn)
+            return taken
+        except Exception:
+            self._abandon()
+            raise
+
+    def _turn(self) -> int:
+        if self.strays:
+            self._let_strays_go()
+            return self._claim()
+        self._gather()
+        self._look_for_stops()
+        self._commit()
+        return self._claim() if self._may_claim() else 0
+
+    def _patiently(self, part: Callable[[], int]) -> int:
+        """Do a part of a drain. If the database is away, wait a moment, and give up when that outlasts the lease."""
+        try:
+            done = part()
+        except AWAY as error:
+            self._note_absence(error)
+            if time.monotonic() - (self.away_since or 0) > self.lease.ttl_s:
+                raise
+            self.halt.wait(AWAY_PAUSE_S)
+            return 0
+        self.away_since = None
+        return done
+
+    def _note_absence(self, error: Exception) -> None:
+        log.warning("database_away", queue=self.queue, error=str(error))
+        connection.close()
+        self.strays = True
+        self.away_since = self.away_since or time.monotonic()
+
+    def _let_strays_go(self) -> None:
+        """Free what our lease holds and nobody here carries: a claim or a last write whose answer was lost."""
+        held = Action.objects.filter(lease_id=self.lease.current()).exclude(pk__in=list(self.carried))
+        held.update(lease=None)
+        self.strays = False
 
     def _may_claim(self) -> bool:
         """Claim again when there is room and reason: nothing is left to do, or word has come that more waits."""
         if self.halt.is_set() or len(self.effects) > self.threads or len(self.carried) >= self.most:
             return False
-        pause = 0 if not self.carried else CLAIM_PAUSE_S if self.full_claim else LOOK_AGAIN_S
+        pause = 0 if not self.carried else settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
 
     def _claim(self) -> int:
@@ -96,6 +147,9 @@ class Runner:
         self.full_claim = len(ids) == room
         if not ids:
             return 0
+        if self.full_claim and not self.has_called:  # more than we can take: another worker should hear of it now
+            nudge(self.queue, force=True)
+            self.has_called = True
         reached("claimed")
         for case in load_cases(ids, lease, at):
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
@@ -111,6 +165,10 @@ class Runner:
             asked = carried.script.send(value)
         except StopIteration:
             self._let_go(carried)
+            return
+        except AWAY as error:
+            self.carried.pop(carried.case.action.pk, None)
+            self._note_absence(error)
             return
         except Exception as error:  # a fault of ours in one script must not take the others down
             log.exception("script_failed", action=str(carried.case.action.pk), queue=self.queue)
@@ -130,10 +188,13 @@ class Runner:
     def _let_go(self, carried: Carried) -> None:
         self.carried.pop(carried.case.action.pk, None)
         if carried.case.action.lease_id is not None:
-            release([carried.case.action.pk], carried.case.lease)
+            try:
+                release([carried.case.action.pk], carried.case.lease)
+            except AWAY as error:
+                self._note_absence(error)
 
     def _gather(self) -> None:
-        """Collect effects that have ended: wait for the first when there is nothing to commit, then a moment for more."""
+        """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
         anything = any(c.pending for c in self.carried.values())
         timeout: float | None = 0 if anything else LOOK_AGAIN_S
         while self.effects:
@@ -160,23 +221,29 @@ class Runner:
             return
         for c in waiting:
             assert c.pending is not None
-            c.pending.lease, c.pending.head = c.case.lease, c.case.head
+            c.pending.lease, c.pending.head, c.is_new = c.case.lease, c.case.head, False
         group = [c.pending for c in waiting if c.pending]
         reached("before_commit", group)
-        stuck = {w.action.pk for w in self._durably(group)}
+        try:
+            stuck = {w.action.pk for w in write(group)}
+        except AWAY:
+            for c in waiting:
+                c.is_unsure = True
+            raise
+        except Exception:  # one of them cannot be written, which must not keep the others from it
+            log.exception("group_failed", queue=self.queue, actions=len(group))
+            stuck = self._one_by_one(waiting)
         reached("after_commit", group)
-        self._reload([c for c in waiting if c.case.action.pk not in stuck])
-        self._notice_changed_rules([c for c in waiting if c.case.action.pk in stuck])
-        for c in waiting:
-            w, c.pending = c.pending, None
-            if w is None or c.case.action.pk not in self.carried:
-                continue
-            if c.case.action.pk in stuck:
-                assert w.head is not None
-                c.case.head, c.case.now = w.head, w.at or c.case.now
-                for line in w.checkpoints:
-                    c.case.ledger.add(line)
-            self._feed(c, c.case.action.pk in stuck)
+        written = [c for c in waiting if c.case.action.pk in stuck]
+        self._notice_changed_rules(written)
+        for c in written:
+            w, c.pending, c.is_unsure = c.pending, None, False
+            assert w is not None and w.head is not None
+            c.case.head, c.case.now = w.head, w.at or c.case.now
+            for line in w.checkpoints:
+                c.case.ledger.add(line)
+            self._feed(c, True)
+        self._offer_again([c for c in waiting if c.pending and not c.is_new and c.case.action.pk not in stuck])
 
     def _notice_changed_rules(self, written: list[Carried]) -> None:
         """A write tells the epoch of the rules: where it is another one, judge by the new rules from now on."""
@@ -187,16 +254,38 @@ class Runner:
             assert c.pending is not None
             c.case.epoch = c.pending.epoch
 
-    def _durably(self, group: list[Write]) -> list[Write]:
-        """Commit, riding out a database that is away for a moment; the lease decides whether the work is still ours."""
-        for pause in (0.1, 0.5, 2.0):
+    def _one_by_one(self, waiting: list[Carried]) -> set[UUID]:
+        """Write each alone, and give up those that cannot be written; return the ids of those that stuck."""
+        stuck: set[UUID] = set()
+        for c in waiting:
+            assert c.pending is not None
             try:
-                return write(group)
-            except OperationalError as error:
-                log.warning("commit_failed", error=str(error), retry_in_s=pause)
-                connection.close()
-                time.sleep(pause)
-        return write(group)
+                stuck |= {w.action.pk for w in write([c.pending])}
+            except AWAY:
+                for lost in waiting:
+                    self.carried.pop(lost.case.action.pk, None)
+                raise
+            except Exception as error:
+                if c.given_up:
+                    raise
+                c.given_up = c.is_new = True
+                words = f"Interlock met an error of its own: {type(error).__name__}. The log has the details."
+                c.script.close()
+                c.script = give_up(c.case, "internal_error", words)
+                c.pending = next(c.script)  # type: ignore[assignment]
+        return stuck
+
+    def _offer_again(self, lost: list[Carried]) -> None:
+        """Let scripts make anew what did not stick; let go of those whose last word may have arrived after all."""
+        for c in [c for c in lost if c.is_unsure]:
+            c.script.close()
+            self.carried.pop(c.case.action.pk, None)
+            self.strays = True
+        self._reload([c for c in lost if not c.is_unsure])
+        for c in lost:
+            if c.case.action.pk in self.carried:
+                c.pending = None
+                self._feed(c, False)
 
     def _reload(self, lost: list[Carried]) -> None:
         """Refresh what moved on: carry on if it is the same action in the same state under our lease, else close."""
@@ -210,14 +299,16 @@ class Runner:
                 log.info("action_moved_on", action=str(ours.pk), state=theirs.state if theirs else None)
                 c.script.close()
                 self.carried.pop(ours.pk, None)
+                self.strays = self.strays or (theirs is not None and theirs.lease_id == c.case.lease)
                 continue
             ours.seq, ours.stop_requested_at = theirs.seq, theirs.stop_requested_at
             c.case.head = chain[ours.pk]
 
     def _wind_down(self) -> None:
-        """The worker is to stop: give running effects a moment, commit what they came to, let go of everything.
+        """The worker is to stop: give running effects a moment, commit what they came to, let go of the rest.
 
         An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
+        What still runs is not let go of: nobody may do it a second time beside us. It is free when our lease expires.
         """
         ended, _ = wait(self.effects, timeout=GRACE_S)
         for future in ended:
@@ -225,20 +316,35 @@ class Runner:
             if getattr(getattr(result.value, "outcome", None), "code", "") != GAVE_UP:
                 self._feed(carried, result)
         self._commit()
-        ids = list(self.carried)
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        """Let go of every action but those whose effect cannot be called back; afterwards nothing is carried."""
+        busy = {c.case.action.pk for future, c in self.effects.items() if not future.cancel() and not future.done()}
+        self.busy |= {future for future in self.effects if not future.done()}
+        idle = [pk for pk in self.carried if pk not in busy]
         self.carried.clear()
         self.effects.clear()
-        release(ids, self.lease.current())
+        if idle:
+            release(idle, self.lease.current())
+
+    def _abandon(self) -> None:
+        """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
+        while self.effects and not self.halt.is_set():
+            for future in wait(self.effects, timeout=LOOK_AGAIN_S, return_when=FIRST_COMPLETED)[0]:
+                self.effects.pop(future)
+        self.carried.clear()
+        self.effects.clear()
+        self.strays, self.away_since = False, None
+        connection.close()
+        self.lease.end("the worker met an error of its own")
 
     def stop(self, why: str = "the worker stopped") -> None:
-        """Let go of everything: for a worker that shuts down."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
-        held = list(self.carried)
-        self.carried.clear()
-        self.effects.clear()
-        if held:
-            release(held, self.lease.current())
-        self.lease.end(why)
+        """Let go of everything: for a worker that shuts down. While an effect still runs, the lease is kept alive."""
+        self.pool.shutdown(wait=False)
+        self._release_idle()
+        if all(future.done() for future in self.busy):
+            self.lease.end(why)
 
 
 def give_up(case: Case, code: str, message: str) -> Script:
@@ -252,6 +358,16 @@ def give_up(case: Case, code: str, message: str) -> Script:
     yield from durably(
         case, lambda: Write(case.action, verb, by=by, facts={"code": code}, private=private, sets=sets, release=True)
     )
+
+
+def tell(w: Write) -> None:
+    """One log line for each turn that a person would look for, with the id that ties it to its request."""
+    if w.verb in TOLD:
+        action = w.action
+        log.info(
+            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
+            correlation_id=action.correlation_id,
+        )  # fmt: skip
 
 
 def _effect(effect: Effect) -> Result:

@@ -16,6 +16,7 @@ from actions.run.lines import intent
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
 from approvals.models import Request
+from tenants.models import Principal
 
 BY = "system:execute"
 MOST_REPLANS = 3
@@ -24,6 +25,9 @@ MOST_REPLANS = 3
 def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     """Move an approved action to in_progress if all is as approved; else leave it elsewhere and return False."""
     action = case.action
+    if not answers_for_it(action.requester):
+        yield from durably(case, lambda: orphaned(case))
+        return False
     result: Result = yield Effect(partial(rehearse, case, case.plan.version + 1))
     if result.error is not None:
         yield from durably(case, lambda: refused(case, result.error, by=BY))
@@ -47,6 +51,21 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     return True
 
 
+def answers_for_it(requester: Principal) -> bool:
+    """Whether somebody still answers for an action: its requester, and an agent's owner, are active."""
+    return requester.is_active and (requester.owner is None or requester.owner.is_active)
+
+
+def orphaned(case: Case) -> Write:
+    """Nothing runs for a requester whose account was closed after it was proposed."""
+    message = "The account that proposed this, or its owner's, is no longer active. Somebody else can propose it again."
+    error = {"code": "requester_inactive", "message": message, "details": {}}
+    return Write(
+        case.action, "fail", by=BY, facts={"code": "requester_inactive"}, outcome="failed", sets={"error": error},
+        release=True,
+    )  # fmt: skip
+
+
 def quorum_holds(action_id: UUID) -> bool:
     """Whether the people who approved an action may still do so: its settled request, counted again now."""
     request = Request.objects.filter(subject_kind="action", subject_id=action_id, state="approved").latest("opened_at")
@@ -59,7 +78,8 @@ def begun(case: Case, images: list[Any]) -> Write:
     lines: list[Checkpoint] = []
     if case.steps:
         lines = [intent(case, case.steps[0])]
-    reference = f"before-images of plan {case.plan.digest}" if images else ""
+    undoable = case.executor.changes_something and case.plan.counts.get("changes")
+    reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
         checkpoints=lines, before_images=images, sets={"rollback_reference": reference},

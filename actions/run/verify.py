@@ -10,6 +10,7 @@ from actions.checks import run_checks
 from actions.lifecycle import Write
 from actions.models import Action
 from actions.run.steps import ABORTED
+from actions.storable import storable, text_of
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
 
@@ -34,6 +35,7 @@ def report_of(case: Case) -> dict[str, Any]:
     started = time.monotonic()
     found = [{"kind": "step", **c} for c in case.executor.verify(case.steps, case.target)]
     found += run_checks(case.action.checks, case.target, started + case.action.timeout_s)
+    found = storable(found)
     took_ms = int((time.monotonic() - started) * 1000)
     return {"format": REPORT_FORMAT, "ok": all(c["ok"] for c in found), "checks": found, "duration_ms": took_ms}
 
@@ -84,7 +86,7 @@ def _pack(case: Case, report: dict[str, Any]) -> ArtifactRows:
 
 
 def _crash(error: BaseException) -> dict[str, Any]:
-    return {"kind": "verify", "name": "verify", "ok": False, "detail": f"{type(error).__name__}: {error}"}
+    return {"kind": "verify", "name": "verify", "ok": False, "detail": text_of(f"{type(error).__name__}: {error}")}
 
 
 def duration_s(action: Action) -> float | None:

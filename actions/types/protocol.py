@@ -114,8 +114,8 @@ class StepContext:
 @dataclass(frozen=True)
 class Outcome:
     """What an attempt came to. Not ok: ``code`` is a stable word, ``message`` says what to do, and nothing was changed
-    unless ``probe`` says otherwise. The code ``precondition`` vouches that the target was compared, found changed, and not
-    touched: it is believed without a probe. ``retryable`` means that trying the same thing again may help."""
+    unless ``probe`` says otherwise. The code ``precondition`` vouches that the target was compared, found changed, and
+    not touched: it is believed without a probe. ``retryable`` means that trying the same thing again may help."""
 
     ok: bool
     code: str = ""

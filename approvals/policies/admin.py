@@ -23,7 +23,7 @@ def accesses(request: HttpRequest) -> dict[UUID, Access]:
     """The reader's accesses, of the tenants in which they administer anything; read once per request."""
     kept: dict[UUID, Access] | None = getattr(request, "_administered", None)
     if kept is None:
-        found = [access_for(request.user, t) for t in tenants_of(request.user)] if request.user.is_authenticated else []  # type: ignore[arg-type]
+        found = [access_for(request.user, t) for t in tenants_of(request.user)] if request.user.is_authenticated else []
         kept = {access.tenant.pk: access for access in found if access.environments_where("administer")}
         request._administered = kept  # type: ignore[attr-defined]
     return kept
@@ -155,7 +155,7 @@ class MatrixDraftAdmin(DraftAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """Start from what is in force in the environment that the address names."""
         initial = super().get_changeform_initial_data(request)
-        place = places(request).filter(pk=initial["environment"]).first() if initial.get("environment") else None
+        place = places(request).filter(pk=str(initial["environment"])).first() if initial.get("environment") else None
         return {**initial, "rows": matrix_in_force(place.pk)} if place else initial
 
     def save_model(self, request: HttpRequest, obj: MatrixDraft, form: Any, change: bool) -> None:

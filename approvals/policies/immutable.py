@@ -57,8 +57,7 @@ def _statements(vendor: str, verb: str, name: str, is_wrong: str, message: str) 
             f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
             f"IF {is_wrong} THEN RAISE EXCEPTION '{message}' USING ERRCODE = 'check_violation'; END IF; "
             f"RETURN {row}; END $$",
-            f"CREATE OR REPLACE TRIGGER {name} BEFORE {verb.upper()} ON {TABLE} "
-            f"FOR EACH ROW EXECUTE FUNCTION {name}()",
+            f"CREATE OR REPLACE TRIGGER {name} BEFORE {verb.upper()} ON {TABLE} FOR EACH ROW EXECUTE FUNCTION {name}()",
         ]
     return [
         f"CREATE TRIGGER IF NOT EXISTS {name} BEFORE {verb.upper()} ON {TABLE} WHEN {is_wrong} "

@@ -5,12 +5,12 @@ from typing import Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
 from approvals.api import SeatOut
 from approvals.policies.wording import Wording
 
-EFFECTS = ["deny", "require", "warn", "allow_autonomous"]
+EFFECTS: list[JsonValue] = ["deny", "require", "warn", "allow_autonomous"]
 
 
 class RuleBody(Schema):

@@ -37,7 +37,7 @@ window.il = (() => {
       fold.setAttribute("aria-expanded", String(!body.hidden));
     }
     if (e.target.matches("dialog")) e.target.close(); /* a click on the backdrop */
-    for (const menu of $$("details.me-menu[open]")) if (!menu.contains(e.target)) menu.open = false;
+    for (const menu of $$("details:is(.me-menu, .menu)[open]")) if (!menu.contains(e.target)) menu.open = false;
   });
 
   /* a dialog asks before a form is sent: <form data-confirm="dialog id">, its yes button is <button form=…> */
@@ -58,6 +58,10 @@ window.il = (() => {
   const redraft = (root = document) => { for (const el of $$("[data-draft]", root)) if (!el.value) el.value = drafts.get(el.dataset.draft) ?? ""; };
   document.addEventListener("input", (e) => { if (e.target.dataset?.draft) drafts.set(e.target.dataset.draft, e.target.value); });
   document.addEventListener("htmx:after:swap", () => redraft());
+  const sent = (form) => { for (const el of $$("[data-draft]", form)) drafts.set(el.dataset.draft, ""); };
+  document.addEventListener("submit", (e) => { if (!e.defaultPrevented && !e.target.hasAttribute("hx-post")) sent(e.target); });
+  document.addEventListener("htmx:after:request", (e) => { if (e.detail.ctx.request.method === "POST" && e.detail.ctx.response.status < 400) sent(e.detail.ctx.sourceElement); });
+  document.addEventListener("htmx:finally:request", () => { for (const el of $$("[aria-busy=true]")) el.removeAttribute("aria-busy"); });
 
   /* clocks: one timer for the page, on the server's clock; the server stays the judge of expiry */
   const skew = Number($('meta[name="il-now"]')?.content ?? Date.now() / 1000) - Date.now() / 1000;
@@ -84,6 +88,7 @@ window.il = (() => {
   const keymap = { "?": () => open("help"), "/": search, t: cycleTheme, g: () => { going = true; setTimeout(() => { going = false; }, 900); } };
   let going = false;
   document.addEventListener("keydown", (e) => {
+    if (e.key === "Escape") for (const menu of $$("details:is(.me-menu, .menu)[open]")) menu.open = false;
     if (!keysOn || e.ctrlKey || e.metaKey || e.altKey || !e.key) return;
     if (e.target.closest?.("input:not([type=checkbox],[type=radio]), textarea, select, [contenteditable]")) return;
     if ($("dialog[open]")) return;

@@ -81,7 +81,7 @@
     $("[data-toggle]", files[at]).focus({ preventScroll: true });
   }
   const flip = () => { const other = $("[name=view]:not(:checked)"); other ? other.click() : say("There is nothing to compare here"); };
-  const decision = () => ($("#decide-sheet")?.matches(":popover-open") || matchMedia("(width < 52rem)").matches ? $("[data-sheet]")?.click() : $("#decide-form [name=decision]:checked, #decide-form button")?.focus());
+  const decision = () => ($("#decide-sheet")?.matches(":popover-open") || matchMedia("(width < 52rem)").matches ? $("[data-sheet]")?.click() : $("#decide-form [name=decision]:checked, #decide-sheet form button")?.focus());
   keys({
     n: () => jump(1), p: () => jump(-1), s: flip, a: decision, c: () => $("#decide-form textarea")?.focus(),
     v: () => (document.activeElement.closest("[data-change]")?.querySelector("[data-viewed]") ?? $("[data-viewed]:not(:checked)"))?.click(),

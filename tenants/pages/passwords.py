@@ -5,9 +5,9 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth import views
 from django.contrib.auth.forms import PasswordResetForm
-from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpResponse
 from django.urls import reverse_lazy
+from django.views.generic import FormView
 
 from tenants.events import record_on_principal
 from tenants.models import Principal
@@ -50,7 +50,7 @@ class ResetPassword(views.PasswordResetView):
     def form_valid(self, form: Any) -> HttpResponse:
         email, address = form.cleaned_data["email"], address_of(self.request)
         if wait_s(PURPOSE, email, address):
-            return views.FormView.form_valid(self, form)
+            return FormView.form_valid(self, form)
         count_failure(PURPOSE, email, address)
         return super().form_valid(form)
 
@@ -65,7 +65,7 @@ class SetPassword(views.PasswordResetConfirmView):
     template_name = "registration/password_set.html"
     success_url = reverse_lazy("sign-in")
 
-    def get_user(self, uidb64: str) -> AbstractBaseUser | None:
+    def get_user(self, uidb64: str) -> Principal | None:
         user = super().get_user(uidb64)
         return user if isinstance(user, Principal) and user.is_person() and user.is_active else None
 

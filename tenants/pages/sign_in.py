@@ -47,8 +47,10 @@ class SignInForm(AuthenticationForm):
         return cleaned
 
     def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        if not isinstance(user, Principal):
+            raise self.get_invalid_login_error()
         super().confirm_login_allowed(user)
-        if isinstance(user, Principal) and not user.is_person():
+        if not user.is_person():
             raise self.get_invalid_login_error()
 
 
@@ -78,7 +80,9 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def switch_tenant(request: HttpRequest) -> HttpResponse:
     """Look at another of one's own tenants from now on. One that is foreign is as good as unknown."""
     slug = request.POST.get("tenant", "")
-    chosen = next((tenant for tenant in tenants_of(request.user) if tenant.slug == slug), None)
+    person = request.user
+    own = tenants_of(person) if isinstance(person, Principal) else []
+    chosen = next((tenant for tenant in own if tenant.slug == slug), None)
     if chosen is None:
         messages.error(request, "You do not belong to that tenant.")
     else:

@@ -14,7 +14,7 @@ from actions.models import Action, Checkpoint, Lease
 from actions.run.runner import Runner
 from actions.run.sweep import expire, free_lost, waiting
 from actions.types import registry
-from actions.types.protocol import Outcome
+from actions.types.protocol import Outcome, Probe
 from approvals.models import Request
 from audit.clock import database_time
 from audit.models import Event
@@ -103,7 +103,7 @@ def test_a_step_that_nobody_can_probe_holds_the_action_until_a_person_settles_it
     assert (action.state, action.held_reason) == ("held", "in_doubt")
     assert balance(ledger) == {"cell-1": 1}
     access = committed_cast.access("operator")
-    verbs.resume(access, action.pk, "I looked: it is not done", how="rollback")
+    verbs.resume(access, action.pk, "I looked: it is not done", how="rollback", step_done=False)
     now = carry(action)
     assert (now.state, now.held_reason) == ("held", "rollback_failed"), "a blind undo cannot be verified either"
     assert balance(ledger) == {}
@@ -223,6 +223,21 @@ def test_an_approval_that_is_not_used_in_time_expires(committed_cast, ledger_typ
     assert Action.objects.get(pk=action.pk).state == "expired"
 
 
+def test_an_approval_whose_time_is_up_starts_nothing_even_if_no_sweep_has_been_by(committed_cast):
+    """All workers were away for a day: whichever queue wakes first, the run must not begin."""
+    path = root_of(committed_cast.prod) / "app.conf"
+    path.write_text("before\n")
+    later = database_time() + timedelta(hours=1)
+    action = carry(propose(committed_cast, environment="prod", parameters=edit(), not_before=later))
+    for who in ("approver", "approver2"):
+        verbs.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
+    yesterday = database_time() - timedelta(days=1)
+    Action.objects.filter(pk=action.pk).update(expires_at=yesterday, not_before=yesterday)
+    assert carry(action).state == "approved"
+    assert (expire(), carry(action).state) == (1, "expired")
+    assert (verbs_of(action)[-1], path.read_text()) == ("action.expire", "before\n")
+
+
 def test_a_target_that_keeps_drifting_is_held_after_three_new_plans(committed_cast):
     path = root_of(committed_cast.dev) / "app.conf"
     path.write_text("0\n")
@@ -288,3 +303,38 @@ def test_a_file_that_changes_while_the_run_is_under_way_stops_it_and_restores_th
     assert (action.state, action.error["code"]) == ("rolled_back", "precondition")
     assert (root / "a.conf").read_text() == "before\n"
     assert (root / "b.conf").read_text() == "somebody was faster\n"
+
+
+def test_nothing_runs_for_a_requester_whose_account_was_closed(committed_cast, ledger_type, ledger):
+    later = database_time() + timedelta(hours=1)
+    action = carry(propose(committed_cast, type="ledger", parameters={}, accept=True, not_before=later))
+    committed_cast.operator.is_active = False
+    committed_cast.operator.save()
+    Action.objects.filter(pk=action.pk).update(not_before=database_time() - timedelta(seconds=1))
+    now = carry(action)
+    assert (now.state, now.error["code"]) == ("failed", "requester_inactive")
+    assert read_ledger(ledger) == []
+
+
+def test_an_approval_lives_until_after_the_time_it_is_for(committed_cast, ledger_type):
+    later = database_time() + timedelta(days=3)
+    action = carry(propose(committed_cast, type="ledger", parameters={}, accept=True, not_before=later))
+    assert action.expires_at > later
+
+
+def test_a_rollback_after_giving_up_undoes_the_step_that_stayed_in_doubt(committed_cast, ledger_type, ledger):
+    def lost(ctx):
+        if ctx.step["key"].startswith("002"):
+            ledger_type._write(ctx, "do", 1)
+            return Outcome(False, "lost", "No answer.")
+        return None
+
+    ledger_type.before = lost
+    ledger_type.probe = lambda ctx: Probe.UNKNOWN
+    action = run(committed_cast, steps=3)
+    assert (action.state, action.held_reason) == ("held", "in_doubt")
+    access = committed_cast.access("operator")
+    verbs.resume(access, action.pk, "cannot tell", how="give_up")
+    verbs.rollback(access, action.pk, "undo whatever is there")
+    assert carry(action).state == "rolled_back"
+    assert balance(ledger) == {}

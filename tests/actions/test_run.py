@@ -87,7 +87,7 @@ def test_a_check_that_does_not_hold_undoes_the_run(committed_cast):
     assert now.state == "rolled_back"
     assert now.error["code"] == "verification_failed"
     assert path.read_text() == "before\n"
-    assert verbs_of(now)[-3:] == ["action.roll_back", "step.undone", "action.finish_rollback"]
+    assert verbs_of(now)[-3:] == ["step.undo_begun", "step.undone", "action.finish_rollback"]
 
 
 def test_a_completed_action_is_undone_by_a_linked_one_through_the_gate(committed_cast):

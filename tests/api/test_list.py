@@ -107,8 +107,11 @@ def test_since_and_until_bound_the_time(program, crowd):
     assert len(operator.get("/api/actions", since=before, until=after)[1]["items"]) == 25
     assert operator.get("/api/actions", since=after)[1]["items"] == []
     assert operator.get("/api/actions", until=before)[1]["items"] == []
-    middle = crowd[10].created_at.isoformat()
-    assert len(operator.get("/api/actions", since=middle)[1]["items"]) >= 14
+    middle = crowd[10].created_at
+    later = {str(a.pk) for a in crowd if a.created_at >= middle}
+    assert set(ids(operator.get("/api/actions", since=middle.isoformat())[1])) == later
+    earlier = {str(a.pk) for a in crowd} - later
+    assert set(ids(operator.get("/api/actions", until=middle.isoformat())[1])) == earlier
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,13 @@ def test_pending_lists_what_waits_and_for_me_only_what_waits_for_me(program, pla
     program("approver").post(f"/api/actions/{prod['id']}/approve", {"approved": True, "digest": digest})
     assert ids(program("approver").get("/api/actions/pending", **{"for": "me"})[1]) == [theirs["id"]]
     assert Action.objects.get(pk=prod["id"]).state == "awaiting_approval"
+
+
+def test_seed_vocabulary_goes_in_always_and_comes_out_when_asked_for(program, place, carry):
+    operator = program("operator")
+    operator.propose("prod")
+    carry()
+    for path in ("/api/actions", "/api/actions/pending"):
+        (item,) = operator.get(path, state="pending", vocabulary="seed")[1]["items"]
+        assert item["state"] == "pending"
+        assert operator.get(path, state="pending")[1]["items"][0]["state"] == "awaiting_approval"

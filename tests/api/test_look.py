@@ -38,7 +38,7 @@ def test_what_an_action_waits_for_is_said_in_words(program, carry):
     assert operator.look(unseated)["blocked_by"] == ["operator has to accept the dry-run diff."]
     assert operator.look(unseated)["allowed"] == ["accept", "cancel"]
     now = operator.look(seated)
-    assert now["blocked_by"] == ["2 more approver have to approve."] and now["allowed"] == ["cancel"]
+    assert now["blocked_by"] == ["2 more to approve as approver."] and now["allowed"] == ["cancel"]
     assert now["approvals"] | {"expires_at": 0} == {
         "kind": "approval", "state": "open", "digest": now["plan"]["digest"], "needed": 2, "have": 0,
         "seats": [{"role": "approver", "count": 2, "filled": 0}], "decisions": [], "expires_at": 0,
@@ -55,7 +55,7 @@ def test_seed_vocabulary_comes_out_when_asked_for(program, carry):
     assert operator.look(action)["state"] == "awaiting_approval"
 
 
-@pytest.mark.parametrize("id", [uuid.uuid4(), "nonsense", "%00", "1"])
+@pytest.mark.parametrize("id", [uuid.UUID(int=7), "nonsense", "%00", "1"])
 def test_an_id_that_leads_nowhere_is_404(program, id):
     status, problem = program("operator").get(f"/api/actions/{id}")
     assert (status, problem["code"]) == (404, "not_found")

@@ -90,3 +90,15 @@ def test_what_the_steps_wrote_can_be_read_and_narrowed(program, place, carry):
         assert rest == everything[1:]
         step = everything[0]["step"]
         assert {it["step"] for it in operator.get(f"{here}/log", step=step)[1]["items"]} == {step}
+
+
+def test_a_title_hides_nothing_and_is_no_link_in_the_summaries(program, carry):
+    operator = program("operator")
+    title = "\u202etxt.exe <b> [here](javascript:alert(1))"
+    change = {"path": "a.txt", "operation": "create", "content": "x\n"}
+    action = operator.propose("prod", title=title, parameters={"changes": [change]})
+    carry()
+    for suffix in ("md", "yaml"):
+        text = operator.client.get(f"/api/actions/{action['id']}/plan.{suffix}").content.decode()
+        assert "\u202e" not in text and "U+202Etxt.exe" in text
+    assert "&lt;b> \\[here]" in operator.client.get(f"/api/actions/{action['id']}/plan.md").content.decode()

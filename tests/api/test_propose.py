@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from actions.models import Action, IdempotencyKey
 from audit.models import Event
@@ -180,3 +182,24 @@ def test_a_token_does_not_borrow_the_sessions_rights(place):
 def test_a_wrong_token_is_401_even_beside_a_good_session(place):
     got = place.client("operator").get("/api/actions", headers={"Authorization": "Bearer ilk_nonsense"})
     assert got.status_code == 401
+
+
+def test_a_proposal_costs_a_fixed_number_of_queries(program):
+    operator = program("operator")
+    operator.propose()
+    counts = []
+    for files in (1, 20):
+        changes = [{"path": f"{files}-{n}", "operation": "create", "content": "x"} for n in range(files)]
+        with CaptureQueriesContext(connection) as seen:
+            operator.propose(parameters={"changes": changes})
+        counts.append(len(seen))
+    assert counts[0] == counts[1] <= 14, counts
+
+
+def test_a_flood_of_issues_is_cut_with_a_count(program):
+    changes = [{"path": 1, f"x{n}": 2} for n in range(2_000)]
+    body = {"type": "modify_files", "environment": "dev", "reason": "x", "parameters": {"changes": changes}}
+    got = program("operator").client.post("/api/actions", body, content_type="application/json")
+    issues = got.json()["issues"]
+    assert (got.status_code, len(issues)) == (422, 1_001)
+    assert "more issues" in issues[-1]["message"]

@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import struct
-from pathlib import Path
 
 import pytest
 import rfc8785
@@ -12,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.canonical import CanonicalizationError, canonical, digest_of
+from tests.support.vectors import vectors
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "vectors"
-VECTORS = Path(os.environ.get("INTERLOCK_VECTORS", SHARED)) / "rfc8785-jcs"
+VECTORS = vectors("rfc8785-jcs")
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 integers = st.integers(-(2**53) + 1, 2**53 - 1)

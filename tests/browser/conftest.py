@@ -9,17 +9,19 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.models import Action
-from actions.verbs import find
+from actions.verbs import approve, find
 from tests.api.conftest import write_matrix
 from tests.cast import Cast, make_cast
 from tests.support.processes import REPO, wait_for, worker
@@ -54,6 +56,22 @@ class Site:
         tab.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
         tab.on("pageerror", lambda e: self.complaints.append(str(e)))
         return tab
+
+    def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a verb in a thread of its own: in this one runs Playwright's loop, and sockets could not be told."""
+
+        def called() -> Any:
+            try:
+                return verb(*args, **kwargs)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(called).result()
+
+    def approve(self, action: Action, who: str, comment: str = "") -> None:
+        assert action.plan is not None
+        self.do(approve, self.cast.access(who), action.pk, True, action.plan.digest, comment)
 
     def propose(self, environment: str = "prod", who: str = "operator", **more: Any) -> Action:
         """Submit through the one way in; the worker process carries it."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from actions.models import Action
-from actions.verbs import approve
 from tests.browser.conftest import Site
 
 
@@ -57,8 +56,7 @@ def test_what_is_typed_survives_what_others_do_meanwhile(site: Site) -> None:
     tab.fill("#decide-form textarea", "half a sen")
     tab.locator("label:has([name=decision][value=reject])").click()
     tab.focus("#decide-form textarea")
-    assert action.plan is not None
-    approve(site.cast.access("approver2"), action.pk, True, action.plan.digest, "me first")
+    site.approve(action, "approver2", "me first")
     tab.wait_for_selector("text=me first")  # morphed in, not reloaded
     assert tab.input_value("#decide-form textarea") == "half a sen"
     assert tab.is_checked("[name=decision][value=reject]")
@@ -80,6 +78,12 @@ def test_a_stale_page_is_refused_in_place_and_keeps_the_comment(site: Site) -> N
     assert tab.input_value("#decide-form textarea") == "typed with care"
     site.picture(tab, "stale")
     assert Action.objects.get(pk=action.pk).state == "awaiting_approval"
+    tab.click("text=Show it as it is now")
+    tab.wait_for_selector("#decide-problem", state="attached")
+    assert tab.input_value("#decide-form textarea") == "typed with care"  # also after the page was loaded anew
+    tab.click("[data-approve]")
+    tab.wait_for_selector("text=You approved")
+    assert tab.evaluate("sessionStorage.length") == 0
 
 
 def test_high_risk_opens_for_approval_once_every_change_was_viewed(site: Site) -> None:

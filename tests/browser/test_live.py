@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actions.models import Action
+from approvals.models import Decision
 from tenants.models import Environment
 from tests.browser.conftest import Site
 
@@ -87,6 +88,24 @@ def test_the_queue_counts_what_comes_and_moves_nothing_until_asked(site: Site) -
     site.picture(tab, "queue-live")
 
 
+def test_a_decision_in_the_preview_is_about_the_row_that_it_shows(site: Site) -> None:
+    first, second = (site.propose("prod", title=title) for title in ("First", "Second"))
+    for action in (first, second):
+        site.reached(action, "awaiting_approval")
+    tab = site.page("approver")
+    tab.goto("/?tab=needs")
+    tab.fill("#peek textarea", "about the first")
+    tab.keyboard.press("Escape")
+    tab.locator(f"#row-{second.pk}").click(position={"x": 600, "y": 10})
+    tab.wait_for_selector("#peek >> text=Second")
+    assert tab.input_value("#peek textarea") == ""
+    tab.fill("#peek textarea", "about the second")
+    tab.click("#peek [data-decide-first]")
+    tab.wait_for_selector("text=You approved “Second”")
+    assert Decision.objects.get().request.subject_id == second.pk
+    assert Decision.objects.get().comment == "about the second"
+
+
 def test_without_a_socket_the_page_says_so_and_keeps_looking(site: Site, web: Callable[[], str]) -> None:
     action = site.reached(site.propose("prod"), "awaiting_approval")
     tab = site.page("approver")
@@ -95,10 +114,7 @@ def test_without_a_socket_the_page_says_so_and_keeps_looking(site: Site, web: Ca
     tab.wait_for_selector("#conn[data-state=lost]")
     assert "Reconnecting" in tab.inner_text("#conn")
     tab.fill("#decide-form textarea", "still here")
-    assert action.plan is not None
-    from actions.verbs import approve
-
-    approve(site.cast.access("approver2"), action.pk, True, action.plan.digest, "by polling")
+    site.approve(action, "approver2", "by polling")
     tab.wait_for_selector("text=by polling")
     assert tab.input_value("#decide-form textarea") == "still here"
     site.picture(tab, "offline")

@@ -14,7 +14,7 @@ FILES = ("app.conf", "db.conf", "web.conf")
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(3, marks=pytest.mark.soak)])
 def test_a_killed_worker_costs_nothing_but_time(committed_cast, product_environment, tmp_path, boundary, step):
     cast, log = committed_cast, tmp_path / "worker.log"
     root = root_of(cast.dev)

@@ -54,7 +54,7 @@ API = {
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
-    "", "queue/live/", "tenant/", "system/", "actions/new/", "audit/", "account/tokens/", "account/password/",
+    "", "queue/live/", "system/", "actions/new/", "audit/", "account/tokens/", "account/password/",
     "account/tenant/", "account/sign-out/",
 }  # fmt: skip
 """About the caller's own tenant; a stranger is sent to sign in."""

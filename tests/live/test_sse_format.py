@@ -1,7 +1,6 @@
 """What we write is what every browser reads."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +8,9 @@ from hypothesis import strategies as st
 
 from actions.api import sse
 from tests.support.event_stream import EventStream
+from tests.support.vectors import vectors
 
-CASES = json.loads((Path(__file__).parents[1] / "vectors/sse-wpt/cases.json").read_text())
+CASES = json.loads((vectors("sse-wpt") / "cases.json").read_text())
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\r\n\x00\ufeff: "))
 
 

@@ -57,8 +57,8 @@ def test_a_held_run_asks_an_operator_and_nobody_else(place: Cast, propose: Propo
     action = propose("dev", accept=True)
     Action.objects.filter(pk=action.pk).update(state="held", held_reason="rollback_failed", completed_at=None)
     html = page(place.client("operator"), action)
-    assert "Try the rollback again" in html and 'id="held-form"' in html
-    assert 'id="held-form"' not in page(place.client("auditor"), action)
+    assert "Try the rollback again" in html and 'id="held-form-' in html
+    assert 'id="held-form-' not in page(place.client("auditor"), action)
     place.client("operator").post(f"/actions/{action.pk}/resume/", {"how": "give_up", "reason": "left as it is"})
     assert Action.objects.get(pk=action.pk).state == "failed"
 
@@ -72,6 +72,14 @@ def test_aborting_is_offered_while_it_runs_and_recorded_as_a_wish(place: Cast, p
     assert Action.objects.get(pk=action.pk).stop_requested_at is not None
     html = page(client, action)
     assert "data-abort" not in html and "Somebody asked to stop" in html and "wrong window" in html
+
+
+def test_checks_that_are_still_to_come_are_named(place: Cast, propose: Propose) -> None:
+    checks = [{"kind": "tcp", "host": "db.internal", "port": 5432}, {"kind": "http", "url": "http://app.internal/"}]
+    action = propose("prod", checks=checks)
+    html = page(place.client("operator"), action)
+    assert "db.internal" in html and "http://app.internal/" in html
+    assert "The run has not begun" in html
 
 
 def test_the_live_fragment_holds_everything_but_the_log(place: Cast, propose: Propose) -> None:

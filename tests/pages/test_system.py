@@ -51,3 +51,17 @@ def test_the_page_costs_the_same_however_much_waits(place: Cast) -> None:
             client.get("/system/")
         counts.append(len(seen))
     assert counts[0] == counts[1] <= 30
+
+
+def test_what_stands_around_is_asked_through_redis(
+    place: Cast, redis_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from time import time
+
+    monkeypatch.undo()
+    redis_client.set("interlock:swept_at", time() - 2)
+    redis_client.set("interlock:nudge:decide", 1)
+    html = place.client("operator").get("/system/").content.decode()
+    assert "nudges under way: decide" in html
+    assert "nobody answers" in html  # no worker runs in this test
+    assert "every 5 s" in html and "no sweep is known of" not in html

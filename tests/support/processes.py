@@ -1,40 +1,46 @@
-"""Real worker processes for tests: started in a session of their own, killed as a group, never left behind."""
+"""Real processes for tests: each in a session of its own, killed as a group, never left behind."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
+ALL_QUEUES = "decide,execute,sweep"
+WITH_LEDGER = "tests.support.worker_app"
+"""The Celery application that knows the ledger executor too."""
 
 
-class Worker:
-    """A Celery worker with beat, over the test's own database and Redis."""
+class Group:
+    """A process and whatever it started."""
 
-    def __init__(self, environment: dict[str, str], log: Path, queues: str = "decide,execute,sweep") -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
-        beat = ["-B", "-s", str(log.with_suffix(".beat"))]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "config.celery", "worker", "-Q", queues, "-c", "1", "-l", "INFO",
-             "--without-gossip", "--without-mingle", *beat],
-            cwd=REPO, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
-            stdout=log.open("ab"), stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command, cwd=REPO, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def signal(self, how: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
 
     def kill(self) -> None:
         """SIGKILL the whole group: no handler runs, no lease is ended."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        self.signal(signal.SIGKILL)
         self.process.wait()
 
     def terminate(self) -> int:
+        """Tell the first process to stop, as a supervisor would, and wait for its end."""
         self.process.terminate()
         return self.process.wait(timeout=30)
 
@@ -42,17 +48,55 @@ class Worker:
         self.process.wait(timeout=seconds)
 
 
+class Worker(Group):
+    """A Celery worker with beat, over the test's own database and Redis."""
+
+    def __init__(self, environment: dict[str, str], log: Path, queues: str, app: str) -> None:
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", queues, "-c", "1", "-l", "INFO"]
+        beat = ["-B", "-s", str(log.with_suffix(".beat"))]
+        more = ["-n", f"{log.stem}@%h", "--without-gossip", "--without-mingle"]
+        super().__init__([*command, *more, *beat], environment, log)
+
+
 @contextmanager
-def worker(environment: dict[str, str], log: Path, **more: str) -> Iterator[Worker]:
-    started = Worker({**environment, **QUICK, **more}, log)
+def worker(
+    environment: dict[str, str], log: Path, app: str = "config.celery", queues: str = ALL_QUEUES, **more: str
+) -> Iterator[Worker]:
+    started = Worker({**environment, **QUICK, **more}, log, queues, app)
     try:
         yield started
     finally:
         started.kill()
 
 
+@contextmanager
+def web(environment: dict[str, str], log: Path, port: int) -> Iterator[str]:
+    """Daphne on a port of this machine; yields its address as soon as it answers."""
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
+    started = Group(command, {**environment, **QUICK}, log)
+    try:
+        wait_for(lambda: answers(port), 40, "the server's first answer", log)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        started.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 def wait_for(test: Callable[[], bool], seconds: float, what: str, log: Path | None = None) -> None:
-    """Poll until `test` holds; fail with the worker's log if it never does."""
+    """Poll until `test` holds; fail with the process's log if it never does."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if test():

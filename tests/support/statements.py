@@ -1,4 +1,4 @@
-"""Counts what really goes to PostgreSQL: every execute, executemany and COPY of every psycopg cursor in this process."""
+"""Counts what really goes to PostgreSQL: each execute, executemany and COPY of the psycopg cursors of this process."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""An independent witness: inotify on a directory tree, in a thread of the test, counting what lands under which name."""
+"""An independent witness: inotify on a directory tree, in a thread of the test, counting what lands where."""
 
 import ctypes
 import os

@@ -6,7 +6,6 @@ from django.core.management.base import BaseCommand, CommandError
 from actions.demo.files import lay_out
 from actions.demo.people import ENVIRONMENTS, PEOPLE, root_of, settle_in
 from actions.demo.scenes import play
-from actions.models import Action
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
@@ -26,8 +25,5 @@ class Command(BaseCommand):
         for tenant in ("acme", "globex"):
             for n, environment in enumerate(ENVIRONMENTS, 1):
                 lay_out(root_of(tenant, environment), replicas=n)
-        if Action.objects.filter(tenant=world.acme).exists():
-            self.stdout.write("The demo is there already; nothing was changed.")
-            return
         play(world, self.stdout.write)
         self.stdout.write(f"Sign in as {', '.join(PEOPLE)}; each password is the name followed by -demo.")

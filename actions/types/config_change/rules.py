@@ -95,12 +95,12 @@ def standing(spec: Spec) -> str:
 
 def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
     """Swap what the step says; return whether that changed anything. Raises what `approvals.policies.publish` does."""
-    named = {"correlation_id": f"step:{key}"[:128]}
+    via = f"step:{key}"[:128]
     if spec["kind"] == "matrix":
         draft = UUID(spec["after"]["draft"]) if spec["after"]["draft"] else None
         before, after = spec["before"]["rows"], spec["after"]["rows"]
-        return swap_matrix(UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, **named)
-    return swap(UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, **named)
+        return swap_matrix(UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, correlation_id=via)
+    return swap(UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, correlation_id=via)
 
 
 def matrix_text(slug: str, rows: dict[str, Any]) -> str:

@@ -38,7 +38,8 @@ class Command(BaseCommand):
         if tenant is None:
             raise CommandError(f"There is no tenant {options['tenant']!r}.")
         if options["matrix"]:
-            self._write_row(tenant, *options["matrix"], reason)
+            slug, tier, seats = options["matrix"]
+            self._write_row(tenant, slug, tier, seats, reason)
         else:
             self._retire(tenant, options["policy"], options["everywhere"], reason)
 

@@ -1,0 +1,68 @@
+"""Forms of the admin for what has no column of its own: the roles somebody holds, and what a role may do where."""
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import QuerySet
+
+from tenants.models import PERMISSIONS, Principal, Role
+from tenants.roles import permissions_of
+
+CHOICES = list(PERMISSIONS.items())
+
+
+class RolesField(forms.ModelMultipleChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj.tenant}: {obj.name}"
+
+
+class MemberForm(forms.ModelForm):
+    """A principal, with the roles that it holds among those the admin may give."""
+
+    role_choices: ClassVar[QuerySet[Role]] = Role.objects.none()
+    roles = RolesField(
+        Role.objects.none(), required=False, widget=forms.CheckboxSelectMultiple,
+        help_text="Who holds no role of yours any more disappears from this list.",
+    )  # fmt: skip
+
+    class Meta:
+        model = Principal
+        fields: ClassVar[list[str]] = ["username", "display_name", "email", "kind", "owner", "is_active"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["roles"]
+        assert isinstance(field, forms.ModelMultipleChoiceField)
+        field.queryset = self.role_choices.order_by("tenant__slug", "name")
+        if not self.instance._state.adding:
+            self.initial["roles"] = list(self.role_choices.filter(group__user=self.instance))
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        if self.instance._state.adding and not values.get("roles"):
+            self.add_error("roles", "Give at least one role: without one they belong to no tenant.")
+        return values
+
+
+class RoleForm(forms.ModelForm):
+    """A role; once it exists, one set of permissions for the whole tenant and one for each environment."""
+
+    class Meta:
+        model = Role
+        fields: ClassVar[list[str]] = ["tenant", "name"]
+
+    @staticmethod
+    def fields_for(role: Role) -> dict[str, forms.Field]:
+        found: dict[str, forms.Field] = {
+            "everywhere": _permissions(f"In the whole of {role.tenant}", permissions_of(role, role.tenant))
+        }
+        for environment in role.tenant.environments.all():
+            label = f"Besides, in {environment.slug} only"
+            found[f"in_{environment.slug}"] = _permissions(label, permissions_of(role, environment))
+        return found
+
+
+def _permissions(label: str, held: set[str]) -> forms.MultipleChoiceField:
+    return forms.MultipleChoiceField(
+        choices=CHOICES, required=False, label=label, initial=sorted(held), widget=forms.CheckboxSelectMultiple
+    )

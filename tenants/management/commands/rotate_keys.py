@@ -1,0 +1,60 @@
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from tenants.rotation import rewrap, write_keys
+from tenants.vault import kek_id
+
+STEPS = """\
+Nothing was changed. To rotate the installation's key:
+
+  1. Set INTERLOCK_KEK_NEW on every process, beside INTERLOCK_KEK, and restart them. A fresh key:
+     {key}
+  2. Run `manage.py rotate_keys` with both set. It wraps every tenant's key anew; no encrypted value is touched.
+  3. Set INTERLOCK_KEK to that key, drop INTERLOCK_KEK_NEW, restart. Keep the old key as long as backups need it.
+"""
+
+
+class Command(BaseCommand):
+    """Never wraps under a key that is not yet stored where the processes will find it."""
+
+    help = (
+        "Wrap every tenant's data key under a new installation key (INTERLOCK_KEK_NEW). In the embedded set-up: stop "
+        "Interlock first; the new key is made here and kept in the same file."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        path: Path = settings.INTERLOCK.secrets_file
+        if _keeps_the_key(path):
+            self._embedded(path)
+        elif settings.INTERLOCK_KEK_NEW:
+            self._say(rewrap(base64.b64decode(settings.INTERLOCK_KEK_NEW)), settings.INTERLOCK_KEK_NEW)
+            self.stdout.write("Now set INTERLOCK_KEK to the new key, drop INTERLOCK_KEK_NEW, and restart.")
+        else:
+            self.stdout.write(STEPS.format(key=_fresh()))
+
+    def _embedded(self, path: Path) -> None:
+        """The new key is in the file before anything is wrapped under it: a crash at any point loses nothing."""
+        key = json.loads(path.read_text()).get("kek_new") or _fresh()
+        write_keys(path, kek_new=key)
+        settings.INTERLOCK_KEK_NEW = key
+        self._say(rewrap(base64.b64decode(key)), key)
+        write_keys(path, kek=key, kek_new=None)
+        self.stdout.write(f"{path} holds the new key: back it up. Start Interlock again.")
+
+    def _say(self, done: tuple[int, int], key: str) -> None:
+        name = kek_id(base64.b64decode(key)).hex()
+        self.stdout.write(f"{done[0]} tenant keys wrapped anew; all {done[1]} are under the key {name}.")
+
+
+def _keeps_the_key(path: Path) -> bool:
+    return path.exists() and json.loads(path.read_text()).get("kek") == settings.INTERLOCK_KEK
+
+
+def _fresh() -> str:
+    return base64.b64encode(os.urandom(32)).decode()
