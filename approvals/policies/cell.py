@@ -6,6 +6,7 @@ a policy can do is to be cut off; whoever asked gets an error for that policy, a
 """
 
 import atexit
+import contextlib
 import json
 import os
 import resource
@@ -47,7 +48,7 @@ class Fault:
 
 
 class Cell:
-    """One evaluating process, started at first use and again after it was killed. Safe for threads: one asks at a time."""
+    """One evaluating process, started at first use and again after it was killed. Threads ask one at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -63,7 +64,7 @@ class Cell:
         return [Fault(1, 1, answer["error"])]
 
     def evaluate(self, sources: Sequence[str], facts: dict[str, Any]) -> list[Ruling]:
-        """Evaluate expressions over one set of facts, in order; each gets its own time, and a bad one harms no other."""
+        """Evaluate expressions over one set of facts, in order, each in its own time; a bad one harms no other."""
         if not sources:
             return []
         with self._lock:
@@ -114,10 +115,8 @@ class Cell:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
-                    try:
+                    with contextlib.suppress(OSError):
                         pipe.close()
-                    except OSError:
-                        pass
 
 
 CELL = Cell()

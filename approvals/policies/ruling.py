@@ -1,6 +1,6 @@
 """
-What guard policies do to a verdict. Pure: rulings in, verdict out; and never the other way round, a policy can only make
-a verdict harsher, except `allow_autonomous`, which has its own narrow conditions.
+What guard policies do to a verdict. Pure: rulings in, verdict out. A policy can only make a verdict harsher, except
+`allow_autonomous`, which has its own narrow conditions.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,5 @@
 """
-The facts a guard policy may read: typed, documented, versioned. A name or a type that is not here fails when it is saved.
+The facts a guard policy may read: typed, documented, versioned. A name or type that is not here fails when saved.
 
 Names are dotted variables, not maps, so that a typo is an error with a line and a column instead of a rule that never
 matches. Adding a fact raises no version; removing or retyping one does.
@@ -51,7 +51,7 @@ FACTS: dict[str, Fact] = {
 
 
 def facts_for(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> dict[str, Any]:
-    """Flatten what `judge` reads into what policies read. `now` is RFC 3339, UTC. Raises KeyError for a missing fact."""
+    """Flatten what `judge` reads into what policies read. `now`: RFC 3339, UTC. Raises KeyError for a missing fact."""
     action, plan, place = facts["action"], facts["plan"], facts["environment"]
     delta = facts["cost_delta"]
     confidence = action.get("confidence")
