@@ -21,11 +21,11 @@ SAID = ("expression", "effect", "seats", "message", "overridable", "mode")
 
 def accesses(request: HttpRequest) -> dict[UUID, Access]:
     """The reader's accesses, of the tenants in which they administer anything; read once per request."""
-    kept: dict[UUID, Access] | None = getattr(request, "_administered", None)
+    kept: dict[UUID, Access] | None = getattr(request, "_accesses", None)
     if kept is None:
         found = [access_for(request.user, t) for t in tenants_of(request.user)] if request.user.is_authenticated else []
         kept = {access.tenant.pk: access for access in found if access.environments_where("administer")}
-        request._administered = kept  # type: ignore[attr-defined]
+        request._accesses = kept  # type: ignore[attr-defined]
     return kept
 
 

@@ -19,6 +19,8 @@ FIELDS = {"state", "held_reason"}
 ALLOWED = {
     "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
     "approvals/decisions.py": {"request.state", "request.save(update_fields=['state', 'settled_at'])"},
+    "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
+    "approvals/policies/publish.py": {"update(state=)"},
 }
 """What looks like a write of an action's state and is none: file → expressions."""
 

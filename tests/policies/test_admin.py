@@ -10,7 +10,7 @@ from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import draft_matrix
 from approvals.policies.store import rules_for
 from audit.models import Event
-from tenants.roles import add_member
+from tenants.roles import add_member, remove_member
 from tests.policies.factory import SETUP, TWO, drafted, published
 
 VERSIONS = reverse("admin:approvals_policyversion_changelist")
@@ -149,6 +149,22 @@ def test_another_tenants_drafts_are_not_there(cast, admin):
     page = admin.post(ADD_MATRIX, {"environment": str(cast.globex_prod.pk), **matrix_form(low=[])})
     assert "not one of the available choices" in page.content.decode()
     assert PolicyVersion.objects.count() == MatrixDraft.objects.count() == 1
+
+
+def test_rules_stand_beside_what_else_a_tenant_admin_administers(cast, admin):
+    page = admin.get(reverse("admin:index"))
+    body = page.content.decode()
+    assert page.status_code == 200
+    assert VERSIONS in body and reverse("admin:tenants_environment_changelist") in body
+
+
+def test_a_superuser_who_administers_nothing_drafts_nothing(cast):
+    remove_member(cast.admin, cast.roles["admin"])
+    drafted(cast.acme)
+    client = cast.client("admin")
+    assert client.get(VERSIONS).status_code == 403
+    assert client.post(ADD, {"home": str(cast.acme.pk), "slug": "mine", **WORDING}).status_code == 403
+    assert PolicyVersion.objects.count() == 1
 
 
 @pytest.mark.parametrize("who", ["approver", "auditor", "outsider"])
