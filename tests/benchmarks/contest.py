@@ -1,5 +1,6 @@
 """Let contenders take turns: every round gives each of them a fresh database on the same server."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -96,10 +97,8 @@ def end(process: "subprocess.Popen[str]") -> None:
     """Close its stdin, which ends a turn; kill it, with all it started, if it stays."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     assert process.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        pass
     try:
         process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:

@@ -34,7 +34,8 @@ DURABLE = {
 OWN = "/* bench */"
 """Opens every statement of the benchmark's own, which are not counted."""
 
-_COUNTED = f"""{OWN} SELECT coalesce(sum(s.calls), 0)::bigint FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
+_COUNTED = f"""{OWN} SELECT coalesce(sum(s.calls), 0)::bigint
+    FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid
     WHERE d.datname = %s AND s.toplevel AND s.query NOT LIKE '/* bench */%%'
     AND s.query !~* '^\\s*(begin|commit|rollback|savepoint|release|start transaction|set|show|deallocate|discard)'"""
 
