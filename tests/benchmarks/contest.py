@@ -4,7 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,9 @@ def end(process: "subprocess.Popen[str]") -> None:
         one.kill()
 
 
-def rounds(ground: Ground, contenders: Sequence[Contender], n: int, count: int, say: Any) -> list[dict[str, Lap]]:
+def rounds(
+    ground: Ground, contenders: Sequence[Contender], n: int, count: int, say: Callable[[str], None]
+) -> list[dict[str, Lap]]:
     """Play `count` rounds; the order turns by one each time, so that nobody always follows the same neighbour."""
     found = []
     for number in range(count):
