@@ -27,13 +27,17 @@ def sweep() -> None:
 
 
 def drain(queue: str) -> None:
-    """Carry what waits; then clear the flag and look once more, so that a nudge in between is not lost."""
+    """Carry what waits; then clear the flag and look once more, so that a nudge in between is not lost.
+
+    A look that finds something renews the flag, so it is cleared again until a look finds nothing.
+    """
     runner = runner_of(queue)
     runner.drain()
     if runner.full_claim:
         nudge(queue, force=True)
     settle(queue)
-    runner.drain()
+    while runner.drain():
+        settle(queue)
 
 
 @signals.worker_process_init.connect

@@ -1,12 +1,14 @@
 """The whole judgement: blast radius, matrix and guard policies over the same facts. Runs in threads; no database."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from approvals.builtin import seats_for_rules
 from approvals.judge import Verdict, judge
 from approvals.policies.cell import evaluate
-from approvals.policies.ruling import Ruled, under_policies
+from approvals.policies.ruling import CONFIG_CHANGE, Ruled, under_policies
 from approvals.policies.schema import facts_for
 from approvals.policies.store import Rule
 from audit.canonical import digest_of
@@ -15,10 +17,19 @@ from audit.canonical import digest_of
 def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) -> Verdict:
     """Judge one plan: first by blast radius and matrix, then by every policy. A policy that errs denies."""
     base = judge(facts)
-    if not rules:
-        return under_policies(base, [], facts) if readable(facts) else base
-    ruled = rulings(facts, rules, base, now)
-    return under_policies(base, ruled, facts) if readable(facts) else base
+    if not readable(facts):
+        return base
+    if facts["action"].get("type") == CONFIG_CHANGE:
+        base = by_built_in_rules(base, facts)
+    return under_policies(base, rulings(facts, rules, base, now), facts)
+
+
+def by_built_in_rules(base: Verdict, facts: Mapping[str, Any]) -> Verdict:
+    """A change of the rules asks the people that the built-in rule names, whatever the matrix says or leaves out."""
+    seats, why = seats_for_rules(facts.get("matrix") or {})
+    reasons = [r for r in base.reasons if r["rule"] != "matrix"]
+    reason = {"rule": "built-in", "effect": "require", "message": why}
+    return replace(base, outcome="hold", tier="critical", seats=seats, acceptance=False, reasons=[*reasons, reason])
 
 
 def readable(facts: Mapping[str, Any]) -> bool:
@@ -26,7 +37,9 @@ def readable(facts: Mapping[str, Any]) -> bool:
 
 
 def rulings(facts: Mapping[str, Any], rules: Sequence[Rule], base: Verdict, now: datetime) -> list[Ruled]:
-    """What each policy comes to on these facts. Facts that cannot be read make every policy err, and so deny."""
+    """What each policy comes to on these facts, in order. Facts that cannot be read make every policy err and deny."""
+    if not rules:
+        return []
     try:
         data = facts_for(facts, score=base.blast.score, tier=base.tier, now=now.isoformat())
         answers = [(a.value, a.error) for a in evaluate([r.expression for r in rules], data)]

@@ -1,11 +1,15 @@
 """The Celery application: workers that keep their database connection, and look for work the moment they start."""
 
 import os
+import signal
 import warnings
 from typing import Any
 
+from billiard import current_process
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
+
+from config.leash import die_with_parent
 
 warnings.simplefilter("ignore", SecurityWarning)  # who starts a worker as root knows; nothing here unpickles
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -30,6 +34,13 @@ def keep_connections(**_: Any) -> None:
 
     for settings in connections.settings.values():
         settings["CONN_MAX_AGE"] = CONNECTION_AGE_S
+
+
+@signals.worker_process_init.connect
+def die_with_the_worker(**_: Any) -> None:
+    """A pool process whose worker was killed would go on as a zombie. (A solo pool's process is the worker itself.)"""
+    if current_process().name != "MainProcess":
+        die_with_parent(signal.SIGKILL)
 
 
 @signals.task_prerun.connect

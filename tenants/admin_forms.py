@@ -1,11 +1,12 @@
 """Forms of the admin for what has no column of its own: the roles somebody holds, and what a role may do where."""
 
+import posixpath
 from typing import Any, ClassVar
 
 from django import forms
 from django.db.models import QuerySet
 
-from tenants.models import PERMISSIONS, Principal, Role
+from tenants.models import PERMISSIONS, Principal, Resource, Role
 from tenants.roles import permissions_of
 
 CHOICES = list(PERMISSIONS.items())
@@ -14,6 +15,31 @@ CHOICES = list(PERMISSIONS.items())
 class RolesField(forms.ModelMultipleChoiceField):
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj.tenant}: {obj.name}"
+
+
+class EnvironmentForm(forms.ModelForm):
+    def clean_root(self) -> str:
+        """An absolute directory that is written in the one way; not the whole disk."""
+        root: str = self.cleaned_data["root"]
+        if root and (not root.startswith("/") or root == "/" or posixpath.normpath(root) != root):
+            raise forms.ValidationError("Write an absolute directory without “..” and without a slash at the end.")
+        return root
+
+
+class ResourceForm(forms.ModelForm):
+    def clean(self) -> dict[str, Any]:
+        """What it depends on belongs to the same tenant, also where one person administers several."""
+        values = super().clean() or {}
+        environment = values.get("environment") or (self.instance.environment if self.instance.environment_id else None)
+        needed = values.get("depends_on") or []
+        if environment and any(other.tenant_id != environment.tenant_id for other in needed):
+            self.add_error("depends_on", "Choose resources of the same tenant.")
+        if any(other.pk == self.instance.pk for other in needed):
+            self.add_error("depends_on", "It cannot depend on itself.")
+        same = Resource.objects.filter(environment=environment, kind=values.get("kind"), name=values.get("name"))
+        if environment and same.exclude(pk=self.instance.pk).exists():
+            self.add_error("name", "There is one of this kind and name in this environment.")
+        return values
 
 
 class MemberForm(forms.ModelForm):
@@ -41,6 +67,11 @@ class MemberForm(forms.ModelForm):
         values = super().clean() or {}
         if self.instance._state.adding and not values.get("roles"):
             self.add_error("roles", "Give at least one role: without one they belong to no tenant.")
+        kind, owner = values.get("kind", self.instance.kind), values.get("owner", self.instance.owner)
+        if "owner" in self.fields and "owner" not in self.errors and (kind == Principal.Kind.AGENT) != bool(owner):
+            self.add_error("owner", "An agent needs an owner; a person has none.")
+        if kind == Principal.Kind.AGENT and (values.get("is_staff") or values.get("is_superuser")):
+            self.add_error("is_staff", "An agent can neither use the admin nor be a superuser.")
         return values
 
 

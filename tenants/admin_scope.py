@@ -5,14 +5,14 @@ Guardian does not scope ModelAdmin, so every way in is scoped here: lists, objec
 A foreign object answers as an unknown one. Superusers administer the installation and see every tenant.
 """
 
+import json
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db import transaction
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 
+from audit.errors import Forbidden
 from audit.events import Entry, Subject, record
 from tenants.access import access_for, tenants_of
 from tenants.models import Environment, Principal, Resource, Role, Tenant
@@ -20,6 +20,13 @@ from tenants.models import Environment, Principal, Resource, Role, Tenant
 TENANT_OF: dict[type[Model], str] = {
     Tenant: "pk", Environment: "tenant", Resource: "tenant", Role: "tenant", Principal: "groups__role__tenant",
 }  # fmt: skip
+
+
+def person_of(request: HttpRequest) -> Principal:
+    """Who is at work; the admin site lets nobody else through."""
+    if not isinstance(request.user, Principal):
+        raise Forbidden
+    return request.user
 
 
 def administered(request: HttpRequest) -> list[Tenant] | None:
@@ -67,6 +74,11 @@ class TenantScopedAdmin(admin.ModelAdmin):
             return model._default_manager.none()
         return scoped(model._default_manager.all(), administered(request), path)
 
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
+        """A list answers its own filters only: any other lookup would be an oracle, for a password's hash too."""
+        names = [it for it in self.get_list_filter(request) if isinstance(it, str)]
+        return lookup.split("__")[0] in names and lookup.count("__") < 2
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         return administered(request) != []
 
@@ -89,40 +101,57 @@ class TenantScopedAdmin(admin.ModelAdmin):
             return tenants != []
         return self.get_queryset(request).filter(pk=obj.pk).exists()
 
-    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
-        """Save, and leave one event with what changed, before and after, in the same transaction."""
-        before = type(obj)._default_manager.filter(pk=obj.pk).values().first() if change else None
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            self.record_change(request, obj, before, [n for n in form.changed_data if hasattr(obj, n)])
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        form.before = self.seen(obj.pk, form) if change else {}
+        super().save_model(request, obj, form, change)
 
-    def record_change(self, request: HttpRequest, obj: Any, before: dict[str, Any] | None, names: list[str]) -> None:
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """The last to be saved: then one event says what changed, in the transaction that changed it."""
+        super().save_related(request, form, formsets, change)
+        before = getattr(form, "before", None)  # None: a verb made it, and has recorded that
+        if before is not None:
+            self.record_change(request, form.instance, before, self.seen(form.instance.pk, form), change)
+
+    def seen(self, pk: Any, form: Any) -> dict[str, Any]:
+        """What the database holds of the form's fields, relations as sorted ids."""
+        row = self.model._default_manager.get(pk=pk)
+        known = {field.name: field for field in (*self.model._meta.fields, *self.model._meta.many_to_many)}
+        return {name: _plain(row, known[name]) for name in form.fields if name in known}
+
+    def record_change(
+        self, request: HttpRequest, obj: Any, before: dict[str, Any], after: dict[str, Any], change: bool
+    ) -> None:
+        """One event `<model>.created` or `<model>.changed` in each of its tenants; none where nothing changed."""
         kind = obj._meta.model_name
-        facts: dict[str, Any] = {kind: str(obj.pk), "before": {}, "after": {}}
+        changed = [name for name in after if not change or before.get(name) != after[name]]
+        if change and not changed:
+            return
+        shown = [name for name in changed if name not in self.personal]
+        facts = {
+            kind: str(obj.pk),
+            "before": {name: before.get(name) for name in shown},
+            "after": {name: after[name] for name in shown},
+        }
         private: dict[str, str] = {}
-        for name in names:
-            field = obj._meta.get_field(name)
-            if field.many_to_many:
-                continue
-            old, new = (before or {}).get(field.attname), getattr(obj, field.attname)
-            if old == new:
-                continue
-            if name in self.personal:
-                private |= {f"{name}_before": _text(old), f"{name}_after": _text(new)}
-            else:
-                facts["before"][name], facts["after"][name] = _plain(old), _plain(new)
-        verb = f"{kind}.changed" if before else f"{kind}.created"
-        by = str(request.user.pk)
-        correlation = getattr(request, "correlation_id", "")
+        for name in set(changed) & set(self.personal):
+            private |= {f"{name}_before": _text(before.get(name)), f"{name}_after": _text(after[name])}
+        verb, by = f"{kind}.changed" if change else f"{kind}.created", str(request.user.pk)
+        correlation_id = getattr(request, "correlation_id", "")
         for tenant_id in self.tenants_of(obj):
             subject = Subject("tenant", tenant_id)
-            record(Entry(tenant_id, subject, verb, by, correlation_id=correlation, facts=facts, private=private))
+            record(Entry(tenant_id, subject, verb, by, "ok", correlation_id, facts, private))
 
     def tenants_of(self, obj: Any) -> list[Any]:
         return [obj.tenant_id]
 
 
-def _plain(value: Any) -> Any:
+def _plain(row: Any, field: Any) -> Any:
+    """A value that canonical JSON can hold."""
+    if field.many_to_many:
+        return sorted(str(pk) for pk in getattr(row, field.name).values_list("pk", flat=True))
+    value = getattr(row, field.attname)
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)  # as text: it may hold numbers that canonical JSON refuses
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 

@@ -87,6 +87,18 @@ def product_environment(transactional_db) -> dict[str, str]:
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the browser's tests where there is none, unless INTERLOCK_REQUIRE_BROWSER lets them fail instead."""
+    chromium = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
+    if os.environ.get("INTERLOCK_REQUIRE_BROWSER") or os.path.exists(chromium):
+        return
+    left_out = [item for item in items if "tests/browser/" in item.nodeid]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+    if left_out and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"{len(left_out)} browser tests are left out: no Chromium at {chromium}")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config, specs) -> None:
     """Keep pytest-django from loading the settings in a worker before that worker has prepared its own servers."""

@@ -103,6 +103,7 @@ def context(
 
     ctx = StepContext(
         target=case.target,
+        action_id=case.action.pk,
         step=step,
         parameters=case.action.parameters,
         idempotency_key=step["idempotency_key"],

@@ -242,6 +242,7 @@ class Runner:
             c.case.head, c.case.now = w.head, w.at or c.case.now
             for line in w.checkpoints:
                 c.case.ledger.add(line)
+            tell(w)
             self._feed(c, True)
         self._offer_again([c for c in waiting if c.pending and not c.is_new and c.case.action.pk not in stuck])
 

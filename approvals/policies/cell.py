@@ -9,7 +9,6 @@ import atexit
 import contextlib
 import json
 import os
-import resource
 import select
 import struct
 import subprocess
@@ -20,8 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-
-from approvals.policies.schema import FACTS
 
 MOST_MEMORY_BYTES = 256 * 2**20
 """On top of what the process has when it is ready."""
@@ -98,7 +95,7 @@ class Cell:
         if self._process is not None and self._owner != os.getpid():
             self._process = None  # inherited through a fork: the other process owns it
         if self._process is None:
-            command = [sys.executable, "-m", "approvals.policies.cell"]
+            command = [sys.executable, "-m", "approvals.policies.inmate"]
             root = Path(__file__).resolve().parents[2]
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
@@ -148,41 +145,3 @@ def _read(pipe: IO[bytes], size: int, until: float) -> bytes:
             raise EOFError
         data += part
     return data
-
-
-def main() -> None:
-    """The evaluating process: answers questions on standard input until it closes."""
-    from approvals.policies import engine
-
-    engine.holds("true", dict.fromkeys(FACTS, "") | {"now": "2026-01-01T00:00:00+00:00"})
-    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (size + MOST_MEMORY_BYTES, size + MOST_MEMORY_BYTES))
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    send(sink, {"ready": True})
-    facts: dict[str, Any] = {}
-    while True:
-        try:
-            question = receive(source, FOREVER)
-        except EOFError:
-            return
-        if "facts" in question:
-            facts = question["facts"]
-        send(sink, answer_to(engine, question, facts))
-
-
-def answer_to(engine: Any, question: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    try:
-        if "check" in question:
-            engine.compiled(question["check"])
-            return {"faults": []}
-        if "holds" in question:
-            return {"value": engine.holds(question["holds"], facts)}
-        return {}
-    except engine.Faulty as faulty:
-        return {"faults": faulty.faults, "error": str(faulty)}
-    except (ValueError, RuntimeError, TypeError, KeyError, MemoryError) as error:
-        return {"error": f"{type(error).__name__}: {error}"[:500]}
-
-
-if __name__ == "__main__":
-    main()

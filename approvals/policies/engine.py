@@ -1,5 +1,5 @@
 """
-CEL, in the process that may die of it. Nothing but `approvals.policies.cell` runs this.
+CEL, in the process that may die of it. Nothing but `approvals.policies.inmate` runs this.
 
 Two traps of the library are closed here: an expression must have the type bool, and only a value that *is* True counts;
 a false result, an error and an unknown are all truthy objects.

@@ -6,6 +6,7 @@ from django.db import connection
 from actions import verbs
 from actions.models import Action
 from actions.types import registry
+from approvals.judgement import judgement
 from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.store import bump
 from audit.clock import database_time
@@ -13,6 +14,7 @@ from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry
 from tests.actions.test_engine import Hooked
+from tests.approvals.factory import facts_of
 from tests.support.ledger_executor import balance
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,3 +110,10 @@ def test_an_unattended_run_needs_a_policy_a_safe_type_and_confidence(committed_c
     assert carry(propose(committed_cast, "agent", confidence=0.95, **asked)).state == "completed"
     assert carry(propose(committed_cast, "agent", confidence=0.6, **asked)).state == "awaiting_approval"
     assert carry(propose(committed_cast, "agent", **asked)).state == "awaiting_approval"
+
+
+def test_changing_the_rules_takes_two_people_wherever_it_lands(committed_cast):
+    for matrix in ({}, {"critical": []}, {"critical": [{"role": "approver", "count": 1}]}):
+        verdict = judgement(facts_of("dev", type="config_change", matrix=matrix), [], database_time())
+        assert (verdict.outcome, verdict.tier) == ("hold", "critical")
+        assert verdict.seats == [{"role": "approver", "count": 2}]

@@ -67,7 +67,8 @@ def contenders(migrated: str) -> list[Contender]:
 def throughput(ground: Ground, migrated: str, options: Namespace) -> None:
     taking = [c for c in contenders(migrated) if options.only.lower() in c.name.lower()]
     say(
-        f"\nCompleted actions of three no-op steps, {options.n} each, submission inside the clock, {options.rounds} rounds\n"
+        f"\nCompleted actions of three no-op steps, {options.n} each, submission inside the clock, "
+        f"{options.rounds} rounds\n"
     )
     found = rounds(ground, taking, options.n, options.rounds, say)
     say("\n" + report.table(taking, found))
@@ -82,7 +83,8 @@ def alone(ground: Ground, migrated: str, part: str, samples: int) -> None:
         say(line)
     if part == "submission":
         say(
-            f"  statements {lap.statements:.1f}, WAL {lap.wal_kib:.1f} KiB, CPU {lap.cpu_ms:.2f} ms + server {lap.server_cpu_ms:.2f} ms"
+            f"  statements {lap.statements:.1f}, WAL {lap.wal_kib:.1f} KiB, "
+            f"CPU {lap.cpu_ms:.2f} ms + server {lap.server_cpu_ms:.2f} ms"
         )
 
 

@@ -1,9 +1,10 @@
 """Let contenders take turns: every round gives each of them a fresh database on the same server."""
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,10 +97,8 @@ def end(process: "subprocess.Popen[str]") -> None:
     """Close its stdin, which ends a turn; kill it, with all it started, if it stays."""
     family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     assert process.stdin is not None
-    try:
+    with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
-    except BrokenPipeError:
-        pass
     try:
         process.wait(PATIENCE_S)
     except subprocess.TimeoutExpired:
@@ -108,7 +107,9 @@ def end(process: "subprocess.Popen[str]") -> None:
         one.kill()
 
 
-def rounds(ground: Ground, contenders: Sequence[Contender], n: int, count: int, say: Any) -> list[dict[str, Lap]]:
+def rounds(
+    ground: Ground, contenders: Sequence[Contender], n: int, count: int, say: Callable[[str], None]
+) -> list[dict[str, Lap]]:
     """Play `count` rounds; the order turns by one each time, so that nobody always follows the same neighbour."""
     found = []
     for number in range(count):

@@ -29,7 +29,7 @@ BY = "system:setup"
 
 @dataclass
 class Scene:
-    """Who submits and who approves. `open` asks nobody, `gated` one approver; neither has a root: nothing is written."""
+    """Who submits and who approves. `open` asks nobody, `gated` one approver; neither has a root or writes anything."""
 
     operator: Access
     approver: Access

@@ -55,7 +55,7 @@ class Finish:
         )
 
     def count(self) -> int:
-        row = self.connection.execute(self.completed).fetchone()  # type: ignore[arg-type]
+        row = self.connection.execute(self.completed).fetchone()
         return row[0] if row else 0
 
     def wait(self, total: int) -> None:
@@ -72,6 +72,6 @@ class Finish:
                 self._look_for_strays(done, total)
 
     def _look_for_strays(self, done: int, total: int) -> None:
-        strays = self.connection.execute(self.astray).fetchall()  # type: ignore[arg-type]
+        strays = self.connection.execute(self.astray).fetchall()
         if strays:
             raise Incomplete(f"{done} of {total} completed; others ended elsewhere: {strays[:3]}")

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from celery import current_app
 from django.conf import settings
@@ -64,6 +65,14 @@ def test_a_connection_is_reused_between_tasks_and_replaced_when_it_broke(
     send("tests.which_connection")
     assert eventually(lambda: redis_client.llen("tests:connections") == 6), "the worker did not get over it"
     assert redis_client.lindex("tests:connections", -1) == (b"2" if connection.vendor == "postgresql" else b"1")
+
+
+def test_the_pool_dies_with_its_worker(worker: subprocess.Popen[bytes], redis_client: Redis) -> None:
+    send("tests.which_connection")
+    assert eventually(lambda: redis_client.llen("tests:connections") == 1), f"worker: {worker.poll()}"
+    (child,) = psutil.Process(worker.pid).children()
+    worker.kill()
+    child.wait(10)
 
 
 def test_a_worker_asks_for_a_sweep_when_it_starts(worker: subprocess.Popen[bytes], redis_client: Redis) -> None:
