@@ -147,6 +147,7 @@ def site(
         yield made
         for context in chromium.contexts:
             context.close()
+    connection.close()  # the one opened under Playwright's loop: outside of it nobody would find it again
     unexpected = [
         c for c in made.complaints if not re.search(r"status of (4\d\d|503)|WebSocket connection|ERR_CONNECTION", c)
     ]
