@@ -60,6 +60,8 @@ class MemberForm(forms.ModelForm):
         field = self.fields["roles"]
         assert isinstance(field, forms.ModelMultipleChoiceField)
         field.queryset = self.role_choices.order_by("tenant__slug", "name")
+        if "is_superuser" in self.fields:
+            self.fields["is_superuser"].help_text = "Sees every tenant in the admin. May do nothing in any: roles do."
         if not self.instance._state.adding:
             self.initial["roles"] = list(self.role_choices.filter(group__user=self.instance))
 

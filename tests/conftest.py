@@ -63,6 +63,20 @@ def _committing_tests_clean_up() -> None:
     emptying.install()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nobody_keeps_the_database(django_db_setup, django_db_blocker):
+    """End what still holds a connection when the run ends, such as a thread of a server; else it cannot be dropped."""
+    from django.db import connection
+
+    yield
+    if VENDOR == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+
 @pytest.fixture
 def redis_client():
     """The run's own Valkey, emptied."""

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 STATIC = {
     "ruff": ["ruff", "check", "--output-format", "concise"],
-    "format": ["ruff", "format", "--check", "--quiet"],
+    "format": ["ruff", "format", "--check", "--output-format", "concise"],
     "types": ["mypy"],
-    "floors": ["lint-imports"],
+    "floors": ["lint-imports", "--no-logo"],
 }
 NO_SECRETS = {"INTERLOCK_SECRET_KEY": "only to read the settings", "INTERLOCK_KEK": "A" * 43 + "="}
 """The type checker loads the settings, which refuse to load without keys."""

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -45,14 +44,21 @@ class Submission:
         return digest_of(body)
 
 
-@lru_cache(maxsize=256)
-def _validator(schema: bytes) -> Any:
-    return jsonschema_rs.Draft202012Validator(json.loads(schema), validate_formats=True)
+_validators: dict[int, tuple[dict[str, Any], Any]] = {}
+
+
+def _validator(schema: dict[str, Any]) -> Any:
+    """One compiled validator per schema object; types keep theirs for the life of the process."""
+    known = _validators.get(id(schema))
+    if known is None or known[0] is not schema:
+        made = jsonschema_rs.Draft202012Validator(json.loads(canonical(schema)), validate_formats=True)
+        known = _validators[id(schema)] = (schema, made)
+    return known[1]
 
 
 def schema_issues(schema: dict[str, Any], value: Any, prefix: str) -> Iterator[Issue]:
     """Every way in which a value does not fit a JSON Schema (2020-12), each with a dotted field path."""
-    for error in _validator(canonical(schema)).iter_errors(value):
+    for error in _validator(schema).iter_errors(value):
         path = ".".join(str(p) for p in (prefix, *error.instance_path) if p != "")
         yield Issue("error", error.message[:300], path)
 

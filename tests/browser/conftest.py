@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
@@ -53,9 +54,12 @@ class Site:
         context.add_cookies([{"name": "interlock_session", "value": session, "url": self.base}])
         tab = context.new_page()
         tab.set_default_timeout(15_000)
-        tab.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        tab.on("console", lambda m: self._heard(m) if m.type in ("error", "warning") else None)
         tab.on("pageerror", lambda e: self.complaints.append(str(e)))
         return tab
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        self.complaints.append(f"{message.text} {message.location.get('url', '')}")
 
     def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call a verb in a thread of its own: in this one runs Playwright's loop, and sockets could not be told."""
@@ -101,8 +105,14 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def fonts() -> None:
+    """A fresh clone has none: `make run` builds them, and so do these tests."""
+    call_command("build_assets", verbosity=0)
+
+
 @pytest.fixture
-def web(product_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
+def web(fonts: None, product_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
     """`web()` starts the server (again) on one port, and returns its address."""
     port = _free_port()
     environment = {**product_environment, "INTERLOCK_STATIC": "source", "INTERLOCK_SWEEP_S": "0.5"}
@@ -147,6 +157,7 @@ def site(
         yield made
         for context in chromium.contexts:
             context.close()
+    connection.close()  # the one opened under Playwright's loop: outside of it nobody would find it again
     unexpected = [
         c for c in made.complaints if not re.search(r"status of (4\d\d|503)|WebSocket connection|ERR_CONNECTION", c)
     ]

@@ -2,9 +2,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from actions.types import registry
-from tests.actions.conftest import committed_cast as committed_cast
-from tests.support.ledger_executor import LedgerExecutor
+pytest.register_assert_rewrite("tests.faults.invariants")
+
+from actions.types import registry  # noqa: E402
+from tests.actions.conftest import committed_cast as committed_cast  # noqa: E402
+from tests.support.ledger_executor import LedgerExecutor  # noqa: E402
 
 
 @pytest.fixture

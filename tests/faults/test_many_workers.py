@@ -21,7 +21,7 @@ def test_two_workers_share_sixty_actions_and_each_effect_happens_once(
         worker(product_environment, second, WITH_LEDGER, **SMALL_CLAIMS),
     ):
         wait_for(lambda: len(current_app.control.ping(timeout=0.3)) == 2, 30, "both workers' answer", second)
-        actions = ledger_actions(committed_cast, 60, sleep_ms=20)
+        actions = ledger_actions(committed_cast, 60, sleep_ms=100)
         wait_until_completed(actions, 40, first)
     ledger = root_of(committed_cast.dev) / ".ledger"
     assert_each_effect_once(actions, ledger)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from config.leash import die_with_parent
+
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
 ALL_QUEUES = "decide,execute,sweep"
@@ -27,7 +29,7 @@ class Group:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=REPO, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT, preexec_fn=lambda: die_with_parent(signal.SIGKILL),
             )  # fmt: skip
 
     def signal(self, how: signal.Signals) -> None:

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -56,9 +58,9 @@ class Command(BaseCommand):
             if stamp.exists() and stamp.read_text() == cut.stamp() and (folder / cut.out).exists():
                 continue
             data = cut_font(cut)
-            (folder / cut.out).write_bytes(data)
-            (folder / cut.licence).write_text((files(cut.package) / "LICENSE").read_text())
-            stamp.write_text(cut.stamp())
+            _put(folder / cut.out, data)
+            _put(folder / cut.licence, (files(cut.package) / "LICENSE").read_bytes())
+            _put(stamp, cut.stamp().encode())
             self.stdout.write(f"{cut.out}: {len(data) / 1024:.0f} KB")
 
 
@@ -80,6 +82,14 @@ def cut_font(cut: Cut) -> bytes:
     out = BytesIO()
     font.save(out)
     return out.getvalue()
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write by rename: another process may build the same assets, or serve them, at this moment."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
+        scratch.write(data)
+    os.chmod(scratch.name, 0o644)
+    os.replace(scratch.name, path)
 
 
 def _walk(folder: Any) -> Any:
