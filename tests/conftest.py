@@ -16,6 +16,8 @@ from tests import servers
 
 VENDOR = os.environ.get("INTERLOCK_TEST_DB", "sqlite")
 BASE = servers.scratch_directory()
+APART = {"application_name": "interlock-process"}
+"""How PostgreSQL tells the connections of the product's processes from those of the tests themselves."""
 
 
 def _prepare() -> None:
@@ -95,7 +97,9 @@ def product_environment(transactional_db) -> dict[str, str]:
 
     from config.databases import url_of
 
-    return {**os.environ, "DATABASE_URL": url_of(connection.settings_dict)}
+    options = connection.settings_dict["OPTIONS"]
+    settings = {**connection.settings_dict, "OPTIONS": {**options, **APART} if VENDOR == "postgresql" else options}
+    return {**os.environ, "DATABASE_URL": url_of(settings)}
 
 
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above

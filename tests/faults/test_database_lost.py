@@ -1,6 +1,6 @@
 """The database goes away again and again while actions run: every one ends, no move is half done.
 
-PostgreSQL terminates every connection but the test's own; SQLite's one writer is kept waiting past the workers' leases.
+PostgreSQL ends every connection of the product's processes; SQLite's one writer waits past the workers' leases.
 """
 
 import time
@@ -25,7 +25,7 @@ def interrupt() -> int:
         if connection.vendor == "postgresql":
             cursor.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "WHERE datname = current_database() AND application_name = 'interlock-process'"
             )
             return int(cursor.fetchone()[0])
         cursor.execute("UPDATE actions_lease SET queue = queue")
