@@ -6,7 +6,7 @@ malformed or unknown denies.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from approvals.blast import LEVELS, Blast, changes_nothing, score
@@ -21,6 +21,9 @@ class Verdict:
 
     `acceptance`: nobody but the requester is asked, and only for the dry-run diff. `reasons` are {"rule", "effect",
     "message"}, in the order in which they applied; effects are raise, require, allow and deny.
+
+    `rulings` says of every guard policy that was asked what it came to, also of those that did not apply: {"policy":
+    id, "slug", "version", "effect", "mode", "seats", "value": true, false or null, "error"}, in the order of evaluation.
     """
 
     outcome: Outcome
@@ -29,6 +32,7 @@ class Verdict:
     acceptance: bool
     reasons: list[dict[str, str]]
     blast: Blast
+    rulings: list[dict[str, Any]] = field(default_factory=list)
 
 
 def judge(facts: Mapping[str, Any]) -> Verdict:

@@ -46,7 +46,7 @@ def rulings(facts: Mapping[str, Any], rules: Sequence[Rule], base: Verdict, now:
     except (LookupError, TypeError, ValueError) as error:
         answers = [(None, f"the facts could not be read ({type(error).__name__}: {error})")] * len(rules)
     return [
-        Ruled(r.slug, r.version, r.effect, r.mode, r.message, tuple(r.seats), value, error)
+        Ruled(r.slug, r.version, r.effect, r.mode, r.message, tuple(r.seats), value, error, str(r.policy_id))
         for r, (value, error) in zip(rules, answers, strict=True)
     ]
 

@@ -27,15 +27,24 @@ class Ruled:
     seats: tuple[Mapping[str, Any], ...]
     value: bool | None
     error: str = ""
+    policy: str = ""
+    """The policy's id, so that its history can be found."""
 
     @property
     def rule(self) -> str:
         return f"policy {self.slug} v{self.version}"
 
+    def as_ruling(self) -> dict[str, Any]:
+        """What the verdict keeps of it; the words are the version's, which never change."""
+        return {
+            "policy": self.policy, "slug": self.slug, "version": self.version, "effect": self.effect,
+            "mode": self.mode, "seats": [dict(seat) for seat in self.seats], "value": self.value, "error": self.error,
+        }  # fmt: skip
+
 
 def under_policies(base: Verdict, ruled: Sequence[Ruled], facts: Mapping[str, Any]) -> Verdict:
     """The verdict after the policies: denied by any that denies or errs, with every seat that one requires added."""
-    verdict = replace(base, reasons=[*base.reasons])
+    verdict = replace(base, reasons=[*base.reasons], rulings=[r.as_ruling() for r in ruled])
     softened = facts["action"]["type"] == CONFIG_CHANGE
     required: list[dict[str, Any]] = []
     denied = False
