@@ -138,7 +138,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
     }
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440  # 2.5 MB; a larger body is refused with 413
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # the largest parameters, with room to escape them; more is refused with 413
 
 STATIC_URL = "static/"
 STATIC_ROOT = INTERLOCK.var / "static"
