@@ -63,6 +63,12 @@ class NotADraft(Conflict):
     code = "not_a_draft"
 
 
+class DraftMoved(Conflict):
+    """Somebody else changed this draft since you opened it. Compare the two, then save what should stand."""
+
+    code = "draft_moved"
+
+
 class NotInForce(Conflict):
     """This policy is not in force, so there is nothing to take out of force."""
 

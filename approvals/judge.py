@@ -22,8 +22,8 @@ class Verdict:
     `acceptance`: nobody but the requester is asked, and only for the dry-run diff. `reasons` are {"rule", "effect",
     "message"}, in the order in which they applied; effects are raise, require, allow and deny.
 
-    `rulings` says of every guard policy that was asked what it came to, also of those that did not apply: {"policy":
-    id, "slug", "version", "effect", "mode", "seats", "value": true, false or null, "error"}, in the order of evaluation.
+    `rulings` says of every guard policy that was asked what it came to, also of those that did not apply, in order:
+    {"policy": id, "slug", "version", "effect", "mode", "seats", "value": true, false or null, "error"}.
     """
 
     outcome: Outcome

@@ -14,11 +14,12 @@ from approvals.policies.rulers import find_matrix_draft, find_policy, find_versi
 from approvals.policies.schema import FACTS, VERSION
 from approvals.policies.schemas import (
     CheckOut,
+    EditIn,
     ExpressionIn,
     FactsOut,
     MatrixDraftList,
     MatrixDraftOut,
-    MatrixRowsIn,
+    MatrixEditIn,
     NewMatrixDraftIn,
     NewPolicyIn,
     PolicyList,
@@ -26,7 +27,8 @@ from approvals.policies.schemas import (
     VersionOut,
     WordingIn,
 )
-from approvals.policies.wording import as_yaml, faults_of_expression, issue
+from approvals.policies.wording import as_yaml, faults_of_expression, fingerprint, issue, wording_of
+from audit.canonical import digest_of
 from audit.errors import Invalid
 from tenants.access import Access
 from tenants.models import Environment
@@ -53,7 +55,7 @@ def draft_policy(request: HttpRequest, body: NewPolicyIn) -> Status[Any]:
     made = drafts.draft(
         access.tenant, body.slug, body.wording(), by=access, everywhere=body.everywhere, correlation_id=_via(request)
     )
-    return Status(201, _version(made))
+    return Status(201, _version(made, access))
 
 
 @router.get("/policies/facts", response=FactsOut, summary="What a policy may read")
@@ -80,7 +82,7 @@ def read_policy(request: HttpRequest, policy_id: UUID) -> dict[str, Any]:
         version.policy = policy
     return {
         **_row(access, policy, versions),
-        "versions": [_version(version) for version in versions if may_read(access, version)],
+        "versions": [_version(version, access) for version in versions if may_read(access, version)],
     }
 
 
@@ -91,21 +93,24 @@ def draft_version(request: HttpRequest, policy_id: UUID, body: WordingIn) -> Sta
     made = drafts.draft(
         policy.home, policy.slug, body.wording(), by=access, everywhere=policy.is_global, correlation_id=_via(request)
     )
-    return Status(201, _version(made))
+    return Status(201, _version(made, access))
 
 
 @router.put("/policies/drafts/{uuid:draft_id}", response=VersionOut, summary="Reword a draft")
-def edit_draft(request: HttpRequest, draft_id: UUID, body: WordingIn) -> dict[str, Any]:
+def edit_draft(request: HttpRequest, draft_id: UUID, body: EditIn) -> dict[str, Any]:
+    """`seen` keeps you from writing over what somebody else changed meanwhile."""
     access = _access(request)
     find_version(access, draft_id)
-    return _version(drafts.edit(draft_id, body.wording(), by=access, correlation_id=_via(request)))
+    return _version(
+        drafts.edit(draft_id, body.wording(), by=access, seen=body.seen, correlation_id=_via(request)), access
+    )
 
 
 @router.post("/policies/drafts/{uuid:draft_id}/abandon", response=VersionOut, summary="Give a draft up")
 def abandon_draft(request: HttpRequest, draft_id: UUID) -> dict[str, Any]:
     access = _access(request)
     find_version(access, draft_id)
-    return _version(drafts.abandon(draft_id, by=access, correlation_id=_via(request)))
+    return _version(drafts.abandon(draft_id, by=access, correlation_id=_via(request)), access)
 
 
 @router.get("/matrix/drafts", response=MatrixDraftList, summary="Drafts of the matrix")
@@ -129,10 +134,11 @@ def draft_matrix(request: HttpRequest, body: NewMatrixDraftIn) -> Status[Any]:
 
 
 @router.put("/matrix/drafts/{uuid:draft_id}", response=MatrixDraftOut, summary="Change a draft of the matrix")
-def edit_matrix_draft(request: HttpRequest, draft_id: UUID, body: MatrixRowsIn) -> dict[str, Any]:
+def edit_matrix_draft(request: HttpRequest, draft_id: UUID, body: MatrixEditIn) -> dict[str, Any]:
     access = _access(request)
     find_matrix_draft(access, draft_id)
-    return _matrix_draft(drafts.edit_matrix(draft_id, body.seats(), by=access, correlation_id=_via(request)))
+    edited = drafts.edit_matrix(draft_id, body.seats(), by=access, seen=body.seen, correlation_id=_via(request))
+    return _matrix_draft(edited)
 
 
 @router.post("/matrix/drafts/{uuid:draft_id}/abandon", response=MatrixDraftOut, summary="Give a matrix draft up")
@@ -152,26 +158,31 @@ def _row(access: Access, policy: Policy, versions: list[PolicyVersion]) -> dict[
         "slug": policy.slug,
         "is_global": policy.is_global,
         "is_kept_here": policy.home_id == access.tenant.pk,
-        "in_force": _version(in_force) if in_force else None,
-        "drafts": [_version(version) for version in shown if version.state == "draft"],
+        "in_force": _version(in_force, access) if in_force else None,
+        "drafts": [_version(version, access) for version in shown if version.state == "draft"],
     }
 
 
-def _version(version: PolicyVersion) -> dict[str, Any]:
+def _version(version: PolicyVersion, access: Access) -> dict[str, Any]:
+    """A version; who wrote a global one, and by which action it came, is told at its home only."""
     fields = (
         "id", "policy_id", "version", "state", "expression", "effect", "seats", "message", "overridable", "mode",
         "created_at", "published_at", "published_by_action",
     )  # fmt: skip
     shown = {name: getattr(version, name) for name in fields}
-    author = version.author.username if version.author else None
-    return {**shown, "slug": version.policy.slug, "author": author, "yaml": as_yaml(version)}
+    is_home = version.policy.home_id == access.tenant.pk
+    author = version.author.username if version.author and is_home else None
+    if not is_home:
+        shown["published_by_action"] = None
+    said = {"slug": version.policy.slug, "author": author, "digest": fingerprint(wording_of(version))}
+    return {**shown, **said, "yaml": as_yaml(version)}
 
 
 def _matrix_draft(draft: MatrixDraft) -> dict[str, Any]:
     fields = ("id", "rows", "state", "created_at", "published_at", "published_by_action")
     shown = {name: getattr(draft, name) for name in fields}
     author = draft.author.username if draft.author else None
-    return {**shown, "environment": draft.environment.slug, "author": author}
+    return {**shown, "environment": draft.environment.slug, "author": author, "digest": digest_of(draft.rows)}
 
 
 def _access(request: HttpRequest) -> Access:

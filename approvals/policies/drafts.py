@@ -10,12 +10,13 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
-from approvals.errors import NotADraft
+from approvals.errors import DraftMoved, NotADraft
 from approvals.matrix import check_row
 from approvals.models import TIERS, MatrixDraft, Policy, PolicyVersion
 from approvals.people import roles_that_approve
 from approvals.policies.rulers import By, author_of, permit, permit_in
-from approvals.policies.wording import Wording, issue, refuse_faults, refuse_slug, wording_of
+from approvals.policies.wording import Wording, fingerprint, issue, refuse_faults, refuse_slug, wording_of
+from audit.canonical import digest_of
 from audit.errors import Invalid, NotFound
 from audit.events import Entry, Subject, record
 from tenants.models import Environment, Tenant
@@ -44,8 +45,11 @@ def draft(
     return made
 
 
-def edit(version_id: UUID, wording: Wording, *, by: By, correlation_id: str = "") -> PolicyVersion:
-    """Reword a draft. Locks the policy. Event `policy.draft_edited`. Raises Invalid, NotADraft, NotFound."""
+def edit(version_id: UUID, wording: Wording, *, by: By, seen: str = "", correlation_id: str = "") -> PolicyVersion:
+    """Reword a draft. Locks the policy. Event `policy.draft_edited`. Raises Invalid, NotADraft, NotFound.
+
+    `seen`: the `fingerprint` of the wording that the editor started from; DraftMoved if it is another one by now.
+    """
     version = _draft(version_id)
     policy = version.policy
     actor = permit(by, policy.home, everywhere=policy.is_global)
@@ -55,6 +59,8 @@ def edit(version_id: UUID, wording: Wording, *, by: By, correlation_id: str = ""
         before = wording_of(_draft(version_id))
         if before == wording:
             return version
+        if seen and seen != fingerprint(before):
+            raise DraftMoved(digest=fingerprint(before))
         if not PolicyVersion.objects.filter(pk=version_id, state="draft").update(**asdict(wording)):
             raise NotADraft
         version.refresh_from_db(fields=list(asdict(wording)))
@@ -87,8 +93,11 @@ def draft_matrix(environment: Environment, rows: Rows, *, by: By, correlation_id
     return made
 
 
-def edit_matrix(draft_id: UUID, rows: Rows, *, by: By, correlation_id: str = "") -> MatrixDraft:
-    """Change a draft of a matrix. Event `matrix.draft_edited`. Raises Invalid, NotADraft, NotFound."""
+def edit_matrix(draft_id: UUID, rows: Rows, *, by: By, seen: str = "", correlation_id: str = "") -> MatrixDraft:
+    """Change a draft of a matrix. Event `matrix.draft_edited`. Raises Invalid, NotADraft, NotFound.
+
+    `seen`: `digest_of` the rows that the editor started from; DraftMoved if they are others by now.
+    """
     found = _matrix_draft(draft_id)
     actor = permit_in(by, found.tenant_id, found.environment_id)
     check_rows(found.environment, rows)
@@ -96,6 +105,8 @@ def edit_matrix(draft_id: UUID, rows: Rows, *, by: By, correlation_id: str = "")
         Environment.objects.select_for_update().get(pk=found.environment_id)
         before = _matrix_draft(draft_id).rows
         if before != rows:
+            if seen and seen != digest_of(before):
+                raise DraftMoved(digest=digest_of(before))
             if not MatrixDraft.objects.filter(pk=draft_id, state="draft").update(rows=rows):
                 raise NotADraft
             found.rows = rows
@@ -136,7 +147,7 @@ def said(wording: Wording | None) -> dict[str, Any] | None:
 
 
 def policy_subject(policy: Policy) -> Subject:
-    return Subject("policy", policy.pk, policy.slug, f"/policies/{policy.pk}/")
+    return Subject("policy", policy.pk, policy.slug, f"/rules/policies/{policy.pk}/")
 
 
 def matrix_subject(environment_id: UUID) -> Subject:

@@ -39,6 +39,13 @@ class WordingIn(RuleBody):
         return Wording(self.expression, self.effect, self.message, seats, self.overridable, self.mode)
 
 
+SEEN = "The `digest` of the draft that you started from: 409 if somebody else changed it meanwhile."
+
+
+class EditIn(WordingIn):
+    seen: str = Field("", description=SEEN)
+
+
 class NewPolicyIn(WordingIn):
     """The first draft of a policy, or the next one of that name."""
 
@@ -55,6 +62,10 @@ class MatrixRowsIn(RuleBody):
 
     def seats(self) -> dict[str, list[dict[str, Any]]]:
         return {tier: [{"role": s.role, "count": s.count} for s in seats] for tier, seats in self.rows.items()}
+
+
+class MatrixEditIn(MatrixRowsIn):
+    seen: str = Field("", description=SEEN)
 
 
 class NewMatrixDraftIn(MatrixRowsIn):
@@ -101,6 +112,7 @@ class VersionOut(Schema):
     created_at: datetime
     published_at: datetime | None
     published_by_action: UUID | None
+    digest: str = Field(..., description="Of the wording: names what an edit starts from.")
     yaml: str
 
 
@@ -132,6 +144,7 @@ class MatrixDraftOut(Schema):
     created_at: datetime
     published_at: datetime | None
     published_by_action: UUID | None
+    digest: str = Field(..., description="Of the rows: names what an edit starts from.")
 
 
 class MatrixDraftList(Schema):

@@ -10,6 +10,7 @@ import yaml
 from approvals.judge import check_seats
 from approvals.policies.cell import check
 from approvals.policies.models import EFFECTS, MODES, PolicyVersion
+from audit.canonical import digest_of
 from audit.changes.masking import find_secrets
 from audit.errors import Invalid
 
@@ -33,6 +34,11 @@ def wording_of(version: PolicyVersion) -> Wording:
     return Wording(
         version.expression, version.effect, version.message, version.seats, version.overridable, version.mode
     )  # fmt: skip
+
+
+def fingerprint(wording: Wording) -> str:
+    """What an editor sends back to say which wording it started from."""
+    return digest_of(asdict(wording))
 
 
 def as_yaml(version: PolicyVersion) -> str:

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
-from approvals.errors import NotADraft, NotYoursToRule
+from approvals.errors import DraftMoved, NotADraft, NotYoursToRule
 from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
 from approvals.policies import drafts
 from approvals.policies.store import epoch_of, rules_for
+from approvals.policies.wording import fingerprint, wording_of
+from audit.canonical import digest_of
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
 from tenants.roles import add_member
@@ -164,3 +166,24 @@ def test_a_matrix_that_nobody_could_satisfy_is_refused(cast, rows):
         drafts.draft_matrix(cast.prod, rows, by=SETUP)
     assert all(issue["field"].startswith("rows") for issue in refused.value.extra["issues"])
     assert not MatrixDraft.objects.exists()
+
+
+def test_an_edit_that_started_from_an_older_wording_is_refused_and_changes_nothing(cast):
+    version = drafted(cast.acme)
+    opened = fingerprint(wording_of(version))
+    drafts.edit(version.pk, wording(message="Somebody else's."), by=cast.access("admin"), seen=opened)
+    with pytest.raises(DraftMoved) as refused:
+        drafts.edit(version.pk, wording(message="Mine."), by=cast.access("admin"), seen=opened)
+    version.refresh_from_db()
+    assert version.message == "Somebody else's."
+    assert refused.value.extra["digest"] == fingerprint(wording_of(version))
+    assert Event.objects.filter(verb="policy.draft_edited").count() == 1
+
+
+def test_an_edit_of_a_matrix_that_started_from_older_rows_is_refused(cast):
+    draft = drafts.draft_matrix(cast.prod, {"low": []}, by=SETUP)
+    drafts.edit_matrix(draft.pk, {"low": TWO}, by=cast.access("admin"), seen=digest_of({"low": []}))
+    with pytest.raises(DraftMoved):
+        drafts.edit_matrix(draft.pk, {}, by=cast.access("admin"), seen=digest_of({"low": []}))
+    draft.refresh_from_db()
+    assert draft.rows == {"low": TWO}
