@@ -65,7 +65,8 @@ def count(request: Request, decisions: Sequence[Decision], held: Holders) -> Tal
     """Seat the approvals that count: of exactly the request's digest, by nobody excluded when it opened or since."""
     excluded = set(request.excluded) | {str(principal) for principal in delegation_chain(request.requester)}
     exact = [d for d in decisions if d.approved and d.digest == request.digest]
-    valid = [d for d in exact if str(d.principal_id) not in excluded]
+    first = {d.principal_id: d for d in reversed(exact)}  # one each, whatever the database would let in
+    valid = [d for d in exact if first[d.principal_id] is d and str(d.principal_id) not in excluded]
     return Tally(request, decisions, fill(request.seats, [(d, roles_of(d.principal_id, held)) for d in valid]), held)
 
 
