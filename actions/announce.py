@@ -3,16 +3,13 @@
 from typing import Any
 
 from actions.lifecycle import Changed
-from actions.live.groups import tell
-from actions.nudge import nudge
+from actions.live.groups import messages
+from actions.nudge import announce
 from actions.states import TO_DECIDE, TO_EXECUTE
 
 
 def on_committed(sender: Any, *, changes: list[Changed], **kwargs: Any) -> None:
-    """One nudge per queue, one message per environment, whatever the number of actions. Never raises."""
-    free = [c.state for c in changes if not c.leased]
-    if any(state in TO_DECIDE for state in free):
-        nudge("decide")
-    if any(state in TO_EXECUTE for state in free):
-        nudge("execute")
-    tell(changes)
+    """One nudge per queue, one message per environment, whatever the number of actions: one trip. Never raises."""
+    free = {c.state for c in changes if not c.leased}
+    queues = [name for name, states in (("decide", TO_DECIDE), ("execute", TO_EXECUTE)) if free.intersection(states)]
+    announce(queues, messages(changes))

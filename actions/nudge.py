@@ -7,6 +7,7 @@ The flag lasts no longer than a sweep's interval: one whose worker was killed, o
 keep the sweep from repairing it. Losing it early costs a message that finds nothing to do.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import redis
@@ -29,15 +30,44 @@ def flag_ms() -> int:
     return max(1_000, int(settings.INTERLOCK.sweep_s * 1_000))
 
 
+_NUDGE = """
+    if redis.call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[1]) then return 1 end
+    redis.call('SET', KEYS[2], 1, 'PX', ARGV[1])
+    return 0"""
+"""Set the flag; or, where it is set already, leave the mark. In one step, so that the drain's end misses neither."""
+
+
 def nudge(queue: str, *, force: bool = False) -> None:
     """Wake a worker of this queue, unless one is being woken or draining. Never raises: the sweep repairs."""
+    if not force:
+        announce([queue])
+        return
     try:
-        if store().set(f"interlock:nudge:{queue}", 1, nx=not force, px=flag_ms()):
-            current_app.send_task(TASKS[queue], queue=queue, retry=False)
-        else:
-            store().set(f"interlock:more:{queue}", 1, px=flag_ms())
+        store().set(f"interlock:nudge:{queue}", 1, px=flag_ms())
+        _wake(queue)
     except (redis.RedisError, BrokerError, OSError) as error:
         log.warning("nudge_lost", queue=queue, error=str(error))
+
+
+def announce(queues: Sequence[str], messages: Sequence[tuple[str, bytes]] = ()) -> None:
+    """Nudge these queues and publish these messages (channel, body), all in one trip to Redis. Never raises."""
+    if not queues and not messages:
+        return
+    try:
+        pipe = store().pipeline(transaction=False)
+        for queue in queues:
+            pipe.eval(_NUDGE, 2, f"interlock:nudge:{queue}", f"interlock:more:{queue}", flag_ms())
+        for channel, body in messages:
+            pipe.publish(channel, body)
+        for queue, is_first in zip(queues, pipe.execute(), strict=False):
+            if is_first:
+                _wake(queue)
+    except (redis.RedisError, BrokerError, OSError) as error:
+        log.warning("nudge_lost", queues=list(queues), messages=len(messages), error=str(error))
+
+
+def _wake(queue: str) -> None:
+    current_app.send_task(TASKS[queue], queue=queue, retry=False)
 
 
 def heard(queue: str) -> bool:
