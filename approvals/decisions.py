@@ -110,7 +110,7 @@ def live_quorums(requests: Iterable[Request]) -> dict[UUID, bool]:
 def seats_filled(request: Request, decisions: Sequence[Decision]) -> list[dict[str, Any]]:
     """The seats and who fills them now: [{"role", "count", "by": [Decision…]}]; distinct people, one seat each."""
     held = holders([request], {decision.principal_id for decision in decisions})
-    return as_seats(count(request, decisions, held[request.environment_id]))
+    return as_seats(count(request, decisions, held[request.pk]))
 
 
 def _decide(

@@ -15,7 +15,8 @@ class Why:
     remedies: list[str] = field(default_factory=list)
 
 
-ASK_ADMIN = "A tenant admin can grant the role; it then counts for requests that are still open."
+ASK_ADMIN = "A tenant admin can grant the role; it counts for requests that open from then on."
+TOO_LATE = "Your role was given to you after this request opened, so it fills no seat of this one."
 
 
 def may_decide(counted: Tally, access: Access, *, approved: bool) -> Why | None:
@@ -33,6 +34,8 @@ def may_decide(counted: Tally, access: Access, *, approved: bool) -> Why | None:
             return Why("This token may not approve here.", ["Sign in, or use a token with the scope `approve`."])
         return Why("You may not approve in this environment.", [others, ASK_ADMIN])
     if not counted.role_of(principal.pk):
+        if any(access.role_in(seat["role"], request.environment_id) for seat in request.seats):
+            return Why(TOO_LATE, [others, "Or have the action proposed again."])
         return Why(f"You hold no role that this request asks for here: {roles}.", [others, ASK_ADMIN])
     if approved and not counted.seat_for(principal.pk):
         return Why("The seats that your roles could fill are taken; one person fills one.", [_who_is_missing(counted)])

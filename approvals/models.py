@@ -7,9 +7,36 @@ from django.db import models
 from django.db.models import Q
 
 from approvals.policies.models import MatrixDraft, Policy, PolicyVersion, RuleEpoch
+from approvals.records import (
+    ApprovalSettings,
+    Ask,
+    Comment,
+    GrantSince,
+    MemberSince,
+    Notice,
+    NotifyRule,
+    Viewing,
+)
 from audit.ids import uuid7
 
-__all__ = ["TIERS", "ApprovalRule", "Decision", "MatrixDraft", "Policy", "PolicyVersion", "Request", "RuleEpoch"]
+__all__ = [
+    "TIERS",
+    "ApprovalRule",
+    "ApprovalSettings",
+    "Ask",
+    "Comment",
+    "Decision",
+    "GrantSince",
+    "MatrixDraft",
+    "MemberSince",
+    "Notice",
+    "NotifyRule",
+    "Policy",
+    "PolicyVersion",
+    "Request",
+    "RuleEpoch",
+    "Viewing",
+]
 TIERS = ("low", "medium", "high", "critical")
 
 
@@ -111,7 +138,10 @@ class Request(models.Model):
 
 
 class Decision(models.Model):
-    """One person's verdict on one request. `role` is the seat it fills; `comment` may be erased."""
+    """One person's verdict on one request. `role` is the seat it fills; `comment` may be erased.
+
+    `attention` is what they had been shown of the plan by then, as `approvals.attention` words it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     request = models.ForeignKey(Request, models.PROTECT, related_name="decisions")
@@ -120,6 +150,7 @@ class Decision(models.Model):
     role = models.CharField(max_length=64)
     digest = models.CharField(max_length=64)
     comment = models.TextField(blank=True, default="")
+    attention = models.JSONField(default=dict)
     at = models.DateTimeField()
 
     class Meta:

@@ -61,7 +61,7 @@ def _candidates(request: Request, counted: Tally, access: Access) -> dict[str, l
     """Who, besides the reader, could fill a seat of each role."""
     out = {UUID(pk) for pk in request.excluded} | set(delegation_chain(request.requester)) | {access.principal.pk}
     out |= {decision.principal_id for decision in counted.decisions}
-    held = holders([request])[request.environment_id]
+    held = holders([request])[request.pk]
     return {role: sorted(principals - out)[:MOST_CANDIDATES] for role, principals in held.items()}
 
 

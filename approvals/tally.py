@@ -47,7 +47,7 @@ def tally(request: Request, principal: UUID | None = None) -> Tally:
     if request.state != Request.State.OPEN:
         return count(request, decisions, recorded(decisions))
     among = {decision.principal_id for decision in decisions} | ({principal} if principal else set())
-    return count(request, decisions, holders([request], among)[request.environment_id])
+    return count(request, decisions, holders([request], among)[request.pk])
 
 
 def tallies(requests: Iterable[Request]) -> dict[UUID, Tally]:
@@ -58,7 +58,7 @@ def tallies(requests: Iterable[Request]) -> dict[UUID, Tally]:
     for decision in Decision.objects.filter(request__in=decisions):
         decisions[decision.request_id].append(decision)
     held = holders(requests, {decision.principal_id for made in decisions.values() for decision in made})
-    return {request.id: count(request, decisions[request.id], held[request.environment_id]) for request in requests}
+    return {request.id: count(request, decisions[request.id], held[request.pk]) for request in requests}
 
 
 def count(request: Request, decisions: Sequence[Decision], held: Holders) -> Tally:

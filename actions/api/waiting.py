@@ -47,7 +47,7 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
     now = database_time() if newest else None
     waiting = {}
     for subject_id, request in newest.items():
-        it = Waiting(count(request, decisions[request.pk], held[request.environment_id]))
+        it = Waiting(count(request, decisions[request.pk], held[request.pk]))
         if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
             it.verbs = _verbs(it.counted, access)
         waiting[subject_id] = it

@@ -133,7 +133,7 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
     deciders = {d.principal_id for made in decisions.values() for d in made}
     held = holders(requests, {*deciders, access.principal.pk})
     for request in requests:
-        counted = count(request, decisions[request.pk], held[request.environment_id])
+        counted = count(request, decisions[request.pk], held[request.pk])
         _seat(waiting[request.subject_id], counted, access)
     return rows
 

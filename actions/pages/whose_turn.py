@@ -9,6 +9,7 @@ from actions.models import Action
 from actions.states import ENDED, LIVE, State
 from approvals.matrix import matrix_for
 from approvals.models import Request
+from approvals.people import standing_in
 from tenants.access import Access
 
 MOST_COUNTED = 99
@@ -29,17 +30,22 @@ class Group:
 def yours_to_decide(access: Access) -> Q:
     """Open approvals in places and tiers that ask for a role the reader has, which the reader has not decided yet.
 
-    One query, for the matrix. Who else is excluded (a delegation chain) is in each request, and looked at per row.
+    Two queries: the matrix, and since when the reader holds which role. Who else is excluded (a delegation chain) is
+    in each request, and looked at per row.
     """
     me = access.principal
-    if not access.is_person() or not access.environments_where("approve"):
+    where = dict.fromkeys(access.environments_where("approve"), access.tenant.pk)
+    if not access.is_person() or not where:
         return Q(pk__in=[])
-    asked = Q(pk__in=[])
-    for environment, tiers in matrix_for({access.tenant.pk}).items():
-        if access.can("approve", environment):
-            fits = [t for t, seats in tiers.items() if any(access.role_in(s["role"], environment) for s in seats)]
-            asked |= Q(environment_id=environment, tier__in=fits) if fits else Q(pk__in=[])
-    open_ones = Request.objects.filter(subject_id=OuterRef("pk"), state="open", kind="approval")
+    matrix, standing = matrix_for({access.tenant.pk}), standing_in(where, {me.pk})
+    asked, in_time = Q(pk__in=[]), Q(pk__in=[])
+    for environment in where:
+        mine = {role: since[me.pk] for role, since in standing[environment].items()}
+        fits = [t for t, seats in matrix.get(environment, {}).items() if any(s["role"] in mine for s in seats)]
+        if fits:
+            asked |= Q(environment_id=environment, tier__in=fits)
+            in_time |= Q(environment_id=environment, opened_at__gte=min(mine.values()))
+    open_ones = Request.objects.filter(in_time, subject_id=OuterRef("pk"), state="open", kind="approval")
     waiting = Exists(open_ones.exclude(decisions__principal=me))
     others = ~Q(requester=me) & ~Q(requester__owner=me)
     return Q(state=State.AWAITING_APPROVAL) & asked & others & Q(waiting)

@@ -107,7 +107,7 @@ def test_a_role_of_another_tenant_fills_no_seat_whatever_its_group_was_granted(s
     for place in (scene.tenant, scene.prod):
         grant(globex.roles["approver"], place, "view", "approve")
     request = a_request(scene)
-    assert holders([request])[scene.prod.pk]["approver"].isdisjoint({globex.people.approver.pk, globex.people.both.pk})
+    assert holders([request])[request.pk]["approver"].isdisjoint({globex.people.approver.pk, globex.people.both.pk})
 
 
 def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_assert_max_num_queries):
