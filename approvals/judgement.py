@@ -16,12 +16,18 @@ from audit.canonical import digest_of
 
 def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) -> Verdict:
     """Judge one plan: first by blast radius and matrix, then by every policy. A policy that errs denies."""
-    base = judge(facts)
+    base = before_policies(facts)
     if not readable(facts):
         return base
-    if facts["action"].get("type") == CONFIG_CHANGE:
-        base = by_built_in_rules(base, facts)
     return under_policies(base, rulings(facts, rules, base, now), facts)
+
+
+def before_policies(facts: Mapping[str, Any]) -> Verdict:
+    """What blast radius, matrix and built-in rules come to by themselves."""
+    base = judge(facts)
+    if readable(facts) and facts["action"].get("type") == CONFIG_CHANGE:
+        return by_built_in_rules(base, facts)
+    return base
 
 
 def by_built_in_rules(base: Verdict, facts: Mapping[str, Any]) -> Verdict:
@@ -40,11 +46,22 @@ def rulings(facts: Mapping[str, Any], rules: Sequence[Rule], base: Verdict, now:
     """What each policy comes to on these facts, in order. Facts that cannot be read make every policy err and deny."""
     if not rules:
         return []
+    data = asked_of(facts, base, now)
+    if isinstance(data, str):
+        return ruled(rules, [(None, data)] * len(rules))
+    return ruled(rules, [(a.value, a.error) for a in evaluate([r.expression for r in rules], data)])
+
+
+def asked_of(facts: Mapping[str, Any], base: Verdict, now: datetime) -> dict[str, Any] | str:
+    """The facts as policies read them, or why they cannot be read."""
     try:
-        data = facts_for(facts, score=base.blast.score, tier=base.tier, now=now.isoformat())
-        answers = [(a.value, a.error) for a in evaluate([r.expression for r in rules], data)]
+        return facts_for(facts, score=base.blast.score, tier=base.tier, now=now.isoformat())
     except (LookupError, TypeError, ValueError) as error:
-        answers = [(None, f"the facts could not be read ({type(error).__name__}: {error})")] * len(rules)
+        return f"the facts could not be read ({type(error).__name__}: {error})"
+
+
+def ruled(rules: Sequence[Rule], answers: Sequence[tuple[bool | None, str]]) -> list[Ruled]:
+    """Each rule with what its expression came to: a value, or None and the error."""
     return [
         Ruled(r.slug, r.version, r.effect, r.mode, r.message, tuple(r.seats), value, error, str(r.policy_id))
         for r, (value, error) in zip(rules, answers, strict=True)

@@ -26,6 +26,8 @@ MOST_S = 0.5
 """For one policy."""
 START_S = 20.0
 FOREVER = float("inf")
+CUT_OFF = "It was cut off"
+GIVEN_UP = f"{CUT_OFF} so often on other facts that it was not tried on these."
 _LENGTH = struct.Struct(">I")
 
 
@@ -35,6 +37,10 @@ class Ruling:
 
     value: bool | None
     error: str = ""
+
+    @property
+    def was_cut_off(self) -> bool:
+        return self.error.startswith(CUT_OFF)
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,49 @@ class Cell:
                 rulings.append(Ruling(answer.get("value"), answer.get("error", "")))
             return rulings
 
+    def evaluate_many(
+        self, sources: Sequence[str], many: Sequence[dict[str, Any]], patience: dict[str, int] | None = None
+    ) -> list[list[Ruling]]:
+        """Evaluate the same expressions over many sets of facts, as `evaluate` would over each, but in one go.
+
+        What is cut off is tried again by itself, so it costs its own set of facts and no other. `patience` says how
+        often each expression may be cut off from here on, and is counted down; one without any left is not tried.
+        """
+        found: list[list[Ruling]] = []
+        while len(found) < len(many):
+            tried = [s for s in sources if patience is None or patience.get(s, 1) > 0]
+            answers = self._stream(tried, many[len(found) :])
+            if len(found) + len(answers) < len(many):
+                alone = self.evaluate(tried, many[len(found) + len(answers)])
+                for source, ruling in zip(tried, alone, strict=True):
+                    if patience is not None and source in patience and ruling.was_cut_off:
+                        patience[source] -= 1
+                answers.append(alone)
+            for rulings in answers:
+                by_source = dict(zip(tried, rulings, strict=True))
+                found.append([by_source.get(s, Ruling(None, GIVEN_UP)) for s in sources])
+        return found
+
     def close(self) -> None:
         with self._lock:
             self._kill()
+
+    def _stream(self, sources: Sequence[str], many: Sequence[dict[str, Any]]) -> list[list[Ruling]]:
+        """The answers for as many sets of facts as it takes until one is cut off; all of them if none is."""
+        if not sources:
+            return [[] for _ in many]
+        answers: list[list[Ruling]] = []
+        with self._lock:
+            try:
+                process = self._running()
+                assert process.stdin is not None and process.stdout is not None
+                send(process.stdin, {"many": list(many), "sources": list(sources)})
+                while len(answers) < len(many):
+                    got = receive(process.stdout, time.monotonic() + MOST_S)["rulings"]
+                    answers.append([Ruling(value, error) for value, error in got])
+            except (OSError, EOFError, ValueError, KeyError):
+                self._kill()
+        return answers
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -86,10 +132,10 @@ class Cell:
             return receive(process.stdout, time.monotonic() + MOST_S)
         except TimeoutError:
             self._kill()
-            return {"error": f"It was cut off after {MOST_S:g} s."}
+            return {"error": f"{CUT_OFF} after {MOST_S:g} s."}
         except (OSError, EOFError, ValueError):
             self._kill()
-            return {"error": "It was cut off: it needed more memory than a policy may have."}
+            return {"error": f"{CUT_OFF}: it needed more memory than a policy may have."}
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._owner != os.getpid():
@@ -120,6 +166,7 @@ CELL = Cell()
 atexit.register(CELL.close)
 check = CELL.check
 evaluate = CELL.evaluate
+evaluate_many = CELL.evaluate_many
 
 
 def send(pipe: IO[bytes], message: dict[str, Any]) -> None:

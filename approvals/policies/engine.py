@@ -70,3 +70,21 @@ def holds(source: str, facts: dict[str, Any]) -> bool:
     if result.type() != T.BOOL:
         raise ValueError(str(result.value())[:300])
     return result.value() is True
+
+
+def holds_briefly(source: str, facts: dict[str, Any]) -> bool:
+    """As `holds`, several times faster: first with the facts that the expression names, then with all of them.
+
+    A fact that is missing can only make it err, or not matter; so whatever is no error is what all facts come to.
+    """
+    try:
+        return holds(source, {name: facts[name] for name in names_in(source)} | {"now": facts["now"]})
+    except (KeyError, ValueError, RuntimeError):
+        return holds(source, facts)
+
+
+@lru_cache(maxsize=512)
+def names_in(source: str) -> tuple[str, ...]:
+    """The facts whose names stand in an expression; some of them may stand in a text, and none is missed."""
+    bare = "".join(source.split())
+    return tuple(name for name in FACTS if name in bare)

@@ -9,6 +9,8 @@ from approvals.policies import engine
 from approvals.policies.cell import FOREVER, MOST_MEMORY_BYTES, receive, send
 from approvals.policies.schema import FACTS
 
+ERRORS = (ValueError, RuntimeError, TypeError, KeyError, MemoryError)
+
 
 def main() -> None:
     """The evaluating process: answers questions on standard input until it closes."""
@@ -23,9 +25,23 @@ def main() -> None:
             question = receive(source, FOREVER)
         except EOFError:
             return
+        if "many" in question:
+            for each in question["many"]:
+                send(sink, {"rulings": [ruled(source, each) for source in question["sources"]]})
+            continue
         if "facts" in question:
             facts = question["facts"]
         send(sink, answer_to(question, facts))
+
+
+def ruled(source: str, facts: dict[str, Any]) -> tuple[bool | None, str]:
+    """What one expression comes to on one set of facts: a value, or the error."""
+    try:
+        return engine.holds_briefly(source, facts), ""
+    except engine.Faulty as faulty:
+        return None, str(faulty)
+    except ERRORS as error:
+        return None, said(error)
 
 
 def answer_to(question: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +54,12 @@ def answer_to(question: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]
         return {}
     except engine.Faulty as faulty:
         return {"faults": faulty.faults, "error": str(faulty)}
-    except (ValueError, RuntimeError, TypeError, KeyError, MemoryError) as error:
-        return {"error": f"{type(error).__name__}: {error}"[:500]}
+    except ERRORS as error:
+        return {"error": said(error)}
+
+
+def said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 if __name__ == "__main__":

@@ -98,3 +98,35 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_its_policy_errs(monkeypatc
         assert alive.value in (True, None)
     finally:
         cell.close()
+
+
+def test_many_facts_come_to_what_each_comes_to(cell):
+    sources = ["plan.deletes == 1", "plan.deletes / (plan.steps - 1) > 0", "now.getHours() == 22", "'no.such' == ''"]
+    many = [{**SAMPLE, "plan.deletes": n, "plan.steps": n} for n in range(30)]
+    assert cell.evaluate_many(sources, many) == [cell.evaluate(sources, facts) for facts in many]
+    assert cell.evaluate_many([], many) == [[]] * 30 and cell.evaluate_many(sources, []) == []
+
+
+LONG = "['a']" + f".map(s, {'+'.join('s' * 10)})" * 7
+SLOW = "s.contains('aab')"
+BOMB = f"plan.deletes == 3 && {LONG}.exists(s, {' || '.join([SLOW] * 60)})"
+"""Within the library's own bounds, but far beyond ours."""
+
+
+def test_a_bomb_among_many_facts_costs_its_own_only(cell):
+    many = [{**SAMPLE, "plan.deletes": n} for n in range(6)]
+    found = cell.evaluate_many([BOMB, "plan.deletes > 2"], many)
+    assert [rulings[0].value for rulings in found] == [False, False, False, None, False, False]
+    assert found[3][0].was_cut_off
+    assert [rulings[1].value for rulings in found] == [False, False, False, True, True, True]
+
+
+def test_what_is_cut_off_again_and_again_is_given_up(cell):
+    many = [{**SAMPLE, "plan.deletes": 3}] * 6
+    patience = {BOMB: 2}
+    began = time.monotonic()
+    found = cell.evaluate_many([BOMB, "true"], many, patience)
+    assert time.monotonic() - began < 2 * (2 * MOST_S + 2)
+    assert patience == {BOMB: 0}
+    assert all(rulings[0].was_cut_off and rulings[1].value is True for rulings in found)
+    assert "not tried" in found[-1][0].error and "not tried" not in found[1][0].error
