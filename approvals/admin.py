@@ -12,8 +12,9 @@ from approvals.matrix import table
 from approvals.models import TIERS, ApprovalRule
 from approvals.people import holders_in
 from approvals.policies.admin import MatrixDraftAdmin, PolicyVersionAdmin, places
+from approvals.weights_admin import BlastWeightsAdmin
 
-__all__ = ["ApprovalRuleAdmin", "MatrixDraftAdmin", "PolicyVersionAdmin"]
+__all__ = ["ApprovalRuleAdmin", "BlastWeightsAdmin", "MatrixDraftAdmin", "PolicyVersionAdmin"]
 
 
 @admin.register(ApprovalRule)

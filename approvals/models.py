@@ -17,6 +17,7 @@ from approvals.records import (
     NotifyRule,
     Viewing,
 )
+from approvals.weighing import BlastWeights
 from audit.ids import uuid7
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ApprovalRule",
     "ApprovalSettings",
     "Ask",
+    "BlastWeights",
     "Comment",
     "Decision",
     "GrantSince",

@@ -23,6 +23,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.not_built.router",
     "approvals.api.router",
     "approvals.policies.api.router",
+    "approvals.weights_api.router",
     "actions.api.policies.router",
     "tenants.api.router",
     "audit.api.router",

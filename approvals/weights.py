@@ -1,0 +1,82 @@
+"""The weights of the blast radius: read them as the judge wants them, and change them with a trace and a reason."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from approvals.blast import MOST_WEIGHT, USUAL
+from approvals.blast_factors import FACTORS
+from approvals.policies.rulers import By, permit
+from approvals.policies.store import bump
+from approvals.weighing import BlastWeights
+from audit.errors import Invalid
+from audit.events import Entry, Subject, record
+from tenants.models import Tenant
+
+MOST_REASON = 500
+
+
+def weights_for(tenant_ids: Iterable[UUID]) -> dict[UUID, dict[str, int]]:
+    """{tenant id: the weights other than 100} of those that have any. One query."""
+    found = BlastWeights.objects.filter(tenant_id__in=list(tenant_ids))
+    return {row.tenant_id: row.unusual() for row in found}
+
+
+def weights_joined(tenant: Tenant) -> dict[str, int]:
+    """The weights other than 100 of a tenant that was read with `blast_weights` joined; without, one query."""
+    row = getattr(tenant, "blast_weights", None)
+    return row.unusual() if row else {}
+
+
+def in_force(tenant_id: UUID) -> dict[str, int]:
+    """Every factor's weight, by its name. One query."""
+    return dict.fromkeys(FACTORS, USUAL) | weights_for([tenant_id]).get(tenant_id, {})
+
+
+def set_weights(
+    tenant: Tenant, percents: Mapping[str, Any], reason: str, *, by: By, correlation_id: str = ""
+) -> dict[str, int]:
+    """Set some or all of a tenant's weights; return all of them. Locks the tenant; records before, after and why.
+
+    Takes effect for every plan judged from now on, approved ones at their start. Raises Invalid for what is no factor
+    or no percentage, and where the reason is missing; NotYoursToRule for who does not administer the whole tenant.
+    """
+    actor = permit(by, tenant)
+    check(percents, reason)
+    with transaction.atomic():
+        Tenant.objects.select_for_update().get(pk=tenant.pk)
+        row = BlastWeights.objects.filter(tenant=tenant).first() or BlastWeights(tenant=tenant)
+        before = row.percents()
+        after = before | dict(percents)
+        if after == before:
+            return after
+        for name, percent in after.items():
+            setattr(row, name, percent)
+        row.save()
+        facts = {"before": before, "after": after, "lowered": sorted(n for n in after if after[n] < before[n])}
+        subject, private = Subject("blast_weights", tenant.pk), {"reason": reason.strip()}
+        record(Entry(tenant.pk, subject, "blast_weights.changed", actor, "ok", correlation_id, facts, private))
+        bump(tenant.pk)
+    return after
+
+
+def check(percents: Mapping[str, Any], reason: str) -> None:
+    """Raise Invalid, naming each weight that does not read, and a reason that is missing."""
+    issues = [_issue(f"{name[:63]!r} is no factor: {', '.join(FACTORS)}.", name) for name in percents.keys() - FACTORS]
+    issues += [
+        _issue(f"A weight is a whole percentage from 0 to {MOST_WEIGHT}.", name)
+        for name in FACTORS
+        if name in percents and not (type(percents[name]) is int and 0 <= percents[name] <= MOST_WEIGHT)
+    ]
+    if not reason.strip():
+        issues.append(_issue("Say why: weights decide who is asked.", "reason"))
+    elif len(reason) > MOST_REASON:
+        issues.append(_issue(f"At most {MOST_REASON} characters.", "reason"))
+    if issues:
+        raise Invalid(issues[0]["message"], issues=issues)
+
+
+def _issue(message: str, field: str) -> dict[str, str]:
+    return {"severity": "error", "message": message, "field": field}
