@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import Signal
 
+from approvals.attention import attention_of
 from approvals.entitlement import Why, may_accept, may_decide
 from approvals.errors import (
     AlreadyDecided,
@@ -128,7 +129,9 @@ def _decide(
     role = counted.seat_for(access.principal.pk) or counted.role_of(access.principal.pk)
     decision = _write(request, access, approved, role, digest if approved else request.digest, comment, now)
     after = count(request, [*counted.decisions, decision], counted.held)
-    facts = {**_facts(request, access), "role": role, "seats_open": after.missing}
+    facts = {
+        **_facts(request, access), "role": role, "seats_open": after.missing, "attention": decision.attention,
+    }  # fmt: skip
     _record(request, access, "approval.granted" if approved else "approval.rejected", facts, comment, correlation_id)
     if not approved:
         _settle(request, Request.State.REJECTED, access, now, correlation_id)
@@ -142,8 +145,9 @@ def _accept(request_id: UUID, access: Access, digest: str | None, correlation_id
     request, now = _lock(request_id, access, Request.Kind.ACCEPTANCE)
     _refuse_unless(may_accept(request, access))
     _same_digest(request, digest)
-    _write(request, access, True, "requester", request.digest, "", now)
-    _record(request, access, "approval.accepted", _facts(request, access), "", correlation_id)
+    made = _write(request, access, True, "requester", request.digest, "", now)
+    facts = {**_facts(request, access), "attention": made.attention}
+    _record(request, access, "approval.accepted", facts, "", correlation_id)
     _settle(request, Request.State.APPROVED, access, now, correlation_id)
     return request
 
@@ -189,7 +193,7 @@ def _write(
 ) -> Decision:
     decision = Decision(
         request=request, principal_id=access.principal.pk, approved=approved, role=role, digest=digest or "",
-        comment=comment, at=now,
+        comment=comment, attention=attention_of(request, access.principal.pk, now), at=now,
     )  # fmt: skip
     decision.save(force_insert=True)
     return decision

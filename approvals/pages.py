@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from approvals.attention import in_words
 from approvals.decisions import can_decide
 from approvals.models import Decision, Request
 from approvals.people import holders
@@ -20,7 +21,7 @@ def quorum_context(request: Request, access: Access) -> dict[str, Any]:
 
     {"id", "have", "needed", "is_open", "is_complete", "can", "why_not", "rejected": filled | None, "lapsed": [name],
     "groups": [{"role", "have", "count", "filled": [filled], "open": [{"is_yours", "candidates": [name], "others"}]}]},
-    where filled is {"name", "is_agent", "at", "digest", "comment"}.
+    where filled is {"name", "is_agent", "at", "digest", "comment", "attention"}.
     """
     counted = tally(request, access.principal.pk)
     can, why_not = can_decide(request, access)
@@ -75,5 +76,5 @@ def _filled(decision: Decision, names: dict[UUID, Principal]) -> dict[str, Any]:
     who = names[decision.principal_id]
     return {
         "name": str(who), "is_agent": who.kind == "agent", "at": decision.at, "digest": decision.digest,
-        "comment": decision.comment,
+        "comment": decision.comment, "attention": in_words(decision.attention),
     }  # fmt: skip

@@ -9,6 +9,7 @@ from actions.api.caller import access_of
 from actions.api.schemas import ChangePage, LogPage
 from actions.models import Action, Checkpoint, Plan
 from actions.preflight.summary import as_markdown, as_yaml
+from actions.reading import note_reading
 from actions.verbs import find
 from audit.artifacts import ArtifactMissing, read_artifact
 from audit.changes.document import Change, load, text_diff
@@ -63,12 +64,16 @@ def plan_yaml(request: HttpRequest, action_id: str, version: int = Query(0, ge=0
 
 
 def plan_as(request: HttpRequest, action_id: str, form: str, version: int) -> HttpResponse:
-    action = find(access_of(request), action_id)
+    access = access_of(request)
+    action = find(access, action_id)
     found = plan_of(action, version)
+    total = found.counts.get("changes", 0)
     if form == "json":
         body: bytes | str = artifact(action, found.document)
+        note_reading(access, action, found, total=total)
     else:
         body = {"md": as_markdown, "yaml": as_yaml}[form](action, found, changes_of(action, found))
+        note_reading(access, action, found, range(1, total + 1), total)
     response = HttpResponse(body, content_type=FORMATS[form])
     response["X-Plan-Digest"] = found.digest
     response["Vary"] = "Accept, Authorization, Cookie"
@@ -84,10 +89,12 @@ def changes(
     version: int = Query(0, ge=0, le=32_767),
 ) -> dict[str, Any]:
     """Before and after, masked, with a unified diff; page by page."""
-    action = find(access_of(request), action_id)
+    access = access_of(request)
+    action = find(access, action_id)
     found = plan_of(action, version)
     everything = changes_of(action, found)
     shown = everything[after : after + limit]
+    note_reading(access, action, found, range(after + 1, after + 1 + len(shown)), len(everything))
     following = after + limit if after + limit < len(everything) else None
     return {"digest": found.digest, "items": [change_shown(c) for c in shown], "next": following}
 

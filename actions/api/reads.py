@@ -147,7 +147,11 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
         "have": sum(filled),
         "seats": [{**seat, "filled": n} for seat, n in zip(request.seats, filled, strict=True)],
         "decisions": [
-            {**{k: getattr(d, k) for k in ("approved", "role", "digest", "comment", "at")}, "by": who(d.principal)}
+            {
+                **{k: getattr(d, k) for k in ("approved", "role", "digest", "comment", "at")},
+                "attention": d.attention or None,
+                "by": who(d.principal),
+            }  # fmt: skip
             for d in counted.decisions
         ],
         "expires_at": request.expires_at,

@@ -97,12 +97,23 @@ class FilledSeat(Schema):
     filled: int
 
 
+class AttentionOut(Schema):
+    """What the decider had been shown: `shown_at` null says that the plan never was."""
+
+    shown_at: datetime | None
+    digest: str
+    changes_opened: int
+    changes_total: int
+    seconds: int = Field(..., description="Of reading; a silence of more than 15 minutes counts for nothing.")
+
+
 class DecisionOut(Schema):
     by: Who
     approved: bool
     role: str
     digest: str
     comment: str
+    attention: AttentionOut | None
     at: datetime
 
 

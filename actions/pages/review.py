@@ -12,6 +12,7 @@ from actions.pages.changes import OPERATIONS, PAGE, changes_of, diff_of, plan_wi
 from actions.pages.decision import decision_context
 from actions.pages.entry import access_of, page
 from actions.pages.stepper import stations_of
+from actions.reading import note_reading
 from actions.verbs import find
 from audit import charts
 from audit.errors import NotFound
@@ -23,7 +24,8 @@ def review(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """The whole page."""
     access = access_of(request)
     action = find(access, action_id)
-    context = {"here": "queue", **head_context(access, action), **body_context(action, request)}
+    context = {"here": "queue", **body_context(action, request), **head_context(access, action)}
+    note_shown(access, action, context)
     return render(request, "actions/review.html", context | {"activity": activity_of(action)})
 
 
@@ -37,25 +39,38 @@ def live(request: HttpRequest, action_id: UUID) -> HttpResponse:
     context = head_context(access, action) | {"activity": activity_of(action), "stale": bool(have) and have != current}
     if not have and current:
         context |= body_context(action, request) | {"arrived": True}
+        note_shown(access, action, context)
     return render(request, "actions/_review_live.html", context)
 
 
 @page
 def changes(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """The next page of changes of one plan."""
-    action = find(access_of(request), action_id)
+    access = access_of(request)
+    action = find(access, action_id)
     plan = plan_with(action, request.GET.get("digest", ""))
-    return render(request, "actions/_changes_page.html", changes_context(action, plan, request, _after(request)))
+    context = changes_context(action, plan, request, _after(request))
+    note_shown(access, action, context)
+    return render(request, "actions/_changes_page.html", context)
 
 
 @page
 def change(request: HttpRequest, action_id: UUID, n: int) -> HttpResponse:
-    """One diff, fetched when it is opened."""
-    action = find(access_of(request), action_id)
+    """One diff, fetched when it is opened; with `seen`, only the note that it was, because the page has it already."""
+    access = access_of(request)
+    action = find(access, action_id)
     plan = plan_with(action, request.GET.get("digest", ""))
     if plan is None:
         raise NotFound
-    return HttpResponse(diff_of(plan, action.tenant_id, n, view_of(request)))
+    diff = diff_of(plan, action.tenant_id, n, view_of(request))
+    note_reading(access, action, plan, [n], plan.counts.get("changes", 0))
+    return HttpResponse(status=204) if "seen" in request.GET else HttpResponse(diff)
+
+
+def note_shown(access: Access, action: Action, context: dict[str, Any]) -> None:
+    """Note which plan a page showed, and the changes that were open on it."""
+    opened = [change.n for change, _ in context.get("changes", []) if change.open]
+    note_reading(access, action, context["plan"], opened, context.get("changes_total", 0))
 
 
 def head_context(access: Access, action: Action) -> dict[str, Any]:
