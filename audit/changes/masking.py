@@ -76,12 +76,10 @@ def _spans(text: str) -> list[Span]:
     """Sorted and disjoint; of two that overlap the longer stays."""
     found = sorted([*_private_keys(text), *_formats(text), *_assignments(text)], key=lambda s: (s[0] - s[1], s[0]))
     kept: list[Span] = []
-    taken: list[tuple[int, int]] = []
+    taken = bytearray(len(text))
     for start, stop, kind in found:
-        at = bisect_right(taken, (start, stop))
-        is_free = (at == 0 or taken[at - 1][1] <= start) and (at == len(taken) or taken[at][0] >= stop)
-        if is_free:
-            taken.insert(at, (start, stop))
+        if taken.find(1, start, stop) < 0:
+            taken[start:stop] = b"\1" * (stop - start)
             kept.append((start, stop, kind))
     return sorted(kept)
 
