@@ -1,8 +1,8 @@
 """Worker processes that cost no start-up: a process in which everything is loaded forks one for each command.
 
-`python -m tests.support.nursery` reads one line of JSON per worker, ``{"crash_at": "after_effect:2", "lease_s": 0.5}``,
-forks a process that carries whatever waits in both queues, in a process group of its own, and answers with one line: how
-it ended. A crash point kills that group with SIGKILL, as it kills a Celery worker's.
+`python -m tests.support.nursery` reads one line of JSON per worker, `{"crash_at": "after_effect:2", "lease_s": 0.5}`,
+forks a process that carries whatever waits in both queues, in a process group of its own, and answers with one line:
+how it ended. A crash point kills that group with SIGKILL, as it kills a Celery worker's.
 """
 
 import json
