@@ -16,6 +16,7 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from actions.guarded_update import Row, bump_seq, guarded_update
+from actions.impact import ends_a_run, record_impacts
 from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.states import ENDED, State
 from approvals.models import Request
@@ -101,6 +102,8 @@ class Write:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     before_images: list[BeforeImage] = field(default_factory=list)
     packs: list[ArtifactRows] = field(default_factory=list)
+    impact: dict[str, Any] | None = None
+    """What the run came to, where this write knows (`actions.impact.measured`); part of its event's facts."""
     at: datetime | None = None
     epoch: int | None = None
 
@@ -112,6 +115,8 @@ class Write:
         if not self.verb:
             return self.notes
         facts = {"from": str(self.action.state), "to": str(self.target), **self.facts}
+        if self.impact is not None:
+            facts["impact"] = self.impact
         return [*self.notes, Note(f"action.{self.verb}", facts, self.private, self.artifacts, self.outcome)]
 
 
@@ -148,6 +153,7 @@ def write(writes: Sequence[Write]) -> list[Write]:
             return []
         _insert_rows_of(stuck, {pk: row.at for pk, row in rows.items()})
         known = _append_events(stuck, next(iter(rows.values())).at)
+        _keep_impacts(stuck)
         changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
     for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
@@ -214,6 +220,12 @@ def _insert_rows_of(writes: list[Write], at: dict[UUID, datetime]) -> None:
     packs = [p for w in writes for p in w.packs]
     if packs:
         insert_artifacts(packs)
+
+
+def _keep_impacts(writes: list[Write]) -> None:
+    known = {w.action.pk: w.impact or {} for w in writes if w.impact or ends_a_run(w.action.state, w.target)}
+    if known:
+        record_impacts(known)
 
 
 def _request_row(w: Write, at: datetime) -> Sequence[Any]:
