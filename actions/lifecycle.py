@@ -21,9 +21,9 @@ from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.states import ENDED, State
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, request_row
-from audit.artifacts import ArtifactRows, insert_artifacts
-from audit.events import Entry, Head, Subject, append, heads, register_sequencer
-from audit.rows import insert_rows
+from audit.artifacts import ArtifactRows, artifact_rows
+from audit.events import Entry, Head, Subject, chained, heads, register_sequencer
+from audit.rows import Rows, insert_together
 
 S = State
 
@@ -151,8 +151,11 @@ def write(writes: Sequence[Write]) -> list[Write]:
         stuck = [w for w in writes if w.action.pk in rows]
         if not stuck:
             return []
-        _insert_rows_of(stuck, {pk: row.at for pk, row in rows.items()})
-        known = _append_events(stuck, next(iter(rows.values())).at)
+        events, known = _events_of(stuck, next(iter(rows.values())).at)
+        artifacts = artifact_rows([p for w in stuck for p in w.packs])
+        for more in artifacts[1:]:
+            insert_together([more])
+        insert_together([*_rows_of(stuck, {pk: row.at for pk, row in rows.items()}), *artifacts[:1], *events])
         _keep_impacts(stuck)
         changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
@@ -204,22 +207,25 @@ def _guard(w: Write) -> dict[str, Any]:
 PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
 CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
 
+PLAN_FIELDS = tuple(f.attname for f in Plan._meta.concrete_fields)
+IMAGE_COLUMNS = ("action_id", "step", "ciphertext")
 
-def _insert_rows_of(writes: list[Write], at: dict[UUID, datetime]) -> None:
+def _rows_of(writes: list[Write], at: dict[UUID, datetime]) -> list[Rows]:
+    """What these writes leave beside their moves and events."""
     plans = [(w.plan, at[w.action.pk]) for w in writes if w.plan]
     for plan, when in plans:
         plan.created_at = when
-    _insert(Plan, PLAN_COLUMNS, [tuple(getattr(p, f.attname) for f in Plan._meta.concrete_fields) for p, _ in plans])
-    _insert(Request, REQUEST_COLUMNS, [_request_row(w, at[w.action.pk]) for w in writes if w.request])
     lines = [(c, at[w.action.pk]) for w in writes for c in w.checkpoints]
     for line, when in lines:
         line.at = when
-    _insert(Checkpoint, CHECKPOINT_COLUMNS, [tuple(getattr(c, n) for n in CHECKPOINT_COLUMNS) for c, _ in lines])
     images = [i for w in writes for i in w.before_images]
-    _insert(BeforeImage, ("action_id", "step", "ciphertext"), [(i.action_id, i.step, i.ciphertext) for i in images])
-    packs = [p for w in writes for p in w.packs]
-    if packs:
-        insert_artifacts(packs)
+    requests = [_request_row(w, at[w.action.pk]) for w in writes if w.request]
+    return [
+        Rows(Plan, PLAN_COLUMNS, [tuple(getattr(p, name) for name in PLAN_FIELDS) for p, _ in plans]),
+        Rows(Request, tuple(REQUEST_COLUMNS), requests),
+        Rows(Checkpoint, CHECKPOINT_COLUMNS, [tuple(getattr(c, n) for n in CHECKPOINT_COLUMNS) for c, _ in lines]),
+        Rows(BeforeImage, IMAGE_COLUMNS, [(i.action_id, i.step, i.ciphertext) for i in images]),
+    ]
 
 
 def _keep_impacts(writes: list[Write]) -> None:
@@ -235,11 +241,6 @@ def _request_row(w: Write, at: datetime) -> Sequence[Any]:
     return request_row(w.request)
 
 
-def _insert(model: type, columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
-    if rows:
-        insert_rows(model, columns, rows)
-
-
 def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
     w.head, w.at, w.epoch = head, row.at, row.epoch
     w.action.state, w.action.seq = w.target, row.seq
@@ -252,14 +253,12 @@ def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
         w.action.lease_id = None
 
 
-def _append_events(writes: list[Write], at: datetime) -> dict[UUID, Head]:
+def _events_of(writes: list[Write], at: datetime) -> tuple[Sequence[Rows], dict[UUID, Head]]:
     known = {w.action.pk: w.head for w in writes if w.head is not None}
     unknown = [w.action.pk for w in writes if w.head is None]
     if unknown:
         known.update(heads(unknown))
-    entries = [_entry(w, e) for w in writes for e in w.events()]
-    known.update(append(entries, known, at) if entries else {})
-    return known
+    return chained([_entry(w, e) for w in writes for e in w.events()], known, at)
 
 
 def _entry(w: Write, event: Note) -> Entry:
