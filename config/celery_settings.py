@@ -8,6 +8,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.decide": {"queue": "decide"},
     "actions.tasks.execute": {"queue": "execute"},
     "actions.tasks.sweep": {"queue": "sweep"},
+    "actions.tasks.background": {"queue": "background"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -1,6 +1,7 @@
 """Backtests of drafts: started, looked at and cancelled by who may draft. `actions.rehearsal.work` carries them on."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from django.db.models import QuerySet
 
 from actions.errors import BacktestUnderWay, WrongState
 from actions.models.backtest import UNDER_WAY, Backtest, BacktestDifference
+from actions.nudge import nudge
 from actions.rehearsal.candidate import Candidate, candidate_for
 from actions.rehearsal.gate import latest, require_backtest
 from approvals.policies.drafts import matrix_subject
@@ -41,6 +43,7 @@ def start(
             made = _made(candidate, access, since, until)
             facts = {**_facts(made), "since": since.isoformat(), "until": until.isoformat()}
             _record(made, "backtest.started", str(access.principal.pk), facts, correlation_id)
+            transaction.on_commit(partial(nudge, "background"))
     except IntegrityError:
         raise BacktestUnderWay from None
     return made

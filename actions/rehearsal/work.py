@@ -163,6 +163,8 @@ def _finish(backtest: Backtest) -> None:
     with transaction.atomic():
         at = database_time()
         if _keep(backtest, state="finished", finished_at=at, total=backtest.done, claim=None, claimed_until=None):
+            earlier = BacktestDifference.objects.filter(backtest__kind=backtest.kind, backtest__draft=backtest.draft)
+            earlier.exclude(backtest=backtest).delete()
             finished(backtest, BY)
 
 
