@@ -19,12 +19,12 @@ def connect() -> None:
 
 def policies(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Policy.objects.filter(Q(home=tenant) | Q(tenant=None), pk__in=ids)
-    return {policy.pk: Subject("policy", policy.pk, policy.slug) for policy in found}
+    return {policy.pk: Subject("policy", policy.pk, policy.slug, f"/rules/policies/{policy.pk}/") for policy in found}
 
 
 def matrices(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Environment.objects.filter(tenant=tenant, pk__in=ids)
-    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}") for place in found}
+    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}", "/rules/matrix/") for place in found}
 
 
 def rows(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:

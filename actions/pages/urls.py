@@ -1,6 +1,6 @@
 """The addresses of the pages about actions. Fragments are below the page that they belong to."""
 
-from django.urls import path
+from django.urls import include, path
 
 from actions.pages import act, decision, new, queue, review, rules, run, system
 
@@ -9,6 +9,7 @@ urlpatterns = [
     path("queue/live/", queue.live, name="queue_live"),
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
     path("system/", system.system, name="system"),
+    path("rules/", include("actions.pages.rules_urls")),
     path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
     path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),
     path("rules/matrix/<uuid:draft_id>/propose/", rules.propose, {"kind": "matrix"}, name="propose_matrix"),
@@ -19,6 +20,8 @@ urlpatterns = [
     path("actions/<uuid:action_id>/changes/", review.changes, name="changes"),
     path("actions/<uuid:action_id>/changes/<int:n>/", review.change, name="change"),
     path("actions/<uuid:action_id>/decide/", decision.decide, name="decide"),
+    path("actions/<uuid:action_id>/withdraw/", decision.withdraw, name="withdraw"),
+    path("actions/<uuid:action_id>/withdraw-ask/", decision.withdraw_ask, name="withdraw_ask"),
     path("actions/<uuid:action_id>/accept/", decision.accept_diff, name="accept"),
     path("actions/<uuid:action_id>/cancel/", act.cancel, name="cancel"),
     path("actions/<uuid:action_id>/abort/", act.abort, name="abort"),

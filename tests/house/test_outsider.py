@@ -56,6 +56,7 @@ API = {
 PAGES = {
     "", "queue/live/", "system/", "actions/new/", "audit/", "account/tokens/", "account/password/",
     "account/tenant/", "account/sign-out/",
+    "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
 }  # fmt: skip
 """About the caller's own tenant; a stranger is sent to sign in."""
 
@@ -83,6 +84,8 @@ OBJECTS: dict[str, About] = {
        ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence")},
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
+    **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
+       for verb in ("ask-for-changes", "withdraw-ask", "withdraw")},
     "api/actions/<action_id>/cancel": About("action", WHY),
     "api/actions/<action_id>/abort": About("action", WHY),
     "api/actions/<action_id>/resume": About("action", {**WHY, "how": "continue"}),
@@ -94,6 +97,12 @@ OBJECTS: dict[str, About] = {
     "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
+    "rules/policies/<uuid:policy_id>/": About("policy"),
+    "rules/policies/drafts/<uuid:draft_id>/": About("draft", WORDING),
+    "rules/policies/drafts/<uuid:draft_id>/abandon/": About("draft"),
+    "rules/matrix/<slug:environment>/edit/": About("place", {"low": "denied"}),
+    "rules/matrix/drafts/<uuid:draft_id>/": About("matrix_draft", {"low": "denied"}),
+    "rules/matrix/drafts/<uuid:draft_id>/abandon/": About("matrix_draft"),
     "api/policies/<uuidstr:policy_id>": About("policy"),
     "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
     "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
@@ -112,7 +121,7 @@ OBJECTS: dict[str, About] = {
     "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
     "actions/<uuid:action_id>/": About("action"),
     **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
-       for part in ("peek/", "live/", "changes/", "decide/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
+       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
                     "retry/", "run/", "run/live/", "log", "log.txt")},
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
 }  # fmt: skip
@@ -166,7 +175,7 @@ def world(program, place, carry) -> World:
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
     foreign = {
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
-        "approvals.matrixdraft": matrix.pk,
+        "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
