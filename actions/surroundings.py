@@ -27,12 +27,12 @@ def dependents_of(touched: Iterable[Resource], edges: Edges | None, here: Mappin
     """
     Everything that stands on what is touched, near and far: {"count", "names", "more"}. Pure.
 
-    Only resources of the same environment are named: who may see one environment need not see the next. `more`: there
-    is more than was followed.
+    Only resources of the same environment are named: who may see one environment need not see the next. `more`: it was
+    not followed to the end, so the most is assumed.
     """
     start = {r.pk for r in touched}
     if edges is None:
-        return {"count": 0, "names": [], "more": bool(start)}
+        return {"count": MOST_DEPENDENTS if start else 0, "names": [], "more": bool(start)}
     seen, rest = set(start), list(start)
     while rest and len(seen) - len(start) < MOST_DEPENDENTS:
         for needing in edges.get(rest.pop(), ()):
