@@ -78,7 +78,10 @@ class Who(Schema):
 class Blast(Schema):
     score: int
     tier: str
-    factors: list[dict[str, Any]]
+    factors: list[dict[str, Any]] = Field(..., description="name, why, points, max and weight; points sum to score.")
+    lower: list[dict[str, Any]] = Field(
+        [], description="Single changes that would lower the tier: what, and the score and tier that it would lead to."
+    )
 
 
 class PlanOut(Schema):
