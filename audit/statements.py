@@ -18,6 +18,6 @@ def run_prepared(statement: str, parameters: Sequence[Any]) -> list[tuple[Any, .
     connection.close_if_health_check_failed()
     connection.ensure_connection()
     wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
-    with wrap(psycopg.Cursor(connection.connection)) as cursor:
+    with wrap(psycopg.Cursor(connection.connection)) as cursor:  # type: ignore[arg-type]
         cursor.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
