@@ -26,6 +26,8 @@ ROUTERS: tuple[str, ...] = (
     "approvals.weights_api.router",
     "actions.api.policies.router",
     "tenants.api.router",
+    "actions.api.rehearsal.router",
+    "actions.api.impact.router",
     "audit.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")

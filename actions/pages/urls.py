@@ -2,13 +2,14 @@
 
 from django.urls import include, path
 
-from actions.pages import act, decision, new, queue, review, rules, run, system
+from actions.pages import act, decision, impact, new, queue, review, rules, run, system, why
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
     path("queue/live/", queue.live, name="queue_live"),
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
     path("system/", system.system, name="system"),
+    path("impact/", impact.impact, name="impact"),
     path("rules/", include("actions.pages.rules_urls")),
     path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
     path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),

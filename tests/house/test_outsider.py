@@ -26,8 +26,8 @@ from django.utils.http import urlsafe_base64_encode
 
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
-from actions.models import Action
-from approvals.models import ApprovalRule
+from actions.models import Action, Backtest
+from approvals.models import ApprovalRule, BlastWeights
 from approvals.policies.drafts import draft_matrix
 from config.asgi import application
 from tenants.access import access_for
@@ -49,12 +49,12 @@ OPEN = {
 """About no tenant, and for everybody."""
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
-    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
+    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts", "api/impact", "api/blast/weights",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
-    "", "queue/live/", "system/", "actions/new/", "audit/", "account/tokens/", "account/password/",
+    "", "queue/live/", "system/", "impact/", "actions/new/", "audit/", "account/tokens/", "account/password/",
     "account/tenant/", "account/sign-out/",
     "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
 }  # fmt: skip
@@ -184,6 +184,7 @@ def world(program, place, carry) -> World:
 
 
 def _tomorrow() -> Any:
+        "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
     return timezone.now() + timedelta(days=1)
 
 
