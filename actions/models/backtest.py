@@ -73,6 +73,11 @@ class Backtest(models.Model):
         return f"backtest of {self.title} ({self.state})"
 
     @property
+    def otherwise(self) -> int:
+        """How many actions would have gone otherwise because of the draft, as far as it is."""
+        return sum(self.counts.get("draft", {}).values())
+
+    @property
     def is_under_way(self) -> bool:
         return self.state in UNDER_WAY
 

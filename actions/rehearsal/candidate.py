@@ -13,6 +13,7 @@ from approvals.policies.drafts import matrix_subject, policy_subject
 from approvals.policies.rulers import find_matrix_draft, find_version, permit, permit_in
 from approvals.policies.store import Rule, epoch_of, rule_of, rules_for
 from approvals.policies.wording import wording_of
+from approvals.weights import weights_for
 from audit.canonical import digest_of
 from audit.errors import NotFound
 from audit.events import Subject
@@ -24,26 +25,26 @@ OPEN = ("draft", "retired")
 
 @dataclass(frozen=True)
 class Rules:
-    """What judges the actions of a tenant: its guard policies in order, and each environment's matrix by its id."""
+    """What judges a tenant's actions: guard policies in order, each environment's matrix by its id, blast weights."""
 
     policies: list[Rule]
     matrix: dict[str, Matrix] = field(default_factory=dict)
+    weights: dict[str, int] = field(default_factory=dict)
 
     def over(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """A plan's facts with the matrix of these rules in place of the one it was judged by. Shares the rest."""
+        """A plan's facts with the matrix and weights of these rules in place of those it was judged by."""
         place = facts.get("environment")
         known = str(place.get("id", "")) if isinstance(place, Mapping) else ""
-        return {**facts, "matrix": self.matrix.get(known, {})}
+        return {**facts, "matrix": self.matrix.get(known, {}), "weights": self.weights}
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "policies": [{**asdict(r), "policy_id": str(r.policy_id)} for r in self.policies],
-            "matrix": self.matrix,
-        }
+        policies = [{**asdict(r), "policy_id": str(r.policy_id)} for r in self.policies]
+        return {"policies": policies, "matrix": self.matrix, "weights": self.weights}
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Rules":
-        return cls([Rule(**{**r, "policy_id": UUID(r["policy_id"])}) for r in kept["policies"]], kept["matrix"])
+        policies = [Rule(**{**r, "policy_id": UUID(r["policy_id"])}) for r in kept["policies"]]
+        return cls(policies, kept["matrix"], kept["weights"])
 
 
 @dataclass(frozen=True)
@@ -136,4 +137,4 @@ _REASON = {
 
 def _rules_now(tenant_id: UUID) -> Rules:
     matrix = {str(place): rows for place, rows in matrix_for([tenant_id]).items()}
-    return Rules(rules_for([tenant_id])[tenant_id], matrix)
+    return Rules(rules_for([tenant_id])[tenant_id], matrix, dict(weights_for([tenant_id]).get(tenant_id, {})))

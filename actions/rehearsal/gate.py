@@ -78,7 +78,7 @@ def told(kind: str, draft_id: UUID) -> dict[str, Any]:
     counts = found.counts.get("draft", {})
     return {
         "id": str(found.pk), "since": found.since.isoformat(), "until": found.until.isoformat(), "done": found.done,
-        "otherwise": sum(counts.values()), "kinds": counts, "words": in_words(found),
+        "otherwise": found.otherwise, "kinds": counts, "words": in_words(found),
     }  # fmt: skip
 
 
@@ -90,7 +90,7 @@ def in_words(backtest: Backtest) -> str:
     if not counts:
         return f"Backtest over {period}: none would have gone otherwise."
     parts = ", ".join(f"{n:,} {KINDS.get(kind, kind)}" for kind, n in sorted(counts.items()))
-    return f"Backtest over {period}: {sum(counts.values()):,} would have gone otherwise ({parts})."
+    return f"Backtest over {period}: {backtest.otherwise:,} would have gone otherwise ({parts})."
 
 
 def _day(at: Any) -> str:

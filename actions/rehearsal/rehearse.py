@@ -18,7 +18,8 @@ from approvals.judgement import asked_of, before_policies, judgement, readable
 from approvals.policies.schema import FACTS
 from tenants.access import Access
 
-TEXTS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+TEXTS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|//[^\n]*")
+"""Texts and comments."""
 NAMES = re.compile(r"[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
 
 
@@ -102,7 +103,7 @@ def read_by(candidate: Candidate, facts: Mapping[str, Any], now: datetime) -> li
 
 
 def named(expression: str) -> list[str]:
-    """The documented facts that an expression names outside of texts, in the order in which it does."""
+    """The documented facts that an expression names outside of texts and comments, in the order in which it does."""
     found: dict[str, None] = {}
     for chain in NAMES.findall(TEXTS.sub("''", expression)):
         parts = re.sub(r"\s", "", chain).split(".")
