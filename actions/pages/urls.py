@@ -1,8 +1,8 @@
 """The addresses of the pages about actions. Fragments are below the page that they belong to."""
 
-from django.urls import include, path
+from django.urls import path
 
-from actions.pages import act, decision, impact, new, queue, review, rules, run, system, why
+from actions.pages import act, decision, impact, new, queue, review, rules, rules_urls, run, system, why
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
@@ -10,7 +10,7 @@ urlpatterns = [
     path("queue/more/<slug:group>/", queue.more, name="queue_more"),
     path("system/", system.system, name="system"),
     path("impact/", impact.impact, name="impact"),
-    path("rules/", include("actions.pages.rules_urls")),
+    *rules_urls.urlpatterns,
     path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
     path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),
     path("rules/matrix/<uuid:draft_id>/propose/", rules.propose, {"kind": "matrix"}, name="propose_matrix"),
@@ -29,6 +29,7 @@ urlpatterns = [
     path("actions/<uuid:action_id>/resume/", act.resume, name="resume"),
     path("actions/<uuid:action_id>/rollback/", act.rollback, name="rollback"),
     path("actions/<uuid:action_id>/retry/", act.retry, name="retry"),
+    path("actions/<uuid:action_id>/why/", why.why, name="why"),
     path("actions/<uuid:action_id>/run/", run.run, name="run"),
     path("actions/<uuid:action_id>/run/live/", run.live, name="run_live"),
     path("actions/<uuid:action_id>/log", run.log, name="log"),

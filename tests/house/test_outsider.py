@@ -35,7 +35,7 @@ from tenants.models import PERMISSIONS, Principal
 from tenants.roles import SETUP, add_member
 from tenants.tokens import issue_token
 from tests.api.conftest import carry, place, program
-from tests.policies.factory import drafted
+from tests.policies.factory import backtested, drafted
 
 __all__ = ["carry", "place", "program"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -81,7 +81,7 @@ DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
 OBJECTS: dict[str, About] = {
     "api/actions/<action_id>": About("action"),
     **{f"api/actions/<action_id>/{part}": About("action") for part in
-       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence")},
+       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")},
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
     **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
@@ -112,6 +112,11 @@ OBJECTS: dict[str, About] = {
     "api/matrix/drafts/<uuidstr:draft_id>": About("matrix_draft", {"rows": {}}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
+    **{f"api/policies/drafts/<uuidstr:draft_id>/{part}": About("draft", body)
+       for part, body in (("rehearse", {"action": DIGEST[:32]}), ("backtest", {}))},
+    **{f"api/matrix/drafts/<uuidstr:draft_id>/{part}": About("matrix_draft", body)
+       for part, body in (("rehearse", {"action": DIGEST[:32]}), ("backtest", {}))},
+    **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
     "audit/<uuid:subject_id>/verify/": About("action"),
@@ -122,7 +127,7 @@ OBJECTS: dict[str, About] = {
     "actions/<uuid:action_id>/": About("action"),
     **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
        for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
-                    "retry/", "run/", "run/live/", "log", "log.txt")},
+                    "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
 }  # fmt: skip
 SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
@@ -173,18 +178,20 @@ def world(program, place, carry) -> World:
         add_member(in_acme, role)
     token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
+    backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     foreign = {
+        "backtest": backtest.pk,
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
         "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
+        "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
     }  # fmt: skip
     return World(foreign, everything, _clients(everything, place.globex), _clients(in_acme, place.acme))
 
 
 def _tomorrow() -> Any:
-        "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
     return timezone.now() + timedelta(days=1)
 
 
