@@ -112,10 +112,10 @@ OBJECTS: dict[str, About] = {
     "api/matrix/drafts/<uuidstr:draft_id>": About("matrix_draft", {"rows": {}}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
-    **{f"api/policies/drafts/<uuidstr:draft_id>/{part}": About("draft", body)
-       for part, body in (("rehearse", {"action": DIGEST[:32]}), ("backtest", {}))},
-    **{f"api/matrix/drafts/<uuidstr:draft_id>/{part}": About("matrix_draft", body)
-       for part, body in (("rehearse", {"action": DIGEST[:32]}), ("backtest", {}))},
+    "api/policies/drafts/<uuidstr:draft_id>/backtest": About("draft"),
+    "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
+    "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
+    "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
     **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
