@@ -45,7 +45,9 @@ MOVES: dict[str, Move] = {
     "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person says no"),
     "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
     "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),
-    "reopen": Move((S.APPROVED,), S.AWAITING_APPROVAL, "drift, or a stricter verdict at start"),
+    "reopen": Move(
+        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is taken back"
+    ),
     "start": Move((S.APPROVED,), S.IN_PROGRESS, "the plan still holds; first intent"),
     "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
     "complete": Move((S.VERIFYING,), S.COMPLETED, "checks hold, evidence attached"),
@@ -205,10 +207,10 @@ def _guard(w: Write) -> dict[str, Any]:
 
 
 PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
-CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
-
 PLAN_FIELDS = tuple(f.attname for f in Plan._meta.concrete_fields)
 IMAGE_COLUMNS = ("action_id", "step", "ciphertext")
+CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
+
 
 def _rows_of(writes: list[Write], at: dict[UUID, datetime]) -> list[Rows]:
     """What these writes leave beside their moves and events."""
