@@ -15,6 +15,7 @@ def connect() -> None:
     register_describer("policy", policies)
     register_describer("matrix", matrices)
     register_describer("approval_rule", rows)
+    register_describer("blast_weights", weights)
 
 
 def policies(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
@@ -25,6 +26,11 @@ def policies(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
 def matrices(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Environment.objects.filter(tenant=tenant, pk__in=ids)
     return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}", "/rules/matrix/") for place in found}
+
+
+def weights(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """A tenant's weights have its id."""
+    return {tenant: Subject("blast_weights", tenant, "Weights of the blast radius")} if tenant in ids else {}
 
 
 def rows(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:

@@ -69,16 +69,22 @@ def confident_in(settings: dict[str, Any]) -> float:
 
 
 def _known(case: Case, draft: Draft) -> list[Resource]:
-    named = ((r["kind"], r["name"]) for r in draft.resources)
+    named = ((r["kind"], _name_here(case, r["name"])) for r in draft.resources)
     return [case.resources[it] for it in named if it in case.resources]
 
 
+def _name_here(case: Case, name: str) -> str:
+    """A resource's name as the environment's inventory has it: executors put the environment before it."""
+    return name.removeprefix(f"{case.action.environment.slug}:")
+
+
 def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
-    known = case.resources.get((named["kind"], named["name"]))
+    name = _name_here(case, named["name"])
+    known = case.resources.get((named["kind"], name))
     cost = known.monthly_cost if known else None
     return {
         "kind": named["kind"],
-        "name": named["name"],
+        "name": name,
         "risk_class": known.risk_class if known else case.action.environment.risk_class,
         "monthly_cost": None if cost is None else str(cost),
         "known": known is not None,
