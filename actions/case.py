@@ -111,7 +111,12 @@ def read_rules_again(cases: list[Case]) -> None:
         c.rules = rules.get(c.action.tenant_id, [])
         c.matrix = matrix.get(c.action.environment_id, {})
         c.weights = weights.get(c.action.tenant_id, {})
-        c.facts = {**c.facts, "matrix": c.matrix, "weights": c.weights} if c.facts else {}
+        c.facts = under_rules_of_now(c.facts, c.matrix, c.weights)
+
+
+def under_rules_of_now(facts: dict[str, Any], matrix: dict[str, Any], weights: dict[str, int]) -> dict[str, Any]:
+    """The facts that a plan was judged on, with the matrix and the weights that hold now; none if there were none."""
+    return {**facts, "matrix": matrix, "weights": weights} if facts else {}
 
 
 def image_context(action_id: UUID, step: str) -> str:
@@ -151,6 +156,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             lines.setdefault(line.action_id, []).append(line)
     found = {a.type: executor_of(a.type) for a in actions}
     ledgers = {a.pk: Ledger.of(lines.get(a.pk, [])) for a in actions}
+    weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
     return [
         Case(
             action=a,
@@ -163,11 +169,11 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             resources=resources.get(a.environment_id, {}),
             edges=edges,
             history=history_of(a.history),
-            weights=weights_joined(a.environment.tenant),
+            weights=weights[a.pk],
             rules=rules.get(a.tenant_id, []),
             epoch=a.epoch,
             now=at or datetime.now(UTC),
-            facts=a.plan.facts if a.plan else {},
+            facts=under_rules_of_now(a.plan.facts if a.plan else {}, matrix.get(a.environment_id, {}), weights[a.pk]),
             ledger=ledgers[a.pk],
             found_open=ledgers[a.pk].open_steps(),
         )

@@ -72,8 +72,8 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
 
 
 def turned_red(case: Case) -> str:
-    """Why the rules no longer let this run go on, judged again at a checkpoint; empty while they do."""
-    if not case.facts or not case.rules:
+    """Why rules and matrix no longer let this run go on, judged again at a checkpoint; empty while they do."""
+    if not case.facts:
         return ""
     asked = case.plan.verdict
     verdict = judgement(case.facts, case.rules, case.now)
