@@ -1,0 +1,34 @@
+"""How the runner ends what cannot be carried, and what it logs of every turn."""
+
+from typing import Any
+
+import structlog
+
+from actions.case import Case, Script, durably
+from actions.lifecycle import Write
+
+log = structlog.get_logger(__name__)
+TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
+
+
+def give_up(case: Case, code: str, message: str) -> Script:
+    """End what cannot be carried: hold it for a person if anything may have been done, else fail it."""
+    begun = case.action.state in ("in_progress", "verifying", "rolling_back")
+    sets: dict[str, Any] = {"error": {"code": code, "message": message, "details": {}}}
+    verb = "hold" if begun else "fail"
+    if begun:
+        sets["held_reason"] = code
+    by, private = "system:runner", {"message": message}
+    yield from durably(
+        case, lambda: Write(case.action, verb, by=by, facts={"code": code}, private=private, sets=sets, release=True)
+    )
+
+
+def tell(w: Write) -> None:
+    """One log line for each turn that a person would look for, with the id that ties it to its request."""
+    if w.verb in TOLD:
+        action = w.action
+        log.info(
+            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
+            correlation_id=action.correlation_id,
+        )  # fmt: skip
