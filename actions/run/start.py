@@ -11,7 +11,7 @@ from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
 from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images, written
-from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
+from actions.preflight.script import judged_again, plan_note, planned, refused, request_for, verdict_note
 from actions.run.lines import intent
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
@@ -51,7 +51,8 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         raise images.error
     if drifted:
         yield from durably(case, lambda: renewed(case, new))
-    yield from durably(case, lambda: begun(case, images.value))
+    again = judged_again(case, new.verdict, new.facts, "start")
+    yield from durably(case, lambda: begun(case, images.value, again))
     return True
 
 
@@ -78,8 +79,8 @@ def quorum_holds(action_id: UUID, digest: str) -> bool:
     return request.state == Request.State.APPROVED and live_quorum(request)
 
 
-def begun(case: Case, images: list[Any]) -> Write:
-    """The move to in_progress, with the before-images and the first step's intent."""
+def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
+    """The move to in_progress, with the before-images and the first step's intent; `notes` are of the verdict now."""
     action = case.action
     lines: list[Checkpoint] = []
     if case.steps:
@@ -88,7 +89,7 @@ def begun(case: Case, images: list[Any]) -> Write:
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
-        checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+        notes=list(notes), checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
+from actions.preflight.script import judged_again
 from actions.run.attempt import TURNED_RED, Tried, attempt_step
 from actions.run.lines import failure, failure_note, intent, line, receipt_note
 from actions.types.protocol import Outcome, Probe
@@ -109,6 +110,8 @@ def broken_off(case: Case, step: dict[str, Any], tried: Tried) -> Write:
     error = error_of(tried.outcome, step)
     if tried.probe == Probe.UNKNOWN or tried.outcome.code == TURNED_RED:
         reason = "policy" if tried.outcome.code == TURNED_RED else "in_doubt"
+        if tried.verdict is not None:
+            notes += judged_again(case, tried.verdict, case.facts, "checkpoint")
         return Write(
             case.action, "hold", by=BY, facts={"reason": reason, "step": step["key"]}, notes=notes,
             checkpoints=[failed], sets={"held_reason": reason, "error": error}, release=True,
