@@ -50,10 +50,12 @@ OPEN = {
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
     "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts", "api/impact", "api/blast/weights",
+    "api/approvals", "api/approvals/bulk",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
+    "approvals/", "approvals/bulk/",
     "", "queue/live/", "system/", "impact/", "actions/new/", "audit/", "account/tokens/", "account/password/",
     "account/tenant/", "account/sign-out/",
     "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
