@@ -24,8 +24,6 @@ def address(name: str, key: object) -> str:
     for part, filling in (("<uuid:action_id>", str(key)), ("<int:n>", "1"), ("<uuid:comment_id>", str(key))):
         pattern = pattern.replace(part, filling)
     return f"/{pattern}"
-        "<uuid:comment_id>", str(key)
-    )
 
 
 @pytest.mark.parametrize("htmx", [False, True])
