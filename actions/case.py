@@ -1,8 +1,9 @@
 """
-One action in a worker's hands, and the two things its script may ask of the runner.
+One action in a worker's hands, and what its script may ask of the runner.
 
-A script is a generator. It yields a `Write` and goes on once that is durable, or an `Effect` and goes on with what the
-effect came to. Scripts run in the worker's main thread and may read the database; effects run in threads and must not.
+A script is a generator. It yields a `Write` and goes on once that is durable, an `Effect` and goes on with what the
+effect came to, or a `Launch` for each of several effects at once and then `Landed` until all of them have ended.
+Scripts run in the worker's main thread and may read the database; effects run in threads and must not.
 """
 
 from collections.abc import Callable, Generator
@@ -37,6 +38,24 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """An effect that runs beside others of the same action; the script goes on at once. `key` names what came of it."""
+
+    key: str
+    call: Callable[[], Any]
+    overdue_s: float = float("inf")
+    """After this long it is taken to have overrun: the script hears `Overran` while the effect may still be running."""
+
+
+class Landed:
+    """Wait until launched effects end; the script goes on with [(key, Result)], at least one."""
+
+
+class Overran(Exception):
+    """An effect did not end when its time was up, and cannot be called back."""
+
+
+@dataclass(frozen=True)
 class Result:
     """What an effect came to: a value, or the exception it raised."""
 
@@ -44,7 +63,8 @@ class Result:
     error: BaseException | None = None
 
 
-Script = Generator[Write | Effect, Any, None]
+Asked = Write | Effect | Launch | Landed
+Script = Generator[Asked, Any, None]
 
 
 @dataclass
@@ -73,6 +93,8 @@ class Case:
     """Whether the worker itself is about to stop."""
     fault: str = ""
     """Why this action cannot be carried at all: its executor is missing or broken."""
+    is_breaking_off: bool = False
+    """Whether a step failed for good: what runs beside it should end at the next safe point."""
     found_open: frozenset[str] = frozenset()
     """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
 

@@ -9,10 +9,10 @@ from django.conf import settings
 
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
-from actions.models import Checkpoint
 from actions.preflight.planning import Rehearsal, rehearse, sealed_images
 from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
 from actions.run.lines import intent
+from actions.run.steps import MOST_BESIDE, ready
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
 from approvals.models import Request
@@ -73,11 +73,10 @@ def quorum_holds(action_id: UUID) -> bool:
 
 
 def begun(case: Case, images: list[Any]) -> Write:
-    """The move to in_progress, with the before-images and the first step's intent."""
+    """The move to in_progress, with the before-images and the intents of the steps that come first."""
     action = case.action
-    lines: list[Checkpoint] = []
-    if case.steps:
-        lines = [intent(case, case.steps[0])]
+    first = ready(case.steps, set(), set())[:MOST_BESIDE]
+    lines = [intent(case, step) for step in first]
     undoable = case.executor.changes_something and case.plan.counts.get("changes")
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(

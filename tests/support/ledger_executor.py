@@ -32,6 +32,12 @@ SCHEMA: dict[str, Any] = {
         "fail_undo_at": {"title": "Step whose undo fails (from 1)", "type": "integer", "minimum": 1},
         "fail_verify": {"title": "Verification fails", "type": "boolean"},
         "changes": {"title": "Show changes", "type": "boolean", "default": True},
+        "after": {
+            "title": "Per step, the steps (from 1) that it comes after; run beside one another where that allows",
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        },
+        "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "blind": {"title": "Probe cannot tell", "type": "boolean"},
         "level": {"title": "Security level", "enum": ["low", "medium", "high", "critical"]},
         "monthly_cost": {"title": "Monthly cost delta; empty: unknown", "type": "string"},
@@ -80,7 +86,14 @@ class LedgerExecutor:
         draft = _draft([(f"{n:03d}:{cell}", cell, 1) for n, cell in enumerate(cells, 1)], target)
         if not parameters.get("changes", True):
             draft.changes = []
+        if "after" in parameters:
+            keys = [step["key"] for step in draft.steps]
+            draft.order = "graph"
+            for step, earlier in zip(draft.steps, parameters["after"], strict=True):
+                step["after"] = [keys[n - 1] for n in earlier]
         for step in draft.steps:
+            if "step_timeout_s" in parameters:
+                step["timeout_s"] = parameters["step_timeout_s"]
             step["spec"]["fail_verify"] = bool(parameters.get("fail_verify"))
         if "monthly_cost" in parameters:
             draft.cost_delta = Decimal(parameters["monthly_cost"]) if parameters["monthly_cost"] else None
