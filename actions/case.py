@@ -16,13 +16,16 @@ from uuid import UUID
 from django.db.models import BigIntegerField, OuterRef, Subquery
 from django.db.models.expressions import RawSQL
 
+from actions.impact import history_of, history_sql
 from actions.ledger import Ledger
 from actions.lifecycle import Write
 from actions.models import Action, BeforeImage, Checkpoint, Plan
+from actions.surroundings import Edges, edges_in
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
 from approvals.matrix import matrix_for
 from approvals.policies.store import Rule, epoch_sql, rules_for
+from approvals.weights import weights_for, weights_joined
 from audit.errors import Problem
 from audit.events import Head
 from audit.models import Event
@@ -78,6 +81,12 @@ class Case:
     lease: int
     matrix: dict[str, list[dict[str, Any]]]
     resources: dict[tuple[str, str], Resource]
+    edges: Edges | None = field(default_factory=dict)
+    """Which resources of the tenant need which; None: too many to follow."""
+    history: dict[str, int] = field(default_factory=lambda: history_of(0))
+    """How the last runs like this one ended."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """The tenant's weights of the blast radius, where they are not 100."""
     ledger: Ledger = field(default_factory=Ledger)
     rules: list[Rule] = field(default_factory=list)
     """The published guard policies of the tenant, as of the claim or the last change that was noticed."""
@@ -117,13 +126,19 @@ class Case:
 
 
 def read_rules_again(cases: list[Case]) -> None:
-    """Bring the rules and the matrix of these cases up to date: two queries, made only when somebody changed a rule."""
+    """Bring rules, matrix and weights of these cases up to date: three queries, only when somebody changed a rule."""
     tenants = {c.action.tenant_id for c in cases}
-    rules, matrix = rules_for(tenants), matrix_for(tenants)
+    rules, matrix, weights = rules_for(tenants), matrix_for(tenants), weights_for(tenants)
     for c in cases:
         c.rules = rules.get(c.action.tenant_id, [])
         c.matrix = matrix.get(c.action.environment_id, {})
-        c.facts = {**c.facts, "matrix": c.matrix} if c.facts else {}
+        c.weights = weights.get(c.action.tenant_id, {})
+        c.facts = under_rules_of_now(c.facts, c.matrix, c.weights)
+
+
+def under_rules_of_now(facts: dict[str, Any], matrix: dict[str, Any], weights: dict[str, int]) -> dict[str, Any]:
+    """The facts that a plan was judged on, with the matrix and the weights that hold now; none if there were none."""
+    return {**facts, "matrix": matrix, "weights": weights} if facts else {}
 
 
 def image_context(action_id: UUID, step: str) -> str:
@@ -140,11 +155,12 @@ def durably(case: Case, make: Callable[[], Write]) -> Generator[Write, bool, Wri
 
 
 def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -> list[Case]:
-    """Load claimed actions with their surroundings: five queries, whatever the number of actions."""
+    """Load claimed actions with their surroundings: six queries at most, whatever the number of actions."""
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
-    joined = Action.objects.annotate(epoch=epoch, head=Subquery(last)).select_related(
-        "environment__tenant", "requester__owner", "plan", "undo_of__plan"
+    history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
+    joined = Action.objects.annotate(epoch=epoch, history=history, head=Subquery(last)).select_related(
+        "environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan"
     )
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
@@ -154,6 +170,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     resources: dict[UUID, dict[tuple[str, str], Resource]] = {}
     for r in Resource.objects.filter(environment__in={a.environment_id for a in actions}):
         resources.setdefault(r.environment_id, {})[r.kind, r.name] = r
+    edges = edges_in({a.tenant_id for a in actions}) if resources else {}
     begun = [a.pk for a in actions if a.started_at]
     lines: dict[UUID, list[Checkpoint]] = {}
     if begun:
@@ -161,6 +178,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             lines.setdefault(line.action_id, []).append(line)
     found = {a.type: executor_of(a.type) for a in actions}
     ledgers = {a.pk: Ledger.of(lines.get(a.pk, [])) for a in actions}
+    weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
     return [
         Case(
             action=a,
@@ -171,10 +189,13 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             lease=lease,
             matrix=matrix.get(a.environment_id, {}),
             resources=resources.get(a.environment_id, {}),
+            edges=edges,
+            history=history_of(a.history),
+            weights=weights[a.pk],
             rules=rules.get(a.tenant_id, []),
             epoch=a.epoch,
             now=at or datetime.now(UTC),
-            facts=a.plan.facts if a.plan else {},
+            facts=under_rules_of_now(a.plan.facts if a.plan else {}, matrix.get(a.environment_id, {}), weights[a.pk]),
             ledger=ledgers[a.pk],
             found_open=ledgers[a.pk].open_steps(),
         )

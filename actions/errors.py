@@ -31,3 +31,21 @@ class NothingToUndo(Problem):
     """There is nothing to roll back: the action changed nothing, or what it changed cannot be restored."""
 
     status, code = 409, "nothing_to_undo"
+
+
+class NothingToRehearse(Conflict):
+    """This is in force already, or was given up, so there is nothing to rehearse."""
+
+    code = "nothing_to_rehearse"
+
+
+class BacktestUnderWay(Conflict):
+    """A backtest of this draft is under way. Wait for it, or cancel it first."""
+
+    code = "backtest_under_way"
+
+
+class BacktestNeeded(Conflict):
+    """Rules are published only after a backtest of exactly their wording."""
+
+    code = "backtest_needed"

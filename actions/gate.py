@@ -1,4 +1,4 @@
-"""What a settled request means for its action; heard synchronously, inside the deciding transaction."""
+"""What a settled or reopened request means for its action; heard synchronously, inside the deciding transaction."""
 
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from django.conf import settings
 
 from actions.lifecycle import advance
 from actions.models import Action
+from approvals.errors import AlreadyBegun
 from approvals.models import Request
 
 MEANING = {"approved": "approve", "rejected": "reject"}
@@ -23,6 +24,15 @@ def on_settled(sender: Any, *, request: Request, outcome: str, by: str, at: date
     moved = advance([request.subject_id], verb, by=by, facts=facts, ttl_s=ttl_s)
     if not moved:
         raise RuntimeError(f"request {request.pk} settled, but its action was not waiting for it")
+
+
+def on_reopened(sender: Any, *, request: Request, by: str, correlation_id: str, ttl_s: int, **kwargs: Any) -> None:
+    """Take an approved action back to its people. Raises AlreadyBegun if it is no longer waiting to start."""
+    if request.subject_kind != "action":
+        return
+    facts = {"request": str(request.pk), "digest": request.digest, "because": "withdrawn", "seats": request.seats}
+    if not advance([request.subject_id], "reopen", by=by, facts=facts, ttl_s=ttl_s):
+        raise AlreadyBegun(remedies=["Abort the run instead, if it is still going on."])
 
 
 def approval_life_s(action_id: UUID, at: datetime) -> int:

@@ -16,13 +16,14 @@ from django.db import transaction
 from django.dispatch import Signal
 
 from actions.guarded_update import Row, bump_seq, guarded_update
+from actions.impact import ends_a_run, record_impacts
 from actions.models import Action, BeforeImage, Checkpoint, Plan
 from actions.states import ENDED, State
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, request_row
-from audit.artifacts import ArtifactRows, insert_artifacts
-from audit.events import Entry, Head, Subject, append, heads, register_sequencer
-from audit.rows import insert_rows
+from audit.artifacts import ArtifactRows, artifact_rows
+from audit.events import Entry, Head, Subject, chained, heads, register_sequencer
+from audit.rows import Rows, insert_together
 
 S = State
 
@@ -44,7 +45,9 @@ MOVES: dict[str, Move] = {
     "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person says no"),
     "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
     "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),
-    "reopen": Move((S.APPROVED,), S.AWAITING_APPROVAL, "drift, or a stricter verdict at start"),
+    "reopen": Move(
+        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is taken back"
+    ),
     "start": Move((S.APPROVED,), S.IN_PROGRESS, "the plan still holds; first intent"),
     "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
     "complete": Move((S.VERIFYING,), S.COMPLETED, "checks hold, evidence attached"),
@@ -101,6 +104,8 @@ class Write:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     before_images: list[BeforeImage] = field(default_factory=list)
     packs: list[ArtifactRows] = field(default_factory=list)
+    impact: dict[str, Any] | None = None
+    """What the run came to, where this write knows (`actions.impact.measured`); part of its event's facts."""
     at: datetime | None = None
     epoch: int | None = None
 
@@ -112,6 +117,8 @@ class Write:
         if not self.verb:
             return self.notes
         facts = {"from": str(self.action.state), "to": str(self.target), **self.facts}
+        if self.impact is not None:
+            facts["impact"] = self.impact
         return [*self.notes, Note(f"action.{self.verb}", facts, self.private, self.artifacts, self.outcome)]
 
 
@@ -146,8 +153,12 @@ def write(writes: Sequence[Write]) -> list[Write]:
         stuck = [w for w in writes if w.action.pk in rows]
         if not stuck:
             return []
-        _insert_rows_of(stuck, {pk: row.at for pk, row in rows.items()})
-        known = _append_events(stuck, next(iter(rows.values())).at)
+        events, known = _events_of(stuck, next(iter(rows.values())).at)
+        artifacts = artifact_rows([p for w in stuck for p in w.packs])
+        for more in artifacts[1:]:
+            insert_together([more])
+        insert_together([*_rows_of(stuck, {pk: row.at for pk, row in rows.items()}), *artifacts[:1], *events])
+        _keep_impacts(stuck)
         changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
     for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
@@ -196,24 +207,33 @@ def _guard(w: Write) -> dict[str, Any]:
 
 
 PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
+PLAN_FIELDS = tuple(f.attname for f in Plan._meta.concrete_fields)
+IMAGE_COLUMNS = ("action_id", "step", "ciphertext")
 CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
 
 
-def _insert_rows_of(writes: list[Write], at: dict[UUID, datetime]) -> None:
+def _rows_of(writes: list[Write], at: dict[UUID, datetime]) -> list[Rows]:
+    """What these writes leave beside their moves and events."""
     plans = [(w.plan, at[w.action.pk]) for w in writes if w.plan]
     for plan, when in plans:
         plan.created_at = when
-    _insert(Plan, PLAN_COLUMNS, [tuple(getattr(p, f.attname) for f in Plan._meta.concrete_fields) for p, _ in plans])
-    _insert(Request, REQUEST_COLUMNS, [_request_row(w, at[w.action.pk]) for w in writes if w.request])
     lines = [(c, at[w.action.pk]) for w in writes for c in w.checkpoints]
     for line, when in lines:
         line.at = when
-    _insert(Checkpoint, CHECKPOINT_COLUMNS, [tuple(getattr(c, n) for n in CHECKPOINT_COLUMNS) for c, _ in lines])
     images = [i for w in writes for i in w.before_images]
-    _insert(BeforeImage, ("action_id", "step", "ciphertext"), [(i.action_id, i.step, i.ciphertext) for i in images])
-    packs = [p for w in writes for p in w.packs]
-    if packs:
-        insert_artifacts(packs)
+    requests = [_request_row(w, at[w.action.pk]) for w in writes if w.request]
+    return [
+        Rows(Plan, PLAN_COLUMNS, [tuple(getattr(p, name) for name in PLAN_FIELDS) for p, _ in plans]),
+        Rows(Request, tuple(REQUEST_COLUMNS), requests),
+        Rows(Checkpoint, CHECKPOINT_COLUMNS, [tuple(getattr(c, n) for n in CHECKPOINT_COLUMNS) for c, _ in lines]),
+        Rows(BeforeImage, IMAGE_COLUMNS, [(i.action_id, i.step, i.ciphertext) for i in images]),
+    ]
+
+
+def _keep_impacts(writes: list[Write]) -> None:
+    known = {w.action.pk: w.impact or {} for w in writes if w.impact or ends_a_run(w.action.state, w.target)}
+    if known:
+        record_impacts(known)
 
 
 def _request_row(w: Write, at: datetime) -> Sequence[Any]:
@@ -221,11 +241,6 @@ def _request_row(w: Write, at: datetime) -> Sequence[Any]:
     assert w.request is not None and w.ttl_s is not None
     w.request.opened_at, w.request.expires_at = at, at + timedelta(seconds=w.ttl_s)
     return request_row(w.request)
-
-
-def _insert(model: type, columns: Sequence[str], rows: list[Sequence[Any]]) -> None:
-    if rows:
-        insert_rows(model, columns, rows)
 
 
 def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
@@ -240,14 +255,12 @@ def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
         w.action.lease_id = None
 
 
-def _append_events(writes: list[Write], at: datetime) -> dict[UUID, Head]:
+def _events_of(writes: list[Write], at: datetime) -> tuple[Sequence[Rows], dict[UUID, Head]]:
     known = {w.action.pk: w.head for w in writes if w.head is not None}
     unknown = [w.action.pk for w in writes if w.head is None]
     if unknown:
         known.update(heads(unknown))
-    entries = [_entry(w, e) for w in writes for e in w.events()]
-    known.update(append(entries, known, at) if entries else {})
-    return known
+    return chained([_entry(w, e) for w in writes for e in w.events()], known, at)
 
 
 def _entry(w: Write, event: Note) -> Entry:

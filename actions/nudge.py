@@ -17,7 +17,11 @@ from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerError
 
 log = structlog.get_logger(__name__)
-TASKS = {"decide": "actions.tasks.decide", "execute": "actions.tasks.execute"}
+TASKS = {
+    "decide": "actions.tasks.decide",
+    "execute": "actions.tasks.execute",
+    "background": "actions.tasks.background",
+}
 
 
 @lru_cache(maxsize=1)

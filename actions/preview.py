@@ -4,12 +4,16 @@ from dataclasses import asdict
 
 from actions.case import Case, target_of
 from actions.errors import BadSubmission
+from actions.impact import history_like
 from actions.intake.submission import Submission
 from actions.intake.submit import action_of, admit
 from actions.preflight.planning import Rehearsal, rehearse
+from actions.surroundings import edges_in
 from actions.types.protocol import Issue, PlanRefused
 from approvals.matrix import matrix_for
 from approvals.policies.store import rules_for
+from approvals.weights import weights_for
+from audit.clock import database_time
 from audit.events import Head
 from tenants.access import Access
 from tenants.models import Resource
@@ -19,21 +23,26 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
     """
     Return the plan, changes and verdict that a submission would get now.
 
-    Reads the target; five queries; writes nothing. Raises what `submit` raises, and BadSubmission where the executor
-    refuses to plan.
+    Reads the target; ten queries at most; writes nothing. Raises what `submit` raises, and BadSubmission where the
+    executor refuses to plan.
     """
     environment, executor, _ = admit(access, submission)
     action = action_of(access, submission, environment, executor, "")
-    known = Resource.objects.filter(environment=environment)
+    tenant = environment.tenant_id
+    known = {(r.kind, r.name): r for r in Resource.objects.filter(environment=environment)}
     case = Case(
         action=action,
         executor=executor,
         target=target_of(action),
         head=Head(0, b""),
         lease=0,
-        matrix=matrix_for({environment.tenant_id}).get(environment.pk, {}),
-        resources={(r.kind, r.name): r for r in known},
-        rules=rules_for({environment.tenant_id}).get(environment.tenant_id, []),
+        matrix=matrix_for({tenant}).get(environment.pk, {}),
+        resources=known,
+        edges=edges_in({tenant}) if known else {},
+        history=history_like(environment.pk, action.type, action.target),
+        weights=weights_for({tenant}).get(tenant, {}),
+        rules=rules_for({tenant}).get(tenant, []),
+        now=database_time(),
     )
     try:
         return rehearse(case, 1)

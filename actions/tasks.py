@@ -5,7 +5,9 @@ from typing import Any
 
 from celery import shared_task, signals
 
-from actions.nudge import nudge, settle, swept
+from actions.nudge import heard, nudge, settle, swept
+from actions.rehearsal.work import carry_on
+from actions.rehearsal.work import waiting as backtests_wait
 from actions.run.sweep import sweep_all
 from actions.run.worker import let_go, listen, pass_on, runner_of
 
@@ -24,6 +26,15 @@ def execute() -> None:
 def sweep() -> None:
     sweep_all(nudge)
     swept(time())
+
+
+@shared_task(ignore_result=True)
+def background() -> None:
+    """A slice of a backtest, then the next one by a message of its own, so that none keeps the others waiting."""
+    carry_on(still=lambda: heard("background"))
+    settle("background")
+    if backtests_wait():
+        nudge("background")
 
 
 def drain(queue: str) -> None:

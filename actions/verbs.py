@@ -5,7 +5,7 @@ Every verb takes the caller's Access, finds the action through it (a foreign one
 checks the permission, makes one guarded move, and raises a Problem that says what to do next if it could not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,8 @@ from approvals.decisions import accept as accept_request
 from approvals.decisions import can_decide, decide
 from approvals.models import Request
 from approvals.requests import cancel_open
+from approvals.second_thoughts import ask_for_changes as ask_request
+from approvals.second_thoughts import can_withdraw, withdraw_ask, withdraw_decision
 from audit.errors import NotFound
 from tenants.access import Access, visible_to
 
@@ -61,6 +63,33 @@ def approve(
     decide(
         request.pk, access, approved=approved, digest=digest, comment=comment, correlation_id=correlation_id
     )  # fmt: skip
+    return find(access, action_id)
+
+
+def ask_for_changes(access: Access, action_id: UUID, comment: str, *, correlation_id: str = "") -> Action:
+    """Say what has to change before this can be approved. Raises what `approvals.second_thoughts` raises."""
+    request = open_request(find(access, action_id), "approval")
+    ask_request(request.pk, access, comment=comment, correlation_id=correlation_id)
+    return find(access, action_id)
+
+
+def take_back_ask(access: Access, action_id: UUID, comment: str = "", *, correlation_id: str = "") -> Action:
+    """Withdraw one's own wish for changes; if nothing else is missing, that approves the action."""
+    request = open_request(find(access, action_id), "approval")
+    withdraw_ask(request.pk, access, comment=comment, correlation_id=correlation_id)
+    return find(access, action_id)
+
+
+def take_back_approval(access: Access, action_id: UUID, comment: str = "", *, correlation_id: str = "") -> Action:
+    """Take back one's own approval while the run has not begun; an approved action asks its people again."""
+    action = find(access, action_id)
+    request = request_of(action)
+    if request is None or action.state not in (S.AWAITING_APPROVAL, S.APPROVED):
+        raise WrongState(
+            f"This action is {words(action.state)}; an approval can be taken back only before it begins.",
+            remedies=["Abort the run instead, if it is still going on."],
+        )
+    withdraw_decision(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find(access, action_id)
 
 
@@ -204,7 +233,19 @@ def allowed(access: Access, action: Action, request: Request | None = None) -> l
         request = request or request_of(action)
         if request is not None and request.state == "open" and can_decide(request, access)[0]:
             verbs = [*decisions_on(request), *verbs]
+    if action.state in (S.AWAITING_APPROVAL, S.APPROVED):
+        request = request or request_of(action)
+        if request is not None:
+            verbs = [*verbs, *second_thoughts(request, access, request.decisions.all(), request.asks.all())]
     return verbs
+
+
+def second_thoughts(request: Request, access: Access, decisions: Iterable[Any], asks: Iterable[Any]) -> list[str]:
+    """The verbs by which the caller could take back what they said. Pure, given what was said."""
+    me = access.principal.pk
+    asked = request.state == "open" and any(a.principal_id == me and a.withdrawn_at is None for a in asks)
+    given = can_withdraw(request, decisions, me)
+    return [*(["withdraw_ask"] if asked else []), *(["withdraw"] if given else [])]
 
 
 def moves_open_to(access: Access, action: Action) -> list[str]:
@@ -225,7 +266,7 @@ def moves_open_to(access: Access, action: Action) -> list[str]:
 
 def decisions_on(request: Request) -> list[str]:
     """The verbs that settle a request of this kind."""
-    return ["accept"] if request.kind == "acceptance" else ["approve", "reject"]
+    return ["accept"] if request.kind == "acceptance" else ["approve", "reject", "ask_for_changes"]
 
 
 def _may_roll_back(access: Access, action: Action) -> bool:

@@ -1,15 +1,20 @@
 """Who listens to whom; connected once, when the apps are ready."""
 
 from actions.announce import on_committed
-from actions.gate import on_settled
+from actions.gate import on_reopened, on_settled
 from actions.lifecycle import committed
 from actions.live import hints
 from actions.naming import connect as connect_names
+from actions.rehearsal.gate import told
+from actions.types.config_change.gate import register as backtests_needed
 from approvals.decisions import settled
+from approvals.second_thoughts import reopened
 
 
 def connect() -> None:
     settled.connect(on_settled, dispatch_uid="actions.gate")
+    reopened.connect(on_reopened, dispatch_uid="actions.gate")
     committed.connect(on_committed, dispatch_uid="actions.announce")
     hints.connect()
+    backtests_needed(told)
     connect_names()

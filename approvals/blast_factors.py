@@ -126,7 +126,7 @@ def dependents(facts: Facts) -> Found:
         return "no dependents are known of" if known is None else "nothing is changed", 0, most
     count = _whole(known["count"], "dependents.count")
     if known["more"]:
-        return f"more than {things_that_depend(count)}; the inventory is too large to follow them all", most, most
+        return "too much depends on what is changed to be followed to the end, so the most is assumed", most, most
     if not count:
         return "nothing in the inventory depends on what is changed", 0, most
     names = ", ".join(known["names"])

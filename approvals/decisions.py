@@ -25,7 +25,7 @@ from approvals.errors import (
     StaleDigest,
     WrongKind,
 )
-from approvals.models import Decision, Request
+from approvals.models import Ask, Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally, as_seats, count, tallies, tally
 from audit.clock import database_time
@@ -59,7 +59,7 @@ def decide(
         with transaction.atomic():
             return _decide(request_id, access, approved, digest, comment, correlation_id)
     except NotEntitled as refusal:
-        _record_refusal(request_id, access, "approve" if approved else "reject", refusal, correlation_id)
+        leave_refusal(request_id, access, "approve" if approved else "reject", refusal, correlation_id)
         raise
 
 
@@ -72,7 +72,7 @@ def accept(request_id: UUID, access: Access, *, digest: str | None, correlation_
         with transaction.atomic():
             return _accept(request_id, access, digest, correlation_id)
     except NotEntitled as refusal:
-        _record_refusal(request_id, access, "accept", refusal, correlation_id)
+        leave_refusal(request_id, access, "accept", refusal, correlation_id)
         raise
 
 
@@ -117,43 +117,65 @@ def seats_filled(request: Request, decisions: Sequence[Decision]) -> list[dict[s
 def _decide(
     request_id: UUID, access: Access, approved: bool, digest: str | None, comment: str, correlation_id: str
 ) -> Request:
-    request, now = _lock(request_id, access, Request.Kind.APPROVAL)
+    request, now = lock(request_id, access, Request.Kind.APPROVAL)
     counted = tally(request, access.principal.pk)
-    _refuse_unless(may_decide(counted, access, approved=approved))
+    refuse_unless(may_decide(counted, access, approved=approved))
     if approved:
         _same_digest(request, digest)
     elif not comment:
-        raise CommentNeeded(issues=[_issue("Say why you reject.")])
+        raise CommentNeeded(issues=[issue_with("Say why you reject.")])
     if len(comment) > MAX_COMMENT:
-        raise Invalid("The comment is too long.", issues=[_issue(f"Keep it to {MAX_COMMENT} characters.")])
+        raise Invalid("The comment is too long.", issues=[issue_with(f"Keep it to {MAX_COMMENT} characters.")])
+    if approved:
+        take_back_ask(request, access, now, correlation_id)
     role = counted.seat_for(access.principal.pk) or counted.role_of(access.principal.pk)
     decision = _write(request, access, approved, role, digest if approved else request.digest, comment, now)
     after = count(request, [*counted.decisions, decision], counted.held)
     facts = {
-        **_facts(request, access), "role": role, "seats_open": after.missing, "attention": decision.attention,
+        **facts_about(request, access), "role": role, "seats_open": after.missing, "attention": decision.attention,
     }  # fmt: skip
-    _record(request, access, "approval.granted" if approved else "approval.rejected", facts, comment, correlation_id)
+    leave_event(
+        request, access, "approval.granted" if approved else "approval.rejected", facts, comment, correlation_id
+    )
     if not approved:
-        _settle(request, Request.State.REJECTED, access, now, correlation_id)
-    elif after.missing == 0:
-        _keep_seats(after)
-        _settle(request, Request.State.APPROVED, access, now, correlation_id)
+        settle(request, Request.State.REJECTED, access, now, correlation_id)
+    else:
+        settle_if_complete(after, access, now, correlation_id)
     return request
+
+
+def settle_if_complete(after: Tally, access: Access, now: datetime, correlation_id: str) -> None:
+    """Approve the locked request if every seat is filled and nobody's wish for changes stands."""
+    if after.missing == 0 and not after.request.asks.filter(withdrawn_at=None).exists():
+        keep_seats(after)
+        settle(after.request, Request.State.APPROVED, access, now, correlation_id)
+
+
+def take_back_ask(request: Request, access: Access, now: datetime, correlation_id: str, comment: str = "") -> bool:
+    """Withdraw the caller's wish for changes to a locked request, if one stands; with its event."""
+    mine = Ask.objects.filter(request=request, principal=access.principal.pk, withdrawn_at=None)
+    done = bool(mine.update(withdrawn_at=now))
+    if done:
+        leave_event(request, access, "approval.ask_withdrawn", facts_about(request, access), comment, correlation_id)
+    return done
 
 
 def _accept(request_id: UUID, access: Access, digest: str | None, correlation_id: str) -> Request:
-    request, now = _lock(request_id, access, Request.Kind.ACCEPTANCE)
-    _refuse_unless(may_accept(request, access))
+    request, now = lock(request_id, access, Request.Kind.ACCEPTANCE)
+    refuse_unless(may_accept(request, access))
     _same_digest(request, digest)
     made = _write(request, access, True, "requester", request.digest, "", now)
-    facts = {**_facts(request, access), "attention": made.attention}
-    _record(request, access, "approval.accepted", facts, "", correlation_id)
-    _settle(request, Request.State.APPROVED, access, now, correlation_id)
+    facts = {**facts_about(request, access), "attention": made.attention}
+    leave_event(request, access, "approval.accepted", facts, "", correlation_id)
+    settle(request, Request.State.APPROVED, access, now, correlation_id)
     return request
 
 
-def _lock(request_id: UUID, access: Access, kind: str) -> tuple[Request, datetime]:
-    """The request, locked and open, and the time after the lock was had: who waited past the deadline is late."""
+def lock(request_id: UUID, access: Access, kind: str) -> tuple[Request, datetime]:
+    """The request, locked and open, and the time after the lock was had: who waited past the deadline is late.
+
+    Raises NotFound, AlreadyDecided, Settled, RequestExpired, WrongKind.
+    """
     found = Request.objects.filter(pk=request_id, tenant_id=access.tenant.pk)
     request = found.select_for_update(of=("self",)).select_related("requester__owner").first()
     if request is None or not access.can("view", request.environment_id):
@@ -174,7 +196,7 @@ def _lock(request_id: UUID, access: Access, kind: str) -> tuple[Request, datetim
     return request, now
 
 
-def _refuse_unless(why: Why | None) -> None:
+def refuse_unless(why: Why | None) -> None:
     if why:
         raise NotEntitled(why.words, remedies=why.remedies)
 
@@ -199,7 +221,7 @@ def _write(
     return decision
 
 
-def _keep_seats(after: Tally) -> None:
+def keep_seats(after: Tally) -> None:
     """Write down who ended up in which seat: somebody may have moved over to make room for a later one."""
     moved = []
     for seat, row in zip(after.request.seats, after.rows, strict=True):
@@ -211,14 +233,14 @@ def _keep_seats(after: Tally) -> None:
         Decision.objects.bulk_update(moved, ["role"])
 
 
-def _settle(request: Request, state: Request.State, access: Access, now: datetime, correlation_id: str) -> None:
+def settle(request: Request, state: Request.State, access: Access, now: datetime, correlation_id: str) -> None:
     request.state, request.settled_at = state, now
     request.save(update_fields=["state", "settled_at"])
     by = str(access.principal.pk)
     settled.send(Request, request=request, outcome=state.value, by=by, correlation_id=correlation_id, at=now)
 
 
-def _record(
+def leave_event(
     request: Request,
     access: Access,
     verb: str,
@@ -241,15 +263,15 @@ def _record(
     )
 
 
-def _record_refusal(request_id: UUID, access: Access, attempted: str, why: NotEntitled, correlation_id: str) -> None:
+def leave_refusal(request_id: UUID, access: Access, attempted: str, why: NotEntitled, correlation_id: str) -> None:
     """Leave the attempt on the subject, in a transaction of its own: the one that refused was rolled back."""
     request = Request.objects.get(pk=request_id)
-    facts = {**_facts(request, access), "attempted": attempted, "why": why.detail}
+    facts = {**facts_about(request, access), "attempted": attempted, "why": why.detail}
     with transaction.atomic():
-        _record(request, access, "approval.refused", facts, "", correlation_id, outcome="refused")
+        leave_event(request, access, "approval.refused", facts, "", correlation_id, outcome="refused")
 
 
-def _facts(request: Request, access: Access) -> dict[str, Any]:
+def facts_about(request: Request, access: Access) -> dict[str, Any]:
     token = {"token": str(access.token.pk)} if access.token else {}
     return {"request": str(request.pk), "digest": request.digest, **token}
 
@@ -258,5 +280,5 @@ def _was_accepted(request: Request) -> bool:
     return request.kind == Request.Kind.ACCEPTANCE and request.state == Request.State.APPROVED
 
 
-def _issue(message: str) -> dict[str, str]:
+def issue_with(message: str) -> dict[str, str]:
     return {"severity": "error", "message": message, "field": "comment"}

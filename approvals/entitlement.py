@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from approvals.models import Request
 from approvals.tally import Tally
 from tenants.access import Access, delegation_chain
+from tenants.models import Environment
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,24 @@ def may_decide(counted: Tally, access: Access, *, approved: bool) -> Why | None:
 
 
 def may_accept(request: Request, access: Access) -> Why | None:
-    """None if the caller is the requester, or answers for it, and may still propose here; else why not."""
+    """None if the caller is the requester, or answers for it, and may still propose here; else why not.
+
+    An agent accepts its own diff only where its environment lets agents act. Reads the environment, for agents.
+    """
     if access.principal.pk not in delegation_chain(request.requester):
         return Why("Only its requester can accept the dry-run diff.", ["Ask the requester to accept it."])
     if not access.can("propose", request.environment_id):
         return Why("You may no longer propose actions in this environment.", ["Ask a tenant admin for the role."])
+    if not access.is_person() and only_recommends(request.environment):
+        return Why(
+            "In this environment agents only recommend; a person accepts.", ["Ask the agent's owner to accept it."]
+        )
     return None
+
+
+def only_recommends(environment: Environment) -> bool:
+    """Whether agents only recommend in an environment, which they do unless its settings say otherwise."""
+    return environment.settings.get("recommendation_only", True) is not False
 
 
 def _why_related(request: Request, access: Access) -> str:

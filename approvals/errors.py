@@ -21,6 +21,24 @@ class AlreadyDecided(Conflict):
     code = "already_decided"
 
 
+class AlreadyAsked(Conflict):
+    """You have already asked for changes here. Withdraw that first, to say it in other words."""
+
+    code = "already_asked"
+
+
+class NothingToWithdraw(Conflict):
+    """You have said nothing here that could be taken back."""
+
+    code = "nothing_to_withdraw"
+
+
+class AlreadyBegun(Conflict):
+    """It has begun or ended meanwhile; an approval can be taken back only before that."""
+
+    code = "already_begun"
+
+
 class RequestExpired(Conflict):
     """The time to decide on this request is over, and silence is never consent."""
 

@@ -42,7 +42,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
     """
     try:
         blast = score(facts)
-        tier, reasons = _effective(facts, blast)
+        tier, reasons = effective(facts, blast)
         seats = _seats(facts["matrix"], tier)
         asks = not changes_nothing(facts["plan"]) and not facts["action"]["accepted_in_advance"]
         slug = facts["environment"]["slug"]
@@ -98,7 +98,8 @@ def check_seats(seats: Any) -> list[dict[str, Any]]:
     return seats
 
 
-def _effective(facts: Mapping[str, Any], blast: Blast) -> tuple[str, list[dict[str, str]]]:
+def effective(facts: Mapping[str, Any], blast: Blast) -> tuple[str, list[dict[str, str]]]:
+    """The tier after the floors that no score lifts, and a reason for each that applied."""
     action, tier = facts["action"], LEVELS.index(blast.tier)
     reasons = [_reason("blast_radius", "raise", f"The blast radius is {blast.score} of 100, which is {blast.tier}.")]
     level = LEVELS.index(action["security_level"])

@@ -15,16 +15,22 @@ def connect() -> None:
     register_describer("policy", policies)
     register_describer("matrix", matrices)
     register_describer("approval_rule", rows)
+    register_describer("blast_weights", weights)
 
 
 def policies(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Policy.objects.filter(Q(home=tenant) | Q(tenant=None), pk__in=ids)
-    return {policy.pk: Subject("policy", policy.pk, policy.slug) for policy in found}
+    return {policy.pk: Subject("policy", policy.pk, policy.slug, f"/rules/policies/{policy.pk}/") for policy in found}
 
 
 def matrices(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Environment.objects.filter(tenant=tenant, pk__in=ids)
-    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}") for place in found}
+    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}", "/rules/matrix/") for place in found}
+
+
+def weights(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """A tenant's weights have its id."""
+    return {tenant: Subject("blast_weights", tenant, "Weights of the blast radius")} if tenant in ids else {}
 
 
 def rows(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from audit.models import Artifact
-from audit.rows import insert_rows
+from audit.rows import Rows, insert_together
 
 CHUNK_BYTES = 256 * 1024
 BATCH_BYTES = 16 * 1024 * 1024  # of one INSERT; a larger set takes several
@@ -41,20 +41,26 @@ def pack_artifact(tenant: UUID, data: bytes, media_type: str) -> ArtifactRows:
 
 
 def insert_artifacts(packs: Iterable[ArtifactRows]) -> None:
-    """Insert the chunks that are not stored yet, in one statement (more beyond 16 MiB).
+    """Insert the chunks that are not stored yet, in one statement (more beyond 16 MiB)."""
+    for rows in artifact_rows(packs):
+        insert_together([rows])
+
+
+def artifact_rows(packs: Iterable[ArtifactRows]) -> list[Rows]:
+    """The chunks, in as many sets as there should be statements: one, unless they come to more than 16 MiB.
 
     Sorted, so that two transactions that store the same artifacts wait for one another instead of deadlocking.
     """
     rows = sorted({row[:3]: row for pack in packs for row in pack.rows}.values(), key=lambda row: row[:3])
-    batch: list[tuple[Any, ...]] = []
+    batches: list[list[tuple[Any, ...]]] = [[]] if rows else []
     held = 0
     for row in rows:
-        if batch and held + len(row[-1]) > BATCH_BYTES:
-            insert_rows(Artifact, COLUMNS, batch, ignore_existing=True)
-            batch, held = [], 0
-        batch.append(row)
+        if batches[-1] and held + len(row[-1]) > BATCH_BYTES:
+            batches.append([])
+            held = 0
+        batches[-1].append(row)
         held += len(row[-1])
-    insert_rows(Artifact, COLUMNS, batch, ignore_existing=True)
+    return [Rows(Artifact, COLUMNS, batch, ignore_existing=True) for batch in batches]
 
 
 def store(tenant: UUID, data: bytes, media_type: str) -> str:

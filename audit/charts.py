@@ -56,7 +56,7 @@ def blast(points: Sequence[int], height: int = 16) -> SafeString:
     """The blast score as a stack: each factor's points on the 0–100 scale."""
     out, x = [rect("bl-track", 0, 0, 100, height)], 0
     for k, p in enumerate(points):
-        out.append(rect(f"bl-seg bl-{min(k, 5)}", x, 0, p, height))
+        out.append(rect(f"bl-seg bl-{min(k, 9)}", x, 0, p, height))
         x += p
     out.append(f'<line class="bl-end" x1="{x}%" x2="{x}%" y1="0" y2="{height}"/>')
     return mark_safe(svg("blast__svg", height, out))

@@ -15,7 +15,7 @@ from django.db import IntegrityError, connection, transaction
 from audit.canonical import canonical
 from audit.clock import database_time
 from audit.models import Event, PrivateValue
-from audit.rows import insert_rows
+from audit.rows import Rows, insert_together
 
 ENVELOPE_VERSION = 1
 ATTEMPTS = 50  # each lost race means that another event of the same subject was committed
@@ -94,9 +94,20 @@ def heads(subject_ids: Iterable[UUID]) -> dict[UUID, Head]:
 def append(entries: Sequence[Entry], heads: dict[UUID, Head], at: datetime) -> dict[UUID, Head]:
     """Insert events and private values in at most two statements and no reads; return the heads that resulted.
 
-    The caller is inside a transaction, holds the subjects (row lock or guarded update) and knows their heads. Entries
-    of one subject chain in the order given. Raises IntegrityError when a head was stale, ValueError for facts that
-    canonical JSON cannot hold.
+    The caller is inside a transaction, holds the subjects (row lock or guarded update) and knows their heads. Raises
+    what `chained` does, and IntegrityError when a head was stale.
+    """
+    parts, after = chained(entries, heads, at)
+    insert_together(parts)
+    return after
+
+
+def chained(
+    entries: Sequence[Entry], heads: dict[UUID, Head], at: datetime
+) -> tuple[tuple[Rows, Rows], dict[UUID, Head]]:
+    """The rows of events and private values, to be inserted together with others, and the heads that result. Pure.
+
+    Entries of one subject chain in the order given. Raises ValueError for facts that canonical JSON cannot hold.
     """
     after = dict(heads)
     stamp = at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -112,9 +123,7 @@ def append(entries: Sequence[Entry], heads: dict[UUID, Head], at: datetime) -> d
             entry.tenant, subject.kind, subject.id, seq, entry.verb, entry.outcome, entry.actor, entry.correlation_id,
             at, body, after[subject.id].hash,
         ))  # fmt: skip
-    insert_rows(Event, EVENT_COLUMNS, events)
-    insert_rows(PrivateValue, PRIVATE_COLUMNS, private)
-    return after
+    return (Rows(Event, EVENT_COLUMNS, events), Rows(PrivateValue, PRIVATE_COLUMNS, private)), after
 
 
 def record(entry: Entry) -> int:

@@ -18,6 +18,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.actions.router",
     "actions.api.verbs.router",
     "actions.api.plans.router",
+    "actions.api.why.router",
     "actions.api.events.router",
     "actions.api.evidence.router",
     "actions.api.not_built.router",
@@ -25,6 +26,8 @@ ROUTERS: tuple[str, ...] = (
     "approvals.policies.api.router",
     "approvals.weights_api.router",
     "actions.api.policies.router",
+    "actions.api.rehearsal.router",
+    "actions.api.impact.router",
     "tenants.api.router",
     "audit.api.router",
 )  # import paths; a floor's `api.router`

@@ -1,5 +1,7 @@
 """Celery's part of the settings. A message is a nudge: cheap to lose, harmless to repeat, so acknowledged early."""
 
+from typing import Any
+
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
 CELERY_TASK_ACKS_LATE = False
@@ -8,6 +10,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.decide": {"queue": "decide"},
     "actions.tasks.execute": {"queue": "execute"},
     "actions.tasks.sweep": {"queue": "sweep"},
+    "actions.tasks.background": {"queue": "background"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -23,7 +26,22 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BROKER_CONNECTION_RETRY = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
 # Celery closes Django's connection around every task unless told how many tasks may share one. What must be closed
 # (broken, too old) is closed by config.celery's own signal handler.
 CELERY_DB_REUSE_MAX = 1_000_000_000
+
+
+def broker_settings(url: str) -> dict[str, Any]:
+    """What depends on the broker. On Redis, and whatever else Celery speaks to, the settings above are all."""
+    if not url.startswith(("amqp://", "amqps://", "pyamqp://")):
+        patience = {"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True}
+        return {"CELERY_BROKER_TRANSPORT_OPTIONS": patience}
+    return {
+        "CELERY_TASK_DEFAULT_QUEUE_TYPE": "quorum",
+        "CELERY_TASK_CREATE_MISSING_QUEUE_TYPE": "quorum",
+        "CELERY_BROKER_NATIVE_DELAYED_DELIVERY_QUEUE_TYPE": "classic",  # declared by Celery, unused by us
+        "CELERY_TASK_ACKS_LATE": True,  # with a prefetch of 1, a worker that drains sits on no other nudge
+        "CELERY_WORKER_DISABLE_PREFETCH": False,  # Celery knows that one on Redis only
+        "CELERY_BROKER_CHANNEL_ERROR_RETRY": True,  # RabbitMQ closes the channel when a drain outlasts consumer_timeout
+        "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True},
+    }

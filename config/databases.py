@@ -38,7 +38,7 @@ def database_settings(url: str, var: Path) -> dict[str, Any]:
         "HOST": options.pop("host", "") or unquote(parts.hostname or ""),
         "PORT": str(options.pop("port", "") or parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"application_name": "interlock", **options},
+        "OPTIONS": {"application_name": "interlock", "prepare_threshold": 1, **options},
         "TEST": {},
     }
 

@@ -32,6 +32,7 @@ def processes(environment: Environment, port: int) -> list[Process]:
         Process("web", web(environment.bind, port), order=30),
         Process("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
         Process("execute", worker("execute", "execute"), order=20, patience_s=12),
+        Process("background", worker("background", "background", pool="solo"), order=20, patience_s=12),
         Process("beat", beat(environment), order=10),
     ]
     if not environment.redis_url:
@@ -61,9 +62,9 @@ def web(bind: str, port: int) -> list[str]:
             "config.asgi:application"]  # fmt: skip
 
 
-def worker(name: str, queues: str) -> list[str]:
+def worker(name: str, queues: str, pool: str = "prefork") -> list[str]:
     return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-Q", queues,
-            "-P", "prefork", "-c", "1", "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
+            "-P", pool, "-c", "1", "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
 
 
 def beat(environment: Environment) -> list[str]:

@@ -5,6 +5,7 @@ import logging
 from csp.constants import NONE, SELF
 
 from config.celery_settings import *  # noqa: F403
+from config.celery_settings import broker_settings
 from config.databases import database_settings
 from config.env import BASE_DIR, load
 from config.logs import logging_settings
@@ -86,6 +87,7 @@ CHANNEL_LAYERS = {
     }
 }
 CELERY_BROKER_URL = INTERLOCK.broker
+globals().update(broker_settings(INTERLOCK.broker))
 CELERY_BEAT_SCHEDULE_FILENAME = str(INTERLOCK.var / "run" / "beat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {

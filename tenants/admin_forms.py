@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.db.models import QuerySet
 
+from tenants.hours import hours_in
 from tenants.models import PERMISSIONS, Principal, Resource, Role
 from tenants.roles import permissions_of
 
@@ -24,6 +25,17 @@ class EnvironmentForm(forms.ModelForm):
         if root and (not root.startswith("/") or root == "/" or posixpath.normpath(root) != root):
             raise forms.ValidationError("Write an absolute directory without “..” and without a slash at the end.")
         return root
+
+    def clean_settings(self) -> Any:
+        """An object; hours, where there are any, that can be read: otherwise every change there counts as outside."""
+        settings = {} if self.cleaned_data["settings"] is None else self.cleaned_data["settings"]
+        if not isinstance(settings, dict):
+            raise forms.ValidationError("Settings are an object, such as {}.")
+        try:
+            hours_in(settings)
+        except ValueError as wrong:
+            raise forms.ValidationError(str(wrong)) from None
+        return settings
 
 
 class ResourceForm(forms.ModelForm):

@@ -103,6 +103,7 @@ def product_environment(transactional_db) -> dict[str, str]:
 
 
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
+from tests.support import rabbitmq  # noqa: E402
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -115,6 +116,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=left_out)
     if left_out and "PYTEST_XDIST_WORKER" not in os.environ:
         print(f"{len(left_out)} browser tests are left out: no Chromium at {chromium}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Under xdist nobody sees what the workers print while they collect."""
+    if VENDOR == "postgresql" and not rabbitmq.is_installed() and not os.environ.get("INTERLOCK_REQUIRE_RABBITMQ"):
+        terminalreporter.write_line(f"the fault tests that need RabbitMQ are left out: none at {rabbitmq.SERVER}")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -92,7 +92,11 @@ def row(access: Access, action: Action, it: Waiting | None, vocabulary: str) -> 
         "not_before": action.not_before,
         "progress": {"done": action.steps_done, "total": action.steps_total},
         "rollback_reference": action.rollback_reference or None,
-        "allowed": [*(it.verbs if it and action.state == "awaiting_approval" else []), *moves_open_to(access, action)],
+        "allowed": [
+            *(it.verbs if it and action.state == "awaiting_approval" else []),
+            *moves_open_to(access, action),
+            *(it.second_thoughts if it and action.state in ("awaiting_approval", "approved") else []),
+        ],
         "blocked_by": in_words(action, it),
         "links": _links(action),
     }
@@ -136,7 +140,7 @@ def plan_shown(plan: Plan) -> dict[str, Any]:
 def _approvals(it: Waiting | None) -> dict[str, Any]:
     nothing: dict[str, Any] = {"kind": None, "state": None, "digest": None, "needed": 0, "have": 0}
     if it is None:
-        return {**nothing, "seats": [], "decisions": [], "expires_at": None}
+        return {**nothing, "seats": [], "decisions": [], "asks": [], "expires_at": None}
     request, counted = it.request, it.counted
     filled = [len(row) for row in counted.rows]
     return {
@@ -153,6 +157,9 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
                 "by": who(d.principal),
             }  # fmt: skip
             for d in counted.decisions
+        ],
+        "asks": [
+            {**{k: getattr(a, k) for k in ("role", "digest", "comment", "at")}, "by": who(a.principal)} for a in it.asks
         ],
         "expires_at": request.expires_at,
     }

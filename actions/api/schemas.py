@@ -58,6 +58,10 @@ class DecisionIn(Body):
     comment: str = Field("", max_length=4_000)
 
 
+class CommentIn(Body):
+    comment: str = Field("", max_length=4_000)
+
+
 class ReasonIn(Body):
     reason: str = Field("", max_length=4_000)
 
@@ -78,7 +82,10 @@ class Who(Schema):
 class Blast(Schema):
     score: int
     tier: str
-    factors: list[dict[str, Any]]
+    factors: list[dict[str, Any]] = Field(..., description="name, why, points, max and weight; points sum to score.")
+    lower: list[dict[str, Any]] = Field(
+        [], description="Single changes that would lower the tier: what, and the score and tier that it would lead to."
+    )
 
 
 class PlanOut(Schema):
@@ -117,8 +124,16 @@ class DecisionOut(Schema):
     at: datetime
 
 
+class AskOut(Schema):
+    by: Who
+    role: str
+    digest: str
+    comment: str
+    at: datetime
+
+
 class ApprovalsOut(Schema):
-    """What waits for people: `needed` seats, of which `have` are filled."""
+    """What waits for people: `needed` seats, of which `have` are filled. While one of `asks` stands, none suffices."""
 
     kind: Literal["approval", "acceptance"] | None
     state: str | None
@@ -127,6 +142,7 @@ class ApprovalsOut(Schema):
     have: int
     seats: list[FilledSeat]
     decisions: list[DecisionOut]
+    asks: list[AskOut]
     expires_at: datetime | None
 
 

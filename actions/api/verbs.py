@@ -8,7 +8,7 @@ from ninja import Router, Status
 from actions import verbs
 from actions.api.caller import access_of, correlation_of, id_of
 from actions.api.reads import shown
-from actions.api.schemas import AcceptIn, ActionOut, DecisionIn, ReasonIn, ResumeIn
+from actions.api.schemas import AcceptIn, ActionOut, CommentIn, DecisionIn, ReasonIn, ResumeIn
 
 router = Router(tags=["verbs"])
 DONE = {200: ActionOut}
@@ -35,6 +35,27 @@ def approve(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str,
         correlation_id=correlation_of(request),
     )
     return shown(request, done)
+
+
+@router.post("/actions/{action_id}/ask-for-changes", response=DONE, summary="Ask for changes")
+def ask_for_changes(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
+    """Say what has to change. Until you withdraw it, or the action is proposed anew, nothing is approved."""
+    access, via = access_of(request), correlation_of(request)
+    return shown(request, verbs.ask_for_changes(access, id_of(action_id), body.comment, correlation_id=via))
+
+
+@router.post("/actions/{action_id}/withdraw-ask", response=DONE, summary="No longer ask for changes")
+def withdraw_ask(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
+    """Withdraw your wish for changes. If every seat is filled by then, that approves the action."""
+    access, via = access_of(request), correlation_of(request)
+    return shown(request, verbs.take_back_ask(access, id_of(action_id), body.comment, correlation_id=via))
+
+
+@router.post("/actions/{action_id}/withdraw", response=DONE, summary="Take your approval back")
+def withdraw(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
+    """Take your approval back before the run begins; an approved action then asks its people again."""
+    access, via = access_of(request), correlation_of(request)
+    return shown(request, verbs.take_back_approval(access, id_of(action_id), body.comment, correlation_id=via))
 
 
 @router.post("/actions/{action_id}/cancel", response=DONE, summary="Withdraw")

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from actions.models import Action
 from actions.states import State
-from actions.verbs import decisions_on
+from actions.verbs import decisions_on, second_thoughts
 from approvals.entitlement import may_accept, may_decide
-from approvals.models import Decision, Request
+from approvals.models import Ask, Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally, count
 from audit.clock import database_time
@@ -18,10 +18,15 @@ from tenants.access import Access
 
 @dataclass
 class Waiting:
-    """An action's newest request, counted; `verbs` are those by which the reader may settle it now."""
+    """An action's newest request, counted; `verbs` are those by which the reader may settle it now.
+
+    `asks` are the standing wishes for changes; `second_thoughts` the verbs to take back what the reader said.
+    """
 
     counted: Tally
     verbs: list[str] = field(default_factory=list)
+    asks: list[Ask] = field(default_factory=list)
+    second_thoughts: list[str] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
@@ -34,14 +39,14 @@ class Waiting:
 
 
 def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting]:
-    """The newest request of each action, by action. Three queries and the clock, whatever the number of actions."""
+    """The newest request of each action, by action. Four queries and the clock, whatever the number of actions."""
     asked = [a.pk for a in actions if a.requires_approval is not None]
     newest: dict[UUID, Request] = {}
     if asked:
         found = Request.objects.filter(subject_kind="action", subject_id__in=asked)
         for request in found.select_related("requester__owner").order_by("opened_at", "id"):
             newest[request.subject_id] = request
-    decisions = _decisions(newest.values())
+    decisions, asks = _decisions(newest.values()), _asks(newest.values())
     deciders = {d.principal_id for made in decisions.values() for d in made}
     held = holders(newest.values(), {*deciders, access.principal.pk}) if newest else {}
     now = database_time() if newest else None
@@ -50,8 +55,19 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
         it = Waiting(count(request, decisions[request.pk], held[request.pk]))
         if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
             it.verbs = _verbs(it.counted, access)
+        it.asks = asks[request.pk]
+        it.second_thoughts = second_thoughts(request, access, it.counted.decisions, it.asks)
         waiting[subject_id] = it
     return waiting
+
+
+def _asks(requests: Iterable[Request]) -> dict[UUID, list[Ask]]:
+    standing: dict[UUID, list[Ask]] = defaultdict(list)
+    ids = [request.pk for request in requests if request.state == Request.State.OPEN]
+    if ids:
+        for ask in Ask.objects.filter(request__in=ids, withdrawn_at=None).select_related("principal__owner"):
+            standing[ask.request_id].append(ask)
+    return standing
 
 
 def _decisions(requests: Iterable[Request]) -> dict[UUID, list[Decision]]:
@@ -78,7 +94,8 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
-        return [f"{n} more to approve as {role}." for role, n in it.missing()]
+        asked = [f"{a.principal.username} asks for changes: {a.comment[:200]}" for a in it.asks]
+        return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
     if action.state == State.HELD:
         because = action.held_reason.replace("_", " ")
         return [HELD.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]

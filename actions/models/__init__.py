@@ -1,5 +1,7 @@
 from actions.models.action import Action, IdempotencyKey
+from actions.models.backtest import Backtest, BacktestDifference
+from actions.models.impact import Impact
 from actions.models.ledger import BeforeImage, Checkpoint, Lease
 from actions.models.plan import Plan
 
-__all__ = ["Action", "BeforeImage", "Checkpoint", "IdempotencyKey", "Lease", "Plan"]
+__all__ = ["Action", "Backtest", "BacktestDifference", "BeforeImage", "Checkpoint", "IdempotencyKey", "Impact", "Lease", "Plan"]

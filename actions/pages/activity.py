@@ -25,7 +25,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "action.reject": ("bad", "ended it: rejected"),
     "action.expire": ("", "ended it: nobody decided in time"),
     "action.cancel": ("", "withdrew it"),
-    "action.reopen": ("warn", "asked again, because of {because}; earlier approvals are void"),
+    "action.reopen": ("warn", "asked again: {reopened}"),
     "action.start": ("run", "started the run: the plan still holds"),
     "step.begun": ("run", "began {step}"),
     "step.done": ("ok", "finished {step}"),
@@ -45,9 +45,21 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "approval.granted": ("ok", "approved plan {short} as {role}"),
     "approval.refused": ("warn", "was refused: may not {attempted}"),
     "approval.rejected": ("bad", "rejected it"),
+    "approval.changes_requested": ("warn", "asked for changes, as {role}"),
+    "approval.ask_withdrawn": ("", "no longer asks for changes"),
+    "approval.withdrawn": ("warn", "took the approval as {role} back"),
+    "comment.made": ("", "commented"),
+    "comment.resolved": ("", "resolved a comment"),
+    "comment.reopened": ("", "took up a comment again"),
     "approval.accepted": ("ok", "accepted the dry-run diff of plan {short}"),
 }
 """Verb → hue and sentence; the words in braces are facts. What is not here is told by its verb."""
+REOPENED = {
+    "drift": "the target has drifted; earlier approvals are void",
+    "stricter": "the rules became stricter; earlier approvals are void",
+    "lapsed": "an approval no longer counts; earlier approvals are void",
+    "withdrawn": "an approval was taken back; the others stand",
+}
 QUOTED = ("comment", "reason", "message")
 
 
@@ -109,6 +121,7 @@ def _filled(sentence: str, facts: dict[str, Any]) -> str:
         "asked": "its requester's acceptance" if facts.get("acceptance") else "approval",
         "short": str(facts.get("digest", ""))[:8],
         "plan": _plan_words(facts.get("counts", {})),
+        "reopened": REOPENED.get(facts.get("because", ""), "earlier approvals are void"),
         "reason": str(facts.get("reason", "")).replace("_", " "),
     }
     try:

@@ -11,10 +11,19 @@ from django.views.decorators.http import require_POST
 from actions.models import Action
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.pages.stepper import next_words
-from actions.verbs import accept, allowed, approve, request_of
+from actions.verbs import (
+    accept,
+    allowed,
+    approve,
+    ask_for_changes,
+    request_of,
+    take_back_approval,
+    take_back_ask,
+)
 from approvals.decisions import can_decide
 from approvals.models import Request
 from approvals.pages import quorum_context
+from approvals.second_thoughts import standing_asks
 from approvals.tally import as_seats, tally
 from tenants.access import Access
 
@@ -46,6 +55,7 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
         "is_last": missing == 1,
         "left_share": _left_share(asked) if asked is not None and is_open else 0,
         "quorum": quorum,
+        "asks": standing_asks(asked) if asked is not None and is_open else [],
     }
 
 
@@ -58,13 +68,41 @@ def _left_share(asked: Request) -> float:
 @require_POST
 @page
 def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Approve exactly the plan whose digest the form carries, or reject. A stale form gets 409, and stays as typed."""
+    """Approve exactly the plan whose digest the form carries, reject it, or ask for changes.
+
+    A stale form gets 409, and stays as typed.
+    """
     access, sent = access_of(request), request.POST
+    if sent.get("decision") == "ask":
+        action = ask_for_changes(access, action_id, sent.get("comment", ""), correlation_id=correlation_of(request))
+        messages.success(request, "You asked for changes. Its requester is told; nothing is approved meanwhile.")
+        return go(request, address_of(action))
     approved = sent.get("decision") == "approve"
     digest, comment = sent.get("digest", ""), sent.get("comment", "")
     action = approve(access, action_id, approved, digest, comment, correlation_id=correlation_of(request))
     messages.success(request, f"You {'approved' if approved else 'rejected'} “{action.title}”.")
     return go(request, "/" if sent.get("next") == "queue" else address_of(action))
+
+
+@require_POST
+@page
+def withdraw_ask(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """No longer ask for changes."""
+    why = request.POST.get("reason", "")
+    action = take_back_ask(access_of(request), action_id, why, correlation_id=correlation_of(request))
+    last = "" if action.state == "awaiting_approval" else " That was the last word missing."
+    messages.success(request, f"You no longer ask for changes.{last}")
+    return go(request, address_of(action))
+
+
+@require_POST
+@page
+def withdraw(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """Take an approval back before the run begins."""
+    why = request.POST.get("reason", "")
+    action = take_back_approval(access_of(request), action_id, why, correlation_id=correlation_of(request))
+    messages.success(request, "You took your approval back. Your seat is open again.")
+    return go(request, address_of(action))
 
 
 @require_POST

@@ -133,7 +133,9 @@ def ordered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _labelled(factor: dict[str, Any]) -> dict[str, Any]:
-    return {**factor, "label": factor["name"].replace("_", " ").capitalize()}
+    weight = factor.get("weight", 100)
+    label = factor["name"].replace("_", " ").capitalize()
+    return {**factor, "label": label, "weighted": "" if weight == 100 else f", weighs {weight} %"}
 
 
 def _after(request: HttpRequest) -> int:

@@ -15,7 +15,7 @@ from actions.models import Action
 from actions.pages.entry import address_of
 from actions.pages.whose_turn import Group
 from actions.states import ENDED, State
-from approvals.models import Decision, Request
+from approvals.models import Ask, Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally, count
 from tenants.access import Access, visible_to
@@ -41,6 +41,7 @@ class Row:
     request: Request | None = None
     filled: list[str] = field(default_factory=list)
     needed: int = 0
+    asked_changes: bool = False
     you: bool = False
     yours: bool = False
     current: bool = False
@@ -68,6 +69,8 @@ class Row:
         a = self.action
         if a.state == State.HELD:
             return HELD_BECAUSE.get(a.held_reason, a.held_reason), "warn"
+        if self.asked_changes:
+            return "changes asked for", "warn"
         if self.yours and a.state == State.AWAITING_APPROVAL:
             return "you approved", "ok"
         if self.request is not None and self.request.kind == "acceptance":
@@ -121,7 +124,7 @@ def _beyond(order: Sequence[str], values: list[Any]) -> Q:
 
 
 def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
-    """Rows for actions with their group's key: three queries, whatever the number of actions."""
+    """Rows for actions with their group's key: four queries, whatever the number of actions."""
     rows = [Row(action, group) for action, group in pairs]
     waiting = {r.action.pk: r for r in rows if r.action.state == State.AWAITING_APPROVAL}
     if not waiting:
@@ -132,8 +135,10 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
         decisions[decision.request_id].append(decision)
     deciders = {d.principal_id for made in decisions.values() for d in made}
     held = holders(requests, {*deciders, access.principal.pk})
+    asked = set(Ask.objects.filter(request__in=requests, withdrawn_at=None).values_list("request", flat=True))
     for request in requests:
         counted = count(request, decisions[request.pk], held[request.pk])
+        waiting[request.subject_id].asked_changes = request.pk in asked
         _seat(waiting[request.subject_id], counted, access)
     return rows
 

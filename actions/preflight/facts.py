@@ -5,8 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 from actions.case import Case
+from actions.surroundings import dependents_of
 from actions.types.protocol import Draft
 from approvals.policies.ruling import CONFIDENT
+from tenants.hours import window_at
+from tenants.models import Resource
 
 
 def counts_of(draft: Draft) -> dict[str, int]:
@@ -51,6 +54,10 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
         "plan": counts_of(draft),
         "resources": [_resource(case, r) for r in draft.resources],
         "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
+        "dependents": dependents_of(_known(case, draft), case.edges, case.resources),
+        "history": case.history,
+        "window": window_at(environment.settings, case.now),
+        "weights": case.weights,
         "matrix": case.matrix,
     }
 
@@ -61,12 +68,23 @@ def confident_in(settings: dict[str, Any]) -> float:
     return max(CONFIDENT, float(asked)) if isinstance(asked, int | float) else 1.0
 
 
+def _known(case: Case, draft: Draft) -> list[Resource]:
+    named = ((r["kind"], _name_here(case, r["name"])) for r in draft.resources)
+    return [case.resources[it] for it in named if it in case.resources]
+
+
+def _name_here(case: Case, name: str) -> str:
+    """A resource's name as the environment's inventory has it: executors put the environment before it."""
+    return name.removeprefix(f"{case.action.environment.slug}:")
+
+
 def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
-    known = case.resources.get((named["kind"], named["name"]))
+    name = _name_here(case, named["name"])
+    known = case.resources.get((named["kind"], name))
     cost = known.monthly_cost if known else None
     return {
         "kind": named["kind"],
-        "name": named["name"],
+        "name": name,
         "risk_class": known.risk_class if known else case.action.environment.risk_class,
         "monthly_cost": None if cost is None else str(cost),
         "known": known is not None,

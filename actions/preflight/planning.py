@@ -13,6 +13,7 @@ from actions.preflight.summary import in_words
 from actions.types.protocol import Draft, Executor, Target
 from approvals.judge import Verdict
 from approvals.judgement import facts_digest, judgement
+from approvals.lowering import lower
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical, digest_of
 from audit.changes.document import document
@@ -43,7 +44,7 @@ def rehearse(case: Case, version: int) -> Rehearsal:
     plan, packs = plan_of(case, draft, version)
     facts = facts_of(case, draft)
     verdict = judgement(facts, case.rules, case.now)
-    plan.blast = asdict(verdict.blast)
+    plan.blast = {**asdict(verdict.blast), "lower": lower(facts, verdict.tier)}
     plan.verdict = {k: v for k, v in asdict(verdict).items() if k != "blast"}
     plan.verdict["facts_sha256"] = facts_digest(facts)
     plan.facts = facts

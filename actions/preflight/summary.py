@@ -42,6 +42,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
         "|---|---|---|",
         *[f"| {f['name']} | {f['points']} of {f['max']} | {_cell(f['why'])} |" for f in blast["factors"]],
         "",
+        *_lower(blast.get("lower", [])),
         "## What the rules say",
         "",
         *[f"- **{r['effect']}** {_plain(r['message'])} (`{r['rule']}`)" for r in verdict["reasons"]],
@@ -83,6 +84,13 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
         sort_keys=False,
         allow_unicode=True,
     )
+
+
+def _lower(advice: list[dict[str, Any]]) -> list[str]:
+    if not advice:
+        return []
+    lines = [f"- {_plain(a['what'])} It would then be {a['tier']}, {a['score']} of 100." for a in advice]
+    return ["### What would lower it", "", *lines, ""]
 
 
 def _seats(verdict: dict[str, Any]) -> str:

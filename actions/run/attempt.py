@@ -72,15 +72,17 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
 
 
 def turned_red(case: Case) -> str:
-    """Why the rules no longer let this run go on, judged again at a checkpoint; empty while they do."""
-    if not case.facts or not case.rules:
+    """Why rules and matrix no longer let this run go on, judged again at a checkpoint; empty while they do."""
+    if not case.facts:
         return ""
     asked = case.plan.verdict
     verdict = judgement(case.facts, case.rules, case.now)
     if not stricter(verdict, asked["seats"], asked["outcome"]):
         return ""
-    harsher = [r["message"] for r in verdict.reasons if r["effect"] in ("deny", "require")]
-    return " ".join(harsher) or "The rules have become stricter than what was approved."
+    known = {(r["rule"], r["effect"]) for r in asked.get("reasons", [])}
+    harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
+    new = [f"{r['rule']}: {r['message']}" for r in harsher if (r["rule"], r["effect"]) not in known]
+    return " ".join(new) or "The rules have become stricter than what was approved."
 
 
 def probed(case: Case, ctx: StepContext) -> Probe:

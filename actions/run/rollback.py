@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from actions.case import Case, Effect, Result, durably
+from actions.impact import measured
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
 from actions.run.attempt import Tried, context
@@ -84,4 +85,5 @@ def _finish(case: Case) -> Write:
     return Write(
         case.action, verb, by=BY, facts={"remains": remains} if remains else {}, packs=packs,
         artifacts=tuple(p.digest for p in packs), sets={"result": result, "error": error}, release=True,
+        impact=measured(case.plan, case.ledger),
     )  # fmt: skip

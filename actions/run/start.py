@@ -67,9 +67,9 @@ def orphaned(case: Case) -> Write:
 
 
 def quorum_holds(action_id: UUID) -> bool:
-    """Whether the people who approved an action may still do so: its settled request, counted again now."""
-    request = Request.objects.filter(subject_kind="action", subject_id=action_id, state="approved").latest("opened_at")
-    return live_quorum(request)
+    """Whether the people who approved an action may still do so: its newest request, counted again now."""
+    request = Request.objects.filter(subject_kind="action", subject_id=action_id).order_by("-opened_at", "-id").first()
+    return request is not None and request.state == Request.State.APPROVED and live_quorum(request)
 
 
 def begun(case: Case, images: list[Any]) -> Write:

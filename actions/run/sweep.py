@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 
 from actions.lifecycle import Note, Write, advance, write
 from actions.models import Action, IdempotencyKey, Lease
+from actions.rehearsal.work import waiting as backtests_wait
 from actions.states import TO_DECIDE, TO_EXECUTE
 from approvals.requests import expire_due, void_open
 
@@ -28,6 +29,8 @@ def sweep_all(nudge: Callable[..., None]) -> None:
     expire()
     for queue in waiting():
         nudge(queue)
+    if backtests_wait():
+        nudge("background")
     IdempotencyKey.objects.filter(created_at__lt=Now() - KEYS_KEPT).delete()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from actions.case import Case, Effect, Result, durably
 from actions.checks import run_checks
+from actions.impact import measured
 from actions.lifecycle import Write
 from actions.models import Action
 from actions.run.steps import ABORTED
@@ -52,7 +53,7 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     result = {"success": True, "data": data_of(case), "error": None}
     return Write(
         action, "complete", by=BY, facts={"checks": len(report["checks"])}, artifacts=named, packs=packs,
-        sets={"result": result}, release=True,
+        sets={"result": result}, release=True, impact=measured(case.plan, case.ledger, report),
     )  # fmt: skip
 
 
@@ -63,6 +64,7 @@ def _undo(case: Case, code: str, message: str, packs: list[ArtifactRows], report
         case.action, "roll_back" if undo else "fail", by=BY, facts={"because": code, "checks": failing},
         artifacts=tuple(p.digest for p in packs), packs=packs, release=not undo, outcome="ok" if undo else "failed",
         sets={"error": {"code": code, "message": message, "details": {"checks": failing}}},
+        impact=measured(case.plan, case.ledger, report),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from approvals.matrix import check_row, drop_row, set_row
 from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
 from approvals.policies.drafts import matrix_subject, policy_subject, said
 from approvals.policies.store import bump
-from approvals.policies.wording import wording_of
+from approvals.policies.wording import text_digest, wording_of
 from audit.clock import database_time
 from audit.errors import NotFound
 from audit.events import Entry, record
@@ -49,12 +49,14 @@ def retire(version_id: UUID, action_id: UUID | None, by: str, *, correlation_id:
 
 def swap(
     policy_id: UUID, expected: int | None, wanted: int | None, action_id: UUID | None, by: str, *,
-    correlation_id: str = "", private: dict[str, str] | None = None, **facts: Any,
+    text_sha256: str = "", correlation_id: str = "", private: dict[str, str] | None = None, **facts: Any,
 ) -> bool:  # fmt: skip
     """Replace the version in force; return whether that changed anything.
 
-    Locks the policy, records `policy.published` or `policy.retired` with before and after, and raises the epoch.
-    Raises RulesMoved if neither `expected` nor `wanted` is in force, or `wanted` cannot be published; NotFound.
+    `text_sha256` is that of the text of `wanted` that people approved (`wording.text_digest`); a draft that says
+    something else by now stays a draft. Locks the policy, as edits of drafts do; records `policy.published` or
+    `policy.retired` with before and after, and raises the epoch. Raises RulesMoved if neither `expected` nor `wanted`
+    is in force, or `wanted` cannot be published; NotFound.
     """
     with transaction.atomic():
         policy = Policy.objects.select_for_update().filter(pk=policy_id).first()
@@ -69,7 +71,7 @@ def swap(
         before = versions[current] if current is not None else None
         if before is not None:
             _move(before, ("published",), state="retired")
-        after = _put_in_force(policy, wanted, action_id)
+        after = _put_in_force(policy, wanted, action_id, text_sha256)
         _record(policy, before, after, action_id, by, correlation_id, facts, private or {})
         bump(policy.tenant_id)
     return True
@@ -108,6 +110,8 @@ def swap_matrix(
         MatrixDraft.objects.filter(environment=place, state="published").update(state="retired")
         if draft_id is not None:
             ready = MatrixDraft.objects.filter(pk=draft_id, environment=place, state__in=["draft", "retired"])
+            if any(draft.rows != wanted for draft in ready):
+                raise RulesMoved("The draft was reworded since it was approved.")
             at = database_time()
             if not ready.update(state="published", published_at=at, published_by_action=action_id):
                 raise RulesMoved("The draft was given up meanwhile.")
@@ -126,12 +130,14 @@ def swap_matrix(
     return True
 
 
-def _put_in_force(policy: Policy, wanted: int | None, action_id: UUID | None) -> PolicyVersion | None:
+def _put_in_force(policy: Policy, wanted: int | None, action_id: UUID | None, text_sha256: str) -> PolicyVersion | None:
     if wanted is None:
         return None
-    after = policy.versions.filter(version=wanted).first()
+    after = policy.versions.select_related("policy__tenant").filter(version=wanted).first()
     if after is None:
         raise NotFound
+    if text_sha256 and text_digest(after) != text_sha256:
+        raise RulesMoved(f"Version {after.version} was reworded since it was approved.")
     at = database_time()
     _move(after, ("draft", "retired"), state="published", published_at=at, published_by_action=action_id)
     return after

@@ -37,8 +37,14 @@ FACTS: dict[str, Fact] = {
     "plan.lossy": Fact("int", "steps whose undo loses something"),
     "plan.irreversible": Fact("int", "steps that cannot be undone"),
     "plan.cost_known": Fact("bool", "whether the monthly cost delta is known"),
+    "plan.dependents": Fact("int", "resources that depend on what it touches, near and far; 0 where none is known"),
     "plan.cost_delta": Fact("double", "the monthly cost delta; 0 where it is not known"),
     "resources": Fact("resources", f"the first {MOST_RESOURCES} resources: kind, name, risk_class, known"),
+    "history.ended": Fact("int", "recent runs of the type on this target and environment: the last 20 of 30 days"),
+    "history.failed": Fact("int", "how many of them failed or were rolled back"),
+    "history.failure_rate": Fact("double", "their share, 0 to 1; 0 where there are none"),
+    "window.declared": Fact("bool", "whether the environment declares working hours"),
+    "window.outside": Fact("bool", "whether it is judged outside them"),
     "blast.score": Fact("int", "the blast radius, 0 to 100"),
     "blast.tier": Fact("string", "low, medium, high or critical: the effective tier"),
     "environment.name": Fact("string", "the environment's short name, such as `prod`"),
@@ -69,6 +75,7 @@ def facts_for(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> d
             {"kind": r["kind"], "name": r["name"], "risk_class": r["risk_class"], "known": bool(r["known"])}
             for r in facts["resources"][:MOST_RESOURCES]
         ],
+        **_around(facts),
         "blast.score": score,
         "blast.tier": tier,
         "environment.name": place["slug"],
@@ -78,6 +85,27 @@ def facts_for(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> d
         "tenant.name": facts["tenant"].get("slug", ""),
         "now": now,
     }
+
+
+def _around(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What older facts do not have yet reads as nothing known."""
+    dependents, history, window = (_part(facts, name) for name in ("dependents", "history", "window"))
+    ended, failed = int(history.get("ended", 0)), int(history.get("failed", 0))
+    return {
+        "plan.dependents": int(dependents.get("count", 0)),
+        "history.ended": ended,
+        "history.failed": failed,
+        "history.failure_rate": failed / ended if ended else 0.0,
+        "window.declared": bool(window.get("declared", False)),
+        "window.outside": bool(window.get("outside", False)),
+    }
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = facts.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise TypeError(f"{name} is no map")
+    return part
 
 
 PLAN_COUNTERS = (

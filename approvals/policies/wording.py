@@ -1,5 +1,6 @@
 """What a policy says, whoever keeps it: its fields, the checks they must pass, and the text that people compare."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -46,6 +47,11 @@ def as_yaml(version: PolicyVersion) -> str:
     policy = version.policy
     scope = policy.tenant.slug if policy.tenant else "every tenant"
     return dumped({"policy": policy.slug, "guards": scope, "version": version.version, **asdict(wording_of(version))})
+
+
+def text_digest(version: PolicyVersion) -> str:
+    """SHA-256 of `as_yaml`: what a plan names, so that nothing else is put in force."""
+    return hashlib.sha256(as_yaml(version).encode()).hexdigest()
 
 
 def dumped(value: Mapping[str, Any]) -> str:

@@ -63,9 +63,9 @@
     }
   });
   function verdict(radio) {
-    const form = radio.form, no = radio.value === "reject";
-    $("[data-approve-text]", form).textContent = no ? "Reject this plan" : "Approve this plan";
-    $("[data-approve]", form).classList.toggle("btn--bad", no);
+    const form = radio.form, no = radio.value !== "approve";
+    $("[data-approve-text]", form).textContent = { reject: "Reject this plan", ask: "Ask for changes" }[radio.value] ?? "Approve this plan";
+    $("[data-approve]", form).classList.toggle("btn--bad", radio.value === "reject");
     $("[data-approve]", form).classList.toggle("btn--approve", !no);
     $("textarea", form).required = no;
     form.toggleAttribute("data-rejecting", no);

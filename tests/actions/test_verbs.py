@@ -181,7 +181,7 @@ def test_allowed_names_what_each_person_could_do(committed_cast, waiting):
         return verbs.allowed(committed_cast.access(who), waiting)
 
     assert allowed("operator") == ["cancel"]
-    assert allowed("approver") == ["approve", "reject"]
+    assert allowed("approver") == ["approve", "reject", "ask_for_changes"]
     assert allowed("auditor") == []
 
 

@@ -26,7 +26,7 @@ LISTED = {
     "GET /api/actions/{action_id}", "GET /api/actions/{action_id}/plan", "GET /api/actions/{action_id}/plan.json",
     "GET /api/actions/{action_id}/plan.md", "GET /api/actions/{action_id}/plan.yaml",
     "GET /api/actions/{action_id}/changes", "GET /api/actions/{action_id}/log", "GET /api/actions/{action_id}/events",
-    "GET /api/actions/{action_id}/evidence", "GET /api/action-types",
+    "GET /api/actions/{action_id}/evidence", "GET /api/actions/{action_id}/why", "GET /api/action-types",
     *(f"POST /api/actions/{{action_id}}/{verb}" for verb in
       ("accept", "approve", "cancel", "abort", "resume", "rollback", "retry")),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from approvals.matrix import matrix_for
 from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.store import rules_for
 from audit.models import Event
-from tests.policies.factory import TWO, drafted, published
+from tests.policies.factory import TWO, backtested, drafted, published
 
 WORDING = {"expression": "plan.deletes > 0", "effect": "deny", "message": "Nothing is deleted."}
 WHY = {"environment": "prod", "reason": "It happened twice."}
@@ -80,8 +80,8 @@ def test_the_facts_are_documented(program):
 
 @pytest.mark.parametrize("name", ["operator", "approver", "security", "auditor", "agent"])
 def test_only_who_administers_drafts_checks_and_proposes(program, place, name):
-    caller, version = program(name), drafted(place.acme)
-    draft = MatrixDraft.objects.create(tenant=place.acme, environment=place.prod, rows={})
+    caller, version = program(name), backtested(drafted(place.acme))
+    draft = backtested(MatrixDraft.objects.create(tenant=place.acme, environment=place.prod, rows={"low": []}))
     for path, body in (
         ("/api/policies", {"slug": "mine", **WORDING}),
         (f"/api/policies/{version.policy_id}/drafts", WORDING),
@@ -131,6 +131,7 @@ def test_a_global_policy_is_read_everywhere_and_kept_at_home(program, place):
 def test_a_policy_is_published_by_an_approved_action_and_taken_back_by_another(program, place, decide):
     admin = program("admin")
     made = admin.post("/api/policies", {"slug": "no-deletes", **WORDING})[1]
+    backtested(PolicyVersion.objects.get())
     status, action = admin.post(f"/api/policies/drafts/{made['id']}/propose", WHY)
     assert (status, action["type"], action["security_level"]) == (201, "config_change", "critical")
     waiting = decide(action, "approver")
@@ -150,7 +151,7 @@ def test_a_policy_is_published_by_an_approved_action_and_taken_back_by_another(p
 
 @pytest.mark.django_db(transaction=True)
 def test_a_policy_is_retired_by_an_approved_action(program, place, decide):
-    version, admin = published(place.acme), program("admin")
+    version, admin = backtested(published(place.acme), "retire"), program("admin")
     status, action = admin.post(f"/api/policies/{version.policy_id}/retire", WHY)
     assert status == 201
     assert in_force(place) == [("no-deletes", 1)]
@@ -167,6 +168,7 @@ def test_a_matrix_is_replaced_by_an_approved_action_where_it_lies(program, place
     assert admin.get("/api/matrix/drafts")[1]["items"] == [draft]
     sent = admin.client.put(f"/api/matrix/drafts/{draft['id']}", {"rows": rows}, content_type="application/json")
     assert sent.status_code == 200
+    backtested(MatrixDraft.objects.get())
     status, action = admin.post(f"/api/matrix/drafts/{draft['id']}/propose", {"reason": "Low risk needs nobody."})
     assert (status, action["environment"]) == (201, "prod")
     assert decide(action, "approver", "approver2")["state"] == "completed"

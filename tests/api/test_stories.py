@@ -34,7 +34,7 @@ def test_a_change_on_prod_needs_two_other_people_who_saw_exactly_this_plan(progr
     status, now = program("approver").post(f"{here}/approve", yes)
     assert (status, now["state"], now["approvals"]["have"]) == (200, "awaiting_approval", 1)
     assert [d["by"]["username"] for d in now["approvals"]["decisions"]] == ["approver"]
-    assert now["blocked_by"] == ["1 more to approve as approver."] and now["allowed"] == []
+    assert now["blocked_by"] == ["1 more to approve as approver."] and now["allowed"] == ["withdraw"]
     assert program("approver").post(f"{here}/approve", yes)[0] == 409
     carry()
     assert not file.exists()

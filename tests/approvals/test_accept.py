@@ -38,7 +38,18 @@ def test_nobody_else_accepts_for_the_requester(scene, request_, who):
     assert verbs(request_) == [("approval.refused", "refused")] and Request.objects.get().state == "open"
 
 
-def test_an_agent_accepts_its_own_diff_and_so_may_its_owner(scene):
+def test_where_agents_only_recommend_the_owner_accepts_and_the_agent_does_not(scene):
+    request = a_request(scene, [], kind="acceptance", requester=scene.agent)
+    assert can_decide(request, scene.access(scene.agent))[1].startswith("In this environment agents only recommend")
+    with pytest.raises(NotEntitled, match="a person accepts"):
+        accept(request.pk, scene.access(scene.agent), digest=DIGEST)
+    assert verbs(request) == [("approval.refused", "refused")] and Request.objects.get().state == "open"
+    assert accept(request.pk, scene.access("all_rounder"), digest=DIGEST).state == "approved"
+
+
+def test_where_agents_may_act_an_agent_accepts_its_own_diff_and_so_may_its_owner(scene):
+    scene.prod.settings = {"recommendation_only": False}
+    scene.prod.save()
     for who in (scene.agent, scene.people.all_rounder):
         request = a_request(scene, [], kind="acceptance", requester=scene.agent)
         assert accept(request.pk, scene.access(who), digest=DIGEST).state == "approved"

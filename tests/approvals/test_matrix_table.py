@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from approvals.decisions import can_decide, decide, live_quorum
@@ -122,6 +122,10 @@ CROWD = [uuid7() for _ in range(5)]
     st.lists(VOTE, max_size=9),
     st.frozensets(st.integers(0, 4)),
 )
+@example(
+    [{"role": "approver", "count": 2}], [frozenset({"approver"})] * 5,
+    [{"who": 0, "approved": True, "digest": DIGEST}] * 2, frozenset(),
+)  # fmt: skip
 def test_only_first_approvals_of_this_digest_by_distinct_outsiders_count(seats, roles, votes, excluded):
     """Any votes at all, doubled ones too, as a database without its constraint could hold them."""
     paper = a_paper(seats)

@@ -70,11 +70,11 @@ def test_several_entries_of_one_subject_chain_in_the_order_given():
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
-def test_a_batch_takes_two_statements_whatever_its_size(size):
+def test_a_batch_takes_a_statement_or_two_whatever_its_size(size):
     entries = [an_entry(a_subject(), private={"comment": "why not"}) for _ in range(size)]
     with CaptureQueriesContext(connection) as queries:
         append(entries, {}, AT)
-    assert len(queries) == 2
+    assert len(queries) == (1 if connection.vendor == "postgresql" else 2)
     assert Event.objects.count() == PrivateValue.objects.count() == size
 
 

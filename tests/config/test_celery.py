@@ -51,6 +51,7 @@ def test_every_task_has_a_queue_of_its_own() -> None:
         "actions.tasks.decide": "decide",
         "actions.tasks.execute": "execute",
         "actions.tasks.sweep": "sweep",
+        "actions.tasks.background": "background",
     }
 
 

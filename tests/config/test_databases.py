@@ -19,7 +19,7 @@ def test_every_part_of_a_postgresql_url_arrives(scheme: str) -> None:
     found = database_settings(f"{scheme}://us%40er:p%2Fw@db.example:6543/inter%20lock?sslmode=require", VAR)
     assert (found["USER"], found["PASSWORD"]) == ("us@er", "p/w")
     assert (found["HOST"], found["PORT"], found["NAME"]) == ("db.example", "6543", "inter lock")
-    assert found["OPTIONS"] == {"application_name": "interlock", "sslmode": "require"}
+    assert found["OPTIONS"] == {"application_name": "interlock", "sslmode": "require", "prepare_threshold": 1}
 
 
 def test_a_socket_directory_is_given_as_host_parameter() -> None:

@@ -18,6 +18,10 @@ SET_STATE = re.compile(r"UPDATE\s+actions_action\b((?!WHERE).)*\bstate\s*=", re.
 FIELDS = {"state", "held_reason"}
 ALLOWED = {
     "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
+    "approvals/second_thoughts.py": {
+        "request.state", "request.settled_at", "request.expires_at",
+        "request.save(update_fields=['state', 'settled_at', 'expires_at'])",
+    },
     "approvals/decisions.py": {"request.state", "request.save(update_fields=['state', 'settled_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
     "approvals/policies/publish.py": {"update(state=)"},

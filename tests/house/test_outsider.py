@@ -26,8 +26,8 @@ from django.utils.http import urlsafe_base64_encode
 
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
-from actions.models import Action
-from approvals.models import ApprovalRule
+from actions.models import Action, Backtest
+from approvals.models import ApprovalRule, BlastWeights
 from approvals.policies.drafts import draft_matrix
 from config.asgi import application
 from tenants.access import access_for
@@ -35,7 +35,7 @@ from tenants.models import PERMISSIONS, Principal
 from tenants.roles import SETUP, add_member
 from tenants.tokens import issue_token
 from tests.api.conftest import carry, place, program
-from tests.policies.factory import drafted
+from tests.policies.factory import backtested, drafted
 
 __all__ = ["carry", "place", "program"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -49,13 +49,14 @@ OPEN = {
 """About no tenant, and for everybody."""
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
-    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
+    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts", "api/impact", "api/blast/weights",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
-    "", "queue/live/", "system/", "actions/new/", "audit/", "account/tokens/", "account/password/",
+    "", "queue/live/", "system/", "impact/", "actions/new/", "audit/", "account/tokens/", "account/password/",
     "account/tenant/", "account/sign-out/",
+    "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
 }  # fmt: skip
 """About the caller's own tenant; a stranger is sent to sign in."""
 
@@ -80,9 +81,11 @@ DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
 OBJECTS: dict[str, About] = {
     "api/actions/<action_id>": About("action"),
     **{f"api/actions/<action_id>/{part}": About("action") for part in
-       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence")},
+       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")},
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
+    **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
+       for verb in ("ask-for-changes", "withdraw-ask", "withdraw")},
     "api/actions/<action_id>/cancel": About("action", WHY),
     "api/actions/<action_id>/abort": About("action", WHY),
     "api/actions/<action_id>/resume": About("action", {**WHY, "how": "continue"}),
@@ -94,6 +97,12 @@ OBJECTS: dict[str, About] = {
     "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
+    "rules/policies/<uuid:policy_id>/": About("policy"),
+    "rules/policies/drafts/<uuid:draft_id>/": About("draft", WORDING),
+    "rules/policies/drafts/<uuid:draft_id>/abandon/": About("draft"),
+    "rules/matrix/<slug:environment>/edit/": About("place", {"low": "denied"}),
+    "rules/matrix/drafts/<uuid:draft_id>/": About("matrix_draft", {"low": "denied"}),
+    "rules/matrix/drafts/<uuid:draft_id>/abandon/": About("matrix_draft"),
     "api/policies/<uuidstr:policy_id>": About("policy"),
     "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
     "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
@@ -103,6 +112,11 @@ OBJECTS: dict[str, About] = {
     "api/matrix/drafts/<uuidstr:draft_id>": About("matrix_draft", {"rows": {}}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
+    "api/policies/drafts/<uuidstr:draft_id>/backtest": About("draft"),
+    "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
+    "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
+    "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
+    **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
     "audit/<uuid:subject_id>/verify/": About("action"),
@@ -112,8 +126,8 @@ OBJECTS: dict[str, About] = {
     "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
     "actions/<uuid:action_id>/": About("action"),
     **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
-       for part in ("peek/", "live/", "changes/", "decide/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
-                    "retry/", "run/", "run/live/", "log", "log.txt")},
+       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
+                    "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
 }  # fmt: skip
 SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
@@ -164,11 +178,14 @@ def world(program, place, carry) -> World:
         add_member(in_acme, role)
     token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
+    backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     foreign = {
+        "backtest": backtest.pk,
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
-        "approvals.matrixdraft": matrix.pk,
+        "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
+        "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
     }  # fmt: skip
     return World(foreign, everything, _clients(everything, place.globex), _clients(in_acme, place.acme))

@@ -2,11 +2,11 @@
 
 from actions.models import Action
 from approvals.policies.drafts import draft_matrix
-from tests.policies.factory import SETUP, TWO, drafted, published
+from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 
 
 def test_who_administers_proposes_a_draft(cast):
-    version, client = drafted(cast.acme), cast.client("admin")
+    version, client = backtested(drafted(cast.acme)), cast.client("admin")
     address = f"/rules/policy/{version.pk}/propose/"
     page = client.get(address).content.decode()
     assert "Publish no-deletes v1" in page and "prod" in page
@@ -18,7 +18,7 @@ def test_who_administers_proposes_a_draft(cast):
 
 
 def test_a_matrix_lands_in_its_own_environment(cast):
-    draft = draft_matrix(cast.prod, {"critical": TWO}, by=SETUP)
+    draft = backtested(draft_matrix(cast.prod, {"critical": TWO}, by=SETUP))
     client, address = cast.client("admin"), f"/rules/matrix/{draft.pk}/propose/"
     assert client.post(address, {"environment": "dev", "reason": "why"}).status_code == 422
     client.post(address, {"environment": "prod", "reason": "why"})

@@ -1,15 +1,23 @@
 """Short ways to drafts and rules in force."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
-from approvals.models import PolicyVersion
+from actions.models import Backtest
+from actions.rehearsal.candidate import digest_for
+from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import draft
 from approvals.policies.publish import in_force, publish
+from approvals.policies.store import epoch_of
 from approvals.policies.wording import Wording
+from audit.clock import database_time
 from tenants.models import Tenant
 
 SETUP = "system:setup"
 TWO = [{"role": "approver", "count": 2}]
+
+
+D = TypeVar("D", PolicyVersion, MatrixDraft)
 
 
 def wording(**fields: Any) -> Wording:
@@ -25,3 +33,19 @@ def published(home: Tenant, slug: str = "no-deletes", *, everywhere: bool = Fals
     publish(version.pk, None, SETUP, expected=in_force(version.policy_id))
     version.refresh_from_db()
     return version
+
+
+def backtested(draft: D, kind: str = "") -> D:
+    """Say that what a draft says now was backtested just now; `kind`: policy or matrix, by what it is, or retire."""
+    draft.refresh_from_db()
+    is_matrix = isinstance(draft, MatrixDraft)
+    tenant_id = draft.tenant_id if is_matrix else draft.policy.home_id
+    subject = draft.environment_id if is_matrix else draft.policy_id
+    kind, now = kind or ("matrix" if is_matrix else "policy"), database_time()
+    Backtest.objects.create(
+        tenant_id=tenant_id, environment_id=draft.environment_id if is_matrix else None, kind=kind, draft=draft.pk,
+        subject=subject, title=str(draft), digest=digest_for(kind, draft),
+        epoch=epoch_of(tenant_id), basis={}, since=now - timedelta(days=30), until=now, state="finished", total=1234,
+        done=1234, counts={"draft": {"denied": 3}}, finished_at=now,
+    )  # fmt: skip
+    return draft

@@ -13,7 +13,7 @@ from approvals.policies.drafts import abandon, draft_matrix
 from approvals.policies.publish import in_force, publish
 from approvals.policies.store import rules_for
 from audit.models import Event
-from tests.policies.factory import SETUP, TWO, drafted, published
+from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 
 ONE = [{"role": "approver", "count": 1}]
 UNKNOWN = "01930000-0000-7000-8000-000000000001"
@@ -53,14 +53,14 @@ class Conformance(ExecutorConformance):
 
 class TestPublishingTheFirstVersion(Conformance):
     def prepare(self, cast):
-        version = drafted(cast.acme)
+        version = backtested(drafted(cast.acme))
         return asked("policy", version), lambda: published(cast.acme, effect="warn")
 
 
 class TestPublishingTheNextVersion(Conformance):
     def prepare(self, cast):
         published(cast.acme)
-        version = drafted(cast.acme, effect="require", seats=TWO)
+        version = backtested(drafted(cast.acme, effect="require", seats=TWO))
         return asked("policy", version), lambda: published(cast.acme, effect="warn")
 
 
@@ -68,12 +68,13 @@ class TestPublishingAnEarlierVersionAgain(Conformance):
     def prepare(self, cast):
         version = published(cast.acme)
         published(cast.acme, mode="shadow")
+        backtested(version)
         return asked("policy", version), lambda: published(cast.acme, effect="warn")
 
 
 class TestRetiring(Conformance):
     def prepare(self, cast):
-        version = published(cast.acme)
+        version = backtested(published(cast.acme), "retire")
         return asked("retire", version), lambda: published(cast.acme, effect="warn")
 
 
@@ -81,7 +82,7 @@ class TestReplacingTheMatrix(Conformance):
     def prepare(self, cast):
         set_row(cast.prod, "low", ONE, by=SETUP)
         set_row(cast.prod, "high", ONE, by=SETUP)
-        draft = draft_matrix(cast.prod, {"high": TWO, "critical": TWO}, by=SETUP)
+        draft = backtested(draft_matrix(cast.prod, {"high": TWO, "critical": TWO}, by=SETUP))
         return asked("matrix", draft), lambda: set_row(cast.prod, "high", [*TWO, *ONE], by=SETUP)
 
 
@@ -94,7 +95,7 @@ def refused(parameters, place) -> list[str]:
 
 def test_the_diff_is_the_rule_as_text(cast):
     published(cast.acme)
-    second = drafted(cast.acme, effect="require", seats=TWO, expression="plan.deletes > 0\n&& true")
+    second = backtested(drafted(cast.acme, effect="require", seats=TWO, expression="plan.deletes > 0\n&& true"))
     (change,) = ConfigChange().plan(asked("policy", second), target_in(cast.prod)).changes
     assert (change.operation, change.language, change.target) == ("modify", "yaml", "policy/no-deletes.yaml")
     assert change.before is not None and "effect: deny\n" in change.before and "version: 1\n" in change.before
@@ -109,7 +110,7 @@ def test_another_tenants_draft_is_not_there(cast):
 
 
 def test_a_global_policy_is_published_only_where_it_is_kept(cast):
-    version = drafted(cast.acme, everywhere=True)
+    version = backtested(drafted(cast.acme, everywhere=True))
     refused(asked("policy", version), cast.globex_prod)
     ConfigChange().plan(asked("policy", version), target_in(cast.prod))
 
@@ -130,7 +131,7 @@ def test_what_is_no_draft_any_more_is_refused(cast):
 
 
 def test_what_was_done_names_the_action_and_the_attempt(cast):
-    case = Case(ConfigChange(), target_in(cast.prod), asked("policy", drafted(cast.acme)))
+    case = Case(ConfigChange(), target_in(cast.prod), asked("policy", backtested(drafted(cast.acme))))
     draft = case.plan()
     case.run(draft, action_id=cast.prod.pk)
     event = Event.objects.filter(verb="policy.published").get()
@@ -147,7 +148,7 @@ def test_an_expression_that_the_facts_outgrew_is_refused(cast, monkeypatch):
 
 
 def test_nothing_is_published_over_what_somebody_else_published(cast):
-    first, second = drafted(cast.acme), drafted(cast.acme, effect="warn")
+    first, second = backtested(drafted(cast.acme)), drafted(cast.acme, effect="warn")
     case = Case(ConfigChange(), target_in(cast.prod), asked("policy", first))
     draft = case.plan()
     publish(second.pk, None, SETUP, expected=None)

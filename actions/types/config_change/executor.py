@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 from actions.types.config_change.connection import own_connection
+from actions.types.config_change.gate import backtest_of
 from actions.types.config_change.rules import Swap, carry_out, inverse, standing, swap_for, swap_of
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target
 from actions.types.read_only import out_of_time
@@ -60,7 +62,8 @@ class ConfigChange:
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
         with own_connection():
-            return draft_of(swap_for(parameters, target))
+            swap = swap_for(parameters, target)
+            return draft_of(swap, backtest_of(parameters["kind"], UUID(parameters["draft"])))
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
@@ -102,8 +105,8 @@ class ConfigChange:
         return Outcome(True, facts={"changed": changed})
 
 
-def draft_of(swap: Swap) -> Draft:
-    """The plan of one change of rules: one step, and the texts before and after."""
+def draft_of(swap: Swap, backtest: dict[str, Any] | None = None) -> Draft:
+    """The plan of one change of rules: one step, the texts before and after, and what its backtest found, if any."""
     key = swap.change.key
     back = swap_words(swap)
     step = {
@@ -122,7 +125,8 @@ def draft_of(swap: Swap) -> Draft:
         steps=[step],
         preconditions=[{"target": swap.change.target, "sha256": swap.change.before_digest or ""}],
         compensations=[{"step": key, "kind": "reversible", "title": back}],
-        summary=f"{swap.title}.",
+        observations={"backtest": backtest} if backtest else {},
+        summary=f"{swap.title}. {backtest['words']}" if backtest else f"{swap.title}.",
     )
 
 

@@ -9,7 +9,7 @@ from actions.types.protocol import Issue, PlanRefused, Target, error
 from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import check_rows
 from approvals.policies.publish import in_force, matrix_in_force, swap, swap_matrix
-from approvals.policies.wording import as_yaml, dumped, faults_of_expression
+from approvals.policies.wording import as_yaml, dumped, faults_of_expression, text_digest
 from audit.changes.document import Change
 from audit.errors import Invalid
 from tenants.models import Environment
@@ -100,7 +100,10 @@ def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
         draft = UUID(spec["after"]["draft"]) if spec["after"]["draft"] else None
         before, after = spec["before"]["rows"], spec["after"]["rows"]
         return swap_matrix(UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, correlation_id=via)
-    return swap(UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, correlation_id=via)
+    text = spec.get("texts", {}).get(str(spec["after"]), "")
+    return swap(
+        UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, text_sha256=text, correlation_id=via
+    )  # fmt: skip
 
 
 def matrix_text(slug: str, rows: dict[str, Any]) -> str:
@@ -132,18 +135,20 @@ def _matrix_draft(draft: UUID, target: Target) -> Swap:
     now = matrix_in_force(place.pk)
     if now == found.rows:
         raise PlanRefused([error("This matrix is in force already.", "draft")])
-    standing_draft = (
-        MatrixDraft.objects.filter(environment=place, state="published").values_list("pk", flat=True).first()
-    )
-    before = {"rows": now, "draft": str(standing_draft) if standing_draft else ""}
+    standing_draft = MatrixDraft.objects.filter(environment=place, state="published").first()
+    says_so = standing_draft is not None and standing_draft.rows == now  # rows may have been recovered since
+    before = {"rows": now, "draft": str(standing_draft.pk) if standing_draft and says_so else ""}
     after = {"rows": found.rows, "draft": str(found.pk)}
     spec = {"kind": "matrix", "environment": str(place.pk), "slug": place.slug, "before": before, "after": after}
     return matrix_swap(spec)
 
 
 def _policy_spec(version: PolicyVersion, before: int | None, after: int | None) -> Spec:
+    """`texts` are the digests of what each version says: a draft may be reworded after its plan was made."""
     policy = version.policy
-    return {"kind": "policy", "policy": str(policy.pk), "slug": policy.slug, "before": before, "after": after}
+    spec = {"kind": "policy", "policy": str(policy.pk), "slug": policy.slug, "before": before, "after": after}
+    named = policy.versions.select_related("policy__tenant").filter(version__in=[n for n in (before, after) if n])
+    return {**spec, "texts": {str(v.version): text_digest(v) for v in named}}
 
 
 def _faults(version: PolicyVersion) -> list[dict[str, Any]]:

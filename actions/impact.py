@@ -1,0 +1,146 @@
+"""
+What an action was predicted to do against what it was seen to do: kept when it ends, and read for the next one.
+
+A row is made by one statement for any number of actions, from the rows that the move has just written, with what only
+the run knows (its ledger, its verification) beside.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from actions.ledger import Ledger
+from actions.models import Plan
+from actions.models.impact import Impact
+from audit.clock import database_time
+
+DAYS, MOST_RUNS = 30, 20
+"""Recent is: at most this long ago, and at most so many."""
+RAN = ("in_progress", "verifying", "rolling_back", "held")
+"""States out of which an end is the end of a run."""
+ENDS = ("completed", "rolled_back", "failed")
+STOPPED_BY_A_PERSON = ("aborted", "rolled_back")
+APPLIED = ("done", "undoing", "undone", "undo_failed")
+KNOWN = ("id", "applied", "standing", "verified_changes", "checks", "checks_failed")
+COLUMNS = (
+    "action_id", "environment_id", "type", "target", "state", "code", "is_failure", "tier", "score",
+    "predicted_changes", "predicted_deletes", "predicted_resources", "steps", "applied", "standing",
+    "verified_changes", "checks", "checks_failed", "duration_ms", "ended_at",
+)  # fmt: skip
+_POSTGRES = {
+    "rows": "jsonb_to_recordset(%s::jsonb) AS v({})".format(
+        ", ".join(f"w_{name} {'uuid' if name == 'id' else 'integer'}" for name in KNOWN)
+    ),
+    "count": "COALESCE((p.counts->>'{}')::integer, 0)",
+    "text": "COALESCE({0}->>'{1}', '')",
+    "ms": "(EXTRACT(EPOCH FROM (statement_timestamp() - a.started_at)) * 1000)::bigint",
+    "since": f"statement_timestamp() - interval '{DAYS} days'",
+}
+_SQLITE = {
+    "rows": "(SELECT {} FROM json_each(%s)) AS v".format(
+        ", ".join(f"json_extract(value, '$.w_{name}') AS w_{name}" for name in KNOWN)
+    ),
+    "count": "COALESCE(json_extract(p.counts, '$.{}'), 0)",
+    "text": "COALESCE(json_extract({0}, '$.{1}'), '')",
+    "ms": "CAST((julianday('now') - julianday(a.started_at)) * 86400000 AS integer)",
+    "since": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '-{DAYS} days')",
+}
+
+
+def measured(plan: Plan, ledger: Ledger, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a run came to, by its ledger and, where there is one, its verification report. Pure."""
+    keys = [s["key"] for s in plan.steps]
+    counts, blast = plan.counts, plan.blast
+    found: dict[str, Any] = {
+        "predicted": {name: counts.get(name, 0) for name in ("changes", "deletes", "resources")}
+        | {"score": blast.get("score"), "tier": plan.verdict.get("tier")},
+        "applied": sum(ledger[key].state in APPLIED or ledger[key].effect for key in keys),
+        "standing": sum(ledger[key].effect for key in keys),
+    }
+    if report is None:
+        return found
+    read = [c["ok"] for c in report["checks"] if c.get("kind") == "step"]
+    changes = int(counts.get("changes", 0))
+    seen = changes if all(read) and read else min(changes, sum(read))
+    bad = sum(not c["ok"] for c in report["checks"])
+    return {**found, "verified_changes": seen, "checks": len(report["checks"]), "checks_failed": bad}
+
+
+def record_impacts(known: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """Keep the impact of actions that were just moved; those that never started leave none. One statement.
+
+    Inside the transaction of the move. What was known before (a verification that failed, before its rollback) stays.
+    """
+    sql = _POSTGRES if connection.vendor == "postgresql" else _SQLITE
+    rows = [{"w_id": pk if sql is _POSTGRES else pk.hex} | _prefixed(facts) for pk, facts in known.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(_statement(sql), [json.dumps(rows, default=str)])
+
+
+def _prefixed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"w_{name}": facts.get(name) for name in KNOWN[1:]}
+
+
+def _statement(sql: dict[str, str]) -> str:
+    code, stopped, ends = sql["text"].format("a.error", "code"), _listed(STOPPED_BY_A_PERSON), _listed(ENDS)
+    values = [
+        "a.id", "a.environment_id", "a.type", target_sql("a"), "a.state", f"SUBSTR({code}, 1, 120)",
+        f"(a.state <> 'completed' AND {code} NOT IN {stopped})", "a.tier", "COALESCE(a.blast_score, 0)",
+        *[sql["count"].format(name) for name in ("changes", "deletes", "resources")], "a.steps_total",
+        "COALESCE(v.w_applied, a.steps_done)", "COALESCE(v.w_standing, a.steps_done)", "v.w_verified_changes",
+        "v.w_checks", "v.w_checks_failed", sql["ms"], f"CASE WHEN a.state IN {ends} THEN a.completed_at END",
+    ]  # fmt: skip
+    once = ("verified_changes", "checks", "checks_failed")
+    update = [f"{name} = excluded.{name}" for name in COLUMNS[1:] if name not in once]
+    update += [f"{name} = COALESCE(excluded.{name}, {Impact._meta.db_table}.{name})" for name in once]
+    return f"""
+        INSERT INTO {Impact._meta.db_table} ({", ".join(COLUMNS)}) SELECT {", ".join(values)}
+        FROM {sql["rows"]} JOIN actions_action a ON a.id = v.w_id JOIN actions_plan p ON p.id = a.plan_id
+        WHERE a.started_at IS NOT NULL
+        ON CONFLICT (action_id) DO UPDATE SET {", ".join(update)}"""
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return "({})".format(", ".join(f"'{word}'" for word in words))
+
+
+def target_sql(table: str) -> str:
+    """SQL for the target of an action as its impact keeps it: node and service, either may be empty."""
+    text = (_POSTGRES if connection.vendor == "postgresql" else _SQLITE)["text"]
+    return " || '/' || ".join(text.format(f"{table}.target", part) for part in ("node", "service"))
+
+
+def history_sql(table: str) -> str:
+    """A scalar subquery on how the last runs like an action of `table` went, to ride along: 1000 × ended + failed.
+
+    Like it: of its type, in its environment, with its target. At most 20 rows of an index, whatever there is.
+    """
+    since = (_POSTGRES if connection.vendor == "postgresql" else _SQLITE)["since"]
+    return (
+        "(SELECT COALESCE(SUM(1000 + CASE WHEN h.is_failure THEN 1 ELSE 0 END), 0) FROM (SELECT i.is_failure "
+        f"FROM {Impact._meta.db_table} i WHERE i.environment_id = {table}.environment_id AND i.type = {table}.type "
+        f"AND i.target = {target_sql(table)} AND i.ended_at > {since} ORDER BY i.ended_at DESC LIMIT {MOST_RUNS}) h)"
+    )
+
+
+def history_of(packed: int) -> dict[str, int]:
+    """What `history_sql` packed, as the facts carry it."""
+    return {"ended": packed // 1000, "failed": packed % 1000, "days": DAYS}
+
+
+def history_like(environment_id: UUID, type_name: str, target: Mapping[str, Any]) -> dict[str, int]:
+    """The same for something that is not an action yet. Two queries."""
+    where = f"{target.get('node', '')}/{target.get('service', '')}"
+    alike = Impact.objects.filter(environment_id=environment_id, type=type_name, target=where)
+    recent = alike.filter(ended_at__gt=database_time() - timedelta(days=DAYS)).order_by("-ended_at")
+    failed = list(recent.values_list("is_failure", flat=True)[:MOST_RUNS])
+    return {"ended": len(failed), "failed": sum(failed), "days": DAYS}
+
+
+def ends_a_run(source: str, target: str) -> bool:
+    """Whether a move may be the end of a run."""
+    return target in ENDS and source in RAN

@@ -1,0 +1,206 @@
+"""The threshold matrix: who is asked for what, where; and drafts of what it would be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+
+from actions.pages.entry import access_of, correlation_of, page
+from actions.pages.rules_editor import THEN
+from actions.pages.rules_typed import number, tried
+from approvals.errors import NotADraft
+from approvals.judge import words
+from approvals.matrix import table
+from approvals.models import TIERS, MatrixDraft
+from approvals.people import approving_roles
+from approvals.policies import drafts
+from approvals.policies.publish import matrix_in_force
+from approvals.policies.rulers import find_matrix_draft, permit_in
+from approvals.policies.wording import dumped, issue
+from audit.canonical import digest_of
+from audit.changes.document import Change
+from audit.changes.render import render as diff
+from audit.errors import NotFound
+from tenants.models import Environment
+
+DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
+SAYS = ((DENIED, "Denied: no row"), (NOBODY, "Nobody is asked"), (ROLES, "These people"))
+MOST_DRAFTS = 100
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@dataclass
+class Tier:
+    """One tier of the form: what it says, and the count that was typed for each role."""
+
+    tier: str
+    says: str = DENIED
+    counts: dict[str, str] = field(default_factory=dict)
+    issues: list[dict[str, Any]] = field(default_factory=list)
+
+    def seats(self) -> list[dict[str, Any]]:
+        asked = {role: text.strip() for role, text in self.counts.items() if text.strip() not in ("", "0")}
+        return [{"role": role, "count": number(text)} for role, text in asked.items()]
+
+
+@page
+def matrix(request: HttpRequest) -> HttpResponse:
+    """Environments × tiers as they are in force, and the drafts that are open."""
+    access = access_of(request)
+    places = Environment.objects.filter(tenant=access.tenant, pk__in=access.environments_where("view")).order_by("slug")
+    administered = set(access.environments_where("administer"))
+    rows = [{**row, "may_edit": row["environment"].pk in administered} for row in table(places)]
+    open_drafts = MatrixDraft.objects.filter(
+        tenant=access.tenant, environment__in=[row["environment"].pk for row in rows], state="draft"
+    )
+    found = list(open_drafts.select_related("environment", "author").order_by("-id")[:MOST_DRAFTS])
+    context = {
+        "here": "rules", "on": "matrix", "rows": rows, "tiers": TIERS, "administered": administered,
+        "drafts": [{"draft": it, "may_edit": it.environment_id in administered} for it in found],
+    }  # fmt: skip
+    return render(request, "rules/matrix.html", context)
+
+
+@page
+def edit(request: HttpRequest, environment: str) -> HttpResponse:
+    """A new draft of an environment's matrix, starting from what is in force."""
+    access = access_of(request)
+    place = Environment.objects.filter(tenant=access.tenant, slug=environment).first()
+    if place is None:
+        raise NotFound
+    permit_in(access, place.tenant_id, place.pk)
+    if request.method != "POST":
+        return render(request, "rules/matrix_editor.html", context_of(place, tiers_of(matrix_in_force(place.pk))))
+    typed = typed_tiers(request.POST)
+    wanted, issues = rows_of(typed)
+    made = None
+    if not issues:
+        made, issues, _ = tried(drafts.draft_matrix, place, wanted, by=access, correlation_id=correlation_of(request))
+    if made:
+        return _saved(request, made)
+    return render(request, "rules/matrix_editor.html", context_of(place, typed, issues=issues), status=422)
+
+
+@page
+def edit_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """A draft, to go on with. Sent from an older state of it, nothing is saved and both are shown."""
+    access = access_of(request)
+    draft = find_matrix_draft(access, draft_id)
+    place = draft.environment
+    permit_in(access, place.tenant_id, place.pk)
+    if request.method != "POST":
+        if draft.state != "draft":
+            raise NotADraft(remedies=["Draft it anew from the matrix that is in force: Rules, Matrix."])
+        return render(request, "rules/matrix_editor.html", context_of(place, tiers_of(draft.rows), draft=draft))
+    typed, seen = typed_tiers(request.POST), request.POST.get("seen", "")[:64]
+    wanted, issues = rows_of(typed)
+    made, moved = None, False
+    if not issues:
+        made, issues, moved = tried(
+            drafts.edit_matrix, draft.pk, wanted, by=access, seen=seen, correlation_id=correlation_of(request)
+        )
+    if made:
+        return _saved(request, made)
+    now = find_matrix_draft(access, draft_id)
+    context = context_of(place, typed, draft=now, issues=issues)
+    context |= {"seen": seen} if not moved else {"moved": compared(place, now.rows, wanted)}
+    return render(request, "rules/matrix_editor.html", context, status=409 if moved else 422)
+
+
+@require_POST
+@page
+def abandon(request: HttpRequest, draft_id: UUID) -> HttpResponse:
+    """Give a draft up."""
+    access = access_of(request)
+    draft = find_matrix_draft(access, draft_id)
+    drafts.abandon_matrix(draft.pk, by=access, correlation_id=correlation_of(request))
+    messages.success(request, f"The draft for {draft.environment.slug} is given up. Its rows stay in the log.")
+    return redirect("matrix")
+
+
+def context_of(
+    place: Environment, typed: list[Tier], *, draft: MatrixDraft | None = None, issues: Iterable[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """The editor of one environment. What would change is shown as far as the form reads."""
+    found = list(issues)
+    able = approving_roles(place)
+    for it in typed:
+        it.issues = [each for each in found if each["field"] in (f"rows.{it.tier}", it.tier)]
+        named = [*sorted(able), *sorted(set(it.counts) - able)]
+        it.counts = {role: it.counts.get(role, "") for role in named}
+    wanted, wrong = rows_of(typed)
+    in_force = matrix_in_force(place.pk)
+    return {
+        "here": "rules", "on": "matrix", "place": place, "draft": draft, "typed": typed, "says": SAYS, "able": able,
+        "issues": found, "seen": digest_of(draft.rows) if draft else "",
+        "loose": [each for each in found if each["field"] not in (*TIERS, *(f"rows.{tier}" for tier in TIERS))],
+        "change": None if wrong or wanted == in_force else compared(place, in_force, wanted),
+    }  # fmt: skip
+
+
+def tiers_of(rows: Rows) -> list[Tier]:
+    """What is in force, or a draft, as the form shows it."""
+    found = []
+    for tier in TIERS:
+        seats = rows.get(tier)
+        says = DENIED if seats is None else ROLES if seats else NOBODY
+        found.append(Tier(tier, says, {seat["role"]: str(seat["count"]) for seat in seats or ()}))
+    return found
+
+
+def typed_tiers(post: QueryDict) -> list[Tier]:
+    """What the form holds, as typed: `<tier>` says which, `<tier>:<role>` how many."""
+    found = []
+    for tier in TIERS:
+        start = f"{tier}:"
+        counts = {key.removeprefix(start)[:64]: str(post[key])[:8] for key in post if key.startswith(start)}
+        found.append(Tier(tier, str(post.get(tier, "")), {role: _plain(text) for role, text in counts.items()}))
+    return found
+
+
+def rows_of(typed: Iterable[Tier]) -> tuple[Rows, list[dict[str, Any]]]:
+    """The rows that the form stands for, and what is wrong with it. A tier that denies has no row."""
+    rows: Rows = {}
+    issues = []
+    for it in typed:
+        if it.says == NOBODY:
+            rows[it.tier] = []
+        elif it.says == ROLES and it.seats():
+            rows[it.tier] = it.seats()
+        elif it.says == ROLES:
+            issues.append(issue("Say how many people of which role, or choose that nobody is asked.", it.tier))
+        elif it.says != DENIED:
+            issues.append(issue("Choose what happens: denied, nobody is asked, or these people.", it.tier))
+    return rows, issues
+
+
+def compared(place: Environment, before: Rows, after: Rows) -> SafeString:
+    """Two matrices of one environment as reviewers compare them."""
+    name = f"matrix/{place.slug}.yaml"
+    texts = (in_words(rows) for rows in (before, after))
+    old, new = texts
+    return diff(Change(name, name, "matrix", "modify", before=old, after=new, language="yaml"), "unified")
+
+
+def in_words(rows: Rows) -> str:
+    said = {tier: DENIED if tier not in rows else words(rows[tier]) or "nobody is asked" for tier in TIERS}
+    return dumped(said)
+
+
+def _plain(text: str) -> str:
+    return text.replace("\x00", "")
+
+
+def _saved(request: HttpRequest, made: MatrixDraft) -> HttpResponse:
+    then = request.POST.get("then", "")
+    if then in THEN:
+        return redirect(f"/rules/matrix/{made.pk}/{then}/")
+    messages.success(request, "Saved as a draft. It has no effect until it is proposed and approved.")
+    return redirect(reverse("matrix_draft", args=[made.pk]))

@@ -1,0 +1,61 @@
+"""Many plans under two sets of rules at once: every expression is evaluated once per plan, in bulk. No database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from actions.rehearsal.candidate import Rules
+from approvals.judge import Verdict
+from approvals.judgement import asked_of, before_policies, judgement, readable, ruled
+from approvals.policies.cell import Ruling, evaluate_many
+from approvals.policies.ruling import under_policies
+from approvals.policies.store import Rule
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One plan by today's rules, and by those with the draft; and what the expressions came to, by their text."""
+
+    today: Verdict
+    then: Verdict
+    rulings: Mapping[str, Ruling]
+
+
+def judge_many(
+    plans: Sequence[tuple[Mapping[str, Any], datetime]], today: Rules, then: Rules, patience: dict[str, int]
+) -> list[Judged]:
+    """What `judgement` says of each plan's (facts, time), by both. `patience` as `evaluate_many` has it, counted down.
+
+    Score and tier depend on no matrix, so policies read the same facts on both sides and each is evaluated once. (Only
+    a matrix that does not read changes them; such a plan is judged by itself.)
+    """
+    sides = [(today.over(facts), then.over(facts), now) for facts, now in plans]
+    bases = [(before_policies(old), before_policies(new)) for old, new, _ in sides]
+    asked = [
+        asked_of(old, base, now) if readable(old) else UNREADABLE
+        for (old, _, now), (base, _) in zip(sides, bases, strict=True)
+    ]
+    sources = list(dict.fromkeys(r.expression for r in [*today.policies, *then.policies]))
+    answers = iter(evaluate_many(sources, [a for a in asked if not isinstance(a, str)], patience))
+    found = []
+    for (old, new, now), (base_old, base_new), data in zip(sides, bases, asked, strict=True):
+        rulings = [Ruling(None, data)] * len(sources) if isinstance(data, str) else next(answers)
+        by_source = dict(zip(sources, rulings, strict=True))
+        first = _verdict(base_old, today.policies, by_source, old)
+        if (base_old.blast.score, base_old.tier) == (base_new.blast.score, base_new.tier):
+            second = _verdict(base_new, then.policies, by_source, new)
+        else:
+            second = judgement(new, then.policies, now)
+        found.append(Judged(first, second, by_source))
+    return found
+
+
+UNREADABLE = "The facts could not be read."
+
+
+def _verdict(base: Verdict, rules: list[Rule], rulings: Mapping[str, Ruling], facts: Mapping[str, Any]) -> Verdict:
+    if not readable(facts):
+        return base
+    answers = [(rulings[r.expression].value, rulings[r.expression].error) for r in rules]
+    return under_policies(base, ruled(rules, answers), facts)

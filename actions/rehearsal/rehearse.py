@@ -1,0 +1,146 @@
+"""Try a draft on one action: what today's rules say of its plan, what they would say with the draft, and why."""
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from actions.errors import NothingToRehearse
+from actions.models import Action
+from actions.rehearsal.candidate import Candidate, Rules, candidate_for
+from actions.rehearsal.compare import differences, said
+from actions.verbs import find
+from approvals.judge import Verdict
+from approvals.judgement import asked_of, before_policies, judgement, readable
+from approvals.policies.schema import FACTS
+from tenants.access import Access
+
+TEXTS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|//[^\n]*")
+"""Texts and comments."""
+NAMES = re.compile(r"[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A fact that the expression names, with its value on this action."""
+
+    name: str
+    value: Any
+    what: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A guard policy, and what it came to on this action; `side` is today, then, or both.
+
+    `value`: True, False, or None with the error.
+    """
+
+    policy: str
+    slug: str
+    version: int
+    effect: str
+    mode: str
+    value: bool | None
+    error: str
+    side: str
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """`went` is how the plan was judged at the time; `today` and `then` judge the same facts by the rules of now."""
+
+    candidate: Candidate
+    action: Action
+    now: datetime
+    went: dict[str, Any]
+    today: Verdict
+    then: Verdict
+    differences: list[str]
+    asked: list[Asked]
+    read: list[Read]
+
+    @property
+    def is_otherwise(self) -> bool:
+        return bool(self.differences)
+
+
+def rehearse(access: Access, kind: str, draft_id: UUID, action_id: UUID | str) -> Rehearsal:
+    """Rehearse a draft on an action that the caller may view. Stores nothing.
+
+    Raises what `candidate_for` raises; NotFound for an action; NothingToRehearse for one without a judged plan.
+    """
+    return rehearsed(candidate_for(access, kind, draft_id), find(access, action_id))
+
+
+def rehearsed(candidate: Candidate, action: Action) -> Rehearsal:
+    """As `rehearse`, for what was found already. The action needs its plan joined."""
+    plan = action.plan
+    if plan is None or not plan.facts:
+        raise NothingToRehearse(
+            "This action has no plan that was judged yet, so no rule can be tried on it.",
+            remedies=["Choose an action that got past its dry run."],
+        )
+    at = plan.created_at
+    today, then = (judgement(deepcopy(rules.over(plan.facts)), rules.policies, at) for rules in _sides(candidate))
+    return Rehearsal(
+        candidate, action, at, said(plan.verdict), today, then, differences(said(today), said(then)),
+        _asked(today, then), read_by(candidate, plan.facts, at),
+    )  # fmt: skip
+
+
+def read_by(candidate: Candidate, facts: Mapping[str, Any], now: datetime) -> list[Read]:
+    """The facts that the draft's expression names, with their values; for a matrix, none."""
+    if candidate.rule is None or not readable(facts):
+        return []
+    values = asked_of(facts, before_policies(candidate.then.over(facts)), now)
+    if isinstance(values, str):
+        return []
+    return [Read(name, values[name], FACTS[name].what) for name in named(candidate.rule.expression) if name in values]
+
+
+def named(expression: str) -> list[str]:
+    """The documented facts that an expression names outside of texts and comments, in the order in which it does."""
+    found: dict[str, None] = {}
+    for chain in NAMES.findall(TEXTS.sub("''", expression)):
+        parts = re.sub(r"\s", "", chain).split(".")
+        fact = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in FACTS), None)
+        if fact:
+            found[fact] = None
+    return list(found)
+
+
+def as_dict(rehearsal: Rehearsal) -> dict[str, Any]:
+    """A rehearsal for programs."""
+    c = rehearsal.candidate
+    return {
+        "kind": c.kind, "draft": c.draft, "title": c.title, "digest": c.digest, "action": rehearsal.action.pk,
+        "now": rehearsal.now, "went": rehearsal.went, "otherwise": rehearsal.is_otherwise,
+        "today": {**said(rehearsal.today), "reasons": rehearsal.today.reasons},
+        "then": {**said(rehearsal.then), "reasons": rehearsal.then.reasons},
+        "differences": rehearsal.differences,
+        "policies": [asdict(each) for each in rehearsal.asked],
+        "read": [asdict(each) for each in rehearsal.read],
+    }  # fmt: skip
+
+
+def _sides(candidate: Candidate) -> tuple[Rules, Rules]:
+    return candidate.today, candidate.then
+
+
+def _asked(today: Verdict, then: Verdict) -> list[Asked]:
+    """Every policy of either side, once: those of both, then those that differ."""
+    before = {(r["policy"], r["version"]): r for r in today.rulings}
+    after = {(r["policy"], r["version"]): r for r in then.rulings}
+    fields = ("policy", "slug", "version", "effect", "mode", "value", "error")
+    return [
+        Asked(**{name: r[name] for name in fields}, side=_side(key in before, key in after))
+        for key, r in {**before, **after}.items()
+    ]
+
+
+def _side(before: bool, after: bool) -> str:
+    return "both" if before and after else "then" if after else "today"

@@ -1,0 +1,86 @@
+"""
+The working hours that an environment declares, in its settings: when somebody is there to see what a change does.
+
+`"hours": {"timezone": "Europe/Berlin", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00"}`.
+`to` before `from` reaches into the next day; the same time twice is the whole day.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+KEYS = {"timezone", "days", "from", "to"}
+
+
+@dataclass(frozen=True)
+class Hours:
+    """`days` are 0 (Monday) to 6, those on which the hours begin."""
+
+    zone: ZoneInfo
+    days: frozenset[int]
+    begin: time
+    end: time
+
+    def include(self, now: datetime) -> bool:
+        """Whether an aware time is within them."""
+        here = now.astimezone(self.zone)
+        clock, today, yesterday = here.time(), here.weekday(), (here - timedelta(days=1)).weekday()
+        if self.begin < self.end:
+            return today in self.days and self.begin <= clock < self.end
+        return (today in self.days and clock >= self.begin) or (yesterday in self.days and clock < self.end)
+
+    def words(self) -> str:
+        """Such as "mon, tue 08:00–18:00 Europe/Berlin"."""
+        return f"{_days(sorted(self.days))} {self.begin:%H:%M}–{self.end:%H:%M} {self.zone.key}"
+
+
+def hours_in(settings: Mapping[str, Any]) -> Hours | None:
+    """The hours that an environment's settings declare, None for none. Raises ValueError: what is wrong."""
+    said = settings.get("hours")
+    if said is None:
+        return None
+    if not isinstance(said, Mapping) or set(said) != KEYS:
+        raise ValueError("Hours have `timezone`, `days`, `from` and `to`.")
+    if not isinstance(said["days"], list) or not said["days"] or not all(day in DAYS for day in said["days"]):
+        raise ValueError(f"Hours name at least one day of {', '.join(DAYS)}.")
+    return Hours(
+        _zone(said["timezone"]), frozenset(DAYS.index(d) for d in said["days"]), _time(said["from"]), _time(said["to"])
+    )
+
+
+def window_at(settings: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """What a judgement is told: {"declared", "outside", "words", "local"}. Hours that cannot be read are never kept."""
+    try:
+        hours = hours_in(settings)
+    except ValueError:
+        local = now.strftime("%a %H:%M UTC")
+        return {"declared": True, "outside": True, "words": "declared, but not readable", "local": local}
+    if hours is None:
+        return {"declared": False, "outside": False, "words": "", "local": ""}
+    local = now.astimezone(hours.zone).strftime("%a %H:%M")
+    return {"declared": True, "outside": not hours.include(now), "words": hours.words(), "local": local}
+
+
+def _zone(name: Any) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (LookupError, TypeError, ValueError, OSError):
+        raise ValueError(f"{str(name)[:63]!r} is no time zone, such as Europe/Berlin.") from None
+
+
+def _time(text: Any) -> time:
+    if isinstance(text, str) and len(text) == 5:
+        try:
+            return time.fromisoformat(text)
+        except ValueError:
+            pass
+    raise ValueError("`from` and `to` are times such as 08:00.")
+
+
+def _days(days: list[int]) -> str:
+    if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
+        return f"{DAYS[days[0]]}–{DAYS[days[-1]]}"
+    return ", ".join(DAYS[day] for day in days)

@@ -1,0 +1,164 @@
+"""What a run was predicted to do against what it did: kept at its end, and read by the next judgement."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+
+from actions import verbs
+from actions.impact_report import percent, report
+from actions.intake.submission import Submission
+from actions.models import Action, Impact
+from actions.preview import preview
+from actions.run.sweep import expire
+from approvals.weights import set_weights
+from audit.models import Event
+from tenants.models import Resource
+from tests.actions.factory import an_action, edit, propose, root_of
+from tests.actions.running import carry, verbs_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NEVER = [{"kind": "tcp", "host": "127.0.0.1", "port": 9}]
+
+
+def done(cast, name="app.conf", **more) -> Action:
+    (root_of(cast.dev) / name).write_text("before\n")
+    return carry(propose(cast, parameters=edit(name), accept=True, **more))
+
+
+def facts_of(action: Action, verb: str) -> dict:
+    event = Event.objects.get(subject_id=action.pk, verb=verb)
+    return json.loads(bytes(event.body))["facts"]
+
+
+def test_a_completed_run_keeps_its_prediction_beside_what_was_verified(committed_cast):
+    action = done(committed_cast)
+    impact = Impact.objects.get(action=action)
+    assert (impact.state, impact.is_failure, impact.type, impact.target) == ("completed", False, "modify_files", "/")
+    assert (impact.tier, impact.score) == (action.tier, action.blast_score)
+    assert (impact.predicted_changes, impact.predicted_deletes, impact.predicted_resources) == (1, 0, 1)
+    assert (impact.verified_changes, impact.applied, impact.standing, impact.steps) == (1, 1, 1, 1)
+    assert (impact.checks, impact.checks_failed, impact.code) == (1, 0, "")
+    assert impact.ended_at == action.completed_at and 0 <= impact.duration_ms < 60_000
+    said = facts_of(action, "action.complete")["impact"]
+    assert said["predicted"] == {"changes": 1, "deletes": 0, "resources": 1, "score": impact.score, "tier": impact.tier}
+    assert (said["verified_changes"], said["checks_failed"]) == (1, 0)
+
+
+def test_a_run_that_did_not_verify_and_was_undone_says_both(committed_cast):
+    action = done(committed_cast, checks=NEVER)
+    assert action.state == "rolled_back"
+    impact = Impact.objects.get(action=action)
+    assert (impact.state, impact.is_failure, impact.code) == ("rolled_back", True, "verification_failed")
+    assert (impact.verified_changes, impact.checks, impact.checks_failed) == (1, 2, 1)
+    assert (impact.applied, impact.standing) == (1, 0)
+    assert impact.ended_at == action.completed_at
+    assert facts_of(action, "action.roll_back")["impact"]["checks_failed"] == 1
+    assert facts_of(action, "action.finish_rollback")["impact"]["standing"] == 0
+
+
+def test_a_run_that_fails_on_its_way_was_never_verified(committed_cast):
+    action = carry(propose(committed_cast, type="rerun_healthcheck", parameters={"host": "127.0.0.1", "port": 9}))
+    assert action.state == "failed" and action.started_at
+    impact = Impact.objects.get(action=action)
+    assert (impact.state, impact.is_failure, impact.predicted_changes) == ("failed", True, 0)
+    assert impact.verified_changes is None and impact.checks is None and impact.ended_at
+
+
+def test_a_run_that_a_person_gave_up_is_kept_and_one_that_never_began_is_not(committed_cast):
+    held = done(committed_cast)
+    Action.objects.filter(pk=held.pk).update(state="held", held_reason="operator", completed_at=None)
+    Impact.objects.all().delete()
+    verbs.resume(committed_cast.access("operator"), held.pk, "Enough.", how="give_up")
+    assert Impact.objects.get(action=held).state == "failed"
+    unplanned = an_action(committed_cast, "awaiting_approval")
+    verbs.cancel(committed_cast.access("operator"), unplanned.pk, "Never mind.")
+    refused = carry(propose(committed_cast, parameters=edit("new.conf", operation="create"), accept=True))
+    assert refused.state in ("completed", "failed")
+    assert not Impact.objects.filter(action=unplanned).exists() and expire() is not None
+
+
+def test_earlier_runs_are_facts_of_the_next_one(committed_cast):
+    for n in range(3):
+        done(committed_cast, f"{n}.conf", checks=NEVER)
+    done(committed_cast, "other.conf", target={"service": "shop"})
+    action = done(committed_cast, "last.conf")
+    assert action.plan.facts["history"] == {"ended": 3, "failed": 3, "days": 30}
+    factor = next(f for f in action.plan.blast["factors"] if f["name"] == "recent_failures")
+    assert (factor["points"], factor["why"]) == (
+        15, "3 of the last 3 runs of modify_files in dev failed or were rolled back",
+    )  # fmt: skip
+    tried = preview(
+        committed_cast.access("operator"),
+        Submission(
+            type="modify_files", environment="dev", parameters=edit("new.conf", operation="create"), reason="again"
+        ),
+    )
+    assert tried.facts["history"] == {"ended": 4, "failed": 3, "days": 30}
+    Impact.objects.update(ended_at=Now() - timedelta(days=31))
+    assert done(committed_cast, "later.conf").plan.facts["history"]["ended"] == 0
+
+
+def test_only_the_last_twenty_count_and_an_abort_is_no_failure(committed_cast):
+    first = done(committed_cast)
+    kept = {f.attname: getattr(first.impact, f.attname) for f in Impact._meta.concrete_fields}
+    for n in range(25):
+        other = an_action(committed_cast, "completed")
+        at = Now() - timedelta(hours=n + 1)
+        Impact.objects.create(**{**kept, "action_id": other.pk, "is_failure": n >= 19, "ended_at": at})
+    assert done(committed_cast).plan.facts["history"] == {"ended": 20, "failed": 0, "days": 30}
+
+
+def test_what_depends_on_what_is_changed_is_a_fact_near_and_far(committed_cast):
+    cast = committed_cast
+    conf, shop, till, far = (
+        Resource.objects.create(tenant=cast.acme, environment=place, kind="file", name=name, risk_class="safe")
+        for place, name in ((cast.dev, "app.conf"), (cast.dev, "shop"), (cast.dev, "till"), (cast.prod, "secret"))
+    )
+    shop.depends_on.add(conf)
+    till.depends_on.add(shop, conf)
+    far.depends_on.add(till)
+    conf.depends_on.add(far)
+    action = done(cast)
+    assert action.plan.facts["dependents"] == {"count": 3, "names": ["shop", "till"], "more": False}
+    why = next(f["why"] for f in action.plan.blast["factors"] if f["name"] == "dependents")
+    assert why == "3 resources depend on what is changed: shop, till and 1 more"
+
+
+def test_hours_and_weights_are_facts_and_a_change_of_weights_is_noticed_at_the_start(committed_cast):
+    cast = committed_cast
+    cast.prod.settings |= {"hours": {"timezone": "UTC", "days": ["mon"], "from": "00:00", "to": "00:00"}}
+    cast.prod.save()
+    set_weights(cast.acme, {"working_hours": 200}, "Nights hurt.", by="system:setup")
+    (root_of(cast.prod) / "app.conf").write_text("before\n")
+    action = carry(propose(cast, environment="prod", parameters=edit()))
+    assert action.plan.facts["window"]["declared"] is True
+    assert action.plan.facts["weights"] == {"working_hours": 200}
+    for name in ("approver", "approver2"):
+        verbs.approve(cast.access(name), action.pk, True, action.plan.digest, "")
+    set_weights(cast.acme, {"working_hours": 0}, "They do not.", by="system:setup")
+    now = carry(action)
+    assert now.state == "completed" and "policy.judged" in verbs_of(now)
+
+
+def test_the_report_adds_up_by_type_and_tier(committed_cast):
+    cast = committed_cast
+    for n in range(2):
+        done(cast, f"{n}.conf")
+    done(cast, "bad.conf", checks=NEVER)
+    carry(propose(cast, type="rerun_healthcheck", parameters={"host": "127.0.0.1", "port": 9}))
+    rows = {row["type"]: row for row in report([cast.dev.pk], 7)}
+    files = rows["modify_files"]
+    assert (files["runs"], files["completed_percent"], files["rolled_back_percent"]) == (3, 67, 33)
+    assert (files["predicted"], files["verified"], files["checked"]) == (1.0, 1.0, 3)
+    assert files["tiers"] == [{"tier": "low", "runs": 3, "checked": 3, "mismatched": 1, "percent": 33}]
+    assert rows["rerun_healthcheck"]["verified"] is None and rows["rerun_healthcheck"]["failed_percent"] == 100
+    assert report([cast.prod.pk], 7) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"), [(0, 0, None), (1, 1000, 1), (999, 1000, 99), (0, 5, 0), (5, 5, 100)]
+)
+def test_a_share_never_rounds_to_never_or_always(part, whole, said):
+    assert percent(part, whole) == said

@@ -1,0 +1,182 @@
+"""Ask for changes, and take back what one said."""
+
+from datetime import timedelta
+
+import pytest
+
+from approvals.decisions import decide
+from approvals.errors import (
+    AlreadyAsked,
+    AlreadyBegun,
+    AlreadyDecided,
+    CommentNeeded,
+    NotEntitled,
+    NothingToWithdraw,
+    RequestExpired,
+    Settled,
+)
+from approvals.models import Ask, Decision, Request
+from approvals.second_thoughts import ask_for_changes, reopened, withdraw_ask, withdraw_decision
+from audit.errors import Invalid, NotFound
+from tests.approvals.scene import DIGEST, Scene, a_request, a_scene, verbs
+
+pytestmark = pytest.mark.django_db
+ONE = [{"role": "approver", "count": 1}]
+
+
+def yes(scene: Scene, request: Request, who: str) -> Request:
+    return decide(request.pk, scene.access(who), approved=True, digest=DIGEST, comment="")
+
+
+def asked(scene: Scene, request: Request, who: str = "approver", comment: str = "rename it") -> Request:
+    return ask_for_changes(request.pk, scene.access(who), comment=comment)
+
+
+def test_while_somebody_asks_for_changes_nothing_is_approved(scene, signals):
+    request = a_request(scene, ONE)
+    asked(scene, request)
+    assert yes(scene, request, "approver2").state == "open" and not signals
+    assert verbs(request) == [("approval.changes_requested", "ok"), ("approval.granted", "ok")]
+    it = Ask.objects.get()
+    assert (it.principal, it.comment, it.role, it.digest) == (scene.people.approver, "rename it", "approver", DIGEST)
+
+
+def test_withdrawing_the_wish_approves_what_lacked_nothing_else(scene, signals):
+    request = a_request(scene, ONE)
+    asked(scene, request)
+    yes(scene, request, "approver2")
+    assert withdraw_ask(request.pk, scene.access("approver")).state == "approved"
+    assert signals == [(request.pk, "approved", str(scene.people.approver.pk))]
+    assert verbs(request)[-1] == ("approval.ask_withdrawn", "ok")
+
+
+def test_withdrawing_it_earlier_approves_nothing(scene, signals):
+    request = a_request(scene)
+    asked(scene, request)
+    assert withdraw_ask(request.pk, scene.access("approver")).state == "open" and not signals
+    with pytest.raises(NothingToWithdraw):
+        withdraw_ask(request.pk, scene.access("approver"))
+    with pytest.raises(NothingToWithdraw):
+        withdraw_ask(request.pk, scene.access("approver2"))
+
+
+def test_one_wish_of_two_is_enough_to_hold_it(scene):
+    request = a_request(scene, ONE)
+    asked(scene, request), asked(scene, request, "approver2")
+    yes(scene, request, "approver3")
+    assert withdraw_ask(request.pk, scene.access("approver")).state == "open"
+    assert withdraw_ask(request.pk, scene.access("approver2")).state == "approved"
+
+
+def test_who_approves_no_longer_asks_for_changes(scene):
+    request = a_request(scene, ONE)
+    asked(scene, request)
+    assert yes(scene, request, "approver").state == "approved"
+    assert [verb for verb, _ in verbs(request)] == [
+        "approval.changes_requested", "approval.ask_withdrawn", "approval.granted",
+    ]  # fmt: skip
+
+
+def test_a_rejection_ends_it_whatever_is_asked(scene):
+    request = a_request(scene)
+    asked(scene, request)
+    no = decide(request.pk, scene.access("approver2"), approved=False, digest=None, comment="no")
+    assert no.state == "rejected"
+    with pytest.raises(Settled):
+        withdraw_ask(request.pk, scene.access("approver"))
+
+
+@pytest.mark.parametrize("who", ["operator", "auditor", "security", "boss"])
+def test_only_who_could_reject_may_ask(scene, who):
+    request = a_request(scene)
+    with pytest.raises((NotEntitled, NotFound)):
+        asked(scene, request, who)
+    assert not Ask.objects.exists()
+
+
+def test_an_agent_and_a_foreign_one_cannot_ask(scene):
+    request, other = a_request(scene), a_scene("globex")
+    with pytest.raises(NotEntitled):
+        ask_for_changes(request.pk, scene.access(scene.agent), comment="x")
+    assert verbs(request) == [("approval.refused", "refused")]
+    with pytest.raises(NotFound):
+        asked(other, request)
+
+
+def test_what_an_ask_needs(scene):
+    request = a_request(scene)
+    with pytest.raises(CommentNeeded):
+        asked(scene, request, comment=" \x00 ")
+    with pytest.raises(Invalid):
+        asked(scene, request, comment="x" * 4_001)
+    asked(scene, request)
+    with pytest.raises(AlreadyAsked):
+        asked(scene, request)
+    yes(scene, request, "approver2")
+    with pytest.raises(AlreadyDecided):
+        asked(scene, request, "approver2")
+    late = a_request(scene, expires_at=request.opened_at - timedelta(seconds=1))
+    with pytest.raises(RequestExpired):
+        asked(scene, late)
+
+
+def test_an_approval_taken_back_frees_its_seat_and_may_be_given_again(scene, signals):
+    request = a_request(scene)
+    yes(scene, request, "approver")
+    assert withdraw_decision(request.pk, scene.access("approver"), comment="wait").state == "open"
+    assert not Decision.objects.exists() and not signals
+    assert verbs(request) == [("approval.granted", "ok"), ("approval.withdrawn", "ok")]
+    yes(scene, request, "approver2")
+    assert yes(scene, request, "approver").state == "approved"
+
+
+def test_an_approved_request_opens_again_with_the_approvals_that_are_left(scene):
+    request, heard = a_request(scene), []
+    yes(scene, request, "approver"), yes(scene, request, "approver2")
+
+    def listen(sender, *, request, by, ttl_s, **kwargs):
+        heard.append((request.pk, by, ttl_s))
+
+    reopened.connect(listen)
+    try:
+        now = withdraw_decision(request.pk, scene.access("approver"))
+    finally:
+        reopened.disconnect(listen)
+    assert (now.state, now.settled_at) == ("open", None) and now.expires_at > request.expires_at
+    assert heard == [(request.pk, str(scene.people.approver.pk), 86_400)]
+    assert Decision.objects.get().principal == scene.people.approver2
+    assert yes(scene, request, "approver3").state == "approved"
+
+
+def test_what_has_begun_takes_nothing_back(scene):
+    request = a_request(scene, ONE)
+    yes(scene, request, "approver")
+
+    def refuse(sender, **kwargs):
+        raise AlreadyBegun
+
+    reopened.connect(refuse)
+    try:
+        with pytest.raises(AlreadyBegun):
+            withdraw_decision(request.pk, scene.access("approver"))
+    finally:
+        reopened.disconnect(refuse)
+    request.refresh_from_db()
+    assert request.state == "approved" and Decision.objects.count() == 1
+    assert verbs(request) == [("approval.granted", "ok")]
+
+
+def test_only_ones_own_approval_of_the_newest_request_can_be_taken_back(scene):
+    request = a_request(scene, ONE)
+    yes(scene, request, "approver")
+    with pytest.raises(NothingToWithdraw):
+        withdraw_decision(request.pk, scene.access("approver2"))
+    with pytest.raises(NotFound):
+        withdraw_decision(request.pk, a_scene("globex").access("approver"))
+    a_request(scene, subject_id=request.subject_id)
+    with pytest.raises(Settled):
+        withdraw_decision(request.pk, scene.access("approver"))
+    rejected = a_request(scene)
+    decide(rejected.pk, scene.access("approver"), approved=False, digest=None, comment="no")
+    with pytest.raises(Settled):
+        withdraw_decision(rejected.pk, scene.access("approver"))

@@ -1,0 +1,116 @@
+"""The rules in a real browser: drafted with a live check, kept when something goes wrong, seen at work."""
+
+from playwright.sync_api import Page
+
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies import drafts
+from approvals.policies.wording import Wording
+from tests.browser.conftest import Site
+from tests.policies.factory import published
+
+
+def fits(tab: Page) -> bool:
+    return bool(tab.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) -> None:
+    tab = site.page("admin")
+    tab.goto("/rules/")
+    site.picture(tab, "rules-empty")
+    tab.click("text=Start from nothing")
+    tab.fill("[name=slug]", "no-notes")
+    tab.locator("#expression").press_sequentially('environment.name == "prod"\n  && plan.deleets > 0')
+    tab.wait_for_selector("#check-faults >> text=Line 2, column 10")
+    assert tab.locator("[data-lines]").inner_text().split() == ["1", "2"]
+    site.picture(tab, "rules-fault", full_page=True)
+    tab.fill("#expression", "")
+    tab.fill("[data-fact-search]", "creat")
+    assert tab.locator("[data-fact]:visible").count() == 1
+    tab.click("[data-insert='plan.creates']")
+    tab.keyboard.type(" > 0")
+    tab.wait_for_selector("#check-faults >> text=It reads")
+    assert tab.input_value("#expression") == "plan.creates > 0"
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") != "expression"  # the keyboard is not caught in it
+    tab.locator("label:has([name=effect][value=require])").click()
+    tab.fill("[name='seat:security']", "1")
+    tab.wait_for_selector("#check-preview >> text=would have asked for 1 × security besides")
+    tab.click("text=Save draft")
+    tab.wait_for_selector("#policy-problem >> text=1 thing to put right")  # no message yet
+    assert tab.input_value("#expression") == "plan.creates > 0" and tab.input_value("[name='seat:security']") == "1"
+    tab.fill("[name=message]", "New things need a second look.")
+    site.picture(tab, "rules-editor", full_page=True)
+    tab.click("text=Save draft")
+    tab.wait_for_url("**/rules/policies/drafts/*/")
+    tab.fill("[name=message]", "New things need another look.")
+    tab.click("button:has-text('Propose')")
+    tab.wait_for_url("**/rules/policy/*/propose/")
+    made = PolicyVersion.objects.get()
+    assert (made.message, made.state, made.mode) == ("New things need another look.", "draft", "shadow")
+
+
+def test_an_edit_meets_another_and_nothing_is_lost(site: Site) -> None:
+    said = Wording("plan.deletes > 0", "deny", "First.")
+    draft = drafts.draft(site.cast.acme, "no-deletes", said, by=site.cast.access("admin"))
+    tab = site.page("admin")
+    tab.goto(f"/rules/policies/drafts/{draft.pk}/")
+    tab.fill("[name=message]", "Mine, written with care.")
+    drafts.edit(draft.pk, Wording("plan.deletes > 1", "deny", "Theirs."), by=site.cast.access("admin"))
+    tab.click("text=Save draft")
+    tab.wait_for_selector("#draft-moved")
+    assert tab.input_value("[name=message]") == "Mine, written with care."
+    site.picture(tab, "rules-moved", full_page=True)
+    tab.click("text=Save draft")
+    tab.wait_for_selector("text=is saved as a draft")
+    draft.refresh_from_db()
+    assert draft.message == "Mine, written with care."
+    tab.click("text=Give this draft up")
+    tab.wait_for_selector("#abandon[open]")
+    tab.click("#abandon >> text=Keep it")
+    tab.click("text=Give this draft up")
+    tab.click("#abandon >> text=Give it up")
+    tab.wait_for_selector("text=is given up")
+    draft.refresh_from_db()
+    assert draft.state == "abandoned"
+
+
+def test_the_matrix_is_drafted_and_reads_on_a_phone(site: Site) -> None:
+    tab = site.page("admin")
+    tab.goto("/rules/matrix/")
+    site.picture(tab, "matrix", full_page=True)
+    tab.click("[aria-label='Draft a change of prod']")
+    tab.locator("fieldset.tier:has([name=low]) label:has-text('Nobody is asked')").click()
+    tab.locator("fieldset.tier:has([name=critical]) label:has-text('Denied')").click()
+    assert not tab.is_visible("[name='critical:approver']") and tab.is_visible("[name='high:approver']")
+    tab.fill("[name='high:security']", "1")
+    tab.click("text=Save draft")
+    tab.wait_for_url("**/rules/matrix/drafts/*/")
+    site.picture(tab, "matrix-draft", full_page=True)
+    high = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
+    rows = MatrixDraft.objects.get().rows
+    assert (rows["low"], rows["high"], "critical" in rows) == ([], high, False)
+    phone = site.page("operator", width=390, height=844)
+    for address in ("/rules/matrix/", "/rules/"):
+        phone.goto(address)
+        assert fits(phone)
+    phone.goto("/rules/matrix/")
+    site.picture(phone, "matrix-phone", full_page=True)
+
+
+def test_a_denied_action_says_which_policy_and_leads_to_it(site: Site) -> None:
+    published(site.cast.acme, "no-notes", expression="plan.creates > 0", message="Notes belong elsewhere.")
+    published(site.cast.acme, "tried-out", expression="plan.creates > 0", mode="shadow", message="Only tried.")
+    action = site.reached(site.propose("prod"), "denied")
+    tab = site.page("operator")
+    tab.goto(f"/actions/{action.pk}/")
+    tab.click("text=Why exactly")
+    tab.wait_for_selector("#why-sentence >> text=Denied by policy no-notes v1: Notes belong elsewhere.")
+    assert tab.locator("#why-policies >> text=It would have denied the action").count() == 1
+    site.picture(tab, "why-denied", full_page=True)
+    phone = site.page("operator", width=390, height=844, scheme="dark")
+    phone.goto(f"/actions/{action.pk}/why/")
+    phone.click("#why-facts summary")
+    assert fits(phone)
+    site.picture(phone, "why-phone-dark", full_page=True)
+    tab.click("#why-policies >> text=no-notes v1")
+    tab.wait_for_selector("h1:has-text('no-notes')")

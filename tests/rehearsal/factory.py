@@ -1,0 +1,78 @@
+"""Actions with a judged plan, made by the hundred without going through the lifecycle."""
+
+import random
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from actions.models import Action, Plan
+from actions.rehearsal import work
+from actions.states import ENDED
+from approvals.judgement import judgement
+from approvals.matrix import matrix_for
+from approvals.policies.store import rules_for
+from audit.ids import uuid7
+from tests.approvals.factory import facts_of
+from tests.cast import Cast
+
+
+def some_facts(cast: Cast, dice: random.Random) -> dict[str, Any]:
+    """Facts of an action in one of acme's environments, in the form that preflight stores."""
+    slug = dice.choice(["dev", "staging", "prod"])
+    place = getattr(cast, slug)
+    facts = facts_of(
+        slug, creates=dice.randint(0, 3), modifies=dice.randint(0, 5), deletes=dice.choice([0, 0, 0, 1, 4]),
+        confidence=dice.choice([None, 0.5, 0.95]), requester_kind=dice.choice(["person", "agent"]),
+        risk_class=dice.choice(["safe", "guarded"]), type=dice.choice(["modify_files", "config_change"]),
+        accepted_in_advance=dice.random() < 0.5, cost_delta=dice.choice(["0", "120.5", None]),
+        matrix=matrix_for([cast.acme.pk]).get(place.pk, {}),
+    )  # fmt: skip
+    facts["environment"] |= {
+        "id": str(place.pk),
+        "risk_class": place.risk_class,
+        "recommendation_only": dice.random() < 0.5,
+    }
+    facts["tenant"] = {"id": str(cast.acme.pk), "slug": "acme"}
+    facts["plan"]["steps"] = facts["plan"]["changes"]
+    return facts
+
+
+def judged_actions(cast: Cast, n: int, *, seed: int = 1, days: float = 20) -> list[Action]:
+    """`n` actions of acme that were judged by the rules in force now, spread over the last `days`."""
+    dice, now, rules = random.Random(seed), timezone.now(), rules_for([cast.acme.pk])[cast.acme.pk]
+    actions, plans = [], []
+    for _ in range(n):
+        facts = some_facts(cast, dice)
+        at = now - timedelta(days=dice.random() * days)
+        verdict = judgement(facts, rules, at)
+        action = Action(
+            id=uuid7(), tenant=cast.acme, environment=getattr(cast, facts["environment"]["slug"]),
+            type=facts["action"]["type"], title="Change a file", requester=cast.operator, security_level="low",
+            risk_class="guarded", correlation_id="c0ffee", created_at=at,
+            state="denied" if verdict.outcome == "deny" else dice.choice(ENDED),
+        )  # fmt: skip
+        kept = {
+            "outcome": verdict.outcome,
+            "tier": verdict.tier,
+            "seats": verdict.seats,
+            "acceptance": verdict.acceptance,
+        }
+        plans.append(
+            Plan(id=uuid7(), action_id=action.pk, version=1, digest="0" * 64, document="0" * 64, changes="0" * 64,
+                 summary="", facts=facts, verdict=kept, created_at=at)
+        )  # fmt: skip
+        actions.append(action)
+    Action.objects.bulk_create(actions, batch_size=500)
+    Plan.objects.bulk_create(plans, batch_size=500)
+    with connection.cursor() as cursor:
+        ids = [(p.pk, p.action_id) if connection.vendor == "postgresql" else (p.pk.hex, p.action_id.hex) for p in plans]
+        cursor.executemany("UPDATE actions_action SET plan_id = %s WHERE id = %s", ids)
+    return actions
+
+
+def worked_off() -> None:
+    """Carry every backtest on until none is under way."""
+    while work.carry_on():
+        pass
