@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import BigIntegerField, OuterRef, Subquery
+from django.db.models import BigIntegerField, Exists, OuterRef, Subquery
 from django.db.models.expressions import RawSQL
 
 from actions.impact import history_of, history_sql
 from actions.ledger import Ledger
 from actions.lifecycle import Write
-from actions.models import Action, BeforeImage, Checkpoint, Plan
+from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
 from actions.surroundings import Edges, edges_in
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
@@ -102,6 +102,8 @@ class Case:
     """Whether the worker itself is about to stop."""
     fault: str = ""
     """Why this action cannot be carried at all: its executor is missing or broken."""
+    has_claims: bool = False
+    """Whether it has its resources for itself."""
     is_breaking_off: bool = False
     """Whether a step failed for good: what runs beside it should end at the next safe point."""
     found_open: frozenset[str] = frozenset()
@@ -159,9 +161,10 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
-    joined = Action.objects.annotate(epoch=epoch, history=history, head=Subquery(last)).select_related(
-        "environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan"
-    )
+    claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
+    joined = Action.objects.annotate(
+        epoch=epoch, history=history, head=Subquery(last), has_claims=claims
+    ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
         return []

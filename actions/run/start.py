@@ -11,6 +11,7 @@ from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.preflight.planning import Rehearsal, rehearse, sealed_images
 from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
+from actions.run.claims import claims_of
 from actions.run.lines import intent
 from actions.run.steps import MOST_BESIDE, ready
 from approvals.decisions import live_quorum
@@ -47,8 +48,9 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         raise images.error
     if drifted:
         yield from durably(case, lambda: renewed(case, new))
-    yield from durably(case, lambda: begun(case, images.value))
-    return True
+    started = yield from durably(case, lambda: begun(case, images.value))
+    case.has_claims = not started.is_blocked
+    return case.has_claims
 
 
 def answers_for_it(requester: Principal) -> bool:
@@ -81,7 +83,7 @@ def begun(case: Case, images: list[Any]) -> Write:
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
-        checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+        checkpoints=lines, before_images=images, sets={"rollback_reference": reference}, claims=claims_of(case),
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ SCHEMA: dict[str, Any] = {
             "type": "array",
             "items": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         },
+        "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "blind": {"title": "Probe cannot tell", "type": "boolean"},
         "level": {"title": "Security level", "enum": ["low", "medium", "high", "critical"]},
@@ -86,6 +87,8 @@ class LedgerExecutor:
         draft = _draft([(f"{n:03d}:{cell}", cell, 1) for n, cell in enumerate(cells, 1)], target)
         if not parameters.get("changes", True):
             draft.changes = []
+        for resource in draft.resources if not parameters.get("exclusive") else []:
+            resource["shared"] = True
         if "after" in parameters:
             keys = [step["key"] for step in draft.steps]
             draft.order = "graph"
