@@ -143,7 +143,7 @@ def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(
 
 def test_an_action_withdrawn_while_it_waits_leaves_the_queue(committed_cast, ledger_type):
     holder = an_action(committed_cast, "held")
-    assert take_one(holder, wanted(committed_cast.dev.pk, [{"kind": "cell", "name": "dev:cell-1"}]))
+    assert take_one(holder, wanted(committed_cast.dev.pk, [{"kind": "cell", "name": "cell-1"}]))
     behind = carry(propose(committed_cast, type="ledger", parameters={"steps": 1, "exclusive": True}, accept=True))
     assert behind.state == "approved" and ResourceClaim.objects.filter(action=behind, held=False).exists()
     verbs.cancel(committed_cast.access("operator"), behind.pk, "no longer needed")
