@@ -7,6 +7,7 @@ Rows that do not match their guard are left alone and not returned. Times come f
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.db import connection
 from django.utils.dateparse import parse_datetime
 
 from approvals.policies.store import epoch_sql
+from audit.statements import run_prepared
 
 # What a write may carry, with the type PostgreSQL reads it as; the names after "plan" are columns of the same name.
 CARRIED = {
@@ -62,16 +64,16 @@ class Bumped:
 
 def guarded_update(guards: list[dict[str, Any]]) -> dict[UUID, Row]:
     """Write what matches its guard; return those rows by id. One statement, whatever the number of guards."""
-    rows, now, later = _DIALECTS[connection.vendor]
-    with connection.cursor() as cursor:
-        cursor.execute(_statement(rows, now, later), [json.dumps([_carried(g) for g in guards])])
-        return {
-            as_uuid(r[0]): Row(r[1], as_time(r[2]), as_time(r[3]), _the_time(r[4]), int(r[5]))
-            for r in cursor.fetchall()
-        }
+    parameters = [json.dumps([_carried(g) for g in guards])]
+    return {
+        as_uuid(r[0]): Row(r[1], as_time(r[2]), as_time(r[3]), _the_time(r[4]), int(r[5]))
+        for r in run_prepared(_statement(connection.vendor), parameters)
+    }
 
 
-def _statement(rows: str, now: str, later: str) -> str:
+@cache
+def _statement(vendor: str) -> str:
+    rows, now, later = _DIALECTS[vendor]
     kept = ", ".join(f"{name} = COALESCE(v.w_{name}, a.{name})" for name in KEPT_UNLESS_CARRIED)
     return f"""
         UPDATE actions_action AS a SET

@@ -61,12 +61,13 @@ def _told(
     softened = action.type == CONFIG_CHANGE and effect in SOFTENED
     failed = bool(r["error"]) or r["value"] is None
     applies = r["value"] is True and not failed
+    counts = r["mode"] == "enforce" and action.type != CONFIG_CHANGE
     return {
         "id": r["policy"] or (str(version.policy_id) if version else None),
         "slug": r["slug"], "version": r["version"], "effect": effect, "mode": r["mode"], "seats": seats,
         "ruling": "error" if failed else "true" if applies else "false",
         "error": r["error"], "applies": applies and not softened,
-        "denies": r["mode"] == "enforce" and action.type != CONFIG_CHANGE and (failed or (applies and effect == "deny")),
+        "denies": counts and (failed or (applies and effect == "deny")),
         "words": _words(r, effect, seats, softened, action.type == CONFIG_CHANGE, autonomy),
         "message": version.message if version else reasons.get(f"policy {r['slug']} v{r['version']}", ""),
         "expression": version.expression if version else "",
@@ -93,4 +94,4 @@ def _words(
     if effect == "allow_autonomous" and autonomy:
         return autonomy
     said = does(effect, seats) if effect else "applied"
-    return f"It was true of this action, and {said}."
+    return f"It was true of this action: it {said}."

@@ -39,6 +39,12 @@ class AlreadyBegun(Conflict):
     code = "already_begun"
 
 
+class TooManyComments(Conflict):
+    """There are a thousand comments on this already. Go on talking elsewhere, and link to it."""
+
+    code = "too_many_comments"
+
+
 class RequestExpired(Conflict):
     """The time to decide on this request is over, and silence is never consent."""
 

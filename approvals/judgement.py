@@ -11,7 +11,7 @@ from approvals.policies.cell import evaluate
 from approvals.policies.ruling import CONFIG_CHANGE, Ruled, under_policies
 from approvals.policies.schema import facts_for
 from approvals.policies.store import Rule
-from audit.canonical import digest_of
+from audit.canonical import digest_of, is_plain
 
 
 def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) -> Verdict:
@@ -70,7 +70,7 @@ def ruled(rules: Sequence[Rule], answers: Sequence[tuple[bool | None, str]]) -> 
 
 def facts_digest(facts: Mapping[str, Any]) -> str:
     """SHA-256 of the facts a verdict was reached on: what the verdict's event names. Floats are written as text."""
-    return digest_of(_plain(facts))
+    return digest_of(facts if is_plain(facts) else _plain(facts))
 
 
 def _plain(value: Any) -> Any:

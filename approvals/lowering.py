@@ -125,9 +125,7 @@ def _place(facts: Facts) -> Iterator[Candidate]:
     here = RISK_CLASSES.index(place["risk_class"])
     if place["slug"].lower() in PRODUCTION and not changes_nothing(facts["plan"]):
         then = {**place, "slug": "elsewhere"}
-        yield f"Try it first in a {place['risk_class']} environment that is not production.", {
-            **facts, "environment": then,
-        }  # fmt: skip
+        yield "Try it first in an environment that is not production.", {**facts, "environment": then}
     for risk in reversed(RISK_CLASSES[:here]):
         then = {**place, "slug": "elsewhere", "risk_class": risk}
         yield f"Try it first in a {risk} environment.", {**facts, "environment": then}

@@ -7,13 +7,12 @@ from uuid import UUID
 from approvals.attention import in_words
 from approvals.decisions import can_decide
 from approvals.models import Decision, Request
-from approvals.people import holders
-from approvals.tally import Tally, tally
-from tenants.access import Access, delegation_chain
+from approvals.suggest import suggested
+from approvals.tally import tally
+from tenants.access import Access
 from tenants.models import Principal
 
 NAMED = 3  # candidates named for an open seat; the rest are counted
-MOST_CANDIDATES = 50  # read per request
 
 
 def quorum_context(request: Request, access: Access) -> dict[str, Any]:
@@ -26,7 +25,10 @@ def quorum_context(request: Request, access: Access) -> dict[str, Any]:
     counted = tally(request, access.principal.pk)
     can, why_not = can_decide(request, access)
     is_open = request.state == Request.State.OPEN
-    candidates = _candidates(request, counted, access) if is_open else {}
+    me = access.principal.pk
+    candidates = {
+        role: [s.principal for s in found if s.principal != me] for role, found in suggested(request, counted).items()
+    }
     names = _names([d.principal_id for d in counted.decisions], [pk for pks in candidates.values() for pk in pks])
     yours = counted.seat_for(access.principal.pk) if can and request.kind == Request.Kind.APPROVAL else ""
     rejection = next((d for d in counted.decisions if not d.approved), None)
@@ -56,14 +58,6 @@ def quorum_context(request: Request, access: Access) -> dict[str, Any]:
 def _open_seats(free: int, candidates: list[str], has_yours: bool) -> list[dict[str, Any]]:
     named, others = candidates[:NAMED], max(len(candidates) - NAMED, 0)
     return [{"is_yours": has_yours and n == 0, "candidates": named, "others": others} for n in range(free)]
-
-
-def _candidates(request: Request, counted: Tally, access: Access) -> dict[str, list[UUID]]:
-    """Who, besides the reader, could fill a seat of each role."""
-    out = {UUID(pk) for pk in request.excluded} | set(delegation_chain(request.requester)) | {access.principal.pk}
-    out |= {decision.principal_id for decision in counted.decisions}
-    held = holders([request])[request.pk]
-    return {role: sorted(principals - out)[:MOST_CANDIDATES] for role, principals in held.items()}
 
 
 def _names(*ids: Iterable[UUID]) -> dict[UUID, Principal]:

@@ -19,7 +19,7 @@ def canonical(value: Any) -> bytes:
     for what RFC 8785 cannot say: larger integers, NaN, lone surrogates, other types, endless nesting.
     """
     try:
-        return _encode(value).encode() if _is_plain(value) else rfc8785.dumps(value)
+        return _encode(value).encode() if is_plain(value) else rfc8785.dumps(value)
     except UnicodeEncodeError as error:
         raise CanonicalizationError("a string holds a lone surrogate and has no UTF-8 form") from error
     except RecursionError as error:
@@ -31,14 +31,16 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Whether a value holds nothing but what the standard encoder writes as RFC 8785 does; no floats, above all."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii() or (type(item) is not str and not is_plain(item)):
+                return False
         return True
+    if kind is list or kind is tuple:
+        return all(map(is_plain, value))
     if kind is int:
         return -MAX_INTEGER <= value <= MAX_INTEGER
-    if kind is dict:
-        return all(type(key) is str and key.isascii() and _is_plain(item) for key, item in value.items())
-    if kind is list or kind is tuple:
-        return all(map(_is_plain, value))
-    return False
+    return kind is str or kind is bool or value is None

@@ -19,6 +19,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.verbs.router",
     "actions.api.plans.router",
     "actions.api.why.router",
+    "actions.api.talk.router",
     "actions.api.events.router",
     "actions.api.evidence.router",
     "actions.api.not_built.router",

@@ -8,12 +8,17 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django_application = get_asgi_application()  # loads the apps: what imports models comes after it
 
+from twisted.internet import reactor  # noqa: E402  Daphne's app has chosen which by now
+
 from actions.live.origin import own_origin_or_token  # noqa: E402
 from actions.live.routing import websocket_urlpatterns  # noqa: E402
+from config.closing import EndsWhatItBegan  # noqa: E402
 
-application = ProtocolTypeRouter(
-    {
-        "http": django_application,
-        "websocket": own_origin_or_token(URLRouter(websocket_urlpatterns)),
-    }
-)
+application = EndsWhatItBegan(
+    ProtocolTypeRouter(
+        {
+            "http": django_application,
+            "websocket": own_origin_or_token(URLRouter(websocket_urlpatterns)),
+        }
+    )
+).closes_with(reactor)

@@ -44,6 +44,7 @@ class Environment(BaseSettings):
     sweep_s: float = Field(default=5, gt=0)
     approval_ttl_s: int = Field(default=86_400, gt=0)
     linger_ms: int = Field(default=10, ge=0)
+    closing_s: float = Field(default=1, ge=0)
     email_url: str = ""
     email_from: str = "Interlock <interlock@localhost>"
     effect_threads: int = Field(default=8, ge=1, le=256)

@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from actions.states import LIVE
+from config.closing import closing
 
 
 @never_cache
@@ -30,6 +31,8 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> HttpResponse:
     """Whether requests can be served: database, migrations, Redis. 503 names what is missing."""
     checks = {"database": check_database(), "redis": check_redis()}
+    if closing.is_set():
+        checks["server"] = "This server is being stopped."
     if checks["database"] == "ok":
         checks["migrations"] = check_migrations()
     is_ready = all(result == "ok" for result in checks.values())

@@ -1,15 +1,20 @@
 """Errors on their way out: a problem document (RFC 9457) for programs, a page or a fragment for people."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template import loader
 
-from audit.errors import Forbidden, NotFound, Problem, TooLarge
+from audit.errors import Forbidden, NotFound, Problem, TooLarge, Unavailable
 
 MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+log = structlog.get_logger(__name__)
 
 
 class BadRequest(Problem):
@@ -28,6 +33,12 @@ class StaleForm(Forbidden):
     """This page was too old to be sent safely. Reload it and try again; nothing was changed."""
 
     code = "stale_form"
+
+
+class DatabaseAway(Unavailable):
+    """The database does not answer just now. Try again shortly; with the same Idempotency-Key it is safe to."""
+
+    code = "database_away"
 
 
 class ProblemMiddleware:
@@ -59,6 +70,9 @@ def problem_of(exception: Exception) -> Problem | None:
         return Forbidden()
     if isinstance(exception, RequestDataTooBig):
         return TooLarge()
+    if isinstance(exception, (OperationalError, InterfaceError)):
+        log.warning("database_away", error=str(exception))
+        return DatabaseAway()
     return None
 
 
@@ -74,6 +88,8 @@ def as_response(request: HttpRequest, problem: Problem) -> HttpResponse:
         template = loader.get_template("_problem.html" if is_fragment else "problem.html")
         context = {"problem": problem, "document": document, "correlation_id": correlation_id}
         response = HttpResponse(template.render(context, request), status=problem.status)
+    if problem.status == 503:
+        response["Retry-After"] = str(RETRY_AFTER_S)
     if problem.status == 401:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -98,7 +114,9 @@ def handler_404(request: HttpRequest, exception: Any = None) -> HttpResponse:
 
 
 def handler_500(request: HttpRequest) -> HttpResponse:
-    return as_response(request, Problem())
+    """Django calls this while it handles the exception; a middleware's comes by here and nowhere else."""
+    error = sys.exc_info()[1]
+    return as_response(request, (problem_of(error) if isinstance(error, Exception) else None) or Problem())
 
 
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:

@@ -46,6 +46,14 @@ def scratch_directory() -> Path:
 
 def start_postgresql(base: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -> str:
     """Start a fresh server under `base` and return its superuser URL. It stops with this process, however that ends."""
+    make_postgresql(base)
+    server = run_postgresql(base, settings)
+    atexit.register(_stop, server, signal.SIGINT)
+    return postgresql_url(base)
+
+
+def make_postgresql(base: Path) -> None:
+    """Lay out an empty data directory under `base`."""
     binaries = _readable_binaries(base)
     data = base / "pg"
     data.mkdir(mode=0o700)
@@ -67,17 +75,25 @@ def start_postgresql(base: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS)
         "--no-sync",
     ]
     subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **_as_account(account))
+
+
+def run_postgresql(base: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -> "subprocess.Popen[bytes]":
+    """Start the server whose data is under `base`, and wait for its first answer."""
+    data = base / "pg"
     options = [f"--{name}={value}" for name, value in {**settings, "unix_socket_directories": data}.items()]
     log = base / "postgresql.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         server = subprocess.Popen(
-            [binaries / "postgres", "-D", data, *options],
-            stdout=output, stderr=output, cwd="/", preexec_fn=_die_with_parent(signal.SIGQUIT), **_as_account(account),
+            [_readable_binaries(base) / "postgres", "-D", data, *options],
+            stdout=output, stderr=output, cwd="/", preexec_fn=_die_with_parent(signal.SIGQUIT),
+            **_as_account(_server_account()),
         )  # fmt: skip
-    atexit.register(_stop, server, signal.SIGINT)
-    url = f"postgresql://postgres@/postgres?host={quote(str(data), safe='')}"
-    _wait_until(lambda: psycopg.connect(url).close(), psycopg.OperationalError, server, log)
-    return url
+    _wait_until(lambda: psycopg.connect(postgresql_url(base)).close(), psycopg.OperationalError, server, log)
+    return server
+
+
+def postgresql_url(base: Path) -> str:
+    return f"postgresql://postgres@/postgres?host={quote(str(base / 'pg'), safe='')}"
 
 
 def start_valkey(base: Path) -> str:
@@ -138,6 +154,8 @@ def _readable_binaries(base: Path) -> Path:
     if all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents):
         return installed
     copied = base / "postgresql"
+    if copied.exists():
+        return copied / "bin"
     shutil.copytree(installed.parent, copied, symlinks=True)
     for path in [copied, *copied.rglob("*")]:
         if not path.is_symlink():

@@ -12,6 +12,7 @@ from actions.ledger import Ledger
 from actions.models import Action, Checkpoint, Plan
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
+from approvals.suggest import suggested
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 
@@ -140,7 +141,7 @@ def plan_shown(plan: Plan) -> dict[str, Any]:
 def _approvals(it: Waiting | None) -> dict[str, Any]:
     nothing: dict[str, Any] = {"kind": None, "state": None, "digest": None, "needed": 0, "have": 0}
     if it is None:
-        return {**nothing, "seats": [], "decisions": [], "asks": [], "expires_at": None}
+        return {**nothing, "seats": [], "decisions": [], "asks": [], "suggested": [], "expires_at": None}
     request, counted = it.request, it.counted
     filled = [len(row) for row in counted.rows]
     return {
@@ -161,8 +162,27 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
         "asks": [
             {**{k: getattr(a, k) for k in ("role", "digest", "comment", "at")}, "by": who(a.principal)} for a in it.asks
         ],
+        "suggested": _suggested(it),
         "expires_at": request.expires_at,
     }
+
+
+def _suggested(it: Waiting) -> list[dict[str, Any]]:
+    """Three queries and the clock, for an open request; none else."""
+    found = suggested(it.request, it.counted)
+    ids = {one.principal for people in found.values() for one in people}
+    names = {p.pk: p for p in Principal.objects.filter(pk__in=ids).select_related("owner")} if ids else {}
+    return [
+        {
+            "role": role,
+            "people": [
+                {"by": who(names[s.principal]), "decisions": s.decisions, "median_response_s": s.median_s,
+                 "last_at": s.last_at}
+                for s in people if s.principal in names
+            ],
+        }
+        for role, people in found.items()
+    ]  # fmt: skip
 
 
 def _steps(action: Action) -> list[dict[str, Any]]:

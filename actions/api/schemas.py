@@ -132,6 +132,20 @@ class AskOut(Schema):
     at: datetime
 
 
+class CandidateOut(Schema):
+    """Somebody who can fill a seat; how they answered in the last 90 days."""
+
+    by: Who
+    decisions: int
+    median_response_s: int | None
+    last_at: datetime | None
+
+
+class SuggestedOut(Schema):
+    role: str
+    people: list[CandidateOut]
+
+
 class ApprovalsOut(Schema):
     """What waits for people: `needed` seats, of which `have` are filled. While one of `asks` stands, none suffices."""
 
@@ -143,6 +157,7 @@ class ApprovalsOut(Schema):
     seats: list[FilledSeat]
     decisions: list[DecisionOut]
     asks: list[AskOut]
+    suggested: list[SuggestedOut] = Field(..., description="Who can fill the open seats, the likely quickest first.")
     expires_at: datetime | None
 
 

@@ -33,6 +33,9 @@ MATRIX: dict[str, dict[str, list[dict[str, object]]]] = {
 }
 ENVIRONMENTS = {"dev": ("Development", "safe"), "staging": ("Staging", "guarded"), "prod": ("Production", "dangerous")}
 COSTS = {"services/checkout.yaml": "420.00", "services/orders.yaml": "310.00", "db/orders-db.conf": "1240.00"}
+NEEDS = {"services/checkout.yaml": "services/orders.yaml", "services/orders.yaml": "db/orders-db.conf"}
+"""Which of them stops working when which other does."""
+HOURS = {"timezone": "Europe/Berlin", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "07:00", "to": "19:00"}
 
 
 @dataclass
@@ -75,14 +78,22 @@ def _tenant(slug: str, name: str) -> Tenant:
             door = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/healthz"
             reach = {"allow_private_targets": True, "host_facts": True, "healthchecks": {"front door": {"url": door}}}
             reach |= {"recommendation_only": False} if environment == "dev" else {}
+            reach |= {"hours": HOURS} if environment == "staging" else {}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, seats in MATRIX[environment].items():
             if not ApprovalRule.objects.filter(environment=place, tier=tier).exists():
                 set_row(place, tier, seats, by=BY)
-        for path, cost in COSTS.items():
-            known = {"tenant": tenant, "monthly_cost": cost, "risk_class": risk}
-            Resource.objects.get_or_create(environment=place, kind="file", name=path, defaults=known)
+        _inventory(place)
     return tenant
+
+
+def _inventory(place: Environment) -> None:
+    known: dict[str, Resource] = {}
+    for path, cost in COSTS.items():
+        fields = {"tenant": place.tenant, "monthly_cost": cost, "risk_class": place.risk_class}
+        known[path], _ = Resource.objects.get_or_create(environment=place, kind="file", name=path, defaults=fields)
+    for path, needed in NEEDS.items():
+        known[path].depends_on.add(known[needed])
 
 
 def _person(username: str, full_name: str) -> Principal:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from actions.case import target_in
 from actions.checks import validate_checks
 from actions.errors import BadSubmission, KeyReused, NotAllowed
+from actions.intake.reach import refuse_beyond_reach
 from actions.intake.screening import screen
 from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
 from actions.lifecycle import Changed, committed, subject_of
@@ -20,6 +21,7 @@ from audit.canonical import canonical, digest_of
 from audit.errors import Problem, TooLarge
 from audit.events import Entry, chained
 from audit.rows import Rows, insert_together
+from audit.statements import prepared_reads
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -68,7 +70,8 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))
     named = Environment.objects.annotate(asked_at=Now()).filter(tenant=access.tenant, slug=s.environment)[:1]
-    environment = next(iter(named), None)
+    with prepared_reads():
+        environment = next(iter(named), None)
     if environment is not None:
         environment.tenant = access.tenant
     if environment is None or not access.can("view", environment.pk):
@@ -92,6 +95,7 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
             f"You may look at {environment.slug}, but not {what} there.",
             remedies=[f"Ask a tenant admin for a role that may {asked} in {environment.slug}."],
         )
+    refuse_beyond_reach(access, s)
     return environment, executor, issues
 
 

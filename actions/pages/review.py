@@ -12,6 +12,7 @@ from actions.pages.changes import OPERATIONS, PAGE, changes_of, diff_of, plan_wi
 from actions.pages.decision import decision_context
 from actions.pages.entry import access_of, page
 from actions.pages.stepper import stations_of
+from actions.pages.talk import talk_context
 from actions.reading import note_reading
 from actions.verbs import find
 from audit import charts
@@ -69,7 +70,7 @@ def change(request: HttpRequest, action_id: UUID, n: int) -> HttpResponse:
 
 def note_shown(access: Access, action: Action, context: dict[str, Any]) -> None:
     """Note which plan a page showed, and the changes that were open on it."""
-    opened = [change.n for change, _ in context.get("changes", []) if change.open]
+    opened = [change.n for change, *_ in context.get("changes", []) if change.open]
     note_reading(access, action, context["plan"], opened, context.get("changes_total", 0))
 
 
@@ -104,11 +105,15 @@ def changes_context(action: Action, plan: Any, request: HttpRequest, after: int 
     everything, view = changes_of(plan, action.tenant_id), view_of(request)
     shown = everything[after : after + PAGE]
     bodies = [(s, diff_of(plan, action.tenant_id, s.n, view) if s.inline else "") for s in shown]
+    talk = talk_context(action, plan.digest if plan else "")
     return {
         "action": action,
         "plan": plan,
+        "digest": plan.digest if plan else "",
         "view": view,
-        "changes": bodies,
+        "changes": [(s, body, talk["talk"].get(s.n, [])) for s, body in bodies],
+        **talk,
+        "threads": talk["talk"].get(0, []),
         "changes_total": len(everything),
         "changes_next": after + PAGE if len(everything) > after + PAGE else 0,
         "changes_left": len(everything) - after - len(shown),

@@ -10,6 +10,8 @@ from django.shortcuts import render
 from actions.intake.rules import Proposal, proposal_for, propose_rules
 from actions.pages.compose import tried
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
+from actions.rehearsal.gate import standing_of
+from approvals.policies.rulers import policies_land_in
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -42,12 +44,13 @@ def propose(request: HttpRequest, draft_id: UUID, kind: str) -> HttpResponse:
             return go(request, address_of(made))
         for issue in issues:
             form.add_error(issue["field"] if issue["field"] in form.fields else None, issue["message"])
-    context = {"here": "new", "proposal": proposal, "form": form}
+    context = {"here": "rules", "proposal": proposal, "form": form, "standing": standing_of(kind, draft_id)}
     return render(request, "actions/propose_rules.html", context, status=422 if form.errors else 200)
 
 
 def _places(access: Access, proposal: Proposal) -> list[tuple[str, str]]:
     """Where the reader may propose it."""
     administered = Environment.objects.filter(pk__in=access.environments_where("administer")).order_by("slug")
-    slugs = [(place.slug, place.name) for place in administered]
+    fitting = administered if proposal.environment else set(policies_land_in(access.tenant.pk)) & set(administered)
+    slugs = sorted((place.slug, place.name) for place in fitting)
     return [pair for pair in slugs if proposal.environment in ("", pair[0])]

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 
 from actions.pages.entry import access_of, correlation_of, page
 from actions.pages.rules_list import examples
+from actions.pages.rules_tested import tested
 from actions.pages.rules_typed import Typed, excerpts, number, preview, tried, typed, typed_from
 from approvals.errors import NotADraft, NotYoursToRule
 from approvals.models import PolicyVersion
@@ -122,7 +123,8 @@ def context_of(
         "version": version, "issues": shown, "by_field": named, "loose": [i for i in shown if i["field"] not in fields],
         "rows": it.rows(roles_that_approve(access.tenant.pk)), "effects": _options(TITLES, MEANINGS),
         "modes": _options({"shadow": "Shadow", "enforce": "Enforce"}, MODES), "most_message": MOST_MESSAGE,
-        "facts": _facts(), "may_edit": access.can("administer"), "may_everywhere": administers_everything(access),
+        "tested": tested("policy", draft.pk) if draft else None, "facts": _facts(),
+        "may_edit": access.can("administer"), "may_everywhere": administers_everything(access),
         **checked(it, access, version),
     }  # fmt: skip
 

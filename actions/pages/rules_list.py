@@ -127,21 +127,22 @@ def examples(access: Access) -> list[dict[str, Any]]:
         {
             "slug": "no-deletes-in-dangerous-places", "title": "Nothing is deleted where it hurts",
             "wording": Wording(
-                'environment.risk_class == "dangerous" && plan.deletes > 0', "deny",
+                'environment.risk_class == "dangerous"\n  && plan.deletes > 0', "deny",
                 "Nothing is deleted here. Archive it first, and delete the archive later.",
             ),
         },
         {
             "slug": "second-pair-of-eyes-at-night", "title": "A second pair of eyes at night",
             "wording": Wording(
-                '(now.getHours("UTC") >= 20 || now.getHours("UTC") < 6)\n  && blast.tier in ["high", "critical"]',
+                'blast.tier in ["high", "critical"]\n'
+                '  && (now.getHours("UTC") >= 20\n      || now.getHours("UTC") < 6)',
                 "require", "At night one more person looks at what can hurt.", [{"role": eyes, "count": 1}], True,
             ),
         },
         {
             "slug": "agents-touch-few-things", "title": "Agents touch few things at once",
             "wording": Wording(
-                'requester.kind == "agent" && plan.resources > 5', "deny",
+                'requester.kind == "agent"\n  && plan.resources > 5', "deny",
                 "An agent touches at most five resources at once. Split it.", mode="shadow",
             ),
         },

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 
 from actions.pages.entry import access_of, correlation_of, page
 from actions.pages.rules_editor import THEN
+from actions.pages.rules_tested import tested
 from actions.pages.rules_typed import number, tried
 from approvals.errors import NotADraft
 from approvals.judge import words
@@ -31,7 +32,7 @@ from audit.errors import NotFound
 from tenants.models import Environment
 
 DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
-SAYS = ((DENIED, "Denied: no row"), (NOBODY, "Nobody is asked"), (ROLES, "These people"))
+SAYS = ((DENIED, "Denied"), (NOBODY, "Nobody is asked"), (ROLES, "These people"))
 MOST_DRAFTS = 100
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -139,7 +140,8 @@ def context_of(
     in_force = matrix_in_force(place.pk)
     return {
         "here": "rules", "on": "matrix", "place": place, "draft": draft, "typed": typed, "says": SAYS, "able": able,
-        "issues": found, "seen": digest_of(draft.rows) if draft else "",
+        "tested": tested("matrix", draft.pk) if draft else None, "issues": found,
+        "seen": digest_of(draft.rows) if draft else "",
         "loose": [each for each in found if each["field"] not in (*TIERS, *(f"rows.{tier}" for tier in TIERS))],
         "change": None if wrong or wanted == in_force else compared(place, in_force, wanted),
     }  # fmt: skip

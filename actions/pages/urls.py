@@ -2,7 +2,21 @@
 
 from django.urls import path
 
-from actions.pages import act, decision, impact, new, queue, review, rules, rules_urls, run, system, why
+from actions.pages import (
+    act,
+    decision,
+    impact,
+    new,
+    queue,
+    rehearsal_urls,
+    review,
+    rules,
+    rules_urls,
+    run,
+    system,
+    talk,
+    why,
+)
 
 urlpatterns = [
     path("", queue.queue, name="queue"),
@@ -11,6 +25,7 @@ urlpatterns = [
     path("system/", system.system, name="system"),
     path("impact/", impact.impact, name="impact"),
     *rules_urls.urlpatterns,
+    *rehearsal_urls.urlpatterns,
     path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
     path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),
     path("rules/matrix/<uuid:draft_id>/propose/", rules.propose, {"kind": "matrix"}, name="propose_matrix"),
@@ -20,6 +35,8 @@ urlpatterns = [
     path("actions/<uuid:action_id>/live/", review.live, name="review_live"),
     path("actions/<uuid:action_id>/changes/", review.changes, name="changes"),
     path("actions/<uuid:action_id>/changes/<int:n>/", review.change, name="change"),
+    path("actions/<uuid:action_id>/comments/", talk.comment, name="comment"),
+    path("actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/", talk.resolve, name="resolve_comment"),
     path("actions/<uuid:action_id>/decide/", decision.decide, name="decide"),
     path("actions/<uuid:action_id>/withdraw/", decision.withdraw, name="withdraw"),
     path("actions/<uuid:action_id>/withdraw-ask/", decision.withdraw_ask, name="withdraw_ask"),

@@ -35,5 +35,5 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return visible(dumped({"": value}).removeprefix("'':\n")) if value else "none"
+        return visible(dumped({"r": value}).removeprefix("r:\n")) if value else "none"
     return visible(str(value)) or "empty"

@@ -1,7 +1,7 @@
 """From an executor's draft to the immutable plan: digest, artifacts, summary, verdict."""
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -40,15 +40,32 @@ def rehearse(case: Case, version: int) -> Rehearsal:
 
     Raises PlanRefused with the executor's words.
     """
+    return written(case, judged_draft(case), version)
+
+
+def rehearse_again(case: Case) -> Rehearsal:
+    """The same for an action that has a plan: while the digest is still its plan's, that plan stands as it is."""
+    new = judged_draft(case)
+    digest = digest_of(digested(case.executor, case.action.parameters, case.target, new.draft))
+    return new if digest == case.plan.digest else written(case, new, case.plan.version + 1)
+
+
+def judged_draft(case: Case) -> Rehearsal:
+    """A new draft and the verdict on it; the plan is still the action's own, if any, and nothing is packed."""
     draft = draft_of(case)
-    plan, packs = plan_of(case, draft, version)
     facts = facts_of(case, draft)
     verdict = judgement(facts, case.rules, case.now)
-    plan.blast = {**asdict(verdict.blast), "lower": lower(facts, verdict.tier)}
-    plan.verdict = {k: v for k, v in asdict(verdict).items() if k != "blast"}
-    plan.verdict["facts_sha256"] = facts_digest(facts)
-    plan.facts = facts
-    return Rehearsal(plan, verdict, packs, draft, facts, dict(draft.before_images))
+    return Rehearsal(case.action.plan or Plan(), verdict, [], draft, facts, dict(draft.before_images))
+
+
+def written(case: Case, it: Rehearsal, version: int) -> Rehearsal:
+    """The same rehearsal with a plan of its own, and that plan's artifacts. Pure."""
+    plan, packs = plan_of(case, it.draft, version)
+    plan.blast = {**vars(it.verdict.blast), "lower": lower(it.facts, it.verdict.tier)}
+    plan.verdict = {k: v for k, v in vars(it.verdict).items() if k != "blast"}
+    plan.verdict["facts_sha256"] = facts_digest(it.facts)
+    plan.facts = it.facts
+    return replace(it, plan=plan, packs=packs)
 
 
 def draft_of(case: Case) -> Draft:

@@ -83,7 +83,7 @@ def plan_note(plan: Any, verb: str = "preflight.planned", **facts: Any) -> Note:
 def verdict_note(rehearsal: Rehearsal) -> Note:
     verdict = rehearsal.verdict
     facts = {"digest": rehearsal.plan.digest, "facts_sha256": rehearsal.plan.verdict["facts_sha256"]}
-    return Note("policy.judged", {**facts, **asdict(verdict)})
+    return Note("policy.judged", {**facts, **vars(verdict), "blast": vars(verdict.blast)})
 
 
 def request_for(case: Case, rehearsal: Rehearsal) -> Request:

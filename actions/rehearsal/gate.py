@@ -30,6 +30,11 @@ class Standing:
     rules_moved: bool = False
     """Whether other rules changed since: it still counts, but may come out otherwise by now."""
 
+    @property
+    def found(self) -> str:
+        """What the backtest that counts found, in a sentence; empty without one."""
+        return in_words(self.backtest) if self.may and self.backtest else ""
+
 
 def latest(kind: str, draft_id: UUID) -> Backtest | None:
     """The last backtest of a draft that was started, whatever became of it."""

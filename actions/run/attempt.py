@@ -79,9 +79,8 @@ def turned_red(case: Case) -> str:
     verdict = judgement(case.facts, case.rules, case.now)
     if not stricter(verdict, asked["seats"], asked["outcome"]):
         return ""
-    known = {(r["rule"], r["effect"]) for r in asked.get("reasons", [])}
     harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
-    new = [f"{r['rule']}: {r['message']}" for r in harsher if (r["rule"], r["effect"]) not in known]
+    new = [f"{r['rule']}: {r['message']}" for r in harsher if r not in asked.get("reasons", [])]
     return " ".join(new) or "The rules have become stricter than what was approved."
 
 

@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 
 from actions.guarded_update import as_time, as_uuid
 from actions.models import Action
 from actions.states import TO_DECIDE, TO_EXECUTE
+from audit.statements import run_prepared
 
 STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 
@@ -55,9 +56,7 @@ def claim(queue: str, lease: int, limit: int) -> tuple[list[UUID], datetime | No
     else:
         parameters = [lease, '["' + '","'.join(states) + '"]', limit, lease]
         statement = _SQLITE
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        rows = cursor.fetchall()
+    rows = run_prepared(statement, parameters)
     ids = [as_uuid(r[0]) for r in rows]
     return ids, (as_time(rows[0][1]) if rows else None)
 

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
-from actions.preflight.planning import Rehearsal, rehearse, sealed_images
+from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images, written
 from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
 from actions.run.claims import claims_of
 from actions.run.lines import intent
@@ -29,7 +29,7 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     if not answers_for_it(action.requester):
         yield from durably(case, lambda: orphaned(case))
         return False
-    result: Result = yield Effect(partial(rehearse, case, case.plan.version + 1))
+    result: Result = yield Effect(partial(rehearse_again, case))
     if result.error is not None:
         yield from durably(case, lambda: refused(case, result.error, by=BY))
         return False
@@ -41,9 +41,13 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     lapsed = bool(old["seats"]) and new.verdict.outcome == "hold" and not quorum_holds(action.pk)
     accepted_any_diff = new.verdict.outcome == "allow" and not tighter
     if (drifted and not accepted_any_diff) or tighter or lapsed:
+        if not drifted:
+            new = written(case, new, case.plan.version + 1)
         yield from durably(case, lambda: back_to_people(case, new, drifted=drifted, lapsed=lapsed))
         return False
-    images = yield Effect(partial(sealed_images, case, new.images))
+    images = Result([])
+    if new.images:
+        images = yield Effect(partial(sealed_images, case, new.images))
     if images.error is not None:
         raise images.error
     if drifted:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
-from approvals.policies.schema import FACTS
+from approvals.policies.schema import FACTS, MOST_RESOURCES
 
 MOST_CHARACTERS = 4_096
 T = cel.Type
@@ -68,8 +68,14 @@ def holds(source: str, facts: dict[str, Any]) -> bool:
     data = {**facts, "now": datetime.fromisoformat(facts["now"])}
     result = compiled(source).eval(data=data)
     if result.type() != T.BOOL:
-        raise ValueError(str(result.value())[:300])
+        raise ValueError(_too_many(str(result.value()), facts) or str(result.value())[:300])
     return result.value() is True
+
+
+def _too_many(error: str, facts: dict[str, Any]) -> str:
+    if "resources" in facts or "resources" not in error:
+        return ""
+    return f"It reads `resources`, and this plan has more than {MOST_RESOURCES:,}. Split it, or count with `plan`."
 
 
 def holds_briefly(source: str, facts: dict[str, Any]) -> bool:

@@ -8,8 +8,9 @@ from approvals.errors import NotYoursToRule
 from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from audit.errors import NotFound
 from tenants.access import Access, holds
-from tenants.models import Principal, Tenant
+from tenants.models import Environment, Principal, Tenant
 
+RISK = ("safe", "guarded", "dangerous")
 By = Access | str
 """A caller, or the product itself: "system:<role>"."""
 
@@ -42,6 +43,16 @@ def permit_in(by: By, tenant_id: UUID, environment_id: UUID) -> str:
             remedies=["Ask a tenant admin for a role that may administer there."],
         )
     return str(by.principal.pk)
+
+
+def policies_land_in(tenant_id: UUID) -> list[Environment]:
+    """Where changes of a tenant's policies are decided: its environments of the highest risk class, by slug. One query.
+
+    A policy guards all of them, so nobody finds a lenient one to have it judged in.
+    """
+    places = list(Environment.objects.filter(tenant=tenant_id).order_by("slug"))
+    highest = max((RISK.index(place.risk_class) for place in places), default=0)
+    return [place for place in places if RISK.index(place.risk_class) == highest]
 
 
 def author_of(by: By) -> Principal | None:

@@ -5,12 +5,12 @@ Names are dotted variables, not maps, so that a typo is an error with a line and
 matches. Adding a fact raises no version; removing or retyping one does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 VERSION = "interlock.facts/1"
-MOST_RESOURCES = 200
+MOST_RESOURCES = 1_000
 Kind = Literal["int", "double", "bool", "string", "timestamp", "resources", "strings"]
 
 
@@ -39,7 +39,10 @@ FACTS: dict[str, Fact] = {
     "plan.cost_known": Fact("bool", "whether the monthly cost delta is known"),
     "plan.dependents": Fact("int", "resources that depend on what it touches, near and far; 0 where none is known"),
     "plan.cost_delta": Fact("double", "the monthly cost delta; 0 where it is not known"),
-    "resources": Fact("resources", f"the first {MOST_RESOURCES} resources: kind, name, risk_class, known"),
+    "resources": Fact(
+        "resources",
+        f"kind, name, risk_class, known of each; of more than {MOST_RESOURCES:,} none can be read: that errs",
+    ),
     "history.ended": Fact("int", "recent runs of the type on this target and environment: the last 20 of 30 days"),
     "history.failed": Fact("int", "how many of them failed or were rolled back"),
     "history.failure_rate": Fact("double", "their share, 0 to 1; 0 where there are none"),
@@ -71,10 +74,7 @@ def facts_for(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> d
         **{f"plan.{name}": int(plan[name]) for name in PLAN_COUNTERS},
         "plan.cost_known": delta is not None,
         "plan.cost_delta": float(delta or 0),
-        "resources": [
-            {"kind": r["kind"], "name": r["name"], "risk_class": r["risk_class"], "known": bool(r["known"])}
-            for r in facts["resources"][:MOST_RESOURCES]
-        ],
+        **_resources(facts["resources"]),
         **_around(facts),
         "blast.score": score,
         "blast.tier": tier,
@@ -84,6 +84,18 @@ def facts_for(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> d
         "requester.kind": action["requester_kind"],
         "tenant.name": facts["tenant"].get("slug", ""),
         "now": now,
+    }
+
+
+def _resources(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every resource, or none at all: a rule that looks for one must not miss it behind a thousand others."""
+    if len(found) > MOST_RESOURCES:
+        return {}
+    return {
+        "resources": [
+            {"kind": r["kind"], "name": r["name"], "risk_class": r["risk_class"], "known": bool(r["known"])}
+            for r in found
+        ]
     }
 
 

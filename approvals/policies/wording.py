@@ -1,5 +1,6 @@
 """What a policy says, whoever keeps it: its fields, the checks they must pass, and the text that people compare."""
 
+import difflib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -11,11 +12,14 @@ import yaml
 from approvals.judge import check_seats
 from approvals.policies.cell import check
 from approvals.policies.models import EFFECTS, MODES, PolicyVersion
+from approvals.policies.schema import FACTS
 from audit.canonical import digest_of
 from audit.changes.masking import find_secrets
 from audit.errors import Invalid
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
+NO_OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
 MOST_MESSAGE, MOST_SLUG, MOST_SEATS = 500, 64, 20
 
 
@@ -69,9 +73,20 @@ def refuse_faults(wording: Wording, roles: set[str] | None) -> None:
 def faults_of_expression(expression: str) -> list[dict[str, Any]]:
     """Every fault of an expression: {"severity", "message", "field": "expression", "line", "column"}."""
     return [
-        {**issue(fault.message, "expression"), "line": fault.line, "column": fault.column}
+        {**issue(in_words(fault.message), "expression"), "line": fault.line, "column": fault.column}
         for fault in check(expression)
     ]
+
+
+def in_words(message: str) -> str:
+    """A fault as the library tells it, with what was probably meant, and without its list of everything it expected."""
+    if found := UNDECLARED.fullmatch(message):
+        near = difflib.get_close_matches(found[1], FACTS, 1, 0.6)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        return f"undeclared reference to '{found[1]}': there is no such fact.{meant}"
+    if found := NO_OVERLOAD.fullmatch(message):
+        return f"{found[1].strip('_').replace('_', ' ')} does not work on ({found[2]}): the types do not fit."
+    return message.split(" expecting {")[0].replace("'<EOF>'", "the end of the expression")
 
 
 def refuse_slug(slug: str) -> None:

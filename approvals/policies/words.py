@@ -30,7 +30,7 @@ def does(effect: str, seats: Sequence[Mapping[str, Any]]) -> str:
     return {
         "deny": "denies the action",
         "require": asks,
-        "warn": "warns, and stops nothing",
+        "warn": "warns and stops nothing",
         "allow_autonomous": "lets a safe, confident proposal run unattended",
     }.get(effect, effect)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from audit.changes.lines import compare, hunks, split_lines
@@ -53,7 +53,7 @@ class Change:
 
 def document(changes: list[Change]) -> dict[str, Any]:
     """A value for `canonical()`: strings, integers and None only."""
-    return {"format": FORMAT, "changes": [asdict(change) for change in changes]}
+    return {"format": FORMAT, "changes": [dict(vars(change)) for change in changes]}
 
 
 def load(data: bytes) -> list[Change]:

@@ -42,6 +42,7 @@ def test_what_an_action_waits_for_is_said_in_words(program, carry):
     assert now["approvals"] | {"expires_at": 0} == {
         "kind": "approval", "state": "open", "digest": now["plan"]["digest"], "needed": 2, "have": 0,
         "seats": [{"role": "approver", "count": 2, "filled": 0}], "decisions": [], "asks": [], "expires_at": 0,
+        "suggested": now["approvals"]["suggested"],
     }  # fmt: skip
     assert program("approver").look(seated)["allowed"] == ["approve", "reject", "ask_for_changes"]
     assert program("auditor").look(seated)["allowed"] == []

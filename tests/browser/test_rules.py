@@ -20,7 +20,7 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     tab.click("text=Start from nothing")
     tab.fill("[name=slug]", "no-notes")
     tab.locator("#expression").press_sequentially('environment.name == "prod"\n  && plan.deleets > 0')
-    tab.wait_for_selector("#check-faults >> text=Line 2, column 10")
+    tab.wait_for_selector("#check-faults >> text=Line 2, column 10 ")
     assert tab.locator("[data-lines]").inner_text().split() == ["1", "2"]
     site.picture(tab, "rules-fault", full_page=True)
     tab.fill("#expression", "")

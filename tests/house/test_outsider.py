@@ -84,6 +84,10 @@ OBJECTS: dict[str, About] = {
        ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")},
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
+    "api/actions/<action_id>/comments": About("action", {"text": "hello"}),
+    "api/actions/<action_id>/comments/<comment_id>/resolve": About("action", {"resolved": True}, opens=False),
+    "actions/<uuid:action_id>/comments/": About("action", {"text": "hello"}),
+    "actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/": About("action", {"resolved": "yes"}, opens=False),
     **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
        for verb in ("ask-for-changes", "withdraw-ask", "withdraw")},
     "api/actions/<action_id>/cancel": About("action", WHY),
@@ -116,6 +120,8 @@ OBJECTS: dict[str, About] = {
     "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
+    **{f"rules/{kind}/<uuid:draft_id>/{part}": About("matrix_draft" if kind == "matrix" else "draft", opens=kind != "retire")
+       for kind in ("policy", "retire", "matrix") for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")},
     **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),

@@ -11,14 +11,17 @@ from audit.models import Event
 from tests.cast import Cast
 from tests.pages.conftest import Propose
 
-OF_AN_ACTION = [p.name for p in urlpatterns if "action_id" in str(p.pattern)]
-WRITES = {"decide", "accept", "cancel", "abort", "resume", "rollback", "retry"}
+OF_AN_ACTION = [p.name for p in urlpatterns if "action_id" in str(p.pattern) and getattr(p, "name", "")]
+WRITES = {
+    "decide", "accept", "cancel", "abort", "resume", "rollback", "retry", "withdraw", "withdraw_ask", "comment",
+    "resolve_comment",
+}  # fmt: skip
 CHANGING = re.compile(r'(correlation_id|X-Correlation-Id|csrfmiddlewaretoken" value=|il-now" content=)\W*"?[\w-]+')
 
 
 def address(name: str, key: object) -> str:
-    pattern = next(str(p.pattern) for p in urlpatterns if p.name == name)
-    return "/" + pattern.replace("<uuid:action_id>", str(key)).replace("<int:n>", "1")
+    pattern = next(str(p.pattern) for p in urlpatterns if getattr(p, "name", "") == name)
+    return "/" + pattern.replace("<uuid:action_id>", str(key)).replace("<int:n>", "1").replace("<uuid:comment_id>", str(key))
 
 
 @pytest.mark.parametrize("htmx", [False, True])

@@ -157,3 +157,9 @@ def test_a_foreign_draft_is_as_unknown_as_one_that_never_was(cast: Cast) -> None
     draft, client = drafted(cast.acme), cast.client("outsider")
     for address in (f"/rules/policies/drafts/{draft.pk}/", f"/rules/policies/drafts/{draft.pk}/abandon/"):
         assert client.post(address, form()).status_code == 404
+
+
+def test_the_state_of_the_backtest_is_told_beside_the_buttons(cast: Cast) -> None:
+    draft = drafted(cast.acme)
+    html = body(cast.client("admin").get(f"/rules/policies/drafts/{draft.pk}/"))
+    assert "It was not backtested yet." in html and f"/rules/policy/{draft.pk}/backtest/" in html

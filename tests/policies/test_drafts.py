@@ -8,7 +8,7 @@ from approvals.errors import DraftMoved, NotADraft, NotYoursToRule
 from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
 from approvals.policies import drafts
 from approvals.policies.store import epoch_of, rules_for
-from approvals.policies.wording import fingerprint, wording_of
+from approvals.policies.wording import faults_of_expression, fingerprint, wording_of
 from audit.canonical import digest_of
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
@@ -187,3 +187,19 @@ def test_an_edit_of_a_matrix_that_started_from_older_rows_is_refused(cast):
         drafts.edit_matrix(draft.pk, {}, by=cast.access("admin"), seen=digest_of({"low": []}))
     draft.refresh_from_db()
     assert draft.rows == {"low": TWO}
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        (
+            "plan.deleets > 0",
+            "undeclared reference to 'plan.deleets': there is no such fact. Did you mean plan.deletes?",
+        ),
+        ("zzz", "undeclared reference to 'zzz': there is no such fact."),
+        ("action.type > 3", "> does not work on (string, int): the types do not fit."),
+        ("plan.deletes >", "Syntax error: mismatched input the end of the expression"),
+    ],
+)
+def test_a_fault_says_what_was_probably_meant(expression, said):
+    assert [issue["message"] for issue in faults_of_expression(expression)] == [said]

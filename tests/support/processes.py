@@ -74,11 +74,18 @@ def worker(
 @contextmanager
 def web(environment: dict[str, str], log: Path, port: int) -> Iterator[str]:
     """Daphne on a port of this machine; yields its address as soon as it answers."""
+    with server(environment, log, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def server(environment: dict[str, str], log: Path, port: int) -> Iterator[Group]:
+    """The process behind `web`, once it answers."""
     command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
     started = Group(command, {**environment, **QUICK}, log)
     try:
         wait_for(lambda: answers(port), 40, "the server's first answer", log)
-        yield f"http://127.0.0.1:{port}"
+        yield started
     finally:
         started.kill()
 

@@ -17,7 +17,7 @@ from approvals.policies.publish import in_force
 from approvals.policies.store import epoch_of
 from approvals.policies.wording import wording_of
 from audit.models import Event
-from tests.policies.factory import SETUP, TWO, drafted
+from tests.policies.factory import SETUP, TWO, backtested, drafted
 from tests.types.test_config_change import ONE, asked, target_in
 
 
@@ -25,7 +25,7 @@ from tests.types.test_config_change import ONE, asked, target_in
     "reworded", [{"expression": "false"}, {"mode": "shadow"}, {"effect": "warn"}, {"message": "Ha."}]
 )
 def test_a_policy_that_was_reworded_after_its_plan_is_not_put_in_force(cast, reworded):
-    version = drafted(cast.acme)
+    version = backtested(drafted(cast.acme))
     case = Case(ConfigChange(), target_in(cast.prod), asked("policy", version))
     approved, before = case.plan(), epoch_of(cast.acme.pk)
     edit(version.pk, replace(wording_of(version), **reworded), by=SETUP)
@@ -41,7 +41,7 @@ def test_a_policy_that_was_reworded_after_its_plan_is_not_put_in_force(cast, rew
 
 def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
     set_row(cast.prod, "high", TWO, by=SETUP)
-    draft = draft_matrix(cast.prod, {"high": TWO, "critical": TWO}, by=SETUP)
+    draft = backtested(draft_matrix(cast.prod, {"high": TWO, "critical": TWO}, by=SETUP))
     case = Case(ConfigChange(), target_in(cast.prod), asked("matrix", draft))
     approved = case.plan()
     edit_matrix(draft.pk, {"high": ONE}, by=SETUP)
@@ -53,11 +53,11 @@ def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
 
 def test_a_matrix_that_was_patched_by_hand_can_still_be_put_back(cast):
     """`recover_policy` writes rows that no draft says: undoing a later change brings them back, and no draft with them."""
-    first = draft_matrix(cast.prod, {"high": TWO}, by=SETUP)
+    first = backtested(draft_matrix(cast.prod, {"high": TWO}, by=SETUP))
     case = Case(ConfigChange(), target_in(cast.prod), asked("matrix", first))
     case.run(case.plan())
     set_row(cast.prod, "low", ONE, by="system:recover")
-    second = draft_matrix(cast.prod, {"critical": TWO}, by=SETUP)
+    second = backtested(draft_matrix(cast.prod, {"critical": TWO}, by=SETUP))
     case = Case(ConfigChange(), target_in(cast.prod), asked("matrix", second))
     plan = case.plan()
     case.run(plan)

@@ -9,6 +9,7 @@ from actions.types.protocol import Issue, PlanRefused, Target, error
 from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import check_rows
 from approvals.policies.publish import in_force, matrix_in_force, swap, swap_matrix
+from approvals.policies.rulers import policies_land_in
 from approvals.policies.wording import as_yaml, dumped, faults_of_expression, text_digest
 from audit.changes.document import Change
 from audit.errors import Invalid
@@ -46,6 +47,7 @@ def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
     version = PolicyVersion.objects.select_related("policy__tenant").filter(pk=draft).first()
     if version is None or version.policy.home_id != target.tenant_id:
         raise PlanRefused([error("There is no such version of a policy here.", "draft")])
+    _refuse_lenient(target)
     now = in_force(version.policy_id)
     if parameters["kind"] == "retire":
         if now != version.version:
@@ -56,6 +58,15 @@ def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
     if issues := [Issue("error", f"{version}: {f['message']}", "draft") for f in _faults(version)]:
         raise PlanRefused(issues)
     return policy_swap(_policy_spec(version, now, version.version))
+
+
+def _refuse_lenient(target: Target) -> None:
+    """A policy guards every environment of its tenant, so the people of the most dangerous ones decide about it."""
+    careful = policies_land_in(target.tenant_id)
+    if target.environment_id not in {place.pk for place in careful}:
+        where = " or ".join(place.slug for place in careful)
+        words = f"A policy guards every environment, so it is changed where most care is taken: propose it in {where}."
+        raise PlanRefused([error(words, "draft")])
 
 
 def policy_swap(spec: Spec) -> Swap:
