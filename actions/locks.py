@@ -80,9 +80,8 @@ def let_go(action_ids: Sequence[UUID]) -> bool:
 
 def in_the_way(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceClaim]]:
     """For each action that waits: the claims before its own, with their actions, by resource. Two queries at most."""
-    waiting = list(
-        ResourceClaim.objects.filter(action__in=list(action_ids), held=False).values_list("action", "key", "id")
-    )
+    ours = ResourceClaim.objects.filter(action__in=list(action_ids), held=False).order_by("kind", "name")
+    waiting = list(ours.values_list("action", "key", "id"))
     if not waiting:
         return {}
     before: dict[str, list[ResourceClaim]] = {}
@@ -96,6 +95,12 @@ def in_the_way(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceClaim]]:
         if first is not None:
             found.setdefault(pk, []).append(first)
     return found
+
+
+def queued_up(actions: Iterable[Action]) -> dict[UUID, list[ResourceClaim]]:
+    """`in_the_way` of those of these actions that could be waiting; no query if there are none."""
+    ready = [a.pk for a in actions if a.state in (S.APPROVED, S.ROLLING_BACK) and a.lease_id is None]
+    return in_the_way(ready) if ready else {}
 
 
 def _place(asked: tuple[Action, Sequence[Wanted]], queues: dict[str, list[ResourceClaim]]) -> tuple[int, int, int, str]:
