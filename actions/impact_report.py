@@ -68,7 +68,7 @@ def _shown(kind: dict[str, Any]) -> dict[str, Any]:
         "score": round(kind["score"] / runs),
         "predicted": round(kind["predicted"] / checked, 1) if checked else None,
         "verified": round(kind["verified"] / checked, 1) if checked else None,
-        "duration_s": round(kind["ms"] / runs / 1000, 1),
+        "duration_s": round(kind["ms"] / runs / 1000, 3),
         "tiers": sorted(kind["tiers"], key=lambda row: LEVELS.index(row["tier"]) if row["tier"] in LEVELS else 9),
     }
 

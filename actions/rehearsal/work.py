@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
@@ -28,7 +29,8 @@ from audit.clock import database_time
 
 BY = "system:background"
 SLICE_S = 3.0
-CLAIM_S = 60
+LEASES = 4
+"""A claim lasts as long as so many leases: a batch is longer than a heartbeat."""
 FIRST_BATCH, MOST_BATCH = 10, 400
 QUICK_S, SLOW_S = 0.4, 1.5
 CUT_OFFS = 20
@@ -71,6 +73,11 @@ def carry_on(slice_s: float = SLICE_S, still: Callable[[], Any] = lambda: None) 
     return waiting()
 
 
+def claim_life() -> timedelta:
+    """How long nobody else takes a backtest up after its worker was last heard of."""
+    return timedelta(seconds=LEASES * settings.INTERLOCK.lease_s)
+
+
 def waiting() -> bool:
     """Whether a backtest is under way that nobody works on."""
     return _free().exists()
@@ -81,7 +88,7 @@ def claim() -> Backtest | None:
     for pk in _free().order_by("touched_at").values_list("pk", flat=True)[:5]:
         mine = uuid4()
         taken = _free().filter(pk=pk).update(
-            claim=mine, claimed_until=Now() + timedelta(seconds=CLAIM_S), touched_at=Now(), state="running"
+            claim=mine, claimed_until=Now() + claim_life(), touched_at=Now(), state="running"
         )  # fmt: skip
         if taken:
             return Backtest.objects.get(pk=pk)
@@ -150,7 +157,7 @@ def _store(
             kept.append(difference)
         kinds[difference.kind] = kinds.get(difference.kind, 0) + 1
     with transaction.atomic():
-        until = Now() + timedelta(seconds=CLAIM_S)
+        until = Now() + claim_life()
         moved = _keep(
             backtest, cursor=cursor, done=backtest.done + n, counts=counts, patience=patience, claimed_until=until
         )  # fmt: skip

@@ -38,7 +38,7 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     drifted = new.plan.digest != case.plan.digest
     old = case.plan.verdict
     tighter = stricter(new.verdict, old["seats"], old["outcome"])
-    lapsed = bool(old["seats"]) and new.verdict.outcome == "hold" and not quorum_holds(action.pk)
+    lapsed = bool(old["seats"]) and new.verdict.outcome == "hold" and not quorum_holds(action.pk, case.plan.digest)
     accepted_any_diff = new.verdict.outcome == "allow" and not tighter
     if (drifted and not accepted_any_diff) or tighter or lapsed:
         if not drifted:
@@ -72,10 +72,12 @@ def orphaned(case: Case) -> Write:
     )  # fmt: skip
 
 
-def quorum_holds(action_id: UUID) -> bool:
-    """Whether the people who approved an action may still do so: its newest request, counted again now."""
+def quorum_holds(action_id: UUID, digest: str) -> bool:
+    """Whether the people who approved exactly this plan may still do so: the newest request, counted again now."""
     request = Request.objects.filter(subject_kind="action", subject_id=action_id).order_by("-opened_at", "-id").first()
-    return request is not None and request.state == Request.State.APPROVED and live_quorum(request)
+    if request is None or request.digest != digest:
+        return False
+    return request.state == Request.State.APPROVED and live_quorum(request)
 
 
 def begun(case: Case, images: list[Any]) -> Write:

@@ -93,7 +93,36 @@ MUTANTS = [
     ),
     Mutant(
         "a lapsed approval is overlooked at the start", "live quorum", START,
-        "not quorum_holds(action", "not bool(action", (f"{TRAPS}[an_approver_was_removed_after_approving-api]",),
+        "lapsed = bool(old[\"seats\"]) and", "lapsed = False and",
+        (f"{TRAPS}[an_approver_was_removed_after_approving-api]",),
+    ),
+    Mutant(
+        "an approval of another plan starts this one", "digest", START,
+        "if request is None or request.digest != digest:", "if request is None:",
+        ("tests/traps/test_start.py",),
+    ),
+    Mutant(
+        "an agent accepts what it may only recommend", "autonomy", "approvals/entitlement.py",
+        "if not access.is_person() and only_recommends(request.environment):", "if not request.pk:",
+        ("tests/approvals/test_accept.py",),
+    ),
+    Mutant(
+        "a resource hides behind a thousand others", "deny by default", "approvals/policies/schema.py",
+        "    if len(found) > MOST_RESOURCES:\n        return {}\n", "    found = found[:MOST_RESOURCES]\n",
+        ("tests/policies/test_many_resources.py",),
+    ),
+    Mutant(
+        "a run is judged by the matrix of its plan", "stricter of both", "actions/case.py",
+        "return {**facts, \"matrix\": matrix, \"weights\": weights} if facts else {}", "return dict(facts)",
+        ("tests/actions/test_matrix_at_work.py",),
+    ),
+    Mutant(
+        "a policy lands in a lenient environment", "who rules", "actions/types/config_change/rules.py",
+        "    _refuse_lenient(target)\n", "", ("tests/policies/test_reach.py",),
+    ),
+    Mutant(
+        "one environment's admin changes every environment's policy", "who rules", "actions/intake/submit.py",
+        "    refuse_beyond_reach(access, s)\n", "", ("tests/policies/test_reach.py",),
     ),
     Mutant(
         "a role that was given later counts", "late roles", "approvals/people.py",

@@ -39,7 +39,7 @@ def some(place: Cast) -> Cast:
 def test_the_page_compares_prediction_and_verification_by_type_and_tier(some: Cast) -> None:
     html = some.client("operator").get("/impact/").content.decode()
     assert "75 %" in html and "25 %" in html and ">4.0<" in html and ">2.5<" in html
-    assert "1, 100 %" in html and "a_foreign_type" not in html
+    assert "1 (100 %)" in html and "a_foreign_type" not in html
 
 
 def test_one_environment_and_one_period_can_be_asked_for(some: Cast) -> None:

@@ -17,6 +17,7 @@ from actions.run.runner import Runner
 from actions.run.sweep import expire
 from approvals.decisions import live_quorum
 from approvals.models import ApprovalRule, Request
+from approvals.second_thoughts import withdraw_decision
 from audit.clock import database_time
 from audit.models import Event
 from audit.verification import verify_subject
@@ -144,3 +145,29 @@ def test_votes_racing_a_new_plan_never_count_for_it(place, waiting):
             ("approved", action.plan.digest, 1), ("open", now.plan.digest, 0),
         ]  # fmt: skip
         assert ends_of(action) == ["approve"] and nothing_was_done(place, action)
+
+
+def test_an_approval_that_is_taken_back_while_the_run_starts_stops_it_or_comes_too_late(place, waiting):
+    """Taken back in time, nothing ran and it is asked for again; too late, it says so and the approval stands."""
+    access = place.access("approver")
+    ends: Counter[bool] = Counter()
+
+    def work() -> None:
+        runner = Runner("execute")
+        while runner.drain():
+            pass
+        runner.stop()
+
+    for n, action in enumerate(waiting[: len(waiting) // 2]):
+        vote(place, "approver", action)()
+        back = lambda a=action: withdraw_decision(request_on(a).pk, access)  # noqa: E731
+        told = at_once([back, work] if n % 2 else [work, back])
+        took_back = told[0 if n % 2 else 1] == "ok"
+        now, request = carry(action), request_on(action)
+        assert now.state == ("awaiting_approval" if took_back else "completed"), told
+        assert (request.state, request.decisions.count()) == (("open", 0) if took_back else ("approved", 1))
+        after = (root_of(place.prod) / f"{n}.conf").read_text()
+        assert after == ("before\n" if took_back else "after\n")
+        assert verify_subject(action.tenant_id, "action", action.pk).ok
+        ends[took_back] += 1
+    assert sum(ends.values()) == len(waiting) // 2

@@ -16,7 +16,7 @@ from config.leash import die_with_parent
 
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
-ALL_QUEUES = "decide,execute,sweep"
+ALL_QUEUES = "decide,execute,sweep,background"
 WITH_LEDGER = "tests.support.worker_app"
 """The Celery application that knows the ledger executor too."""
 
