@@ -125,7 +125,7 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
 def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
     """At which point it was judged, and what came of it; None for an event that was no judgement."""
     if event.verb == "policy.judged":
-        when = "preflight" if event.actor == "system:decide" else "start"
+        when = "preflight" if event.actor == "system:decide" else facts.get("at", "start")
         done = {"deny": "denied", "hold": "held for people", "allow": "let through"}.get(
             facts.get("outcome", ""), "judged"
         )

@@ -12,9 +12,17 @@ from approvals.matrix import table
 from approvals.models import TIERS, ApprovalRule
 from approvals.people import holders_in
 from approvals.policies.admin import MatrixDraftAdmin, PolicyVersionAdmin, places
+from approvals.telling_admin import ApprovalSettingsAdmin, NotifyRuleAdmin
 from approvals.weights_admin import BlastWeightsAdmin
 
-__all__ = ["ApprovalRuleAdmin", "BlastWeightsAdmin", "MatrixDraftAdmin", "PolicyVersionAdmin"]
+__all__ = [
+    "ApprovalRuleAdmin",
+    "ApprovalSettingsAdmin",
+    "BlastWeightsAdmin",
+    "MatrixDraftAdmin",
+    "NotifyRuleAdmin",
+    "PolicyVersionAdmin",
+]
 
 
 @admin.register(ApprovalRule)

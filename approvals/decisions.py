@@ -26,6 +26,7 @@ from approvals.errors import (
     WrongKind,
 )
 from approvals.models import Ask, Decision, Request
+from approvals.notices import tell
 from approvals.people import holders
 from approvals.tally import Tally, as_seats, count, tallies, tally
 from audit.clock import database_time
@@ -236,6 +237,8 @@ def keep_seats(after: Tally) -> None:
 def settle(request: Request, state: Request.State, access: Access, now: datetime, correlation_id: str) -> None:
     request.state, request.settled_at = state, now
     request.save(update_fields=["state", "settled_at"])
+    if request.kind == Request.Kind.APPROVAL:
+        tell(request, "settled", now.isoformat())
     by = str(access.principal.pk)
     settled.send(Request, request=request, outcome=state.value, by=by, correlation_id=correlation_id, at=now)
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from approvals.policies.models import MatrixDraft, Policy, PolicyVersion, RuleEpoch
 from approvals.records import (
@@ -80,7 +81,8 @@ class Request(models.Model):
     """What waits for people: seats to fill for exactly one digest of one subject. The subject is opaque here.
 
     `excluded` holds the ids (strings) of everyone who can never count: the requester and their delegation chain, as
-    they were when it opened. At most one request per subject is open at any time.
+    they were when it opened. At most one request per subject is open at any time. `notify_at` is when somebody is to
+    be told about it next; null when nobody is.
     """
 
     class Kind(models.TextChoices):
@@ -109,9 +111,11 @@ class Request(models.Model):
     opened_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)
+    notify_at = models.DateTimeField(null=True, blank=True, db_default=Now())
 
     class Meta:
         indexes = [
+            models.Index(fields=["notify_at"], name="approvals_request_notify", condition=Q(state="open")),
             models.Index(fields=["subject_id", "opened_at"], name="approvals_request_subject"),
             models.Index(fields=["expires_at"], name="approvals_request_due", condition=Q(state="open")),
             models.Index(fields=["environment", "id"], name="approvals_request_waiting", condition=Q(state="open")),

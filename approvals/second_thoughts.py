@@ -29,6 +29,7 @@ from approvals.decisions import (
 from approvals.entitlement import may_decide
 from approvals.errors import AlreadyAsked, CommentNeeded, NotEntitled, NothingToWithdraw, RequestExpired, Settled
 from approvals.models import Ask, Decision, Request
+from approvals.notices import tell
 from approvals.tally import tally
 from audit.clock import database_time
 from audit.errors import Invalid, NotFound
@@ -119,6 +120,7 @@ def _ask(request_id: UUID, access: Access, comment: str, correlation_id: str) ->
     attention = attention_of(request, access.principal.pk, now)
     facts = {**facts_about(request, access), "ask": str(ask.pk), "role": role, "attention": attention}
     leave_event(request, access, "approval.changes_requested", facts, comment, correlation_id)
+    tell(request, "changes_requested", ask.pk)
     return request
 
 
@@ -141,7 +143,8 @@ def _reopen(request: Request, access: Access, now: Any, correlation_id: str) -> 
     ttl_s = int(settings.INTERLOCK.approval_ttl_s)
     request.state, request.settled_at = Request.State.OPEN, None
     request.expires_at = max(request.expires_at, now + timedelta(seconds=ttl_s))
-    request.save(update_fields=["state", "settled_at", "expires_at"])
+    request.notify_at = now
+    request.save(update_fields=["state", "settled_at", "expires_at", "notify_at"])
     by = str(access.principal.pk)
     reopened.send(Request, request=request, by=by, correlation_id=correlation_id, at=now, ttl_s=ttl_s)
 

@@ -5,8 +5,10 @@ rows (binary COPY for very many); `executemany` on SQLite.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 
@@ -27,6 +29,16 @@ COPY_TYPES = {
     "interval": "interval",
     "double precision": "float8",
     "inet": "inet",
+}
+PYTHON_TYPES: dict[type[models.Field], type] = {
+    models.BinaryField: bytes,
+    models.UUIDField: UUID,
+    models.CharField: str,
+    models.TextField: str,
+    models.IntegerField: int,
+    models.BooleanField: bool,
+    models.DateTimeField: datetime,
+    models.FloatField: float,
 }
 
 
@@ -66,8 +78,8 @@ def insert_together(parts: Iterable[Rows]) -> None:
             _copy(part)
     bound = [part for part in wanted if not _is_copied(part)]
     if bound:
-        statement = _statement(tuple((part.model, part.columns, part.ignore_existing) for part in bound))
-        run_prepared(statement, [array for part in bound for array in _arrays(part)])
+        tables = tuple((part.model, part.columns, part.ignore_existing, len(part.rows) == 1) for part in bound)
+        run_prepared(_statement(tables), [value for part in bound for value in _values(part)])
 
 
 def _is_copied(part: Rows) -> bool:
@@ -75,32 +87,37 @@ def _is_copied(part: Rows) -> bool:
 
 
 @cache
-def _statement(tables: tuple[tuple[type[models.Model], tuple[str, ...], bool], ...]) -> str:
-    """One INSERT for the last table; the others ride before it. Each takes an array per column.
-
-    They are bound in binary: as text, writing them costs several times as much.
-    """
+def _statement(tables: tuple[tuple[type[models.Model], tuple[str, ...], bool, bool], ...]) -> str:
+    """One INSERT for the last table; the others ride before it."""
     *others, last = [_insert(*table) for table in tables]
     riding = ", ".join(f"w{n} AS ({insert})" for n, insert in enumerate(others))
     return f"WITH {riding} {last}" if riding else last
 
 
-def _insert(model: type[models.Model], columns: tuple[str, ...], ignore_existing: bool) -> str:
-    arrays = ", ".join(f"%b::{_type(_fields(model)[column])}[]" for column in columns)
+def _insert(model: type[models.Model], columns: tuple[str, ...], ignore_existing: bool, is_single: bool) -> str:
+    """Takes a value per column for a single row, else an array: in binary, as text would cost several times as much."""
+    types = [_type(_fields(model)[column]) for column in columns]
+    if is_single:
+        source = f"VALUES ({', '.join(f'%s::{name}' for name in types)})"
+    else:
+        source = f"SELECT * FROM unnest({', '.join(f'%b::{name}[]' for name in types)})"
     on_conflict = " ON CONFLICT DO NOTHING" if ignore_existing else ""
-    return f"INSERT INTO {_target(model, columns)} SELECT * FROM unnest({arrays}){on_conflict}"
+    return f"INSERT INTO {_target(model, columns)} {source}{on_conflict}"
 
 
-def _arrays(part: Rows) -> list[list[Any]]:
+def _values(part: Rows) -> list[Any]:
+    """What `_insert` takes: the values of the only row, or an array per column."""
     fields = [_fields(part.model)[column] for column in part.columns]
-    return [
-        list(column) if isinstance(field, models.BinaryField) else [_bound(field, value) for value in column]
-        for field, column in zip(fields, zip(*part.rows, strict=True), strict=True)
-    ]
+    arrays = [_bound(field, column) for field, column in zip(fields, zip(*part.rows, strict=True), strict=True)]
+    return [array[0] for array in arrays] if len(part.rows) == 1 else arrays
 
 
-def _bound(field: models.Field, value: Any) -> Any:
-    return value if value is None else field.get_db_prep_save(value, connection)
+def _bound(field: models.Field, values: Sequence[Any]) -> list[Any]:
+    """Values as the driver takes them. Those of a field's own Python type need no conversion."""
+    kind = _python_type(field)
+    if kind is bytes:
+        return list(values)
+    return [v if v is None or type(v) is kind else field.get_db_prep_save(v, connection) for v in values]
 
 
 def _execute_many(part: Rows) -> None:
@@ -117,17 +134,12 @@ def _execute_many(part: Rows) -> None:
 
 def _copy(part: Rows) -> None:
     fields = [_fields(part.model)[column] for column in part.columns]
-    is_bytes = [isinstance(field, models.BinaryField) for field in fields]
+    arrays = [_bound(field, column) for field, column in zip(fields, zip(*part.rows, strict=True), strict=True)]
     statement = f"COPY {_target(part.model, part.columns)} FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, connection.wrap_database_errors, cursor.copy(statement) as copy:
         copy.set_types([_type(field) for field in fields])
-        for row in part.rows:
-            copy.write_row(
-                [
-                    value if raw else _bound(field, value)
-                    for field, raw, value in zip(fields, is_bytes, row, strict=True)
-                ]
-            )
+        for row in zip(*arrays, strict=True):
+            copy.write_row(row)
 
 
 def _target(model: type[models.Model], columns: Sequence[str]) -> str:
@@ -145,3 +157,10 @@ def _type(field: models.Field) -> str:
     db_type = (field.rel_db_type(connection) if field.is_relation else field.db_type(connection)) or ""
     name = db_type.split("(")[0].strip()
     return {"varchar": "varchar", "numeric": "numeric", **COPY_TYPES}[name]
+
+
+@cache
+def _python_type(field: models.Field) -> type | None:
+    """The type whose values a field passes on as they are, if there is one."""
+    target = field.target_field if isinstance(field, models.ForeignKey) else field
+    return next((kind for known, kind in PYTHON_TYPES.items() if isinstance(target, known)), None)

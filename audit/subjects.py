@@ -38,6 +38,12 @@ def describe(tenant: UUID, events: Iterable[Event]) -> dict[UUID, Subject]:
     return found
 
 
+def described(tenant: UUID, kind: str, subject_id: UUID) -> Subject:
+    """One subject with title and URL, as far as its floor knows them. One query at most."""
+    known = _describers[kind](tenant, {subject_id}) if kind in _describers else {}
+    return known.get(subject_id, Subject(kind, subject_id))
+
+
 def subject_of(tenant: UUID, subject_id: UUID) -> Subject:
     """The subject that the tenant's log knows by this id. Raises NotFound for unknown and foreign ones alike."""
     first = Event.objects.filter(tenant=tenant, subject_id=subject_id).order_by("seq").first()

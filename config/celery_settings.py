@@ -11,6 +11,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.execute": {"queue": "execute"},
     "actions.tasks.sweep": {"queue": "sweep"},
     "actions.tasks.background": {"queue": "background"},
+    "approvals.tasks.notify": {"queue": "background"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

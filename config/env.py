@@ -46,6 +46,7 @@ class Environment(BaseSettings):
     linger_ms: int = Field(default=10, ge=0)
     closing_s: float = Field(default=1, ge=0)
     email_url: str = ""
+    public_url: str = ""
     email_from: str = "Interlock <interlock@localhost>"
     effect_threads: int = Field(default=8, ge=1, le=256)
     claim_size: int = Field(default=50, ge=1, le=1000)
@@ -102,6 +103,12 @@ class Environment(BaseSettings):
     def is_embedded(self) -> bool:
         """No server was named: `make run` brings its own, on this machine only."""
         return not self.redis_url and not self.database_url
+
+    @property
+    def address(self) -> str:
+        """Where people reach the pages, for links in mail; without a slash at the end."""
+        host = f"127.0.0.1:{os.environ.get('PORT') or 8000}" if self.is_embedded else self.allowed_hosts[0]
+        return (self.public_url or f"http{'s' if self.https else ''}://{host}").rstrip("/")
 
     @property
     def secrets_file(self) -> Path:

@@ -95,7 +95,8 @@ CELERY_BEAT_SCHEDULE = {
         "task": "actions.tasks.sweep",
         "schedule": INTERLOCK.sweep_s,
         "options": {"expires": INTERLOCK.sweep_s * 4},
-    }
+    },
+    "notify": {"task": "approvals.tasks.notify", "schedule": 10.0, "options": {"expires": 30.0}},
 }
 
 AUTH_USER_MODEL = "tenants.Principal"

@@ -19,19 +19,20 @@ class Action(models.Model):
     One proposed change and where it stands.
 
     `seq` counts its events and guards every write; `lease` names the worker that holds it (the fencing epoch).
-    Times are aware UTC, taken from the database.
+    Times are aware UTC, taken from the database. Every move writes a row version and an entry in nearly every index, so
+    foreign keys have none of their own where one below begins with the same column, or nothing looks for them.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
-    environment = models.ForeignKey("tenants.Environment", on_delete=models.PROTECT, related_name="+")
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+", db_index=False)
+    environment = models.ForeignKey("tenants.Environment", on_delete=models.PROTECT, related_name="+", db_index=False)
     type = models.CharField(max_length=64)
     title = models.CharField(max_length=200)
     reason = models.TextField(blank=True)
     parameters = models.JSONField(default=dict)
     target = models.JSONField(default=dict)
     checks = models.JSONField(default=list)
-    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False)
     ticket = models.CharField(max_length=120, blank=True)
     external_url = models.URLField(max_length=500, blank=True)
     security_level = models.CharField(max_length=8, choices=LEVELS)
@@ -42,14 +43,14 @@ class Action(models.Model):
     not_before = models.DateTimeField(null=True)
     accepted_in_advance = models.BooleanField(default=False)
     correlation_id = models.CharField(max_length=64)
-    retry_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="retries")
-    undo_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="undos")
+    retry_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="retries", db_index=False)
+    undo_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="undos", db_index=False)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     state = models.CharField(max_length=17, choices=[(s.value, s.value) for s in State], default=State.QUEUED)
     seq = models.PositiveIntegerField(default=1)
-    lease = models.ForeignKey("actions.Lease", null=True, on_delete=models.SET_NULL, related_name="+")
-    plan = models.ForeignKey("actions.Plan", null=True, on_delete=models.PROTECT, related_name="+")
+    lease = models.ForeignKey("actions.Lease", null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+    plan = models.ForeignKey("actions.Plan", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     requires_approval = models.BooleanField(null=True)
     blast_score = models.PositiveSmallIntegerField(null=True)
     tier = models.CharField(max_length=8, blank=True)
@@ -87,6 +88,8 @@ class Action(models.Model):
             models.Index(fields=["tenant", "-id"], name="action_by_tenant"),
             models.Index(fields=["environment", "-id"], name="action_by_environment"),
             models.Index(fields=["requester", "-id"], name="action_by_requester"),
+            models.Index(fields=["retry_of"], name="action_retried", condition=Q(retry_of__isnull=False)),
+            models.Index(fields=["undo_of"], name="action_undone", condition=Q(undo_of__isnull=False)),
         ]
 
     def __str__(self) -> str:
@@ -96,7 +99,7 @@ class Action(models.Model):
 class IdempotencyKey(models.Model):
     """A submission's key: the same key and body give the same action for seven days."""
 
-    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     principal = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key = models.CharField(max_length=255)
     body_sha256 = models.CharField(max_length=64)

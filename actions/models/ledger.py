@@ -42,8 +42,8 @@ class Checkpoint(models.Model):
         UNDO_RECEIPT = "undo_receipt"
         UNDO_FAILURE = "undo_failure"
 
-    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="checkpoints")
-    plan = models.ForeignKey("actions.Plan", on_delete=models.CASCADE, related_name="+")
+    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="checkpoints", db_index=False)
+    plan = models.ForeignKey("actions.Plan", on_delete=models.CASCADE, related_name="+", db_index=False)
     step = models.CharField(max_length=200)
     attempt = models.PositiveSmallIntegerField()
     kind = models.CharField(max_length=12, choices=Kind)
@@ -63,7 +63,7 @@ class Checkpoint(models.Model):
 class BeforeImage(models.Model):
     """What a step is about to overwrite, encrypted under the tenant's key. Never leaves in an evidence pack."""
 
-    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="before_images")
+    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="before_images", db_index=False)
     step = models.CharField(max_length=200)
     ciphertext = models.BinaryField()
 

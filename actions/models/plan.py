@@ -17,7 +17,7 @@ class Plan(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="plans")
+    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="plans", db_index=False)
     version = models.PositiveSmallIntegerField()
     digest = models.CharField(max_length=64)
     document = models.CharField(max_length=64)

@@ -11,7 +11,7 @@ from audit.models import Event, PrivateValue
 from tenants.models import Principal
 
 MOST = 200
-ROLES = {"system:decide": "Preflight", "system:execute": "Runner", "system:sweep": "Sweep", "system:setup": "Setup"}
+ROLES = {"system:decide": "Preflight", "system:execute": "Runner", "system:sweep": "Sweep", "system:notify": "Notices", "system:setup": "Setup"}
 
 SENTENCES: dict[str, tuple[str, str]] = {
     "action.submitted": ("", "proposed the action"),
@@ -48,6 +48,8 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "approval.changes_requested": ("warn", "asked for changes, as {role}"),
     "approval.ask_withdrawn": ("", "no longer asks for changes"),
     "approval.withdrawn": ("warn", "took the approval as {role} back"),
+    "notice.sent": ("", "told {recipients} by mail or message: {kind}"),
+    "notice.failed": ("warn", "could not tell {recipients}: {kind}"),
     "comment.made": ("", "commented"),
     "comment.resolved": ("", "resolved a comment"),
     "comment.reopened": ("", "took up a comment again"),

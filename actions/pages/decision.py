@@ -22,6 +22,7 @@ from actions.verbs import (
 )
 from approvals.decisions import can_decide
 from approvals.models import Request
+from approvals.notices import untold
 from approvals.pages import quorum_context
 from approvals.second_thoughts import standing_asks
 from approvals.tally import as_seats, tally
@@ -55,6 +56,7 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
         "is_last": missing == 1,
         "left_share": _left_share(asked) if asked is not None and is_open else 0,
         "quorum": quorum,
+        "untold": untold(asked) if asked is not None else 0,
         "asks": standing_asks(asked) if asked is not None and is_open else [],
     }
 

@@ -69,8 +69,14 @@ def confident_in(settings: dict[str, Any]) -> float:
 
 
 def _known(case: Case, draft: Draft) -> list[Resource]:
-    named = ((r["kind"], _name_here(case, r["name"])) for r in draft.resources)
-    return [case.resources[it] for it in named if it in case.resources]
+    found = (_found(case, named) for named in draft.resources)
+    return [resource for resource in found if resource is not None]
+
+
+def _found(case: Case, named: dict[str, str]) -> Resource | None:
+    """A resource in the inventory, entered with the environment before its name or without."""
+    here = case.resources.get((named["kind"], _name_here(case, named["name"])))
+    return here or case.resources.get((named["kind"], named["name"]))
 
 
 def _name_here(case: Case, name: str) -> str:
@@ -79,12 +85,11 @@ def _name_here(case: Case, name: str) -> str:
 
 
 def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
-    name = _name_here(case, named["name"])
-    known = case.resources.get((named["kind"], name))
+    known = _found(case, named)
     cost = known.monthly_cost if known else None
     return {
         "kind": named["kind"],
-        "name": name,
+        "name": _name_here(case, named["name"]),
         "risk_class": known.risk_class if known else case.action.environment.risk_class,
         "monthly_cost": None if cost is None else str(cost),
         "known": known is not None,

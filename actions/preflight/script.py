@@ -13,6 +13,8 @@ from actions.preflight.planning import Rehearsal, rehearse
 from actions.states import State
 from actions.storable import storable
 from actions.types.protocol import PlanRefused
+from approvals.judge import Verdict
+from approvals.judgement import facts_digest
 from approvals.models import Request
 from approvals.requests import draft_request
 from tenants.access import delegation_chain
@@ -84,6 +86,15 @@ def verdict_note(rehearsal: Rehearsal) -> Note:
     verdict = rehearsal.verdict
     facts = {"digest": rehearsal.plan.digest, "facts_sha256": rehearsal.plan.verdict["facts_sha256"]}
     return Note("policy.judged", {**facts, **vars(verdict), "blast": vars(verdict.blast)})
+
+
+def judged_again(case: Case, verdict: Verdict, facts: dict[str, Any], at: str) -> list[Note]:
+    """A note of a verdict that came later than the plan's, if another policy, version or outcome is in it. Pure."""
+    known = case.plan.verdict
+    if (verdict.outcome, verdict.rulings) == (known["outcome"], known.get("rulings", [])):
+        return []
+    told = {"digest": case.plan.digest, "facts_sha256": facts_digest(facts), "at": at}
+    return [Note("policy.judged", {**told, **vars(verdict), "blast": vars(verdict.blast)})]
 
 
 def request_for(case: Case, rehearsal: Rehearsal) -> Request:

@@ -32,6 +32,8 @@ SLICE_S = 3.0
 LEASES = 4
 """A claim lasts as long as so many leases: a batch is longer than a heartbeat."""
 FIRST_BATCH, MOST_BATCH = 10, 400
+MOST_RESOURCES, READ_AT_ONCE = 20_000, 50
+"""In a batch: what bounds its memory."""
 QUICK_S, SLOW_S = 0.4, 1.5
 CUT_OFFS = 20
 """How often one expression may be cut off in a backtest before it is given up as erring."""
@@ -108,7 +110,7 @@ def batch(backtest: Backtest, basis: Basis, size: int) -> bool:
     """Do up to `size` actions; False once none is left, or somebody else ended or took it."""
     ahead = judged_actions(backtest).order_by("pk")
     ahead = ahead.filter(pk__gt=backtest.cursor) if backtest.cursor else ahead
-    rows: list[Row] = list(ahead.values_list(*COLUMNS)[:size])
+    rows = _rows(ahead, size)
     if not rows:
         _finish(backtest)
         return False
@@ -121,6 +123,18 @@ def batch(backtest: Backtest, basis: Basis, size: int) -> bool:
     if basis.rule:
         counts.update(_came_to(basis.rule, each) for each in judged)
     return _store(backtest, rows[-1][0], len(rows), counts, different, patience)
+
+
+def _rows(ahead: QuerySet[Action], size: int) -> list[Row]:
+    """The next actions, fewer than `size` of them where their facts are large."""
+    rows: list[Row] = []
+    room = MOST_RESOURCES
+    for row in ahead.values_list(*COLUMNS)[:size].iterator(chunk_size=READ_AT_ONCE):
+        rows.append(row)
+        room -= len(row[3].get("resources", ())) if isinstance(row[3], dict) else 0
+        if room <= 0:
+            break
+    return rows
 
 
 def _came_to(rule: str, judged: Judged) -> str:

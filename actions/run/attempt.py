@@ -9,7 +9,7 @@ import structlog
 from actions.case import Case
 from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
-from approvals.judge import stricter
+from approvals.judge import Verdict, stricter
 from approvals.judgement import judgement
 
 NOTHING_WRITTEN = "precondition"
@@ -26,6 +26,8 @@ class Tried:
     outcome: Outcome
     probe: Probe | None = None
     log: list[str] = field(default_factory=list)
+    verdict: Verdict | None = None
+    """The one that kept it from being tried."""
 
     def __post_init__(self) -> None:
         """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
@@ -60,7 +62,7 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
                 return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
         red = turned_red(case)
         if red:
-            return Tried(Outcome(False, TURNED_RED, red), Probe.NOT_DONE, log)
+            return Tried(Outcome(False, TURNED_RED, words_of(red, case.plan.verdict)), Probe.NOT_DONE, log, red)
         if time.monotonic() > deadline:
             return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
         outcome = executor.apply(ctx)
@@ -71,14 +73,17 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
     return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
 
 
-def turned_red(case: Case) -> str:
-    """Why rules and matrix no longer let this run go on, judged again at a checkpoint; empty while they do."""
+def turned_red(case: Case) -> Verdict | None:
+    """The verdict of a checkpoint by which rules and matrix no longer let a run go on; None while they do."""
     if not case.facts:
-        return ""
+        return None
     asked = case.plan.verdict
     verdict = judgement(case.facts, case.rules, case.now)
-    if not stricter(verdict, asked["seats"], asked["outcome"]):
-        return ""
+    return verdict if stricter(verdict, asked["seats"], asked["outcome"]) else None
+
+
+def words_of(verdict: Verdict, asked: dict[str, Any]) -> str:
+    """What a verdict has against a run that the one it was approved by had not."""
     harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
     new = [f"{r['rule']}: {r['message']}" for r in harsher if r not in asked.get("reasons", [])]
     return " ".join(new) or "The rules have become stricter than what was approved."

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +57,7 @@ class Flights:
     def __init__(self, queue: str, threads: int) -> None:
         self.queue, self.threads = queue, threads
         self.effects: dict[Future[Any], Flight] = {}
+        self.done: SimpleQueue[Future[Any]] = SimpleQueue()
         self.adrift: set[Future[Any]] = set()
         """What still ran when nobody waited for it any longer."""
         self.pool = self._new_pool()
@@ -63,14 +66,22 @@ class Flights:
         return len(self.effects)
 
     def submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
-        self.effects[self.pool.submit(_result_of, call)] = Flight(carried, key, time.monotonic() + overdue_s)
+        future = self.pool.submit(_result_of, call)
+        self.effects[future] = Flight(carried, key, time.monotonic() + overdue_s)
+        future.add_done_callback(self.done.put)
 
-    def ended(self, timeout: float | None, *, all_of_them: bool = False) -> list[tuple[Flight, Result]]:
-        """Wait for the first effect to end (or for all), `timeout` seconds at most; take what has ended."""
-        if all_of_them:
-            done, _ = wait(self.effects, timeout=timeout)
-        else:
-            done, _ = wait(self.effects, timeout=timeout, return_when=FIRST_COMPLETED)
+    def ended(self, timeout: float) -> list[tuple[Flight, Result]]:
+        """Take what ended since the last look; waits up to `timeout` seconds for the first."""
+        found = []
+        with suppress(Empty):
+            found.append(self.done.get(timeout=timeout) if timeout else self.done.get_nowait())
+            while True:
+                found.append(self.done.get_nowait())
+        return [(self.effects.pop(future), future.result()) for future in found if future in self.effects]
+
+    def all_ended(self, timeout: float) -> list[tuple[Flight, Result]]:
+        """Wait for all of them, up to `timeout` seconds; take what has ended."""
+        done, _ = wait(self.effects, timeout=timeout)
         return [(self.effects.pop(future), future.result()) for future in done]
 
     def overran(self) -> list[tuple[Flight, Result]]:

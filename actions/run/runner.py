@@ -19,33 +19,29 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from actions.case import (
-    Asked,
-    Effect,
-    Landed,
-    Launch,
-    Result,
-    load_cases,
-    read_rules_again,
-)
-from actions.lifecycle import Write, write
+from actions.case import Asked, Effect, Landed, Launch, Result, load_cases, read_rules_again
+from actions.lifecycle import write
 from actions.models import Action
 from actions.nudge import heard, nudge
 from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
+from actions.run.endings import give_up, tell
 from actions.run.flights import FOREVER, Carried, Flight, Flights
-from actions.run.giving_up import give_up
 from actions.run.lease import LeaseHolder
 from actions.run.script import run
 from audit.events import heads
+from audit.statements import prepared_reads
 
 log = structlog.get_logger(__name__)
 SCRIPTS = {"decide": preflight, "execute": run}
 GATHER_S = 0.002
+FILLED = 10
+"""Ids are asked for in tens, the last one repeated, so that few texts of a query are prepared."""
 LOOK_AGAIN_S = 0.25
+COMPANY_S = 0.04
+"""The least time between two claims of a drain that has carried all it claimed."""
 STOPS_EVERY_S = 1.0
-TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 GRACE_S = 8.0
 AWAY_PAUSE_S = 0.25
 AWAY = (OperationalError, InterfaceError)
@@ -67,6 +63,7 @@ class Runner:
         self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
+        self.last_take = 0
         self.full_claim = self.has_called = False
         self.strays = False
         """Whether our lease may hold actions that are not carried."""
@@ -77,11 +74,11 @@ class Runner:
         self.has_called = False
         try:
             taken = 0 if self.halt.is_set() else self._patiently(self._claim)
-            while self.carried or self.strays:
+            while self.carried or self.strays or self._expects_more():
                 if self.halt.is_set():
                     self._wind_down()
                     return taken
-                taken += self._patiently(self._turn)
+                taken += self._patiently(self._turn if self.carried or self.strays else self._claim)
             return taken
         except Exception:
             self._abandon()
@@ -123,11 +120,23 @@ class Runner:
         self.strays = False
 
     def _may_claim(self) -> bool:
-        """Claim again when there is room and reason: nothing is left to do, or word has come that more waits."""
-        if self.halt.is_set() or len(self.flights) > self.threads or len(self.carried) >= self.most:
+        """Claim besides what is carried, when there is room and reason: word has come that more waits."""
+        if self.halt.is_set() or len(self.flights) > self.threads or not 0 < len(self.carried) < self.most:
             return False
-        pause = 0 if not self.carried else settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
+        pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
+
+    def _expects_more(self) -> bool:
+        """With nothing carried: whether to claim again in this drain.
+
+        Under steady submission a claim a moment later finds a batch where one at once finds a few, and a batch costs
+        hardly more than one action. Nobody waits who comes after a pause: a drain begins with a claim.
+        """
+        if not self.last_take:
+            return False
+        pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else COMPANY_S
+        self.halt.wait(max(0.0, self.last_claim + pause - time.monotonic()))
+        return not self.halt.is_set() and (self.full_claim or heard(self.queue))
 
     def _claim(self) -> int:
         self.last_claim = time.monotonic()
@@ -136,14 +145,16 @@ class Runner:
         ids, at = claim(self.queue, lease, room)
         if not ids and self.lease.in_doubt() and not self.lease.renew():
             ids, at = claim(self.queue, lease := self.lease.current(), room)
-        self.full_claim = len(ids) == room
+        self.full_claim, self.last_take = len(ids) == room, len(ids)
         if not ids:
             return 0
         if self.full_claim and not self.has_called:  # more than we can take: another worker should hear of it now
             nudge(self.queue, force=True)
             self.has_called = True
         reached("claimed")
-        for case in load_cases(ids, lease, at):
+        with prepared_reads():
+            cases = load_cases([*ids, *ids[-1:] * (-len(ids) % FILLED)], lease, at)
+        for case in cases:
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
             case.halting = self.halt.is_set
             carried = Carried(case, script)
@@ -219,7 +230,7 @@ class Runner:
     def _gather(self) -> None:
         """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
         anything = any(c.pending for c in self.carried.values())
-        timeout: float | None = 0 if anything else LOOK_AGAIN_S
+        timeout = 0 if anything else LOOK_AGAIN_S
         while self.flights and not self.halt.is_set():
             ended = self.flights.ended(timeout)
             if not ended:
@@ -342,7 +353,7 @@ class Runner:
         An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
         What still runs is not let go of: nobody may do it a second time beside us. It is free when our lease expires.
         """
-        self._land(self.flights.ended(GRACE_S, all_of_them=True))
+        self._land(self.flights.all_ended(GRACE_S))
         self._tell_landed()
         self._commit()
         self._release_idle()
@@ -376,13 +387,3 @@ class Runner:
 def gave_up(result: Result) -> bool:
     """Whether a step ended early because it was told that its worker stops."""
     return getattr(getattr(result.value, "outcome", None), "code", "") == GAVE_UP
-
-
-def tell(w: Write) -> None:
-    """One log line for each turn that a person would look for, with the id that ties it to its request."""
-    if w.verb in TOLD:
-        action = w.action
-        log.info(
-            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
-            correlation_id=action.correlation_id,
-        )  # fmt: skip

@@ -10,7 +10,7 @@ from django.conf import settings
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
 from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images, written
-from actions.preflight.script import plan_note, planned, refused, request_for, verdict_note
+from actions.preflight.script import judged_again, plan_note, planned, refused, request_for, verdict_note
 from actions.run.claims import claims_of
 from actions.run.lines import intent
 from actions.run.steps import MOST_BESIDE, ready
@@ -52,7 +52,8 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         raise images.error
     if drifted:
         yield from durably(case, lambda: renewed(case, new))
-    started = yield from durably(case, lambda: begun(case, images.value))
+    again = judged_again(case, new.verdict, new.facts, "start")
+    started = yield from durably(case, lambda: begun(case, images.value, again))
     case.has_claims = not started.is_blocked
     return case.has_claims
 
@@ -80,8 +81,8 @@ def quorum_holds(action_id: UUID, digest: str) -> bool:
     return request.state == Request.State.APPROVED and live_quorum(request)
 
 
-def begun(case: Case, images: list[Any]) -> Write:
-    """The move to in_progress, with the before-images and the intents of the steps that come first."""
+def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
+    """The move to in_progress, with the before-images and the intents of what comes first; `notes` tell the verdict."""
     action = case.action
     first = ready(case.steps, set(), set())[:MOST_BESIDE]
     lines = [intent(case, step) for step in first]
@@ -89,7 +90,8 @@ def begun(case: Case, images: list[Any]) -> Write:
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
-        checkpoints=lines, before_images=images, sets={"rollback_reference": reference}, claims=claims_of(case),
+        notes=list(notes), checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+        claims=claims_of(case),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from actions.case import Asked, Case, Landed, Launch, Overran, Result, durably
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
+from actions.preflight.script import judged_again
 from actions.run.attempt import TURNED_RED, Tried, attempt_step
 from actions.run.lines import failure, failure_note, intent, line, receipt_note
 from actions.types.protocol import Outcome, Probe
@@ -174,6 +175,8 @@ def broken_off(turn: Turn, broken: list[tuple[Step, Tried]]) -> Write:
             reason = "policy" if tried.outcome.code == TURNED_RED else "in_doubt"
             facts = {"reason": reason, "step": step["key"]}
             sets = {"held_reason": reason, "error": error_of(tried.outcome, step)}
+            if tried.verdict is not None:
+                turn.notes += judged_again(case, tried.verdict, case.facts, "checkpoint")
             return _write(turn, "hold", facts=facts, sets=sets, release=True)
     step, tried = broken[0]
     return way_back(turn, ABORTED if case.action.stop_requested_at else error_of(tried.outcome, step))

@@ -304,6 +304,17 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.AddField(
+            model_name="request",
+            name="notify_at",
+            field=models.DateTimeField(blank=True, db_default=django.db.models.functions.datetime.Now(), null=True),
+        ),
+        migrations.AddIndex(
+            model_name="request",
+            index=models.Index(
+                condition=models.Q(("state", "open")), fields=["notify_at"], name="approvals_request_notify"
+            ),
+        ),
         migrations.RunPython(
             lambda apps, schema_editor: keep(schema_editor.connection),
             lambda apps, schema_editor: forget(schema_editor.connection),

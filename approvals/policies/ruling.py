@@ -60,7 +60,7 @@ def under_policies(base: Verdict, ruled: Sequence[Ruled], facts: Mapping[str, An
         return replace(verdict, outcome="deny", seats=[], acceptance=False)
     if required:
         return replace(verdict, outcome="hold", seats=[*base.seats, *required], acceptance=False)
-    return _unattended(verdict, ruled, facts)
+    return verdict if softened else _unattended(verdict, ruled, facts)
 
 
 def _effect_of(r: Ruled, softened: bool) -> str:

@@ -12,7 +12,9 @@ from actions.intake.submission import Submission
 from actions.models import Action, Impact
 from actions.preview import preview
 from actions.run.sweep import expire
+from approvals.models import ApprovalRule
 from approvals.weights import set_weights
+from audit.clock import database_time
 from audit.models import Event
 from tenants.models import Resource
 from tests.actions.factory import an_action, edit, propose, root_of
@@ -140,6 +142,38 @@ def test_hours_and_weights_are_facts_and_a_change_of_weights_is_noticed_at_the_s
     set_weights(cast.acme, {"working_hours": 0}, "They do not.", by="system:setup")
     now = carry(action)
     assert now.state == "completed" and "policy.judged" in verbs_of(now)
+
+
+def test_what_was_approved_at_work_is_asked_again_when_nobody_is_there(committed_cast):
+    cast = committed_cast
+    three = [{"role": "approver", "count": 3}]
+    ApprovalRule.objects.filter(environment=cast.prod, tier="high").update(seats=three)
+    (root_of(cast.prod) / "app.conf").write_text("before\n")
+    action = carry(propose(cast, environment="prod", parameters=edit()))
+    assert action.tier == "medium"
+    never = {"timezone": "UTC", "days": ["mon"], "from": "00:00", "to": "00:01"}
+    later = (database_time() + timedelta(days=2)).strftime("%a").lower()
+    cast.prod.settings |= {"hours": {**never, "days": [later]}}
+    cast.prod.save()
+    for name in ("approver", "approver2"):
+        verbs.approve(cast.access(name), action.pk, True, action.plan.digest, "")
+    now = carry(action)
+    assert (now.state, now.tier) == ("awaiting_approval", "high")
+    assert now.plan.facts["window"]["outside"] is True
+    assert "Run it within the working hours of prod" in now.plan.blast["lower"][-1]["what"]
+    assert (root_of(cast.prod) / "app.conf").read_text() == "before\n"
+    assert facts_of(action, "action.reopen")["because"] == "stricter"
+
+
+def test_the_inventory_may_name_things_with_their_environment_or_without(committed_cast):
+    cast = committed_cast
+    for name in ("a.conf", "dev:b.conf"):
+        Resource.objects.create(
+            tenant=cast.acme, environment=cast.dev, kind="file", name=name, risk_class="dangerous", monthly_cost=5
+        )
+    for name in ("a.conf", "b.conf"):
+        (known,) = done(cast, name).plan.facts["resources"]
+        assert (known["name"], known["known"], known["risk_class"]) == (name, True, "dangerous")
 
 
 def test_the_report_adds_up_by_type_and_tier(committed_cast):

@@ -52,6 +52,7 @@ def test_every_task_has_a_queue_of_its_own() -> None:
         "actions.tasks.execute": "execute",
         "actions.tasks.sweep": "sweep",
         "actions.tasks.background": "background",
+        "approvals.tasks.notify": "background",
     }
 
 

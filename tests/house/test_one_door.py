@@ -20,7 +20,7 @@ ALLOWED = {
     "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
     "approvals/second_thoughts.py": {
         "request.state", "request.settled_at", "request.expires_at",
-        "request.save(update_fields=['state', 'settled_at', 'expires_at'])",
+        "request.save(update_fields=['state', 'settled_at', 'expires_at', 'notify_at'])",
     },
     "approvals/decisions.py": {"request.state", "request.save(update_fields=['state', 'settled_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules

@@ -27,7 +27,7 @@ from django.utils.http import urlsafe_base64_encode
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
 from actions.models import Action, Backtest
-from approvals.models import ApprovalRule, BlastWeights
+from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
 from approvals.policies.drafts import draft_matrix
 from config.asgi import application
 from tenants.access import access_for
@@ -132,7 +132,8 @@ OBJECTS: dict[str, About] = {
     "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
     "actions/<uuid:action_id>/": About("action"),
     **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
-       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/", "abort/", "resume/", "rollback/",
+       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/",
+                    "abort/", "resume/", "rollback/",
                     "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
 }  # fmt: skip
@@ -191,6 +192,8 @@ def world(program, place, carry) -> World:
         "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
+        "approvals.notifyrule": NotifyRule.objects.create(tenant=place.acme, event="opened", to="nobody").pk,
+        "approvals.approvalsettings": ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high").pk,
         "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
     }  # fmt: skip

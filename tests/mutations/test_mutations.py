@@ -35,13 +35,13 @@ def test_every_law_of_the_gate_has_an_essential_mutant():
     assert {mutant.law for mutant in MUTANTS if mutant.essential} == LAWS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_copy_is_green_as_it_is(tree):
     ran = run(tree, sorted({test for mutant in HERE for test in mutant.tests}), VENDOR)
     assert ran.is_green, ran.output
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", HERE, ids=lambda mutant: mutant.name)
 def test_without_it_the_tests_are_red(tree, mutant: Mutant):
     with without(tree, mutant):

@@ -100,6 +100,15 @@ def test_a_change_of_the_rules_cannot_be_locked_out_by_a_rule():
     assert [r["effect"] for r in after.reasons if r["rule"] == "policy p v3"] == ["warn", "warn", "warn"]
 
 
+def test_no_rule_lets_a_change_of_the_rules_run_unattended_whatever_its_type_claims():
+    known = facts()
+    known["action"] |= {"type": "config_change", "risk_class": "safe", "confidence": 1.0}
+    known["environment"]["recommendation_only"] = False
+    verdict = judge(known)
+    after = under_policies(verdict, [ruled("allow_autonomous")], known)
+    assert (verdict.outcome, after.outcome, after.seats) == ("hold", "hold", verdict.seats)
+
+
 def test_an_agent_only_recommends_where_nothing_else_is_said():
     known = facts()
     known["action"] |= {"requester_kind": "agent", "accepted_in_advance": True}

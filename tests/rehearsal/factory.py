@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from actions.models import Action, Plan
 from actions.rehearsal import work
+from actions.rehearsal.compare import said
 from actions.states import ENDED
 from approvals.judgement import judgement
 from approvals.matrix import matrix_for
@@ -39,36 +40,35 @@ def some_facts(cast: Cast, dice: random.Random) -> dict[str, Any]:
     return facts
 
 
-def judged_actions(cast: Cast, n: int, *, seed: int = 1, days: float = 20) -> list[Action]:
-    """`n` actions of acme that were judged by the rules in force now, spread over the last `days`."""
+def judged_actions(cast: Cast, n: int, *, seed: int = 1, days: float = 20, alike: int = 1) -> list[Action]:
+    """`n` actions of acme that were judged by the rules in force now, spread over the last `days`.
+
+    `alike`: so many in a row have the same facts, for those who need many and care little.
+    """
     dice, now, rules = random.Random(seed), timezone.now(), rules_for([cast.acme.pk])[cast.acme.pk]
     actions, plans = [], []
-    for _ in range(n):
-        facts = some_facts(cast, dice)
-        at = now - timedelta(days=dice.random() * days)
-        verdict = judgement(facts, rules, at)
+    for number in range(n):
+        if number % alike == 0:
+            facts, at = some_facts(cast, dice), now - timedelta(days=dice.random() * days)
+            verdict = judgement(facts, rules, at)
         action = Action(
             id=uuid7(), tenant=cast.acme, environment=getattr(cast, facts["environment"]["slug"]),
             type=facts["action"]["type"], title="Change a file", requester=cast.operator, security_level="low",
             risk_class="guarded", correlation_id="c0ffee", created_at=at,
             state="denied" if verdict.outcome == "deny" else dice.choice(ENDED),
         )  # fmt: skip
-        kept = {
-            "outcome": verdict.outcome,
-            "tier": verdict.tier,
-            "seats": verdict.seats,
-            "acceptance": verdict.acceptance,
-        }
         plans.append(
             Plan(id=uuid7(), action_id=action.pk, version=1, digest="0" * 64, document="0" * 64, changes="0" * 64,
-                 summary="", facts=facts, verdict=kept, created_at=at)
+                 summary="", facts=facts, verdict=said(verdict), created_at=at)
         )  # fmt: skip
         actions.append(action)
     Action.objects.bulk_create(actions, batch_size=500)
     Plan.objects.bulk_create(plans, batch_size=500)
     with connection.cursor() as cursor:
-        ids = [(p.pk, p.action_id) if connection.vendor == "postgresql" else (p.pk.hex, p.action_id.hex) for p in plans]
-        cursor.executemany("UPDATE actions_action SET plan_id = %s WHERE id = %s", ids)
+        cursor.execute(
+            "UPDATE actions_action SET plan_id = (SELECT id FROM actions_plan WHERE action_id = actions_action.id) "
+            "WHERE plan_id IS NULL AND correlation_id = 'c0ffee' AND state <> 'queued'"
+        )
     return actions
 
 

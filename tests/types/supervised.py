@@ -6,7 +6,6 @@ Every start appends a line to `starts` below the root, so that a test can count 
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -20,7 +19,7 @@ import psutil
 from actions.types.conformance import Case, target
 from actions.types.protocol import Target
 from actions.types.redeploy_service import RedeployService
-from actions.types.redeploy_service.supervising import OURS, SERVICE, environment_of
+from actions.types.redeploy_service.supervising import OURS, SERVICE, environment_of, quietly
 from tests.types.trees import snapshot
 
 SECRET = "hunter2-Zq8vT4nWx1"
@@ -105,7 +104,7 @@ class Web:
 
     def processes(self, mark: str) -> list[psutil.Process]:
         found = [p for p in psutil.process_iter() if environment_of(p).get(mark) == str(self.home)]
-        return [p for p in found if mark == SERVICE or "supervisor.supervisord" in " ".join(p.cmdline())]
+        return [p for p in found if mark == SERVICE or is_supervisor(p)]
 
     def supervisors(self) -> list[psutil.Process]:
         return self.processes(OURS)
@@ -121,8 +120,15 @@ class Web:
     def end(self) -> None:
         for mark in (OURS, SERVICE):
             for process in self.processes(mark):
-                process.send_signal(signal.SIGKILL)
+                quietly(process.kill)
         soon(lambda: not self.processes(OURS) + self.processes(SERVICE), "every process to end")
+
+
+def is_supervisor(process: psutil.Process) -> bool:
+    try:
+        return "supervisor.supervisord" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False  # it has just ended
 
 
 @contextmanager

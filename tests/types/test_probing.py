@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actions.types.addresses import refusal_of
+from tenants.addresses import refusal_of
 from actions.types.conformance import target
 from actions.types.probing import BODY_LIMIT, ask_url, probe, url_fault
 from actions.types.protocol import StepContext

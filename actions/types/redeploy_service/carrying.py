@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from actions.types.durable import directory, inner, make_directory, with_missing_ok
+from actions.types.outcomes import Refused
 from actions.types.protocol import StepContext
 from actions.types.redeploy_service.releases import (
     RELEASES,
@@ -22,7 +23,7 @@ from actions.types.redeploy_service.releases import (
     set_current,
 )
 from actions.types.redeploy_service.rules import declared, run_digest
-from actions.types.redeploy_service.standing import End, House, Refused
+from actions.types.redeploy_service.standing import End, House
 from actions.types.redeploy_service.supervising import DoesNotStart
 from actions.types.tree import RESERVED_PREFIX, Unreachable
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from actions.types.durable import directory
+from actions.types.outcomes import Refused, over, told
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
 from actions.types.redeploy_service import carrying, planning, wishing
 from actions.types.redeploy_service.gate import gated_token, is_well, pass_through, passes, terms
 from actions.types.redeploy_service.rules import NAME, SCHEMA, declared
-from actions.types.redeploy_service.standing import House, Refused, held, over, seen, told
-from actions.types.redeploy_service.supervising import DoesNotStart, log_tail
+from actions.types.redeploy_service.standing import House, held, seen
+from actions.types.redeploy_service.supervising import DoesNotStart, SupervisorFailed, log_tail
 from actions.types.tree import Unreachable, path_fault
 from audit.changes.masking import mask
 
@@ -31,6 +32,7 @@ BACKWARD: dict[str, Verb] = {
     planning.PRUNE: carrying.unprune,
     planning.UNPRUNE: carrying.prune,
 }
+WHAT = "this service"
 
 
 class RedeployService:
@@ -99,11 +101,11 @@ class RedeployService:
         op = ctx.step["spec"]["op"]
         if stopped := over(ctx.deadline, ctx.stopping):
             return stopped
-        return told(lambda: pass_through(ctx) if op == planning.GATE else self._carry_out(ctx, FORWARD[op]))
+        return told(lambda: pass_through(ctx) if op == planning.GATE else self._carry_out(ctx, FORWARD[op]), WHAT)
 
     def compensate(self, ctx: StepContext) -> Outcome:
         op = ctx.step["spec"]["op"]
-        return told(lambda: self._go_back(ctx, BACKWARD.get(op, carrying.restore)))
+        return told(lambda: self._go_back(ctx, BACKWARD.get(op, carrying.restore)), WHAT)
 
     def _carry_out(self, ctx: StepContext, verb: Verb) -> Outcome:
         with held(ctx.target, ctx.step["spec"]["path"], ctx.deadline, ctx.stopping) as house:
@@ -113,6 +115,8 @@ class RedeployService:
                 for line in mask("\n".join(log_tail(house.control)), ctx.target.mask_key).splitlines():
                     ctx.log(f"service │ {line}")
                 return Outcome(False, "does_not_start", f"{exc} Its last words are in the log of this step.")
+            except SupervisorFailed as exc:
+                return Outcome(False, "supervisor", str(exc), retryable=True)
         if not changed:
             ctx.log("was so already")
         return Outcome(True, facts={"changed": changed})

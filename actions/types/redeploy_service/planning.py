@@ -90,7 +90,7 @@ def steps_of(wish: Wish) -> list[dict[str, Any]]:
         steps.append(_step(wish, DISCARD, title, again, {"sha256": wish.discards["digest"]}, **wish.discards))
     steps += _pruning(wish)
     for n, step in enumerate(steps, 1):
-        step["key"] = f"{n:03d}:{step['spec']['op']}"
+        step["key"] = f"{n:03d}:{step['spec']['op']}{back_suffix(wish)}"
     return steps
 
 
@@ -126,6 +126,11 @@ def _step(wish: Wish, op: str, title: str, back: str, precondition: dict[str, An
             **spec,
         },
     }
+
+
+def back_suffix(wish: Wish) -> str:
+    """Plan and undo plan alternate, so that no step of one is ever taken for the other's."""
+    return "-back" if wish.restores and not wish.restores.endswith("-back") else ""
 
 
 def back_words(wish: Wish) -> str:

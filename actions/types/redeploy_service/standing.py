@@ -8,14 +8,13 @@ through). A process carries its token, so that record and process can be compare
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from actions.types.durable import Busy, directory, inner, locked, read_state, write_state
-from actions.types.protocol import Outcome, Target
+from actions.types.durable import directory, inner, locked, read_state, write_state
+from actions.types.protocol import Target
 from actions.types.redeploy_service.releases import (
     MANIFESTS,
     RELEASES,
@@ -26,19 +25,11 @@ from actions.types.redeploy_service.releases import (
     scan,
 )
 from actions.types.redeploy_service.rules import run_digest
-from actions.types.redeploy_service.supervising import Supervisor, SupervisorFailed
+from actions.types.redeploy_service.supervising import Supervisor
 from actions.types.tree import Unreachable
 
 CONTROL, RECORD, LOCK = ".interlock-service", "record.json", "lock"
 End = dict[str, Any]  # {"current", "release", "token", "run"}, each a string or None: one end of a switch
-
-
-class Refused(Exception):
-    """A step was not carried out; ``code`` is a stable word, ``str()`` says what to do."""
-
-    def __init__(self, code: str, message: str, *, retryable: bool = False):
-        self.code, self.retryable = code, retryable
-        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -121,30 +112,3 @@ def held(target: Target, path: str, deadline: float, stopping: Callable[[], bool
         control = stack.enter_context(inner(home, CONTROL, f"{path}/{CONTROL}", make=0o700))
         stack.enter_context(locked(control, LOCK, deadline, stopping))
         yield House(path, home, control, stack.enter_context(inner(control, MANIFESTS, MANIFESTS, make=0o700)))
-
-
-def told(call: Callable[[], Outcome]) -> Outcome:
-    """Turn what a step runs into to its outcome."""
-    try:
-        return call()
-    except Refused as exc:
-        return Outcome(False, exc.code, str(exc), retryable=exc.retryable)
-    except Busy:
-        return Outcome(
-            False, "busy", "Another step is at work on this service. Try again when it is done.", retryable=True
-        )
-    except SupervisorFailed as exc:
-        return Outcome(False, "supervisor", str(exc), retryable=True)
-    except Unreachable as exc:
-        return Outcome(False, exc.code, str(exc), retryable=exc.code == "unstable")
-    except OSError as exc:
-        return Outcome(False, "io", f"{exc.strerror or exc}. The disk or its rights need a look.", retryable=True)
-
-
-def over(deadline: float, stopping: Callable[[], bool]) -> Outcome | None:
-    """The outcome of a step that must not begin."""
-    if stopping():
-        return Outcome(False, "stopped", "Nothing was touched: the run is stopping.", retryable=True)
-    if time.monotonic() >= deadline:
-        return Outcome(False, "timeout", "Nothing was touched: the action's time ran out before this step.")
-    return None

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from actions.types.durable import directory, inner
+from actions.types.outcomes import Refused
 from actions.types.protocol import Draft, PlanRefused, Target, error
 from actions.types.redeploy_service import planning
 from actions.types.redeploy_service.carrying import ARTIFACTS, DISCARDED, fault_of, has_release, image_of, same
 from actions.types.redeploy_service.releases import Manifest, exists, scan
 from actions.types.redeploy_service.rules import Service, declared, run_digest
-from actions.types.redeploy_service.standing import House, Refused, seen
+from actions.types.redeploy_service.standing import House, seen
 from actions.types.tree import Unreachable
 
 

@@ -1,9 +1,14 @@
-"""The end of what a worker cannot carry, whoever is at fault."""
+"""How the runner ends what cannot be carried, and what it logs of every turn."""
 
 from typing import Any
 
+import structlog
+
 from actions.case import Case, Script, durably
 from actions.lifecycle import Write
+
+log = structlog.get_logger(__name__)
+TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 
 
 def give_up(case: Case, code: str, message: str) -> Script:
@@ -17,3 +22,13 @@ def give_up(case: Case, code: str, message: str) -> Script:
     yield from durably(
         case, lambda: Write(case.action, verb, by=by, facts={"code": code}, private=private, sets=sets, release=True)
     )
+
+
+def tell(w: Write) -> None:
+    """One log line for each turn that a person would look for, with the id that ties it to its request."""
+    if w.verb in TOLD:
+        action = w.action
+        log.info(
+            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
+            correlation_id=action.correlation_id,
+        )  # fmt: skip

@@ -1,0 +1,280 @@
+"""``rerun_deployment_stage`` as the engine sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from actions.types.durable import Busy
+from actions.types.outcomes import Refused, over, told
+from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
+from actions.types.rerun_deployment_stage import keeping, planning, state
+from actions.types.rerun_deployment_stage.checking import check_says
+from actions.types.rerun_deployment_stage.keeping import Place
+from actions.types.rerun_deployment_stage.rules import SCHEMA, Deployment, Stage, command_digest, declared
+from actions.types.tree import Unreachable
+
+WHAT = "this deployment"
+WORDS = {
+    "exited": "The command of {stage} ended with exit code {exit_code}. Its output is in the log of this step.",
+    "timeout": "The command of {stage} did not end within its {timeout_s} s and was killed with all that it started.",
+    "stopped": "The command of {stage} was stopped because the run is stopping or its time is up.",
+    "not_started": "The command of {stage} cannot be started: {why}.",
+}
+CODES = {"exited": "stage_failed", "timeout": "stage_timeout", "stopped": "stopped", "not_started": "not_started"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of one command: its key, the entry that stands when it is done, and from which it may begin."""
+
+    key: str
+    command: tuple[str, ...]
+    stage: Stage
+    deployment: Deployment
+    final: Callable[[dict[str, Any]], state.Entry]
+    may_begin: Callable[[state.Entry], bool]
+    is_undo: bool = False
+
+
+class RerunDeploymentStage:
+    """Run failed stages of a deployment again, each as declared by the environment's admin."""
+
+    name = "rerun_deployment_stage"
+    version = "1"
+    title = "Rerun a deployment stage"
+    description = "Run one failed stage of a deployment again, and the stages after it if asked."
+    schema = SCHEMA
+    security_level = "medium"
+    risk_class = "guarded"
+    changes_something = True
+    error_strategies = {
+        "busy": "retry",
+        "io": "retry",
+        "keeper": "retry",
+        "unstable": "retry",
+        "stage_failed": "abort",
+        "stage_timeout": "abort",
+        "not_started": "abort",
+        "undo_failed": "abort",
+        "precondition": "abort",
+        "settings": "abort",
+        "in_doubt": "abort",
+        "no_image": "abort",
+        "stopped": "abort",
+        "timeout": "abort",
+    }
+    """Error code → what helps: retry, fallback, skip or abort. Codes of unreachable paths are not listed: abort."""
+
+    def level_of(self, parameters: dict[str, Any]) -> str:
+        """Running what succeeded already does it twice: that is high."""
+        return "high" if parameters.get("force") else "medium"
+
+    def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
+        try:
+            self.plan(parameters, target)
+        except PlanRefused as refused:
+            return refused.issues
+        return []
+
+    def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
+        try:
+            return planning.planned(parameters, target)
+        except Unreachable as exc:
+            raise PlanRefused([error(str(exc), "deployment")]) from exc
+
+    def plan_undo(
+        self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
+    ) -> Draft:
+        try:
+            return planning.undoing(plan_steps, target, before_image)
+        except (Unreachable, Refused) as exc:
+            raise PlanRefused(str(exc)) from exc
+
+    def apply(self, ctx: StepContext) -> Outcome:
+        if stopped := over(ctx.deadline, ctx.stopping):
+            return stopped
+        return told(lambda: self._carry_out(ctx, forward), WHAT)
+
+    def compensate(self, ctx: StepContext) -> Outcome:
+        return told(lambda: self._carry_out(ctx, backward), WHAT)
+
+    def _carry_out(self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], Job]) -> Outcome:
+        spec = ctx.step["spec"]
+        deployment, stage = as_planned(ctx)
+        with state.held(ctx.target, spec["path"], ctx.stopping, ctx.deadline) as place:
+            entry = state.entry_of(place, spec["stage"])
+            job = job_for(ctx, deployment, stage)
+            if is_final(ctx, entry, job):
+                keeping.forget(place, job.key)
+                return Outcome(True, facts={"stage": stage.name, "changed": False})
+            failed = entry is not None and entry.get("key") == job.key and entry["result"] != "running"
+            if entry is not None and failed and entry.get("ended") != "stopped":
+                return outcome_of(entry, job)  # it was run, and how it ended stands
+            require(place, entry, job, spec)
+            if job.key != ctx.step["idempotency_key"] and keeping.found(place, ctx.step["idempotency_key"]) == "alive":
+                raise Busy
+            if keeping.found(place, job.key) in ("none", "waiting"):
+                state.write_entry(place, stage.name, state.new_entry("running", job.key))
+            return run(ctx, place, job)
+
+    def probe(self, ctx: StepContext) -> Probe:
+        return self._probe(ctx, forward, not_done=lambda entry: sha_is(entry, ctx.step["spec"]["before"]))
+
+    def probe_undo(self, ctx: StepContext) -> Probe:
+        return self._probe(ctx, backward, not_done=lambda entry: planning.is_done(ctx.step, entry))
+
+    def _probe(
+        self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], Job],
+        not_done: Callable[[state.Entry], bool],
+    ) -> Probe:  # fmt: skip
+        try:
+            deployment, stage = as_planned(ctx)
+            with state.seen(ctx.target, ctx.step["spec"]["path"]) as place:
+                entry = state.entry_of(place, stage.name)
+                job = job_for(ctx, deployment, stage)
+                if is_final(ctx, entry, job):
+                    return Probe.DONE
+                if entry is not None and entry.get("key") == job.key:
+                    return in_flight(place, entry, job)
+                return Probe.NOT_DONE if not_done(entry) or mine(ctx, entry) else Probe.UNKNOWN
+        except (Unreachable, Refused, OSError):
+            return Probe.UNKNOWN
+
+    def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
+        rows = []
+        for step in steps:
+            try:
+                ok, detail = verified(step, target)
+            except (Unreachable, OSError) as exc:
+                ok, detail = False, str(exc)
+            rows.append({"name": step["title"], "ok": ok, "detail": detail})
+        return rows
+
+
+def as_planned(ctx: StepContext) -> tuple[Deployment, Stage]:
+    """The deployment and stage of a step, if they are still declared as they were planned with."""
+    spec = ctx.step["spec"]
+    deployment, issues = declared(spec["deployment"], ctx.target)
+    stage = deployment.stage(spec["stage"]) if deployment else None
+    if deployment is None or stage is None:
+        raise Refused("settings", issues[0].message if issues else f"There is no stage {spec['stage']} any more.")
+    if command_digest(deployment, stage) != spec["command_sha256"]:
+        raise Refused("settings", f"The stage {stage.name} is declared otherwise since this was planned.")
+    return deployment, stage
+
+
+def forward(ctx: StepContext, deployment: Deployment, stage: Stage) -> Job:
+    spec, key = ctx.step["spec"], ctx.step["idempotency_key"]
+
+    def may_begin(entry: state.Entry) -> bool:
+        return sha_is(entry, spec["before"])
+
+    if spec["op"] == planning.RUN:
+        return Job(key, stage.command, stage, deployment, lambda e: state.new_entry("succeeded", key, e), may_begin)
+    back = state.entry_from(ctx.undone(spec["restores"]), spec["after"]["sha256"])
+    return Job(key, stage.undo, stage, deployment, lambda e: back, may_begin, is_undo=True)
+
+
+def backward(ctx: StepContext, deployment: Deployment, stage: Stage) -> Job:
+    spec, key = ctx.step["spec"], f"{ctx.step['idempotency_key']}:undo"
+    command = stage.undo if spec["op"] == planning.RUN else stage.command
+    if not command:
+        raise Refused("irreversible", f"Nothing is declared that undoes the stage {stage.name}.")
+    back = state.entry_from(ctx.before_image(), spec["before"]["sha256"])
+    return Job(key, command, stage, deployment, lambda e: back, lambda entry: mine(ctx, entry), is_undo=True)
+
+
+def mine(ctx: StepContext, entry: state.Entry) -> bool:
+    """Whether a stage stands as this step left it, done or broken off."""
+    return planning.is_done(ctx.step, entry) or (entry or {}).get("key") == ctx.step["idempotency_key"]
+
+
+def sha_is(entry: state.Entry, end: dict[str, str]) -> bool:
+    return state.sha(entry) == end["sha256"]
+
+
+def is_final(ctx: StepContext, entry: state.Entry, job: Job) -> bool:
+    if job.key != ctx.step["idempotency_key"]:
+        return sha_is(entry, ctx.step["spec"]["before"])
+    return planning.is_done(ctx.step, entry)
+
+
+def require(place: Place, entry: state.Entry, job: Job, spec: dict[str, Any]) -> None:
+    """Raise Refused unless the deployment is as the plan saw it. Nothing was run."""
+    ours = (entry or {}).get("key") == job.key
+    if not ours and not job.may_begin(entry):
+        raise Refused("precondition", f"The stage {spec['stage']} was changed since this was planned. Nothing was run.")
+    stages = state.read(place)["stages"]
+    late = [name for name in spec["earlier"] if not state.succeeded(stages.get(name))]
+    busy = [n for n, e in stages.items() if e["result"] == "running" and n != spec["stage"]]
+    if late or busy:
+        why = f"{late[0]} has not succeeded any more" if late else f"{busy[0]} is running"
+        raise Refused("precondition", f"The stage {why}, so {spec['stage']} was not run. Propose it again.")
+
+
+def run(ctx: StepContext, place: Place, job: Job) -> Outcome:
+    """Have the command run once for the job's key, and write down what came of it."""
+    try:
+        ended = keeping.carry_out(ctx, place, job.key, job.command, job.stage, job.deployment)
+    except Refused as refused:
+        if refused.code != "in_doubt" or job.is_undo or not job.stage.check:
+            raise
+        ended = settled_by_check(ctx, place, job, refused)
+    if ended["ended"] == "exited" and ended["exit_code"] == 0:
+        entry: state.Entry = job.final(ended)
+        state.write_entry(place, job.stage.name, entry)
+        keeping.forget(place, job.key)
+        facts = {"stage": job.stage.name, "changed": True, "duration_ms": ended["duration_ms"], "exit_code": 0}
+        return Outcome(True, facts=facts)
+    broken = state.new_entry("undo_failed" if job.is_undo else "failed", job.key, ended) | {"why": ended["why"]}
+    state.write_entry(place, job.stage.name, broken)
+    keeping.forget(place, job.key)
+    return outcome_of(broken, job)
+
+
+def settled_by_check(ctx: StepContext, place: Place, job: Job, refused: Refused) -> dict[str, Any]:
+    """Nobody knows how the command ended: ask the stage's check, and run the command again if it was not done."""
+    says = check_says(place, job.stage, job.deployment)
+    if says is None:
+        raise refused
+    ctx.log(f"nobody saw how the command ended; its check says that it is {'done' if says else 'not done'}")
+    if says:
+        return {"ended": "exited", "exit_code": 0, "why": "", "duration_ms": 0}
+    keeping.forget(place, job.key)
+    return keeping.carry_out(ctx, place, job.key, job.command, job.stage, job.deployment)
+
+
+def outcome_of(entry: dict[str, Any], job: Job) -> Outcome:
+    ended = entry.get("ended", "exited")
+    words = WORDS[ended].format(
+        stage=job.stage.name, exit_code=entry.get("exit_code"), timeout_s=job.stage.timeout_s, why=entry.get("why", "")
+    )
+    facts = {"stage": job.stage.name, "ended": ended, "exit_code": entry.get("exit_code")}
+    code = "undo_failed" if job.is_undo and ended != "stopped" else CODES[ended]
+    return Outcome(False, code, words, facts)
+
+
+def in_flight(place: Place, entry: dict[str, Any], job: Job) -> Probe:
+    """NOT_DONE where ``apply`` knows how to go on without running anything twice; UNKNOWN where only a person does."""
+    if entry["result"] != "running" or keeping.found(place, job.key) != "lost":
+        return Probe.NOT_DONE
+    if job.is_undo or not job.stage.check:
+        return Probe.UNKNOWN
+    return Probe.UNKNOWN if check_says(place, job.stage, job.deployment) is None else Probe.NOT_DONE
+
+
+def verified(step: dict[str, Any], target: Target) -> tuple[bool, str]:
+    spec = step["spec"]
+    with state.seen(target, spec["path"]) as place:
+        entry = state.entry_of(place, spec["stage"])
+        detail = f"its state says {planning.result_of(entry)}"
+        if not planning.is_done(step, entry):
+            return False, detail
+        deployment, _ = declared(spec["deployment"], target)
+        stage = deployment.stage(spec["stage"]) if deployment else None
+        if deployment is None or stage is None or not stage.check or spec["op"] == planning.UNDO:
+            return True, detail
+        says = check_says(place, stage, deployment)
+        return says is True, f"{detail}, and its check {'agrees' if says else 'does not agree'}"

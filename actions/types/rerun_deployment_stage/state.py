@@ -1,0 +1,100 @@
+"""The state of a deployment: which of its stages have succeeded, as its own tools and Interlock write it.
+
+``state.json`` in the deployment's directory, replaced whole: ``{"format": "interlock.deployment/1", "stages": {name:
+{"result": "succeeded" | "failed" | "running" | …, "key"?, "exit_code"?, "ended"?, "at"?, "duration_ms"?}}}``. What else
+is in it is kept as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from actions.types.durable import directory, inner, locked, read_state, write_state
+from actions.types.outcomes import Refused
+from actions.types.protocol import Target
+from actions.types.rerun_deployment_stage.keeping import CONTROL, Place
+from actions.types.tree import Unreachable
+from audit.canonical import canonical
+
+STATE, LOCK = "state.json", "lock"
+FORMAT = "interlock.deployment/1"
+Entry = dict[str, Any] | None
+
+
+def sha(entry: Entry) -> str:
+    return hashlib.sha256(canonical(entry)).hexdigest()
+
+
+def image_of(entry: Entry) -> bytes:
+    """An entry as a before-image."""
+    return json.dumps(entry, sort_keys=True).encode()
+
+
+def entry_from(image: bytes | None, digest: str) -> Entry:
+    """The entry of a before-image. Raises Refused when it is not the one that was planned with."""
+    entry: Entry = json.loads(image) if image is not None else {}
+    if image is None or sha(entry) != digest:
+        raise Refused("no_image", "The stage's earlier state is not kept any more, so it cannot be put back.")
+    return entry
+
+
+def read(place: Place) -> dict[str, Any]:
+    """Return the state. Raises Unreachable when there is none, or none that can be read."""
+    shown = f"{place.path}/{STATE}"
+    found = read_state(place.fd, STATE, shown)
+    if found is None:
+        raise Unreachable("no_state", f"{shown} does not exist: this deployment has not run yet.")
+    stages = found.get("stages") if isinstance(found, dict) else None
+    if not isinstance(stages, dict) or found.get("format") != FORMAT or not all(map(is_entry, stages.values())):
+        raise Unreachable("corrupt", f"{shown} is not of the format {FORMAT}. Repair it.")
+    return found
+
+
+def is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("result"), str)
+
+
+def entry_of(place: Place, stage: str) -> Entry:
+    found: Entry = read(place)["stages"].get(stage)
+    return found
+
+
+def succeeded(entry: Entry) -> bool:
+    return entry is not None and entry["result"] == "succeeded"
+
+
+def write_entry(place: Place, stage: str, entry: Entry) -> None:
+    state = read(place)
+    stages = {name: each for name, each in state["stages"].items() if name != stage}
+    write_state(place.fd, STATE, {**state, "stages": stages if entry is None else {**stages, stage: entry}})
+
+
+def new_entry(result: str, key: str, ended: dict[str, Any] | None = None) -> dict[str, Any]:
+    told = {name: ended[name] for name in ("ended", "exit_code", "duration_ms")} if ended else {}
+    return {"result": result, "key": key, "at": datetime.now(UTC).isoformat(timespec="seconds"), **told}
+
+
+@contextmanager
+def seen(target: Target, path: str) -> Iterator[Place]:
+    """Open a deployment's directory to look. Raises Unreachable."""
+    with directory(target.root, path) as fd:
+        yield Place(fd, path)
+
+
+@contextmanager
+def held(
+    target: Target, path: str, stopping: Callable[[], bool], deadline: float, patience_s: float = 2
+) -> Iterator[Place]:
+    """Open a deployment's directory to run a stage, alone; a stage may take long, so others are not kept waiting."""
+    with ExitStack() as stack:
+        fd = stack.enter_context(directory(target.root, path))
+        control = stack.enter_context(inner(fd, CONTROL, f"{path}/{CONTROL}", make=0o700))
+        until = min(deadline, time.monotonic() + patience_s)
+        stack.enter_context(locked(control, LOCK, until, stopping))
+        yield Place(fd, path)

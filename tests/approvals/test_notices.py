@@ -1,0 +1,199 @@
+"""Who is told what and when: by real mail and real web hooks, once, and without ever touching a decision."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db.models import F
+
+from approvals import sending
+from approvals.decisions import decide
+from approvals.guarded import AddressRefused, guarded, judged_connection
+from approvals.models import GrantSince, MemberSince, Notice, NotifyRule, Request
+from approvals.second_thoughts import ask_for_changes
+from approvals.sending import notify
+from approvals.urls_kept import fault_of, keep_urls, urls_of
+from audit.models import Event
+from tenants.models import Principal
+from tests.approvals.scene import DIGEST, Scene, a_request, verbs
+from tests.support.mailbox import Smtp, running, web_server
+
+pytestmark = pytest.mark.django_db
+ONE = [{"role": "approver", "count": 1}]
+
+
+@pytest.fixture
+def people(scene: Scene) -> Scene:
+    """Some have an address; the requester holds the role admin too."""
+    for name in ("approver", "approver2", "operator", "auditor"):
+        person = getattr(scene.people, name)
+        Principal.objects.filter(pk=person.pk).update(email=f"{name}@example.test")
+    return scene
+
+
+def later(request: Request, minutes: int) -> None:
+    """Move an hour's request back in time, with what is written about it."""
+    by = timedelta(minutes=minutes)
+    for table in (MemberSince, GrantSince):
+        table.objects.update(since=F("since") - by)
+    Request.objects.filter(pk=request.pk).update(
+        opened_at=F("opened_at") - by, expires_at=F("expires_at") - by, notify_at=F("notify_at") - by
+    )
+
+
+def to() -> list[tuple[str, str]]:
+    return sorted((m.to[0].split("@")[0], m.subject.rpartition("” ")[2].split(" ", 3)[-1]) for m in mail.outbox)
+
+
+def told() -> list[str]:
+    return sorted(m.to[0].split("@")[0] for m in mail.outbox)
+
+
+def test_candidates_are_told_at_the_opening_once(people):
+    request = a_request(people)
+    notify(), notify()
+    assert told() == ["approver", "approver2"]
+    it = mail.outbox[0]
+    assert "waits for your decision" in it.subject and "2 × approver" in it.body and "http://127.0.0.1" in it.body
+    assert Notice.objects.filter(state="sent", kind="opened").count() == 2
+    assert verbs(request) == [("notice.sent", "ok")]
+    assert "example.test" not in str([bytes(e.body) for e in Event.objects.all()])
+
+
+def test_at_half_time_who_has_not_decided_is_reminded(people):
+    request = a_request(people)
+    notify()
+    decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="")
+    mail.outbox.clear()
+    later(request, 31)
+    notify(), notify()
+    assert told() == ["approver2"] and "still waits" in mail.outbox[0].subject
+
+
+def test_at_four_fifths_the_admins_hear_of_it(people):
+    people.roles["auditor"].name = "admin"
+    people.roles["auditor"].save()
+    request = a_request(people)
+    notify()
+    later(request, 31)
+    notify()
+    mail.outbox.clear()
+    later(request, 18)
+    notify(), notify()
+    assert told() == ["auditor"] and "about to expire" in mail.outbox[0].subject
+    assert Request.objects.get().notify_at is None
+
+
+def test_nobody_is_reminded_of_what_is_settled(people):
+    request = a_request(people, ONE)
+    notify()
+    decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="")
+    mail.outbox.clear()
+    later(request, 31)
+    notify()
+    assert told() == ["operator"] and "was approved" in mail.outbox[0].subject
+
+
+def test_a_notice_that_came_to_nothing_meanwhile_is_not_sent(people, monkeypatch):
+    a_request(people, ONE)
+    sending.write_due()
+    Request.objects.update(state="void", settled_at=F("opened_at"))
+    notify()
+    assert told() == [] and set(Notice.objects.values_list("state", flat=True)) == {"moot"}
+
+
+def test_the_requester_hears_who_asks_for_changes(people):
+    request = a_request(people)
+    ask_for_changes(request.pk, people.access("approver"), comment="rename")
+    notify()
+    assert "operator" in told()
+
+
+def test_a_rule_of_the_tenants_takes_the_built_in_ones_place(people):
+    NotifyRule.objects.create(tenant=people.tenant, event="opened", to="addresses", addresses=["team@example.test"])
+    NotifyRule.objects.create(tenant=people.tenant, environment=people.dev, event="opened", to="nobody")
+    a_request(people), a_request(people, environment=people.dev)
+    notify()
+    assert told() == ["team"]
+
+
+def test_a_title_cannot_write_headers(people, monkeypatch):
+    evil = "x\r\nBcc: all@example.test"
+    monkeypatch.setattr(sending, "described", lambda *a: sending.Subject("thing", a[2], evil, "/x/"))
+    a_request(people, ONE)
+    notify()
+    assert "\n" not in mail.outbox[0].subject and mail.outbox[0].recipients() == ["approver@example.test"]
+
+
+def test_real_mail_is_tried_again_and_given_up_visibly(people, settings, monkeypatch):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_USE_TLS, settings.EMAIL_USE_SSL = "127.0.0.1", False, False
+    settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
+    Principal.objects.filter(username__endswith="approver2").update(email="")
+    request = a_request(people, ONE)
+    with running(Smtp(refuses=1)) as server:
+        settings.EMAIL_PORT = server.server_address[1]
+        notify()
+        it = Notice.objects.get()
+        assert (it.state, it.attempts) == ("due", 1) and "451" in it.error and server.messages == []
+        assert notify() == 0  # not before its pause is over
+        Notice.objects.update(next_at=F("created_at"))
+        notify()
+    assert "To: approver@example.test" in server.messages[0]
+    assert Notice.objects.get().state == "sent"
+    Notice.objects.update(state="due", attempts=sending.MOST_TRIES - 1, next_at=F("created_at"))
+    notify()
+    assert Notice.objects.get().state == "failed"
+    assert verbs(request)[-1] == ("notice.failed", "failed")
+    assert decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="").state == "approved"
+
+
+@pytest.fixture
+def hook(people: Scene) -> Iterator[Any]:
+    with running(web_server()) as server:
+        rule = NotifyRule(tenant=people.tenant, event="opened", to="urls")
+        keep_urls(rule, [f"json://user:pw@127.0.0.1:{server.server_address[1]}/hook"])
+        rule.save()
+        server.rule = rule
+        yield server
+
+
+def test_a_web_hook_is_called_where_private_targets_are_allowed(people, hook):
+    people.prod.settings = {"allow_private_targets": True}
+    people.prod.save()
+    a_request(people)
+    notify()
+    path, body = hook.received[0]
+    assert path == "/hook" and "waits for your decision" in body["title"] and Notice.objects.get().state == "sent"
+    assert b"pw" not in bytes(hook.rule.urls) and urls_of(hook.rule)[0].startswith("json://user:pw@")
+
+
+def test_a_web_hook_never_reaches_private_addresses_else(people, hook):
+    a_request(people)
+    notify()
+    assert hook.received == [] and Notice.objects.get().state == "due"
+
+
+def test_a_redirect_leads_nowhere_it_may_not(people, hook):
+    people.prod.settings = {"allow_private_targets": True}
+    people.prod.save()
+    hook.redirects_to = "http://169.254.169.254/latest/meta-data"
+    a_request(people)
+    notify()
+    assert len(hook.received) <= 1 and "169" not in json.dumps([r[1] for r in hook.received])
+
+
+def test_names_are_judged_by_what_they_stand_for():
+    with guarded(False), pytest.raises(AddressRefused):
+        judged_connection(("localhost", 80), 1)
+    with guarded(True), pytest.raises(AddressRefused):
+        judged_connection(("169.254.169.254", 80), 1)
+
+
+def test_only_services_that_speak_http_may_be_named():
+    assert fault_of("jsons://example.com/x") == fault_of("slack://a/b/c") == ""
+    for url in ("mailto://a@b", "exec:///bin/sh", "file:///etc/passwd", "syslog://", "json ://x", "javascript:x", ""):
+        assert fault_of(url)
