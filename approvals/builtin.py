@@ -22,7 +22,7 @@ def is_about_rules(facts: Mapping[str, Any]) -> bool:
 def seats_for_rules(matrix: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """The seats of a change of rules by the environment's matrix {tier: seats}, and why, in words. Raises nothing."""
     row = matrix.get("critical")
-    if _people(row) >= LEAST_PEOPLE:
+    if asks_enough(row):
         seats = [dict(seat) for seat in row or ()]
         return seats, "A change of rules takes what the approval matrix asks for critical changes."
     why = "asks fewer" if "critical" in matrix else "is missing"
@@ -30,6 +30,11 @@ def seats_for_rules(matrix: Mapping[str, Any]) -> tuple[list[dict[str, Any]], st
         f"A change of rules takes at least {LEAST_PEOPLE} people, and the critical row of the approval matrix {why}; "
         f"so {LEAST_PEOPLE} approvers decide."
     )
+
+
+def asks_enough(row: Any) -> bool:
+    """Whether a critical row, as the matrix keeps it or None, asks for as many people as a change of rules takes."""
+    return _people(row) >= LEAST_PEOPLE
 
 
 def _people(row: Any) -> int:

@@ -20,6 +20,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.plans.router",
     "actions.api.why.router",
     "actions.api.talk.router",
+    "actions.api.inbox.router",
     "actions.api.events.router",
     "actions.api.evidence.router",
     "actions.api.not_built.router",

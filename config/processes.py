@@ -33,7 +33,7 @@ def processes(environment: Environment, port: int) -> list[Process]:
         Process("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
         Process("execute", worker("execute", "execute"), order=20, patience_s=12),
         Process("background", worker("background", "background", pool="solo"), order=20, patience_s=12),
-        Process("beat", beat(environment), order=10),
+        Process("beat", beat(), order=10),
     ]
     if not environment.redis_url:
         found.insert(0, Process("redis", redis(environment), order=1, patience_s=10, starts_first=True))
@@ -67,10 +67,8 @@ def worker(name: str, queues: str, pool: str = "prefork") -> list[str]:
             "-P", pool, "-c", "1", "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
 
 
-def beat(environment: Environment) -> list[str]:
-    schedule = environment.var / "run" / "beat-schedule"
-    return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "beat", "-s", str(schedule), "--pidfile", "",
-            "-l", "INFO"]  # fmt: skip
+def beat() -> list[str]:
+    return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "beat", "--pidfile", "", "-l", "INFO"]
 
 
 def configuration(found: Sequence[Process], run: Path, secret: str) -> str:

@@ -10,6 +10,7 @@ from config.databases import database_settings
 from config.env import BASE_DIR, load
 from config.logs import logging_settings
 from config.mail import mail_settings
+from config.steady import every
 
 INTERLOCK = load()
 INTERLOCK_KEK = INTERLOCK.kek
@@ -89,14 +90,14 @@ CHANNEL_LAYERS = {
 }
 CELERY_BROKER_URL = INTERLOCK.broker
 globals().update(broker_settings(INTERLOCK.broker))
-CELERY_BEAT_SCHEDULE_FILENAME = str(INTERLOCK.var / "run" / "beat-schedule")
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps nothing between runs: a time of day would be all there is
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "actions.tasks.sweep",
-        "schedule": INTERLOCK.sweep_s,
+        "schedule": every(INTERLOCK.sweep_s),
         "options": {"expires": INTERLOCK.sweep_s * 4},
     },
-    "notify": {"task": "approvals.tasks.notify", "schedule": 10.0, "options": {"expires": 30.0}},
+    "notify": {"task": "approvals.tasks.notify", "schedule": every(10), "options": {"expires": 30.0}},
 }
 
 AUTH_USER_MODEL = "tenants.Principal"
@@ -142,7 +143,7 @@ CONTENT_SECURITY_POLICY = {
         "form-action": [SELF],
     }
 }
-DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # the largest parameters, with room to escape them; more is refused with 413
+DATA_UPLOAD_MAX_MEMORY_SIZE = 8 * 1024 * 1024  # the largest parameters, escaped; more is refused with 413
 
 STATIC_URL = "static/"
 STATIC_ROOT = INTERLOCK.var / "static"

@@ -11,7 +11,13 @@ from audit.models import Event, PrivateValue
 from tenants.models import Principal
 
 MOST = 200
-ROLES = {"system:decide": "Preflight", "system:execute": "Runner", "system:sweep": "Sweep", "system:notify": "Notices", "system:setup": "Setup"}
+ROLES = {
+    "system:decide": "Preflight",
+    "system:execute": "Runner",
+    "system:sweep": "Sweep",
+    "system:notify": "Notices",
+    "system:setup": "Setup",
+}
 
 SENTENCES: dict[str, tuple[str, str]] = {
     "action.submitted": ("", "proposed the action"),

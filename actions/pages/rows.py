@@ -42,6 +42,7 @@ class Row:
     filled: list[str] = field(default_factory=list)
     needed: int = 0
     asked_changes: bool = False
+    seat: str = ""
     you: bool = False
     yours: bool = False
     current: bool = False
@@ -129,7 +130,8 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
     waiting = {r.action.pk: r for r in rows if r.action.state == State.AWAITING_APPROVAL}
     if not waiting:
         return rows
-    requests = list(Request.objects.filter(subject_id__in=list(waiting), state="open"))
+    asked_for = Request.objects.filter(subject_id__in=list(waiting), state="open")
+    requests = list(asked_for.select_related("requester__owner"))
     decisions: dict[UUID, list[Decision]] = defaultdict(list)
     for decision in Decision.objects.filter(request__in=requests).select_related("principal"):
         decisions[decision.request_id].append(decision)
@@ -153,4 +155,5 @@ def _seat(row: Row, counted: Tally, access: Access) -> None:
         row.you = me in (row.action.requester_id, row.action.requester.owner_id)
         return
     barred = str(me) in request.excluded or row.yours or not access.can("approve", request.environment_id)
-    row.you = not barred and bool(counted.seat_for(me))
+    row.seat = "" if barred else counted.seat_for(me)
+    row.you = bool(row.seat)

@@ -30,6 +30,9 @@ SENTENCES = {
     "policy.draft_abandoned": ("warn", "gave version {version} up"),
     "policy.published": ("ok", "put version {after} in force{instead}"),
     "policy.retired": ("warn", "took version {before} out of force"),
+    "backtest.started": ("run", "began a backtest"),
+    "backtest.finished": ("ok", "finished a backtest"),
+    "backtest.cancelled": ("warn", "cancelled a backtest"),
 }
 """Verb → hue and sentence."""
 

@@ -6,12 +6,13 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from actions.models import Action
+from actions.pages.inbox import waiting_count
 from actions.pages.whose_turn import capped, needs_you
 from tenants.access import Access, tenants_of
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `shell`, worked out only on pages that draw the frame (three queries)."""
+    """Context processor: `shell`, worked out only on pages that draw the frame (six queries)."""
     return {"shell": SimpleLazyObject(lambda: frame(request))}
 
 
@@ -29,5 +30,6 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "roles": ", ".join(sorted(access.roles)) or "no role",
         "may_propose": access.can("propose") or bool(access.environments_where("propose")),
         "may_audit": access.can("audit") or bool(access.environments_where("audit")),
+        "approvals": capped(Action.objects.filter(waiting_count(access))),
         "needs_you": capped(Action.objects.filter(needs_you(access))),
     }

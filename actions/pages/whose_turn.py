@@ -1,13 +1,14 @@
 """Whose turn it is: the queue's groups as conditions on actions, none of which grows with the number of actions."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from actions.models import Action
 from actions.states import ENDED, LIVE, State
-from approvals.matrix import matrix_for
 from approvals.models import Request
 from approvals.people import standing_in
 from tenants.access import Access
@@ -28,27 +29,31 @@ class Group:
 
 
 def yours_to_decide(access: Access) -> Q:
-    """Open approvals in places and tiers that ask for a role the reader has, which the reader has not decided yet.
+    """Open approvals with a seat for a role that the reader has held since before, and has not decided yet.
 
-    Two queries: the matrix, and since when the reader holds which role. Who else is excluded (a delegation chain) is
-    in each request, and looked at per row.
+    One query, for since when the reader holds which role. Who else is excluded (a delegation chain) is in each request,
+    and looked at per row.
     """
     me = access.principal
     where = dict.fromkeys(access.environments_where("approve"), access.tenant.pk)
     if not access.is_person() or not where:
         return Q(pk__in=[])
-    matrix, standing = matrix_for({access.tenant.pk}), standing_in(where, {me.pk})
-    asked, in_time = Q(pk__in=[]), Q(pk__in=[])
-    for environment in where:
-        mine = {role: since[me.pk] for role, since in standing[environment].items()}
-        fits = [t for t, seats in matrix.get(environment, {}).items() if any(s["role"] in mine for s in seats)]
-        if fits:
-            asked |= Q(environment_id=environment, tier__in=fits)
-            in_time |= Q(environment_id=environment, opened_at__gte=min(mine.values()))
-    open_ones = Request.objects.filter(in_time, subject_id=OuterRef("pk"), state="open", kind="approval")
+    asked, standing = Q(pk__in=[]), standing_in(where, {me.pk})
+    for environment, roles in standing.items():
+        for role, since in roles.items():
+            asked |= Q(environment_id=environment, opened_at__gte=since[me.pk]) & _asks_for(role)
+    open_ones = Request.objects.alias(asked_for=Cast("seats", TextField())).filter(
+        asked, subject_id=OuterRef("pk"), state="open", kind="approval"
+    )
     waiting = Exists(open_ones.exclude(decisions__principal=me))
     others = ~Q(requester=me) & ~Q(requester__owner=me)
-    return Q(state=State.AWAITING_APPROVAL) & asked & others & Q(waiting)
+    places = [environment for environment, roles in standing.items() if roles]
+    return Q(state=State.AWAITING_APPROVAL, environment__in=places) & others & Q(waiting)
+
+
+def _asks_for(role: str) -> Q:
+    """Whether the text of `seats` names a role. A name that occurs as something else costs a second look, no more."""
+    return Q(asked_for__contains=json.dumps(role)) | Q(asked_for__contains=json.dumps(role, ensure_ascii=False))
 
 
 def yours_to_accept(access: Access) -> Q:

@@ -106,6 +106,8 @@ def context(
     def note(text: str) -> None:
         if len(log) < MOST_LOG_LINES:
             log.append(" ".join(text_of(text).splitlines())[:MOST_LINE_CHARACTERS])
+        elif len(log) == MOST_LOG_LINES:
+            log.append(f"… what came after the first {MOST_LOG_LINES:,} lines is left out.")
 
     ctx = StepContext(
         target=case.target,

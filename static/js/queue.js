@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const { $, $$, keys, page } = window.il;
-  if (page !== "queue") return;
+  if (page !== "queue" && page !== "approvals") return;
   const rows = () => $$("[data-row]");
   const current = () => $("[data-row][aria-current]");
   let peeking = 0;

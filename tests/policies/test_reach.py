@@ -9,6 +9,7 @@ from actions.models import Action
 from approvals.matrix import set_row
 from approvals.models import PolicyVersion
 from approvals.policies.drafts import draft_matrix
+from tenants.places import create_environment
 from tenants.roles import add_member, create_role, grant, remove_member
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 
@@ -88,3 +89,15 @@ def test_a_global_policy_takes_who_administers_every_tenant_signed_in(cast, kind
     assert Action.objects.get().parameters["kind"] == kind
     remove_member(cast.admin, theirs)
     assert PolicyVersion.objects.get().state == ("published" if kind == "retire" else "draft")
+
+
+def test_an_environment_made_for_the_purpose_decides_about_no_policy(cast):
+    """A tenant admin adds environments alone; in a new one without a matrix no rule of prod is loosened."""
+    version = backtested(drafted(cast.acme))
+    lab = create_environment(cast.acme, "lab", "Laboratory", "dangerous", cast.dev.root + "-lab")
+    assert proposed(cast, "admin", "policy", version, "lab")[0] == 201, "neither has a row of its own"
+    set_row(cast.prod, "critical", [*TWO, {"role": "security", "count": 1}], by=SETUP)
+    status, words = proposed(cast, "admin", "policy", version, "lab")
+    assert status == 422 and "propose it in prod" in words
+    set_row(lab, "critical", [{"role": "approver", "count": 1}], by=SETUP)
+    assert proposed(cast, "admin", "policy", version, "lab")[0] == 422

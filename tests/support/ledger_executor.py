@@ -39,6 +39,8 @@ SCHEMA: dict[str, Any] = {
         },
         "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
+        "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
+        "deaf_s": {"title": "Seconds to stay deaf to a stop in step 1, once", "type": "integer", "minimum": 0},
         "blind": {"title": "Probe cannot tell", "type": "boolean"},
         "level": {"title": "Security level", "enum": ["low", "medium", "high", "critical"]},
         "monthly_cost": {"title": "Monthly cost delta; empty: unknown", "type": "string"},
@@ -115,6 +117,10 @@ class LedgerExecutor:
         if ctx.stopping():
             return Outcome(False, "stopped", "The run is stopping.", retryable=True)
         _sleep(ctx)
+        for _ in range(1000 * ctx.parameters.get("log_mb", 0)):
+            ctx.log("x" * 1000)
+        if number == 1 and ctx.parameters.get("deaf_s") and first_time(ctx, "deaf"):
+            time.sleep(ctx.parameters["deaf_s"])
         if ctx.parameters.get("fail_at") == number:
             return Outcome(False, "told_to_fail", f"Step {number} was told to fail.")
         here = crash.get("at") if crash.get("step") == number else None
@@ -188,13 +194,19 @@ def _sleep(ctx: StepContext) -> None:
 
 def die_once(ctx: StepContext) -> None:
     """Kill this process with SIGKILL the first time this is reached for the step's idempotency key."""
+    if first_time(ctx, "crash"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def first_time(ctx: StepContext, what: str) -> bool:
+    """Whether this is the first time, for the step's idempotency key; a file beside the ledger remembers."""
     path = ledger_of(ctx.target)
-    assert path is not None, "a crash is remembered beside the ledger"
+    assert path is not None, "what happened once is remembered beside the ledger"
     try:
-        path.with_name(f"{path.name}.crash-{ctx.step['idempotency_key']}").touch(exist_ok=False)
+        path.with_name(f"{path.name}.{what}-{ctx.step['idempotency_key']}").touch(exist_ok=False)
     except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True
 
 
 def ledger_of(target: Target) -> Path | None:

@@ -1,0 +1,121 @@
+"""The approvals inbox over HTTP, and deciding several at once."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.http import HttpRequest, QueryDict
+from ninja import Field, Query, Router, Schema
+
+from actions.api.caller import access_of, correlation_of, refuse_unknown
+from actions.api.reads import who
+from actions.api.schemas import Body, Who
+from actions.bulk import decide_many
+from actions.pages.filters import Filters
+from actions.pages.inbox import Entry, entries_of
+
+router = Router(tags=["approvals"])
+
+
+class InboxAsked(Schema):
+    tab: Literal["waiting", "asked", "decided"] = Field("waiting", description="For you; by you; decided by you.")
+    environment: str = Field("", max_length=63, description="A slug.")
+    tier: Literal["", "low", "medium", "high", "critical"] = ""
+    q: str = Field("", max_length=200)
+    after: str = Field("", max_length=500, description="The `next` of the page before.")
+
+
+class YourDecision(Schema):
+    approved: bool
+    role: str
+    at: datetime
+
+
+class InboxRow(Schema):
+    """One request; `bulk` says whether it may be decided together with others."""
+
+    id: UUID
+    title: str
+    state: str
+    environment: str
+    tier: str
+    requester: Who
+    digest: str
+    changes: int
+    seats: list[dict[str, Any]]
+    your_seat: str
+    approved_by: list[str]
+    changes_requested: bool
+    bulk: bool
+    opened_at: datetime
+    expires_at: datetime | None
+    decision: YourDecision | None
+
+
+class InboxPage(Schema):
+    items: list[InboxRow]
+    next: str | None = Field(..., description="Send it as `after` to get what follows; null at the end.")
+
+
+class Chosen(Body):
+    id: str = Field(..., max_length=64)
+    digest: str = Field(..., max_length=64, description="Of the plan you looked at.")
+
+
+class BulkIn(Body):
+    approved: bool = Field(..., strict=True)
+    comment: str = Field("", max_length=4_000)
+    items: list[Chosen] = Field(..., min_length=1, max_length=100)
+
+
+class BulkResult(Schema):
+    id: str
+    ok: bool
+    state: str | None
+    code: str | None
+    detail: str | None
+    remedies: list[str]
+
+
+class BulkOut(Schema):
+    results: list[BulkResult]
+
+
+@router.get("/approvals", response=InboxPage, summary="The approvals inbox")
+def inbox(request: HttpRequest, asked: Query[InboxAsked]) -> dict[str, Any]:
+    """What waits for your decision, soonest expiry first; what you asked others for; what you decided in 30 days."""
+    refuse_unknown(request, InboxAsked)
+    query = QueryDict(mutable=True)
+    query.update({name: getattr(asked, name) for name in ("environment", "tier", "q")})
+    entries, cursor, _ = entries_of(access_of(request), Filters.read(query, asked.tab), asked.after)
+    return {"items": [_shown(entry) for entry in entries], "next": cursor or None}
+
+
+@router.post("/approvals/bulk", response=BulkOut, summary="Decide several at once")
+def bulk(request: HttpRequest, body: BulkIn) -> dict[str, Any]:
+    """Each is decided by itself, with its own event, and has its own result. Only below the tier your tenant set."""
+    results = decide_many(
+        access_of(request), [(it.id, it.digest) for it in body.items], approved=body.approved, comment=body.comment,
+        correlation_id=correlation_of(request),
+    )  # fmt: skip
+    return {
+        "results": [
+            {"id": r.sent, "ok": r.problem is None, "state": r.action.state if r.action else None,
+             "code": r.problem.code if r.problem else None, "detail": r.problem.detail if r.problem else None,
+             "remedies": r.problem.remedies if r.problem else []}
+            for r in results
+        ]
+    }  # fmt: skip
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    row, action = entry.row, entry.row.action
+    made = entry.decision
+    return {
+        "id": action.pk, "title": action.title, "state": action.state, "environment": action.environment.slug,
+        "tier": action.tier, "requester": who(action.requester), "digest": entry.digest, "changes": entry.changes,
+        "seats": row.request.seats if row.request else [], "your_seat": row.seat, "approved_by": row.filled,
+        "changes_requested": row.asked_changes, "bulk": entry.pick, "opened_at": entry.age,
+        "expires_at": action.expires_at,
+        "decision": {"approved": made.approved, "role": made.role, "at": made.at} if made else None,
+    }  # fmt: skip
