@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from actions.demo import staging
 from actions.demo.policies import put_in_force
 from approvals.matrix import set_row
 from approvals.models import ApprovalRule
@@ -78,6 +79,7 @@ def _tenant(slug: str, name: str) -> Tenant:
             door = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/healthz"
             reach = {"allow_private_targets": True, "host_facts": True, "healthchecks": {"front door": {"url": door}}}
             reach |= {"recommendation_only": False} if environment == "dev" else {}
+            reach |= staging.settings() if (slug, environment) == ("acme", "staging") else {}
             reach |= {"hours": HOURS} if environment == "staging" else {}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, seats in MATRIX[environment].items():

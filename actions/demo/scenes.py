@@ -75,7 +75,8 @@ def play(world: World, say: Callable[[str], None]) -> None:
     try:
         for scene in (
             completed, undone_later, rejected, denied, cancelled, expired, failed, rolled_back, held, another_tenant,
-            approved, waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
+            approved, waits_in_staging,
+            waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
         ):  # fmt: skip
             stage.scene = f"demo-{scene.__name__}"
             if Action.objects.filter(correlation_id=stage.scene).exists():
@@ -205,6 +206,13 @@ def approved(stage: Stage) -> Action:
         reason="Fixes the rounding of partial refunds.", not_before=datetime.now(UTC) + timedelta(hours=20),
     )  # fmt: skip
     return stage.approve(action, "approver", "approver2", comment="Fine for tonight's window.")
+
+
+def waits_in_staging(stage: Stage) -> Action:
+    return stage.propose(
+        type="rerun_deployment_stage", environment="staging", parameters={"deployment": "shop", "stage": "migrate"},
+        title="Rerun the migration of shop", reason="The lock that it waited for is gone.", ticket="OPS-8863",
+    )  # fmt: skip
 
 
 def waits_for_acceptance(stage: Stage) -> Action:

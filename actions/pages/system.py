@@ -102,11 +102,15 @@ def outside() -> list[dict[str, Any]]:
     """Redis, by a ping; the workers, by asking them through the broker; the sweep, by its mark. About two seconds."""
     try:
         store().ping()
-        answers = current_app.control.inspect(timeout=1.0).ping() or {}
         swept_at, nudged = last_sweep(), [queue for queue in QUEUES if is_nudged(queue)]
-    except (redis.RedisError, BrokerError, OSError) as error:
+    except (redis.RedisError, OSError) as error:
         gone = f"does not answer ({type(error).__name__}); work waits for the sweep"
         return [{"name": "Redis", "ok": False, "detail": gone}]
+    try:
+        answers = current_app.control.inspect(timeout=1.0).ping() or {}
+    except (BrokerError, redis.RedisError, OSError) as error:
+        gone = f"does not answer ({type(error).__name__}); work is accepted, and runs when it is back"
+        return [{"name": "Message broker", "ok": False, "detail": gone}]
     names = ", ".join(sorted(name.partition("@")[0] for name in answers)) or "nobody answers; a busy one may be slow to"
     late = swept_at is None or time() - swept_at > SWEEPS_MISSED * settings.INTERLOCK.sweep_s
     when = "no sweep is known of" if swept_at is None else f"last {duration(max(time() - swept_at, 0))} ago"

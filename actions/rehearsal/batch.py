@@ -31,7 +31,8 @@ def judge_many(
     a matrix that does not read changes them; such a plan is judged by itself.)
     """
     sides = [(today.over(facts), then.over(facts), now) for facts, now in plans]
-    bases = [(before_policies(old), before_policies(new)) for old, new, _ in sides]
+    alike = (today.matrix, today.weights) == (then.matrix, then.weights)
+    bases = [_bases(old, new, alike) for old, new, _ in sides]
     asked = [
         asked_of(old, base, now) if readable(old) else UNREADABLE
         for (old, _, now), (base, _) in zip(sides, bases, strict=True)
@@ -52,6 +53,12 @@ def judge_many(
 
 
 UNREADABLE = "The facts could not be read."
+
+
+def _bases(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> tuple[Verdict, Verdict]:
+    """What each side comes to before any policy; the same where both have the same matrix and weights."""
+    first = before_policies(old)
+    return first, first if alike else before_policies(new)
 
 
 def _verdict(base: Verdict, rules: list[Rule], rulings: Mapping[str, Ruling], facts: Mapping[str, Any]) -> Verdict:

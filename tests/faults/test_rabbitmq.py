@@ -7,8 +7,9 @@ import pytest
 from actions.models import Action
 from tests.actions.factory import root_of
 from tests.api.conftest import a_change
+from tests.cast import Cast
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
-from tests.support.http import Program
+from tests.support.http import Browser, Program
 from tests.support.processes import WITH_LEDGER, free_port, wait_for, web, worker
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.watcher import Watcher
@@ -48,12 +49,22 @@ def test_actions_end_although_rabbitmq_restarts_in_the_middle(
         assert {kinds[name] for name in ("decide", "execute", "sweep")} == {"quorum"}
         rabbitmq.stop()
         submit(1)  # accepted, and no nudge leaves
+        page = operator_at(base, committed_cast).get("/system/").text
+        assert "Message broker" in page, "the page says what it waits for"
         rabbitmq.start()
         submit(2)
         wait_until_completed(list(Action.objects.all()), 40, logs[0])
     assert sorted(p.name for p in root.iterdir()) == names
     assert {name: seen.renamed[name] + seen.created[name] for name in names} == dict.fromkeys(names, 1)
     assert_sound(list(Action.objects.all()))
+
+
+def operator_at(base: str, cast: Cast) -> Browser:
+    cast.operator.set_password("a-good-long-password")
+    cast.operator.save()
+    browser = Browser(base)
+    browser.sign_in("operator", "a-good-long-password")
+    return browser
 
 
 def test_a_step_that_outlasts_rabbitmqs_patience_with_its_consumers_ends_once(

@@ -22,6 +22,7 @@ ALLOWED = {
         "request.state", "request.settled_at", "request.expires_at",
         "request.save(update_fields=['state', 'settled_at', 'expires_at', 'notify_at'])",
     },
+    "approvals/sending.py": {"update(state=)"},  # a notice's
     "approvals/decisions.py": {"request.state", "request.save(update_fields=['state', 'settled_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
     "approvals/policies/publish.py": {"update(state=)"},

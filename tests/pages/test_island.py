@@ -21,7 +21,11 @@ CHANGING = re.compile(r'(correlation_id|X-Correlation-Id|csrfmiddlewaretoken" va
 
 def address(name: str, key: object) -> str:
     pattern = next(str(p.pattern) for p in urlpatterns if getattr(p, "name", "") == name)
-    return "/" + pattern.replace("<uuid:action_id>", str(key)).replace("<int:n>", "1").replace("<uuid:comment_id>", str(key))
+    for part, filling in (("<uuid:action_id>", str(key)), ("<int:n>", "1"), ("<uuid:comment_id>", str(key))):
+        pattern = pattern.replace(part, filling)
+    return f"/{pattern}"
+        "<uuid:comment_id>", str(key)
+    )
 
 
 @pytest.mark.parametrize("htmx", [False, True])

@@ -55,8 +55,9 @@ def plans(draw) -> dict:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(plans(), min_size=1, max_size=6), policies(), policies(), matrices, matrices)
-def test_a_batch_comes_to_what_each_comes_to(found, before, after, old, new):
+@given(st.lists(plans(), min_size=1, max_size=6), policies(), policies(), matrices, matrices, st.booleans())
+def test_a_batch_comes_to_what_each_comes_to(found, before, after, old, new, alike):
+    new = old if alike else new
     today, then = Rules(before, {"0194": old}), Rules(after, {"0194": new})
     judged = judge_many([(facts, AT) for facts in found], today, then, {})
     for facts, each in zip(found, judged, strict=True):

@@ -99,6 +99,16 @@ def test_an_unhealthy_release_gives_way_to_the_one_before(web: Web) -> None:
     assert case.executor.error_strategies["unhealthy"] == "fallback"  # type: ignore[attr-defined]
 
 
+def test_an_abort_does_not_stop_the_way_back(web: Web) -> None:
+    web.lay("r2")
+    case = web.case(release="r2")
+    draft = case.plan()
+    case.run(draft)
+    for ctx in reversed(case.contexts(draft, stopping=lambda: True)):
+        assert case.executor.compensate(ctx).ok
+    assert (web.current(), web.running()) == ("releases/r1", ["r1"])
+
+
 def test_a_release_that_dies_at_once_is_told_with_its_last_words_and_taken_back(web: Web) -> None:
     web.lay("r2", text="import os\nraise SystemExit('no database: password=' + os.environ['API_PASSWORD'])\n")
     case = web.case(release="r2")

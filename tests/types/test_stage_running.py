@@ -94,6 +94,15 @@ def test_an_abort_stops_the_command_and_leaves_the_stage_to_be_run_again(shop: S
     assert shop.processes("migrate") == []
 
 
+def test_an_abort_does_not_stop_the_way_back(shop: Shop) -> None:
+    case = shop.case()
+    draft = case.plan()
+    case.run(draft)
+    (ctx,) = case.contexts(draft, stopping=lambda: True)
+    assert case.executor.compensate(ctx).ok
+    assert shop.effects() == ["migrate", "undo-migrate"] and shop.result("migrate") == "failed"
+
+
 def test_the_time_of_the_action_ends_the_command_too(shop: Shop) -> None:
     shop.stages[1]["command"] = slow(600)
     outcome = RerunDeploymentStage().apply(only(shop.case(), deadline=time.monotonic() + 0.5))

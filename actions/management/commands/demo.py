@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from actions.demo.files import lay_out
 from actions.demo.people import ENVIRONMENTS, PEOPLE, root_of, settle_in
 from actions.demo.scenes import play
+from actions.demo.staging import lay_out_services
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
@@ -25,5 +26,6 @@ class Command(BaseCommand):
         for tenant in ("acme", "globex"):
             for n, environment in enumerate(ENVIRONMENTS, 1):
                 lay_out(root_of(tenant, environment), replicas=n)
+        lay_out_services(root_of("acme", "staging"))
         play(world, self.stdout.write)
         self.stdout.write(f"Sign in as {', '.join(PEOPLE)}; each password is the name followed by -demo.")

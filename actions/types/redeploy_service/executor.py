@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from actions.types.durable import directory
 from actions.types.outcomes import Refused, over, told
-from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
+from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error, never
 from actions.types.redeploy_service import carrying, planning, wishing
 from actions.types.redeploy_service.gate import gated_token, is_well, pass_through, passes, terms
 from actions.types.redeploy_service.rules import NAME, SCHEMA, declared
@@ -104,8 +105,9 @@ class RedeployService:
         return told(lambda: pass_through(ctx) if op == planning.GATE else self._carry_out(ctx, FORWARD[op]), WHAT)
 
     def compensate(self, ctx: StepContext) -> Outcome:
-        op = ctx.step["spec"]["op"]
-        return told(lambda: self._go_back(ctx, BACKWARD.get(op, carrying.restore)), WHAT)
+        verb = BACKWARD.get(ctx.step["spec"]["op"], carrying.restore)
+        unstoppable = replace(ctx, stopping=never)  # an abort is why we go back: it stops nothing here
+        return told(lambda: self._go_back(unstoppable, verb), WHAT)
 
     def _carry_out(self, ctx: StepContext, verb: Verb) -> Outcome:
         with held(ctx.target, ctx.step["spec"]["path"], ctx.deadline, ctx.stopping) as house:

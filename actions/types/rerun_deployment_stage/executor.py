@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actions.types.durable import Busy
 from actions.types.outcomes import Refused, over, told
-from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
+from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error, never
 from actions.types.rerun_deployment_stage import keeping, planning, state
 from actions.types.rerun_deployment_stage.checking import check_says
 from actions.types.rerun_deployment_stage.keeping import Place
@@ -98,7 +98,8 @@ class RerunDeploymentStage:
         return told(lambda: self._carry_out(ctx, forward), WHAT)
 
     def compensate(self, ctx: StepContext) -> Outcome:
-        return told(lambda: self._carry_out(ctx, backward), WHAT)
+        unstoppable = replace(ctx, stopping=never)  # an abort is why we go back: it stops nothing here
+        return told(lambda: self._carry_out(unstoppable, backward), WHAT)
 
     def _carry_out(self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], Job]) -> Outcome:
         spec = ctx.step["spec"]
