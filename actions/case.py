@@ -1,8 +1,9 @@
 """
-One action in a worker's hands, and the two things its script may ask of the runner.
+One action in a worker's hands, and what its script may ask of the runner.
 
-A script is a generator. It yields a `Write` and goes on once that is durable, or an `Effect` and goes on with what the
-effect came to. Scripts run in the worker's main thread and may read the database; effects run in threads and must not.
+A script is a generator. It yields a `Write` and goes on once that is durable, an `Effect` and goes on with what the
+effect came to, or a `Launch` for each of several effects at once and then `Landed` until all of them have ended.
+Scripts run in the worker's main thread and may read the database; effects run in threads and must not.
 """
 
 from collections.abc import Callable, Generator
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import BigIntegerField, OuterRef, Subquery
+from django.db.models import BigIntegerField, Exists, OuterRef, Subquery
 from django.db.models.expressions import RawSQL
 
 from actions.impact import history_of, history_sql
 from actions.ledger import Ledger
 from actions.lifecycle import Write
-from actions.models import Action, BeforeImage, Checkpoint, Plan
+from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
 from actions.surroundings import Edges, edges_in
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
@@ -40,6 +41,24 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class Launch:
+    """An effect that runs beside others of the same action; the script goes on at once. `key` names what came of it."""
+
+    key: str
+    call: Callable[[], Any]
+    overdue_s: float = float("inf")
+    """After this long it is taken to have overrun: the script hears `Overran` while the effect may still be running."""
+
+
+class Landed:
+    """Wait until launched effects end; the script goes on with [(key, Result)], at least one."""
+
+
+class Overran(Exception):
+    """An effect did not end when its time was up, and cannot be called back."""
+
+
+@dataclass(frozen=True)
 class Result:
     """What an effect came to: a value, or the exception it raised."""
 
@@ -47,7 +66,8 @@ class Result:
     error: BaseException | None = None
 
 
-Script = Generator[Write | Effect, Any, None]
+Asked = Write | Effect | Launch | Landed
+Script = Generator[Asked, Any, None]
 
 
 @dataclass
@@ -82,6 +102,10 @@ class Case:
     """Whether the worker itself is about to stop."""
     fault: str = ""
     """Why this action cannot be carried at all: its executor is missing or broken."""
+    has_claims: bool = False
+    """Whether it has its resources for itself."""
+    is_breaking_off: bool = False
+    """Whether a step failed for good: what runs beside it should end at the next safe point."""
     found_open: frozenset[str] = frozenset()
     """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
 
@@ -137,9 +161,10 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
-    joined = Action.objects.annotate(epoch=epoch, history=history, head=Subquery(last)).select_related(
-        "environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan"
-    )
+    claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
+    joined = Action.objects.annotate(
+        epoch=epoch, history=history, head=Subquery(last), has_claims=claims
+    ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
         return []

@@ -17,7 +17,9 @@ from django.dispatch import Signal
 
 from actions.guarded_update import Row, bump_seq, guarded_update
 from actions.impact import ends_a_run, record_impacts
-from actions.models import Action, BeforeImage, Checkpoint, Plan
+from actions.locks import CLAIMING, Wanted, in_the_way, let_go, take
+from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
+from actions.nudge import nudge
 from actions.states import ENDED, State
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, request_row
@@ -26,6 +28,7 @@ from audit.events import Entry, Head, Subject, chained, heads, register_sequence
 from audit.rows import Rows, insert_together
 
 S = State
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,18 @@ class Write:
     packs: list[ArtifactRows] = field(default_factory=list)
     impact: dict[str, Any] | None = None
     """What the run came to, where this write knows (`actions.impact.measured`); part of its event's facts."""
+    claims: Sequence[Wanted] = ()
+    """What the action must have for itself from here on; unless it gets all, it waits its turn (`turn_back`)."""
+    is_blocked: bool = False
     at: datetime | None = None
     epoch: int | None = None
+
+    def turn_back(self, behind: Sequence[ResourceClaim]) -> None:
+        """Make this the write of an action that has to wait: an event that says for what, and the worker's leave."""
+        words = [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in behind[:MOST_NAMED]]
+        self.notes = [Note("action.waiting", {"behind": words})]
+        self.verb, self.sets, self.checkpoints, self.before_images = "", {}, [], []
+        self.release = self.is_blocked = True
 
     @property
     def target(self) -> str:
@@ -149,8 +162,10 @@ def write(writes: Sequence[Write]) -> list[Write]:
         if w.verb and w.action.state not in MOVES[w.verb].sources:
             raise ValueError(f"{w.verb} does not lead out of {w.action.state}")
     with transaction.atomic():
+        _claim([w for w in writes if w.claims])
         rows = guarded_update([_guard(w) for w in writes])
         stuck = [w for w in writes if w.action.pk in rows]
+        _let_go(stuck, [w.action.pk for w in writes if w.claims and w.action.pk not in rows])
         if not stuck:
             return []
         events, known = _events_of(stuck, next(iter(rows.values())).at)
@@ -164,6 +179,24 @@ def write(writes: Sequence[Write]) -> list[Write]:
     for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
         _bring_up_to_date(w, rows[w.action.pk], known[w.action.pk])
     return stuck
+
+
+def _claim(writes: list[Write]) -> None:
+    """Take what these writes need for themselves; turn back those that have to wait for somebody else."""
+    if not writes:
+        return
+    granted = take([(w.action, w.claims) for w in writes])
+    blocked = [w for w in writes if w.action.pk not in granted]
+    behind = in_the_way([w.action.pk for w in blocked]) if blocked else {}
+    for w in blocked:
+        w.turn_back(behind.get(w.action.pk, []))
+
+
+def _let_go(stuck: list[Write], lost: list[UUID]) -> None:
+    """Drop the claims of actions that end with these writes, and of those whose write did not stick."""
+    ended = [w.action.pk for w in stuck if w.action.state in CLAIMING and w.target not in CLAIMING]
+    if let_go([*ended, *lost]):
+        transaction.on_commit(lambda: nudge("execute"))
 
 
 def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: str = "", **more: Any) -> list[Action]:

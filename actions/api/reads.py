@@ -9,7 +9,8 @@ from django.http import HttpRequest
 from actions.api.caller import access_of
 from actions.api.waiting import Waiting, in_words, waiting_for
 from actions.ledger import Ledger
-from actions.models import Action, Checkpoint, Plan
+from actions.locks import queued_up
+from actions.models import Action, Checkpoint, Plan, ResourceClaim
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
 from approvals.suggest import suggested
@@ -28,15 +29,15 @@ def rows_of(access: Access) -> QuerySet[Action, Any]:
 
 
 def page(access: Access, actions: Sequence[Action], vocabulary: str = "") -> list[dict[str, Any]]:
-    """The rows of a list. Three queries and the clock, whatever the number of actions."""
-    waiting = waiting_for(actions, access)
-    return [row(access, action, waiting.get(action.pk), vocabulary) for action in actions]
+    """The rows of a list. Five queries and the clock at most, whatever the number of actions."""
+    waiting, behind = waiting_for(actions, access), queued_up(actions)
+    return [row(access, a, waiting.get(a.pk), vocabulary, behind.get(a.pk, ())) for a in actions]
 
 
 def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
-    """An action with everything about it; `action` as `verbs.find` returns it. Five queries and the clock."""
+    """An action with everything about it; `action` as `verbs.find` returns it. Seven queries and the clock at most."""
     it = waiting_for([action], access).get(action.pk)
-    shown = row(access, action, it, vocabulary)
+    shown = row(access, action, it, vocabulary, queued_up([action]).get(action.pk, ()))
     linked = Action.objects.filter(Q(retry_of=action) | Q(undo_of=action), tenant=action.tenant_id)
     for pk, undo_of in linked.order_by("pk").values_list("pk", "undo_of"):
         kind = "undos" if undo_of == action.pk else "retries"
@@ -62,7 +63,9 @@ def shown(request: HttpRequest, action: Action) -> dict[str, Any]:
     return one(access_of(request), action, request.GET.get("vocabulary", ""))
 
 
-def row(access: Access, action: Action, it: Waiting | None, vocabulary: str) -> dict[str, Any]:
+def row(
+    access: Access, action: Action, it: Waiting | None, vocabulary: str, behind: Sequence[ResourceClaim] = ()
+) -> dict[str, Any]:
     return {
         "id": action.pk,
         "title": action.title,
@@ -98,7 +101,7 @@ def row(access: Access, action: Action, it: Waiting | None, vocabulary: str) -> 
             *moves_open_to(access, action),
             *(it.second_thoughts if it and action.state in ("awaiting_approval", "approved") else []),
         ],
-        "blocked_by": in_words(action, it),
+        "blocked_by": in_words(action, it, behind),
         "links": _links(action),
     }
 

@@ -1,11 +1,11 @@
 """What waits for whom, for many actions at once: requests, decisions, seats, and what the reader may do about them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from actions.models import Action
+from actions.models import Action, ResourceClaim
 from actions.states import State
 from actions.verbs import decisions_on, second_thoughts
 from approvals.entitlement import may_accept, may_decide
@@ -89,7 +89,7 @@ def _verbs(counted: Tally, access: Access) -> list[str]:
     return [] if may_decide(counted, access, approved=True) else decisions_on(request)
 
 
-def in_words(action: Action, it: Waiting | None) -> list[str]:
+def in_words(action: Action, it: Waiting | None, behind: Sequence[ResourceClaim] = ()) -> list[str]:
     """What an action waits for, one sentence each; empty when it runs or has ended."""
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
@@ -101,7 +101,8 @@ def in_words(action: Action, it: Waiting | None) -> list[str]:
         return [HELD.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]
     if action.state in (State.QUEUED, State.APPROVED):
         later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
-        return [*later, "A worker has to pick it up."]
+        turns = [f"It waits its turn at {c.kind} {c.name}: {c.action_id} is before it." for c in behind]
+        return [*later, *(turns or ["A worker has to pick it up."])]
     return ["It is being planned."] if action.state == State.PREFLIGHT else []
 
 

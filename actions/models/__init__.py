@@ -3,5 +3,17 @@ from actions.models.backtest import Backtest, BacktestDifference
 from actions.models.impact import Impact
 from actions.models.ledger import BeforeImage, Checkpoint, Lease
 from actions.models.plan import Plan
+from actions.models.resource_claim import ResourceClaim
 
-__all__ = ["Action", "Backtest", "BacktestDifference", "BeforeImage", "Checkpoint", "IdempotencyKey", "Impact", "Lease", "Plan"]
+__all__ = [
+    "Action",
+    "Backtest",
+    "BacktestDifference",
+    "BeforeImage",
+    "Checkpoint",
+    "IdempotencyKey",
+    "Impact",
+    "Lease",
+    "Plan",
+    "ResourceClaim",
+]

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from actions.locks import queued_up
 from actions.models import Action
 from actions.pages.activity import activity_of
 from actions.pages.changes import OPERATIONS, PAGE, changes_of, diff_of, plan_with, view_of
@@ -80,6 +81,7 @@ def head_context(access: Access, action: Action) -> dict[str, Any]:
     return {
         "action": action,
         "plan": action.plan,
+        "behind": queued_up([action]).get(action.pk, []),
         "stations": stations_of(action, decision["asked"], decision["have"], decision["needed"]),
         **decision,
     }

@@ -140,10 +140,15 @@ def graph(steps: list[Step]) -> SafeString | str:
             "title": s.title, "state": s.look,
         })  # fmt: skip
         row[k] = row.get(k, 0) + 1
-    edges = [(a, s.key) for s in steps for a in s.after if a in column]
+    edges = [] if is_chain(steps) else [(a, s.key) for s in steps for a in s.after if a in column]
     if not edges and len(steps) > 8:
         return ""
     return charts.dag(wrapped(nodes) if not edges else nodes, edges, glyphs.glyph)
+
+
+def is_chain(steps: list[Step]) -> bool:
+    """Whether the steps simply follow one another, as they are listed."""
+    return all(list(s.after) == [t.key] for t, s in zip(steps, steps[1:], strict=False))
 
 
 def wrapped(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -93,4 +93,5 @@ def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
         "risk_class": known.risk_class if known else case.action.environment.risk_class,
         "monthly_cost": None if cost is None else str(cost),
         "known": known is not None,
+        **({"shared": True} if named.get("shared") else {}),
     }

@@ -8,6 +8,7 @@ from uuid import UUID
 from actions.case import Case, image_context
 from actions.models import BeforeImage, Plan
 from actions.preflight.facts import counts_of, facts_of
+from actions.preflight.order import in_order
 from actions.preflight.summary import in_words
 from actions.types.protocol import Draft, Executor, Target
 from approvals.judge import Verdict
@@ -68,10 +69,14 @@ def written(case: Case, it: Rehearsal, version: int) -> Rehearsal:
 
 
 def draft_of(case: Case) -> Draft:
+    """What the executor would do, its steps in an order that is written into them. Raises PlanRefused."""
     origin = case.action.undo_of
     if origin is None:
-        return case.executor.plan(case.action.parameters, case.target)
-    return case.executor.plan_undo(list(origin.plan.steps) if origin.plan else [], case.target, case.undone.get)
+        draft = case.executor.plan(case.action.parameters, case.target)
+    else:
+        draft = case.executor.plan_undo(list(origin.plan.steps) if origin.plan else [], case.target, case.undone.get)
+    draft.steps = in_order(draft)
+    return draft
 
 
 def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[ArtifactRows]]:

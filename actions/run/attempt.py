@@ -119,6 +119,6 @@ def context(
         undone=case.undone.get,
         log=note,
         deadline=deadline,
-        stopping=lambda: case.action.stop_requested_at is not None or case.halting(),
+        stopping=lambda: case.action.stop_requested_at is not None or case.is_breaking_off or case.halting(),
     )
     return ctx, log

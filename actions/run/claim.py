@@ -13,23 +13,30 @@ from audit.statements import run_prepared
 
 STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 
-_POSTGRES = """
+IS_NEXT = """NOT EXISTS (
+            SELECT 1 FROM actions_resourceclaim w JOIN actions_resourceclaim o ON o.key = w.key
+            WHERE w.action_id = a.id AND NOT w.held AND o.action_id <> w.action_id AND (o.held OR o.id < w.id))"""
+"""True of `a` unless somebody is before it at a resource that it waits for."""
+
+_POSTGRES = f"""
     UPDATE actions_action SET lease_id = %s WHERE id IN (
         SELECT a.id FROM actions_action a
         WHERE a.state = ANY(%s) AND a.lease_id IS NULL
             AND (a.state <> 'approved' OR ((a.not_before IS NULL OR a.not_before <= now())
                 AND (a.expires_at IS NULL OR a.expires_at > now())))
+            AND {IS_NEXT}
         ORDER BY a.priority DESC, a.id LIMIT %s FOR UPDATE SKIP LOCKED)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
     RETURNING id, statement_timestamp()"""
 
-_SQLITE = """
+_SQLITE = f"""
     UPDATE actions_action SET lease_id = %s WHERE id IN (
         SELECT a.id FROM actions_action a
         WHERE a.state IN (SELECT value FROM json_each(%s)) AND a.lease_id IS NULL
             AND (a.state <> 'approved'
                 OR ((a.not_before IS NULL OR a.not_before <= strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now'))
                 AND (a.expires_at IS NULL OR a.expires_at > strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now'))))
+            AND {IS_NEXT}
         ORDER BY a.priority DESC, a.id LIMIT %s)
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
     RETURNING id, strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"""

@@ -10,6 +10,7 @@ from actions.impact import measured
 from actions.lifecycle import Note, Write
 from actions.models import Checkpoint
 from actions.run.attempt import Tried, context
+from actions.run.claims import claims_of
 from actions.run.lines import failure, failure_note, intent, line, receipt_note
 from actions.run.verify import log_pack
 from actions.types.protocol import Outcome, Probe
@@ -20,6 +21,10 @@ K = Checkpoint.Kind
 
 def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
     """Undo every effect the ledger knows of; ends rolled_back, or held with the step that would not be undone."""
+    if not case.has_claims:
+        claimed = yield from durably(case, partial(_claimed, case))
+        if claimed.is_blocked:
+            return
     images = case.before_images(case.action.pk)
     for step in case.ledger.with_effect(case.steps):
         if step["compensation"]["kind"] in ("irreversible", "none"):
@@ -52,6 +57,11 @@ def undo_step(case: Case, step: dict[str, Any], images: dict[str, bytes], resume
 
 def crashed(error: BaseException) -> Tried:
     return Tried(Outcome(False, "executor_error", f"{type(error).__name__}: {error}"), Probe.UNKNOWN)
+
+
+def _claimed(case: Case) -> Write:
+    """Take the resources back that the end of the run let go of."""
+    return Write(case.action, by=BY, notes=[Note("rollback.begun")], claims=claims_of(case))
 
 
 def _begin(case: Case, step: dict[str, Any]) -> Write:

@@ -12,10 +12,6 @@ anew by whoever claims it next: the ledger knows.
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
@@ -23,14 +19,15 @@ import structlog
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from actions.case import Case, Effect, Result, Script, load_cases, read_rules_again
-from actions.lifecycle import Write, write
+from actions.case import Asked, Effect, Landed, Launch, Result, load_cases, read_rules_again
+from actions.lifecycle import write
 from actions.models import Action
 from actions.nudge import heard, nudge
 from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
 from actions.run.endings import give_up, tell
+from actions.run.flights import FOREVER, Carried, Flight, Flights
 from actions.run.lease import LeaseHolder
 from actions.run.script import run
 from audit.events import heads
@@ -53,20 +50,6 @@ GAVE_UP = "stopped"
 """The code of a step that ended early because `stopping()` turned true."""
 
 
-@dataclass
-class Carried:
-    """A case under way: its script, and what the script waits for."""
-
-    case: Case
-    script: Script
-    pending: Write | None = None
-    given_up: bool = False
-    is_unsure: bool = False
-    """Whether its write met an error, so that it may have arrived or not."""
-    is_new: bool = False
-    """Whether its write has taken another's place and was not offered yet."""
-
-
 class Runner:
     """Carries the actions of one queue. `drain()` is called from one thread; keep one runner per process and queue."""
 
@@ -75,12 +58,8 @@ class Runner:
         self.lease = lease or LeaseHolder(queue)
         self.most = settings.INTERLOCK.claim_size
         self.threads = settings.INTERLOCK.effect_threads
-        self.pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"effect-{queue}")
         self.carried: dict[UUID, Carried] = {}
-        self.effects: dict[Future[Any], Carried] = {}
-        self.done: SimpleQueue[Future[Any]] = SimpleQueue()
-        self.busy: set[Future[Any]] = set()
-        """What still ran when this worker was told to stop."""
+        self.flights = Flights(queue, self.threads)
         self.halt = threading.Event()
         self.last_claim = 0.0
         self.last_look = time.monotonic()
@@ -111,6 +90,7 @@ class Runner:
             return self._claim()
         self._gather()
         self._look_for_stops()
+        self._give_up_waiting()
         self._commit()
         return self._claim() if self._may_claim() else 0
 
@@ -141,7 +121,7 @@ class Runner:
 
     def _may_claim(self) -> bool:
         """Claim besides what is carried, when there is room and reason: word has come that more waits."""
-        if self.halt.is_set() or len(self.effects) > self.threads or not 0 < len(self.carried) < self.most:
+        if self.halt.is_set() or len(self.flights) > self.threads or not 0 < len(self.carried) < self.most:
             return False
         pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
@@ -184,15 +164,31 @@ class Runner:
 
     def _feed(self, carried: Carried, value: Any) -> None:
         """Give a script what it waited for, and take up what it asks next."""
+        asked = self._sent(carried, value)
+        while isinstance(asked, Launch) or (isinstance(asked, Landed) and carried.landed):
+            if isinstance(asked, Launch):
+                self._submit(carried, asked.call, asked.key, asked.overdue_s)
+                asked = self._sent(carried, None)
+            else:
+                asked = self._sent(carried, carried.heard())
+        if isinstance(asked, Landed):
+            carried.awaits = True
+        elif isinstance(asked, Effect):
+            self._submit(carried, asked.call)
+        elif asked is not None:
+            carried.pending = asked
+
+    def _sent(self, carried: Carried, value: Any) -> Asked | None:
+        """What a script asks next; None if it came to its end."""
         try:
-            asked = carried.script.send(value)
+            return carried.script.send(value)
         except StopIteration:
             self._let_go(carried)
-            return
+            return None
         except AWAY as error:
             self.carried.pop(carried.case.action.pk, None)
             self._note_absence(error)
-            return
+            return None
         except Exception as error:  # a fault of ours in one script must not take the others down
             log.exception("script_failed", action=str(carried.case.action.pk), queue=self.queue)
             if carried.given_up:
@@ -201,14 +197,27 @@ class Runner:
             carried.given_up = True
             words = f"Interlock met an error of its own: {type(error).__name__}: {error}"
             carried.script = give_up(carried.case, "internal_error", words)
-            asked = next(carried.script)
-        if isinstance(asked, Effect):
-            if not self.halt.is_set():
-                future = self.pool.submit(_effect, asked)
-                self.effects[future] = carried
-                future.add_done_callback(self.done.put)
-        else:
-            carried.pending = asked
+            return next(carried.script)
+
+    def _submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
+        if not self.halt.is_set():
+            self.flights.submit(carried, call, key, overdue_s)
+
+    def _land(self, ended: list[tuple[Flight, Result]]) -> None:
+        """Take what effects came to: to its script at once, or beside the others that the script launched."""
+        for flight, result in ended:
+            carried = flight.carried
+            if self.carried.get(flight.action_id) is not carried or (self.halt.is_set() and gave_up(result)):
+                continue  # its intent stays open, which tells whoever takes the action up
+            if flight.key:
+                carried.landed.append((flight.key, result))
+            else:
+                self._feed(carried, result)
+
+    def _tell_landed(self) -> None:
+        """Let scripts that wait for what they launched hear all that has landed by now."""
+        for carried in [c for c in self.carried.values() if c.awaits and c.landed]:
+            self._feed(carried, carried.heard())
 
     def _let_go(self, carried: Carried) -> None:
         self.carried.pop(carried.case.action.pk, None)
@@ -222,31 +231,30 @@ class Runner:
         """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
         anything = any(c.pending for c in self.carried.values())
         timeout = 0 if anything else LOOK_AGAIN_S
-        while self.effects:
-            ended = self._ended(timeout)
-            if not ended or self.halt.is_set():
-                return
-            for future in ended:
-                self._feed(self.effects.pop(future), future.result())
+        while self.flights and not self.halt.is_set():
+            ended = self.flights.ended(timeout)
+            if not ended:
+                break
+            self._land(ended)
             timeout = GATHER_S
-
-    def _ended(self, timeout: float) -> list[Future[Any]]:
-        """Effects that ended since the last look; waits up to `timeout` seconds for the first."""
-        ended = []
-        with suppress(Empty):
-            ended.append(self.done.get(timeout=timeout) if timeout else self.done.get_nowait())
-            while True:
-                ended.append(self.done.get_nowait())
-        return [future for future in ended if future in self.effects]
+        self._tell_landed()
 
     def _look_for_stops(self) -> None:
         """Once a second, tell long effects of a stop that somebody asked for; they see it through `stopping()`."""
-        if not self.effects or time.monotonic() - self.last_look < STOPS_EVERY_S:
+        if not self.flights or time.monotonic() - self.last_look < STOPS_EVERY_S:
             return
         self.last_look = time.monotonic()
         asked = Action.objects.filter(pk__in=list(self.carried), stop_requested_at__isnull=False)
         for pk, at in asked.values_list("pk", "stop_requested_at"):
             self.carried[pk].case.action.stop_requested_at = at
+
+    def _give_up_waiting(self) -> None:
+        """Let scripts hear of effects that overran their time."""
+        late = self.flights.overran()
+        for flight, _ in late:
+            log.error("effect_overran", action=str(flight.action_id), step=flight.key)
+        self._land(late)
+        self._tell_landed()
 
     def _commit(self) -> None:
         """Make durable what is pending, all in one transaction, and feed the scripts."""
@@ -345,45 +353,37 @@ class Runner:
         An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
         What still runs is not let go of: nobody may do it a second time beside us. It is free when our lease expires.
         """
-        ended, _ = wait(self.effects, timeout=GRACE_S)
-        for future in ended:
-            carried, result = self.effects.pop(future), future.result()
-            if getattr(getattr(result.value, "outcome", None), "code", "") != GAVE_UP:
-                self._feed(carried, result)
+        self._land(self.flights.all_ended(GRACE_S))
+        self._tell_landed()
         self._commit()
         self._release_idle()
 
     def _release_idle(self) -> None:
         """Let go of every action but those whose effect cannot be called back; afterwards nothing is carried."""
-        busy = {c.case.action.pk for future, c in self.effects.items() if not future.cancel() and not future.done()}
-        self.busy |= {future for future in self.effects if not future.done()}
+        busy = self.flights.forget()
         idle = [pk for pk in self.carried if pk not in busy]
         self.carried.clear()
-        self.effects.clear()
         if idle:
             release(idle, self.lease.current())
 
     def _abandon(self) -> None:
         """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
-        while self.effects and not self.halt.is_set():
-            for future in wait(self.effects, timeout=LOOK_AGAIN_S, return_when=FIRST_COMPLETED)[0]:
-                self.effects.pop(future)
+        while self.flights and not self.halt.is_set():
+            self.flights.ended(LOOK_AGAIN_S)
+        self.flights.forget()
         self.carried.clear()
-        self.effects.clear()
         self.strays, self.away_since = False, None
         connection.close()
         self.lease.end("the worker met an error of its own")
 
     def stop(self, why: str = "the worker stopped") -> None:
         """Let go of everything: for a worker that shuts down. While an effect still runs, the lease is kept alive."""
-        self.pool.shutdown(wait=False)
+        self.flights.close()
         self._release_idle()
-        if all(future.done() for future in self.busy):
+        if self.flights.is_quiet():
             self.lease.end(why)
 
 
-def _effect(effect: Effect) -> Result:
-    try:
-        return Result(effect.call())
-    except Exception as error:  # handed to the script, which decides what it means
-        return Result(error=error)
+def gave_up(result: Result) -> bool:
+    """Whether a step ended early because it was told that its worker stops."""
+    return getattr(getattr(result.value, "outcome", None), "code", "") == GAVE_UP

@@ -9,10 +9,11 @@ from django.conf import settings
 
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
-from actions.models import Checkpoint
 from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images, written
 from actions.preflight.script import judged_again, plan_note, planned, refused, request_for, verdict_note
+from actions.run.claims import claims_of
 from actions.run.lines import intent
+from actions.run.steps import MOST_BESIDE, ready
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
 from approvals.models import Request
@@ -52,8 +53,9 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     if drifted:
         yield from durably(case, lambda: renewed(case, new))
     again = judged_again(case, new.verdict, new.facts, "start")
-    yield from durably(case, lambda: begun(case, images.value, again))
-    return True
+    started = yield from durably(case, lambda: begun(case, images.value, again))
+    case.has_claims = not started.is_blocked
+    return case.has_claims
 
 
 def answers_for_it(requester: Principal) -> bool:
@@ -80,16 +82,16 @@ def quorum_holds(action_id: UUID, digest: str) -> bool:
 
 
 def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
-    """The move to in_progress, with the before-images and the first step's intent; `notes` are of the verdict now."""
+    """The move to in_progress, with the before-images and the intents of what comes first; `notes` tell the verdict."""
     action = case.action
-    lines: list[Checkpoint] = []
-    if case.steps:
-        lines = [intent(case, case.steps[0])]
+    first = ready(case.steps, set(), set())[:MOST_BESIDE]
+    lines = [intent(case, step) for step in first]
     undoable = case.executor.changes_something and case.plan.counts.get("changes")
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
         notes=list(notes), checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+        claims=claims_of(case),
     )  # fmt: skip
 
 

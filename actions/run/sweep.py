@@ -10,12 +10,14 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import BooleanField, Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from actions.lifecycle import Note, Write, advance, write
 from actions.models import Action, IdempotencyKey, Lease
 from actions.rehearsal.work import waiting as backtests_wait
+from actions.run.claim import IS_NEXT
 from actions.states import TO_DECIDE, TO_EXECUTE
 from approvals.requests import expire_due, void_open
 
@@ -75,7 +77,9 @@ def expire() -> int:
 def waiting() -> list[str]:
     """The queues in which something waits for a worker."""
     due = Q(not_before=None) | Q(not_before__lte=Now()) | ~Q(state="approved")
-    free = Action.objects.filter(due, lease=None)
+    free = Action.objects.alias(
+        is_next=RawSQL(IS_NEXT.replace("a.id", "actions_action.id"), [], output_field=BooleanField())
+    ).filter(due, lease=None, is_next=True)
     return [
         q for q, states in (("decide", TO_DECIDE), ("execute", TO_EXECUTE)) if free.filter(state__in=states).exists()
     ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -69,16 +69,20 @@ class Draft:
     ``steps`` carry ``key, title, target, operation, after, precondition, compensation, spec`` and must be JSON values
     whose integers fit in 2**53. ``before_images`` (step key → raw bytes) are encrypted by the engine and never enter
     the plan. ``observations`` (times, free space, probe results) are stored beside the digest, not in it.
+    ``resources`` are ``kind`` and ``name``; what it touches it has for itself while it runs, but for those with
+    ``shared: True``. ``order``: ``listed`` runs steps one after the other as they stand; with ``graph`` a step begins,
+    beside others, once the steps whose keys are in its ``after`` are done. A step may have ``timeout_s``.
     ``cost_delta`` is monthly; ``None`` means unknown and raises the tier.
     """
 
-    resources: list[dict[str, str]]
+    resources: list[dict[str, Any]]
     changes: list[Change]
     steps: list[dict[str, Any]]
     preconditions: list[dict[str, Any]] = field(default_factory=list)
     compensations: list[dict[str, str]] = field(default_factory=list)
     observations: dict[str, Any] = field(default_factory=dict)
     summary: str = ""
+    order: Literal["listed", "graph"] = "listed"
     before_images: dict[str, bytes] = field(default_factory=dict, repr=False)
     cost_delta: Decimal | None = Decimal(0)
 

@@ -53,7 +53,7 @@ def test_a_worker_that_stops_keeps_what_it_cannot_call_back(committed_cast, slow
     other.stop()
 
     slow.go.set()
-    for future in execute.busy:
+    for future in execute.flights.adrift:
         future.result(20)
     execute.stop()
     Action.objects.filter(pk=action.pk).update(lease=None)  # what the sweep does once the lease has ended

@@ -32,6 +32,13 @@ SCHEMA: dict[str, Any] = {
         "fail_undo_at": {"title": "Step whose undo fails (from 1)", "type": "integer", "minimum": 1},
         "fail_verify": {"title": "Verification fails", "type": "boolean"},
         "changes": {"title": "Show changes", "type": "boolean", "default": True},
+        "after": {
+            "title": "Per step, the steps (from 1) that it comes after; run beside one another where that allows",
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+        },
+        "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
+        "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
         "deaf_s": {"title": "Seconds to stay deaf to a stop in step 1, once", "type": "integer", "minimum": 0},
         "blind": {"title": "Probe cannot tell", "type": "boolean"},
@@ -82,7 +89,16 @@ class LedgerExecutor:
         draft = _draft([(f"{n:03d}:{cell}", cell, 1) for n, cell in enumerate(cells, 1)], target)
         if not parameters.get("changes", True):
             draft.changes = []
+        for resource in draft.resources if not parameters.get("exclusive") else []:
+            resource["shared"] = True
+        if "after" in parameters:
+            keys = [step["key"] for step in draft.steps]
+            draft.order = "graph"
+            for step, earlier in zip(draft.steps, parameters["after"], strict=True):
+                step["after"] = [keys[n - 1] for n in earlier]
         for step in draft.steps:
+            if "step_timeout_s" in parameters:
+                step["timeout_s"] = parameters["step_timeout_s"]
             step["spec"]["fail_verify"] = bool(parameters.get("fail_verify"))
         if "monthly_cost" in parameters:
             draft.cost_delta = Decimal(parameters["monthly_cost"]) if parameters["monthly_cost"] else None

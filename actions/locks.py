@@ -1,0 +1,155 @@
+"""
+One action at a time per resource: all claims of an action are taken together when it begins, and let go when it ends.
+
+Who cannot have all takes none and queues up on every one of them; the queue of a resource is first come, first served,
+so that an action that wants many is not overtaken for ever by those that want few. Keys are taken in one order by
+everybody. The partial unique index is the judge between workers; what is read before only keeps the peace.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count
+
+from actions.models import Action, ResourceClaim
+from actions.states import State
+from audit.rows import insert_rows
+
+S = State
+HOLDING = (S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK, S.HELD)
+CLAIMING = (S.APPROVED, *HOLDING)
+"""States in which an action may have claims, held or waiting."""
+COLUMNS = ("key", "tenant_id", "environment_id", "kind", "name", "action_id", "held")
+
+
+@dataclass(frozen=True, order=True)
+class Wanted:
+    """A resource that an action is about to change."""
+
+    key: str
+    kind: str
+    name: str
+
+
+def wanted(environment_id: UUID, resources: Iterable[dict[str, Any]]) -> list[Wanted]:
+    """The resources of a plan but those it shares, each once, in the order in which everybody takes them."""
+    pairs = {(str(r["kind"]), str(r["name"])) for r in resources if not r.get("shared")}
+    return sorted(Wanted(_key(environment_id, kind, name), kind, name) for kind, name in pairs)
+
+
+def take(asked: Sequence[tuple[Action, Sequence[Wanted]]]) -> set[UUID]:
+    """
+    Claim for each action all that it wants; return the ids of those that now hold everything, the others wait.
+
+    Inside the transaction that moves them. Three statements where nobody is in the way.
+    """
+    keys = {w.key for _, claims in asked for w in claims}
+    queues: dict[str, list[ResourceClaim]] = {}
+    for claim in ResourceClaim.objects.filter(key__in=keys).order_by("id"):
+        queues.setdefault(claim.key, []).append(claim)
+    free: list[tuple[Action, Sequence[Wanted]]] = []
+    blocked: list[tuple[Action, Sequence[Wanted]]] = []
+    given: set[str] = set()
+    for action, claims in sorted(asked, key=lambda a: _place(a, queues)):
+        clear = all(w.key not in given and _is_first(action.pk, queues.get(w.key, [])) for w in claims)
+        (free if clear else blocked).append((action, claims))
+        given |= {w.key for w in claims} if clear else set()
+    granted = _hold(free, queues) if free else set()
+    blocked += [(action, claims) for action, claims in free if action.pk not in granted]
+    _queue_up(blocked, queues)
+    return granted
+
+
+def let_go(action_ids: Sequence[UUID]) -> bool:
+    """Drop all claims of actions that have ended; return whether somebody waits for what they held. Two statements."""
+    if not action_ids:
+        return False
+    mine = ResourceClaim.objects.filter(action__in=list(action_ids))
+    is_awaited = (
+        ResourceClaim.objects.filter(key__in=mine.values("key"), held=False)
+        .exclude(action__in=list(action_ids))
+        .exists()
+    )
+    mine._raw_delete(mine.db)
+    return is_awaited
+
+
+def in_the_way(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceClaim]]:
+    """For each action that waits: the claims before its own, with their actions, by resource. Two queries at most."""
+    ours = ResourceClaim.objects.filter(action__in=list(action_ids), held=False).order_by("kind", "name")
+    waiting = list(ours.values_list("action", "key", "id"))
+    if not waiting:
+        return {}
+    before: dict[str, list[ResourceClaim]] = {}
+    for claim in (
+        ResourceClaim.objects.filter(key__in={key for _, key, _ in waiting}).select_related("action").order_by("id")
+    ):
+        before.setdefault(claim.key, []).append(claim)
+    found: dict[UUID, list[ResourceClaim]] = {}
+    for pk, key, own in waiting:
+        first = next((c for c in before.get(key, []) if c.action_id != pk and (c.held or c.pk < own)), None)
+        if first is not None:
+            found.setdefault(pk, []).append(first)
+    return found
+
+
+def queued_up(actions: Iterable[Action]) -> dict[UUID, list[ResourceClaim]]:
+    """`in_the_way` of those of these actions that could be waiting; no query if there are none."""
+    ready = [a.pk for a in actions if a.state in (S.APPROVED, S.ROLLING_BACK) and a.lease_id is None]
+    return in_the_way(ready) if ready else {}
+
+
+def _place(asked: tuple[Action, Sequence[Wanted]], queues: dict[str, list[ResourceClaim]]) -> tuple[int, int, int, str]:
+    """Who has waited longest comes first; then by priority."""
+    action, claims = asked
+    waits = [c.pk for w in claims for c in queues.get(w.key, []) if c.action_id == action.pk]
+    return (0, min(waits), 0, "") if waits else (1, 0, -action.priority, str(action.pk))
+
+
+def _is_first(action_id: UUID, queue: list[ResourceClaim]) -> bool:
+    """Whether nobody holds it and nobody else has waited longer."""
+    if any(c.held and c.action_id != action_id for c in queue):
+        return False
+    return not queue or queue[0].action_id == action_id or any(c.held for c in queue)
+
+
+def _hold(free: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, list[ResourceClaim]]) -> set[UUID]:
+    """Turn wishes into claims that are held; return the actions that got all. Somebody may have been faster."""
+    ids = [action.pk for action, _ in free]
+    waited = [c.pk for queue in queues.values() for c in queue if c.action_id in ids and not c.held]
+    try:
+        if waited:
+            with transaction.atomic():
+                ResourceClaim.objects.filter(pk__in=waited).update(held=True)
+    except IntegrityError:
+        return set()
+    _insert(free, held=True)
+    counted = (
+        ResourceClaim.objects.filter(action__in=ids, held=True).order_by().values("action").annotate(n=Count("pk"))
+    )
+    have = dict(counted.values_list("action", "n"))
+    got = {action.pk for action, claims in free if have.get(action.pk) == len(claims)}
+    lost = [pk for pk in ids if pk not in got]
+    if lost:
+        ResourceClaim.objects.filter(action__in=lost, held=True).update(held=False)
+    return got
+
+
+def _queue_up(blocked: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, list[ResourceClaim]]) -> None:
+    known = {(c.action_id, c.key) for queue in queues.values() for c in queue}
+    fresh = [(a, [w for w in claims if (a.pk, w.key) not in known]) for a, claims in blocked]
+    if any(claims for _, claims in fresh):
+        _insert(fresh, held=False)
+
+
+def _insert(asked: Sequence[tuple[Action, Sequence[Wanted]]], *, held: bool) -> None:
+    rows = [(w.key, a.tenant_id, a.environment_id, w.kind, w.name, a.pk, held) for a, claims in asked for w in claims]
+    insert_rows(ResourceClaim, COLUMNS, sorted(rows, key=lambda r: r[0]), ignore_existing=True)
+
+
+def _key(environment_id: UUID, kind: str, name: str) -> str:
+    return hashlib.sha256(f"{environment_id}\x00{kind}\x00{name}".encode()).hexdigest()

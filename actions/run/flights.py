@@ -1,0 +1,119 @@
+"""Effects in threads: what runs for whom, what ended, and what overran its time and cannot be called back."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import UUID
+
+from actions.case import Case, Overran, Result, Script
+from actions.lifecycle import Write
+
+FOREVER = float("inf")
+
+
+@dataclass
+class Carried:
+    """A case under way: its script, and what the script waits for."""
+
+    case: Case
+    script: Script
+    pending: Write | None = None
+    given_up: bool = False
+    is_unsure: bool = False
+    """Whether its write met an error, so that it may have arrived or not."""
+    is_new: bool = False
+    """Whether its write has taken another's place and was not offered yet."""
+    landed: list[tuple[str, Result]] = field(default_factory=list)
+    """What launched effects came to, which the script has not heard yet."""
+    awaits: bool = False
+    """Whether the script waits for what it launched."""
+
+    def heard(self) -> list[tuple[str, Result]]:
+        """Hand over what has landed."""
+        landed, self.landed, self.awaits = self.landed, [], False
+        return landed
+
+
+@dataclass(frozen=True)
+class Flight:
+    """An effect in a thread. `key` is empty for one that its script waits for alone."""
+
+    carried: Carried
+    key: str = ""
+    overdue_at: float = FOREVER
+
+    @property
+    def action_id(self) -> UUID:
+        return self.carried.case.action.pk
+
+
+class Flights:
+    """The threads of one runner. Used from the runner's thread only; at most `threads` effects run at once."""
+
+    def __init__(self, queue: str, threads: int) -> None:
+        self.queue, self.threads = queue, threads
+        self.effects: dict[Future[Any], Flight] = {}
+        self.done: SimpleQueue[Future[Any]] = SimpleQueue()
+        self.adrift: set[Future[Any]] = set()
+        """What still ran when nobody waited for it any longer."""
+        self.pool = self._new_pool()
+
+    def __len__(self) -> int:
+        return len(self.effects)
+
+    def submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
+        future = self.pool.submit(_result_of, call)
+        self.effects[future] = Flight(carried, key, time.monotonic() + overdue_s)
+        future.add_done_callback(self.done.put)
+
+    def ended(self, timeout: float) -> list[tuple[Flight, Result]]:
+        """Take what ended since the last look; waits up to `timeout` seconds for the first."""
+        found = []
+        with suppress(Empty):
+            found.append(self.done.get(timeout=timeout) if timeout else self.done.get_nowait())
+            while True:
+                found.append(self.done.get_nowait())
+        return [(self.effects.pop(future), future.result()) for future in found if future in self.effects]
+
+    def all_ended(self, timeout: float) -> list[tuple[Flight, Result]]:
+        """Wait for all of them, up to `timeout` seconds; take what has ended."""
+        done, _ = wait(self.effects, timeout=timeout)
+        return [(self.effects.pop(future), future.result()) for future in done]
+
+    def overran(self) -> list[tuple[Flight, Result]]:
+        """Take what is past its time. Its threads cannot be ended, so that new ones take their place."""
+        now = time.monotonic()
+        late = [future for future, flight in self.effects.items() if flight.overdue_at < now and not future.done()]
+        if late:
+            self.adrift |= set(late)
+            self.pool.shutdown(wait=False)
+            self.pool = self._new_pool()
+        return [(self.effects.pop(future), Result(error=Overran())) for future in late]
+
+    def forget(self) -> set[UUID]:
+        """Wait for nothing any longer; return the actions whose effects cannot be called back."""
+        running = {future: f for future, f in self.effects.items() if not future.cancel() and not future.done()}
+        self.adrift |= set(running)
+        self.effects.clear()
+        return {flight.action_id for flight in running.values()}
+
+    def is_quiet(self) -> bool:
+        """Whether nothing runs any more, not even what nobody waits for."""
+        return all(future.done() for future in self.adrift)
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False)
+
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self.threads, thread_name_prefix=f"effect-{self.queue}")
+
+
+def _result_of(call: Callable[[], Any]) -> Result:
+    try:
+        return Result(call())
+    except Exception as error:  # handed to the script, which decides what it means
+        return Result(error=error)
