@@ -19,7 +19,9 @@ FIELDS = {"state", "held_reason"}
 ALLOWED = {
     "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
     "approvals/second_thoughts.py": {
-        "request.state", "request.settled_at", "request.expires_at",
+        "request.state",
+        "request.settled_at",
+        "request.expires_at",
         "request.save(update_fields=['state', 'settled_at', 'expires_at', 'notify_at'])",
     },
     "approvals/sending.py": {"update(state=)"},  # a notice's

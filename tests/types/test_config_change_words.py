@@ -1,7 +1,7 @@
 """What comes into force is, word for word, what was approved: a draft that is reworded meanwhile is not published.
 
-A plan is made again before it runs, so this is about what happens afterwards: between that and the step itself, or while
-a worker was away.
+A plan is made again before it runs, so this is about what happens afterwards: between that and the step itself, or
+while a worker was away.
 """
 
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
 
 
 def test_a_matrix_that_was_patched_by_hand_can_still_be_put_back(cast):
-    """`recover_policy` writes rows that no draft says: undoing a later change brings them back, and no draft with them."""
+    """`recover_policy` writes rows that no draft says: undoing a later change brings them back, without a draft."""
     first = backtested(draft_matrix(cast.prod, {"high": TWO}, by=SETUP))
     case = Case(ConfigChange(), target_in(cast.prod), asked("matrix", first))
     case.run(case.plan())
