@@ -44,7 +44,7 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
     newest: dict[UUID, Request] = {}
     if asked:
         found = Request.objects.filter(subject_kind="action", subject_id__in=asked)
-        for request in found.select_related("requester__owner").order_by("opened_at", "id"):
+        for request in found.select_related("requester__owner", "environment").order_by("opened_at", "id"):
             newest[request.subject_id] = request
     decisions, asks = _decisions(newest.values()), _asks(newest.values())
     deciders = {d.principal_id for made in decisions.values() for d in made}

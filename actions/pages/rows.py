@@ -131,7 +131,7 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
     if not waiting:
         return rows
     asked_for = Request.objects.filter(subject_id__in=list(waiting), state="open")
-    requests = list(asked_for.select_related("requester__owner"))
+    requests = list(asked_for.select_related("requester__owner", "environment"))
     decisions: dict[UUID, list[Decision]] = defaultdict(list)
     for decision in Decision.objects.filter(request__in=requests).select_related("principal"):
         decisions[decision.request_id].append(decision)
