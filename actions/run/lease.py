@@ -83,7 +83,8 @@ class LeaseHolder:
     def _renew_forever(self) -> None:
         try:
             while not self._ended.wait(self.ttl_s / 3):
-                quietly(self.renew)
+                if self._id is not None:
+                    quietly(self.renew)
         finally:
             connection.close()
 

@@ -136,19 +136,24 @@ def test_a_step_that_overruns_its_time_holds_the_action_and_not_the_worker(
     ledger_type.before = deaf
     parameters = {"steps": 1, "sleep_ms": 1, "step_timeout_s": 0.2}
     late = propose(committed_cast, type="ledger", parameters=parameters, accept=True)
+    runners = [Runner("decide"), Runner("execute")]
     began = time.monotonic()
-    late = carry(late)
+    drain(runners)
+    late.refresh_from_db()
     assert (late.state, late.held_reason, late.error["code"]) == ("held", "in_doubt", "overran")
     assert time.monotonic() - began < 4
     assert late.lease_id is None
-    decide, execute = Runner("decide"), Runner("execute")
     other = propose(committed_cast, type="ledger", parameters={"steps": 2}, accept=True)
-    while decide.drain() + execute.drain():
-        pass
-    decide.stop()
-    execute.stop()
+    drain(runners)
     assert Action.objects.get(pk=other.pk).state == "completed"
-    time.sleep(max(0.0, until - time.monotonic()))
+    time.sleep(max(0.0, until + 0.1 - time.monotonic()))
+    for runner in runners:
+        runner.stop()
+
+
+def drain(runners: list[Runner]) -> None:
+    while sum(runner.drain() for runner in runners):
+        pass
 
 
 @st.composite
