@@ -200,6 +200,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             now=at or datetime.now(UTC),
             facts=under_rules_of_now(a.plan.facts if a.plan else {}, matrix.get(a.environment_id, {}), weights[a.pk]),
             ledger=ledgers[a.pk],
+            has_claims=a.has_claims,
             found_open=ledgers[a.pk].open_steps(),
         )
         for a in actions

@@ -17,7 +17,7 @@ from django.dispatch import Signal
 
 from actions.guarded_update import Row, bump_seq, guarded_update
 from actions.impact import ends_a_run, record_impacts
-from actions.locks import CLAIMING, Wanted, in_the_way, let_go, take
+from actions.locks import CLAIMING, Wanted, in_the_way, let_go, step_aside, take
 from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
 from actions.nudge import nudge
 from actions.states import ENDED, State
@@ -112,15 +112,24 @@ class Write:
     claims: Sequence[Wanted] = ()
     """What the action must have for itself from here on; unless it gets all, it waits its turn (`turn_back`)."""
     is_blocked: bool = False
+    meant: tuple[Any, ...] | None = None
+    """What a write was before it was turned back."""
     at: datetime | None = None
     epoch: int | None = None
 
     def turn_back(self, behind: Sequence[ResourceClaim]) -> None:
         """Make this the write of an action that has to wait: an event that says for what, and the worker's leave."""
         words = [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in behind[:MOST_NAMED]]
+        self.meant = self.notes, self.verb, self.sets, self.checkpoints, self.before_images, self.release
         self.notes = [Note("action.waiting", {"behind": words})]
         self.verb, self.sets, self.checkpoints, self.before_images = "", {}, [], []
         self.release = self.is_blocked = True
+
+    def ask_again(self) -> None:
+        """Undo `turn_back`, for a write that is offered anew after its transaction failed."""
+        if self.meant is not None:
+            self.notes, self.verb, self.sets, self.checkpoints, self.before_images, self.release = self.meant
+            self.meant, self.is_blocked = None, False
 
     @property
     def target(self) -> str:
@@ -165,7 +174,7 @@ def write(writes: Sequence[Write]) -> list[Write]:
         _claim([w for w in writes if w.claims])
         rows = guarded_update([_guard(w) for w in writes])
         stuck = [w for w in writes if w.action.pk in rows]
-        _let_go(stuck, [w.action.pk for w in writes if w.claims and w.action.pk not in rows])
+        _let_go(stuck)
         if not stuck:
             return []
         events, known = _events_of(stuck, next(iter(rows.values())).at)
@@ -185,17 +194,41 @@ def _claim(writes: list[Write]) -> None:
     """Take what these writes need for themselves; turn back those that have to wait for somebody else."""
     if not writes:
         return
-    granted = take([(w.action, w.claims) for w in writes])
-    blocked = [w for w in writes if w.action.pk not in granted]
+    for w in writes:
+        w.ask_again()
+    ours = _locked(writes)
+    granted = take([(w.action, w.claims) for w in ours]) if ours else set()
+    blocked = [w for w in ours if w.action.pk not in granted]
     behind = in_the_way([w.action.pk for w in blocked]) if blocked else {}
     for w in blocked:
         w.turn_back(behind.get(w.action.pk, []))
+    if any(w.action.pk not in behind for w in blocked):  # who was in the way has just let go: nobody else would call
+        transaction.on_commit(lambda: nudge("execute"))
 
 
-def _let_go(stuck: list[Write], lost: list[UUID]) -> None:
-    """Drop the claims of actions that end with these writes, and of those whose write did not stick."""
+def _locked(writes: list[Write]) -> list[Write]:
+    """
+    Lock the actions of these writes; return those whose guard will match.
+
+    The others' claims are not ours to touch: somebody else may be running the action on them. Rows of actions are
+    locked before claims by everybody.
+    """
+    rows = Action.objects.select_for_update(no_key=True).filter(pk__in=[w.action.pk for w in writes]).order_by("pk")
+    found = {pk: rest for pk, *rest in rows.values_list("pk", "state", "seq", "lease")}
+    return [
+        w
+        for w in writes
+        if w.action.pk in found
+        and found[w.action.pk][:2] == [w.action.state, w.action.seq]
+        and w.lease in (None, found[w.action.pk][2])
+    ]
+
+
+def _let_go(stuck: list[Write]) -> None:
+    """Drop the claims of actions that end with these writes; one that is held for a person waits in no queue."""
     ended = [w.action.pk for w in stuck if w.action.state in CLAIMING and w.target not in CLAIMING]
-    if let_go([*ended, *lost]):
+    held = [w.action.pk for w in stuck if w.verb == "hold"]
+    if let_go(ended) | step_aside(held):
         transaction.on_commit(lambda: nudge("execute"))
 
 

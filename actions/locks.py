@@ -1,9 +1,10 @@
 """
 One action at a time per resource: all claims of an action are taken together when it begins, and let go when it ends.
 
-Who cannot have all takes none and queues up on every one of them; the queue of a resource is first come, first served,
-so that an action that wants many is not overtaken for ever by those that want few. Keys are taken in one order by
-everybody. The partial unique index is the judge between workers; what is read before only keeps the peace.
+Who cannot have all takes none and queues up on every one of them. Every queue has the same order, that of the actions'
+ids, which is that of their proposals: so no two actions are before one another at two resources, and one that wants
+many is not overtaken for ever by those that want few. Keys are taken in one order by everybody. The partial unique
+index is the judge between workers; what is read before only keeps the peace.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count
+from django.db.models import Count, Q, QuerySet
 
 from actions.models import Action, ResourceClaim
 from actions.states import State
@@ -45,12 +46,19 @@ def take(asked: Sequence[tuple[Action, Sequence[Wanted]]]) -> set[UUID]:
     """
     Claim for each action all that it wants; return the ids of those that now hold everything, the others wait.
 
-    Inside the transaction that moves them. Three statements where nobody is in the way.
+    Inside the transaction that moves them, with their rows locked. Three statements where nobody is in the way.
     """
     keys = {w.key for _, claims in asked for w in claims}
     queues: dict[str, list[ResourceClaim]] = {}
-    for claim in ResourceClaim.objects.filter(key__in=keys).order_by("id"):
-        queues.setdefault(claim.key, []).append(claim)
+    wants = {action.pk: {w.key for w in claims} for action, claims in asked}
+    stale = []
+    for claim in ResourceClaim.objects.filter(Q(key__in=keys) | Q(action__in=list(wants))).order_by("action"):
+        if not claim.held and claim.key not in wants.get(claim.action_id, {claim.key}):
+            stale.append(claim.pk)  # of a plan that was made anew meanwhile
+        else:
+            queues.setdefault(claim.key, []).append(claim)
+    if stale:
+        ResourceClaim.objects.filter(pk__in=stale).delete()
     free: list[tuple[Action, Sequence[Wanted]]] = []
     blocked: list[tuple[Action, Sequence[Wanted]]] = []
     given: set[str] = set()
@@ -68,7 +76,17 @@ def let_go(action_ids: Sequence[UUID]) -> bool:
     """Drop all claims of actions that have ended; return whether somebody waits for what they held. Two statements."""
     if not action_ids:
         return False
-    mine = ResourceClaim.objects.filter(action__in=list(action_ids))
+    return _drop(action_ids, ResourceClaim.objects.filter(action__in=list(action_ids)))
+
+
+def step_aside(action_ids: Sequence[UUID]) -> bool:
+    """Drop what these actions only wait for; return whether somebody waits there too. Two statements."""
+    if not action_ids:
+        return False
+    return _drop(action_ids, ResourceClaim.objects.filter(action__in=list(action_ids), held=False))
+
+
+def _drop(action_ids: Sequence[UUID], mine: QuerySet[ResourceClaim]) -> bool:
     is_awaited = (
         ResourceClaim.objects.filter(key__in=mine.values("key"), held=False)
         .exclude(action__in=list(action_ids))
@@ -81,17 +99,19 @@ def let_go(action_ids: Sequence[UUID]) -> bool:
 def in_the_way(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceClaim]]:
     """For each action that waits: the claims before its own, with their actions, by resource. Two queries at most."""
     ours = ResourceClaim.objects.filter(action__in=list(action_ids), held=False).order_by("kind", "name")
-    waiting = list(ours.values_list("action", "key", "id"))
+    waiting = list(ours.values_list("action", "key"))
     if not waiting:
         return {}
     before: dict[str, list[ResourceClaim]] = {}
     for claim in (
-        ResourceClaim.objects.filter(key__in={key for _, key, _ in waiting}).select_related("action").order_by("id")
+        ResourceClaim.objects.filter(key__in={key for _, key in waiting})
+        .select_related("action")
+        .order_by("-held", "action")
     ):
         before.setdefault(claim.key, []).append(claim)
     found: dict[UUID, list[ResourceClaim]] = {}
-    for pk, key, own in waiting:
-        first = next((c for c in before.get(key, []) if c.action_id != pk and (c.held or c.pk < own)), None)
+    for pk, key in waiting:
+        first = next((c for c in before.get(key, []) if c.action_id != pk and (c.held or c.action_id < pk)), None)
         if first is not None:
             found.setdefault(pk, []).append(first)
     return found
@@ -103,18 +123,18 @@ def queued_up(actions: Iterable[Action]) -> dict[UUID, list[ResourceClaim]]:
     return in_the_way(ready) if ready else {}
 
 
-def _place(asked: tuple[Action, Sequence[Wanted]], queues: dict[str, list[ResourceClaim]]) -> tuple[int, int, int, str]:
-    """Who has waited longest comes first; then by priority."""
+def _place(asked: tuple[Action, Sequence[Wanted]], queues: dict[str, list[ResourceClaim]]) -> tuple[bool, int, UUID]:
+    """Who waits already comes first, in turn; then by priority."""
     action, claims = asked
-    waits = [c.pk for w in claims for c in queues.get(w.key, []) if c.action_id == action.pk]
-    return (0, min(waits), 0, "") if waits else (1, 0, -action.priority, str(action.pk))
+    waits = any(c.action_id == action.pk for w in claims for c in queues.get(w.key, []))
+    return not waits, 0 if waits else -action.priority, action.pk
 
 
 def _is_first(action_id: UUID, queue: list[ResourceClaim]) -> bool:
-    """Whether nobody holds it and nobody else has waited longer."""
-    if any(c.held and c.action_id != action_id for c in queue):
-        return False
-    return not queue or queue[0].action_id == action_id or any(c.held for c in queue)
+    """Whether nobody else holds it, and nobody whose turn is before waits for it, unless it is held by this action."""
+    return not any(c.action_id != action_id and (c.held or c.action_id < action_id) for c in queue) or any(
+        c.held and c.action_id == action_id for c in queue
+    )
 
 
 def _hold(free: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, list[ResourceClaim]]) -> set[UUID]:
@@ -128,10 +148,9 @@ def _hold(free: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, lis
     except IntegrityError:
         return set()
     _insert(free, held=True)
-    counted = (
-        ResourceClaim.objects.filter(action__in=ids, held=True).order_by().values("action").annotate(n=Count("pk"))
-    )
-    have = dict(counted.values_list("action", "n"))
+    keys = {w.key for _, claims in free for w in claims}
+    mine = ResourceClaim.objects.filter(action__in=ids, key__in=keys, held=True)
+    have = dict(mine.order_by().values("action").annotate(n=Count("pk")).values_list("action", "n"))
     got = {action.pk for action, claims in free if have.get(action.pk) == len(claims)}
     lost = [pk for pk in ids if pk not in got]
     if lost:

@@ -1,6 +1,7 @@
 """A person's word on a step in doubt: written into the ledger as what it is, a person's word."""
 
 import json
+from typing import Any
 
 from django.db import transaction
 
@@ -41,9 +42,13 @@ def way_on(action: Action, how: str, step_done: bool | None) -> str:
 
 def was_rolling_back(action: Action) -> bool:
     """Whether an action was held on its way back, by the facts of the event that held it. One query."""
+    return bool(_held_facts(action).get("from") == "rolling_back")
+
+
+def _held_facts(action: Action) -> dict[str, Any]:
     held = Event.objects.filter(subject_kind="action", subject_id=action.pk, verb="action.hold").order_by("-seq")
     body = held.values_list("body", flat=True).first()
-    return body is not None and json.loads(bytes(body))["facts"].get("from") == "rolling_back"
+    return json.loads(bytes(body))["facts"] if body is not None else {}
 
 
 def settle_step(action: Action, done: bool, *, by: str) -> str:
@@ -60,7 +65,8 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
         doubtful = [key for key in steps if ledger[key].state in ("failed", "open")]
         if plan is None or not doubtful:
             raise WrongState("No step of this action is in doubt.")
-        key = doubtful[0]
+        named = _held_facts(action).get("step")  # what people were told of; others may have failed beside it
+        key = str(named) if named in doubtful else doubtful[0]
         kind, attempt = (K.RECEIPT, ledger[key].attempt) if done else (K.FAILURE, ledger[key].attempt + 1)
         facts = {"settled_by": by, "effect": done, "code": "settled"}
         line = Checkpoint(

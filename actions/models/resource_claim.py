@@ -11,7 +11,7 @@ class ResourceClaim(models.Model):
     """
     An action's claim on one resource: held while it runs, or waiting its turn. Written by `actions.locks` alone.
 
-    `key` is the SHA-256 of environment, kind and name. Claims on a key queue up by id; at most one is held.
+    `key` is the SHA-256 of environment, kind and name. Claims on a key queue up by action; at most one is held.
     """
 
     key = models.CharField(max_length=64)

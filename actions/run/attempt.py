@@ -39,12 +39,14 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
     """
     One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
 
-    Backs off 0.2 s × 2ⁿ before a retry. An executor's exception is an outcome: `executor_error`, settled by a probe.
+    `deadline` is the action's; the step's own time begins here. Backs off 0.2 s × 2ⁿ before a retry.
+    An executor's exception is an outcome: `executor_error`, settled by a probe.
     """
     with structlog.contextvars.bound_contextvars(
         correlation_id=case.action.correlation_id, action=str(case.action.pk), step=step["key"]
     ):
-        return _attempt(case, step, deadline, resumed, tries_before)
+        until = min(deadline, time.monotonic() + step["timeout_s"]) if step.get("timeout_s") else deadline
+        return _attempt(case, step, until, resumed, tries_before)
 
 
 def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
@@ -60,6 +62,8 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
                 return Tried(Outcome(True, "recovered", facts={"recovered": True}), found, log)
             if found == Probe.UNKNOWN:
                 return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
+        if case.is_breaking_off:
+            return Tried(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
         red = turned_red(case)
         if red:
             return Tried(Outcome(False, TURNED_RED, words_of(red, case.plan.verdict)), Probe.NOT_DONE, log, red)

@@ -15,7 +15,8 @@ STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 
 IS_NEXT = """NOT EXISTS (
             SELECT 1 FROM actions_resourceclaim w JOIN actions_resourceclaim o ON o.key = w.key
-            WHERE w.action_id = a.id AND NOT w.held AND o.action_id <> w.action_id AND (o.held OR o.id < w.id))"""
+            WHERE w.action_id = a.id AND NOT w.held
+                AND (o.action_id < w.action_id OR (o.held AND o.action_id <> w.action_id)))"""
 """True of `a` unless somebody is before it at a resource that it waits for."""
 
 _POSTGRES = f"""

@@ -13,6 +13,7 @@ TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollba
 
 def give_up(case: Case, code: str, message: str) -> Script:
     """End what cannot be carried: hold it for a person if anything may have been done, else fail it."""
+    case.is_breaking_off = True
     begun = case.action.state in ("in_progress", "verifying", "rolling_back")
     sets: dict[str, Any] = {"error": {"code": code, "message": message, "details": {}}}
     verb = "hold" if begun else "fail"

@@ -38,13 +38,20 @@ class Carried:
         return landed
 
 
-@dataclass(frozen=True)
+@dataclass
 class Flight:
-    """An effect in a thread. `key` is empty for one that its script waits for alone."""
+    """An effect in a thread, or waiting for one. `key` is empty for one that its script waits for alone."""
 
     carried: Carried
+    call: Callable[[], Any]
     key: str = ""
-    overdue_at: float = FOREVER
+    overdue_s: float = FOREVER
+    began_at: float = FOREVER
+    """When a thread took it up: the time for which it waits for one is not its own."""
+
+    def run(self) -> Result:
+        self.began_at = time.monotonic()
+        return _result_of(self.call)
 
     @property
     def action_id(self) -> UUID:
@@ -66,9 +73,20 @@ class Flights:
         return len(self.effects)
 
     def submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
-        future = self.pool.submit(_result_of, call)
-        self.effects[future] = Flight(carried, key, time.monotonic() + overdue_s)
+        self._begin(Flight(carried, call, key, overdue_s))
+
+    def _begin(self, flight: Flight) -> None:
+        future = self.pool.submit(flight.run)
+        self.effects[future] = flight
         future.add_done_callback(self.done.put)
+
+    def of(self, carried: Carried) -> bool:
+        """Whether an effect of this one is in the air."""
+        return any(flight.carried is carried for flight in self.effects.values())
+
+    def actions(self) -> set[UUID]:
+        """The actions that have an effect in the air."""
+        return {flight.action_id for flight in self.effects.values()}
 
     def ended(self, timeout: float) -> list[tuple[Flight, Result]]:
         """Take what ended since the last look; waits up to `timeout` seconds for the first."""
@@ -84,15 +102,28 @@ class Flights:
         done, _ = wait(self.effects, timeout=timeout)
         return [(self.effects.pop(future), future.result()) for future in done]
 
-    def overran(self) -> list[tuple[Flight, Result]]:
-        """Take what is past its time. Its threads cannot be ended, so that new ones take their place."""
+    def overran(self, carried: dict[UUID, Carried]) -> list[tuple[Flight, Result]]:
+        """
+        Take what is past its time, of what is carried: somebody must be there who can say so of the action.
+
+        Its threads cannot be ended, so that new ones take their place, and what waited for a thread waits for those.
+        """
         now = time.monotonic()
-        late = [future for future, flight in self.effects.items() if flight.overdue_at < now and not future.done()]
+        late = [
+            future
+            for future, flight in self.effects.items()
+            if flight.began_at + flight.overdue_s < now
+            and not future.done()
+            and carried.get(flight.action_id) is flight.carried
+        ]
+        found = [(self.effects.pop(future), Result(error=Overran())) for future in late]
         if late:
             self.adrift |= set(late)
-            self.pool.shutdown(wait=False)
-            self.pool = self._new_pool()
-        return [(self.effects.pop(future), Result(error=Overran())) for future in late]
+            used, self.pool = self.pool, self._new_pool()
+            for future in [f for f in self.effects if f.cancel()]:
+                self._begin(self.effects.pop(future))
+            used.shutdown(wait=False)
+        return found
 
     def forget(self) -> set[UUID]:
         """Wait for nothing any longer; return the actions whose effects cannot be called back."""

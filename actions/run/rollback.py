@@ -21,7 +21,7 @@ K = Checkpoint.Kind
 
 def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
     """Undo every effect the ledger knows of; ends rolled_back, or held with the step that would not be undone."""
-    if not case.has_claims:
+    if not case.has_claims and claims_of(case):
         claimed = yield from durably(case, partial(_claimed, case))
         if claimed.is_blocked:
             return

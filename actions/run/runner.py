@@ -85,8 +85,7 @@ class Runner:
             raise
 
     def _turn(self) -> int:
-        if self.strays:
-            self._let_strays_go()
+        if self.strays and self._let_strays_go():
             return self._claim()
         self._gather()
         self._look_for_stops()
@@ -113,11 +112,17 @@ class Runner:
         self.strays = True
         self.away_since = self.away_since or time.monotonic()
 
-    def _let_strays_go(self) -> None:
-        """Free what our lease holds and nobody here carries: a claim or a last write whose answer was lost."""
-        held = Action.objects.filter(lease_id=self.lease.current()).exclude(pk__in=list(self.carried))
+    def _let_strays_go(self) -> bool:
+        """Free what our lease holds and nobody here carries: a claim or a last write whose answer was lost.
+
+        What still has an effect in the air has to wait for its end, nobody may do it a second time beside us:
+        then the answer is False.
+        """
+        busy = self.flights.actions() - self.carried.keys()
+        held = Action.objects.filter(lease_id=self.lease.current()).exclude(pk__in=[*self.carried, *busy])
         held.update(lease=None)
-        self.strays = False
+        self.strays = bool(busy)
+        return not busy
 
     def _may_claim(self) -> bool:
         """Claim besides what is carried, when there is room and reason: word has come that more waits."""
@@ -229,7 +234,7 @@ class Runner:
 
     def _gather(self) -> None:
         """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
-        anything = any(c.pending for c in self.carried.values())
+        anything = self._offered()
         timeout = 0 if anything else LOOK_AGAIN_S
         while self.flights and not self.halt.is_set():
             ended = self.flights.ended(timeout)
@@ -250,15 +255,19 @@ class Runner:
 
     def _give_up_waiting(self) -> None:
         """Let scripts hear of effects that overran their time."""
-        late = self.flights.overran()
+        late = self.flights.overran(self.carried)
         for flight, _ in late:
             log.error("effect_overran", action=str(flight.action_id), step=flight.key)
         self._land(late)
         self._tell_landed()
 
+    def _offered(self) -> list[Carried]:
+        """What can be written now. A run that is given up waits until no effect of its own is in the air."""
+        return [c for c in self.carried.values() if c.pending and not (c.given_up and self.flights.of(c))]
+
     def _commit(self) -> None:
         """Make durable what is pending, all in one transaction, and feed the scripts."""
-        waiting = [c for c in self.carried.values() if c.pending]
+        waiting = self._offered()
         if not waiting:
             return
         for c in waiting:

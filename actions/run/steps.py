@@ -30,6 +30,7 @@ Step = dict[str, Any]
 def run_steps(case: Case, deadline: float) -> Generator[Asked, Any, None]:
     """Carry out what the ledger says is not done; ends in verifying, or somewhere safe once nothing runs any more."""
     flying: dict[str, Step] = {}
+    case.is_breaking_off = bool(broken_before(case))
     for step in [s for s in case.steps if case.ledger[s["key"]].state == "open"]:
         flying[step["key"]] = step
         yield launch(case, step, deadline, resumed=step["key"] in case.found_open)
@@ -48,11 +49,10 @@ def run_steps(case: Case, deadline: float) -> Generator[Asked, Any, None]:
 
 def launch(case: Case, step: Step, deadline: float, *, resumed: bool = False, again: bool = False) -> Launch:
     """One attempt at a step, until its own deadline or the action's, whichever comes first."""
-    now = time.monotonic()
-    until = min(deadline, now + step["timeout_s"]) if step.get("timeout_s") else deadline
     tries = case.ledger[step["key"]].attempt if again else 0
-    call = partial(attempt_step, case, step, until, resumed, tries)
-    return Launch(step["key"], call, overdue_s=max(0.0, until - now) + OVERRUN_S)
+    call = partial(attempt_step, case, step, deadline, resumed, tries)
+    left = max(0.0, deadline - time.monotonic())
+    return Launch(step["key"], call, overdue_s=min(step.get("timeout_s") or left, left) + OVERRUN_S)
 
 
 def tried_of(result: Result) -> Tried:

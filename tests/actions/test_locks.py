@@ -49,8 +49,8 @@ def test_who_cannot_have_all_takes_none_and_waits(committed_cast):
 
 
 def test_one_that_wants_many_is_not_overtaken_by_those_that_want_few(committed_cast):
-    narrow = [an_action(committed_cast, "approved") for _ in range(3)]
-    wide = an_action(committed_cast, "approved")
+    first, wide, *later = [an_action(committed_cast, "approved") for _ in range(4)]
+    narrow = [first, *later]
     assert take_one(narrow[0], on(committed_cast, "a"))
     assert not take_one(wide, on(committed_cast, "a", "b"))
     assert not take_one(narrow[1], on(committed_cast, "b")), "b is free, but somebody waits for it"
