@@ -13,6 +13,7 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import Signal
 
+from approvals.asks import counting, standing
 from approvals.attention import attention_of
 from approvals.entitlement import Why, may_accept, may_decide
 from approvals.errors import (
@@ -139,17 +140,30 @@ def _decide(
         request, access, "approval.granted" if approved else "approval.rejected", facts, comment, correlation_id
     )
     if not approved:
-        settle(request, Request.State.REJECTED, access, now, correlation_id)
+        settle(request, Request.State.REJECTED, str(access.principal.pk), now, correlation_id)
     else:
-        settle_if_complete(after, access, now, correlation_id)
+        settle_if_complete(after, str(access.principal.pk), now, correlation_id)
     return request
 
 
-def settle_if_complete(after: Tally, access: Access, now: datetime, correlation_id: str) -> None:
-    """Approve the locked request if every seat is filled and nobody's wish for changes stands."""
-    if after.missing == 0 and not after.request.asks.filter(withdrawn_at=None).exists():
-        keep_seats(after)
-        settle(after.request, Request.State.APPROVED, access, now, correlation_id)
+def settle_if_complete(after: Tally, by: str, now: datetime, correlation_id: str) -> bool:
+    """Approve the locked request if every seat is filled and nobody's wish for changes counts; return whether it did.
+
+    Wishes that no longer count, because their authors may no longer decide, are named in an event of their own.
+    """
+    if after.missing:
+        return False
+    request = after.request
+    wishes = standing([request])[request.pk]
+    if counting(wishes):
+        return False
+    if wishes:
+        facts = {"request": str(request.pk), "digest": request.digest, "asks": [str(ask.pk) for ask in wishes]}
+        subject = Subject(request.subject_kind, request.subject_id)
+        record(Entry(request.tenant_id, subject, "approval.ask_lapsed", by, correlation_id=correlation_id, facts=facts))
+    keep_seats(after)
+    settle(request, Request.State.APPROVED, by, now, correlation_id)
+    return True
 
 
 def take_back_ask(request: Request, access: Access, now: datetime, correlation_id: str, comment: str = "") -> bool:
@@ -168,7 +182,7 @@ def _accept(request_id: UUID, access: Access, digest: str | None, correlation_id
     made = _write(request, access, True, "requester", request.digest, "", now)
     facts = {**facts_about(request, access), "attention": made.attention}
     leave_event(request, access, "approval.accepted", facts, "", correlation_id)
-    settle(request, Request.State.APPROVED, access, now, correlation_id)
+    settle(request, Request.State.APPROVED, str(access.principal.pk), now, correlation_id)
     return request
 
 
@@ -234,12 +248,11 @@ def keep_seats(after: Tally) -> None:
         Decision.objects.bulk_update(moved, ["role"])
 
 
-def settle(request: Request, state: Request.State, access: Access, now: datetime, correlation_id: str) -> None:
+def settle(request: Request, state: Request.State, by: str, now: datetime, correlation_id: str) -> None:
     request.state, request.settled_at = state, now
     request.save(update_fields=["state", "settled_at"])
     if request.kind == Request.Kind.APPROVAL:
         tell(request, "settled", now.isoformat())
-    by = str(access.principal.pk)
     settled.send(Request, request=request, outcome=state.value, by=by, correlation_id=correlation_id, at=now)
 
 

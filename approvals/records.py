@@ -54,7 +54,12 @@ class Viewing(models.Model):
 
 
 class Ask(models.Model):
-    """One person's wish for changes. While it stands, the request cannot be approved. `comment` may be erased."""
+    """One person's wish for changes. While it counts, the request cannot be approved. `comment` may be erased.
+
+    It counts while its author may still decide: `approvals.asks` finds that out and sets `counts`.
+    """
+
+    counts = True
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     request = models.ForeignKey("approvals.Request", models.PROTECT, related_name="asks")

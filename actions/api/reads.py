@@ -163,7 +163,8 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
             for d in counted.decisions
         ],
         "asks": [
-            {**{k: getattr(a, k) for k in ("role", "digest", "comment", "at")}, "by": who(a.principal)} for a in it.asks
+            {**{k: getattr(a, k) for k in ("role", "digest", "comment", "at", "counts")}, "by": who(a.principal)}
+            for a in it.asks
         ],
         "suggested": _suggested(it),
         "expires_at": request.expires_at,

@@ -125,11 +125,14 @@ class DecisionOut(Schema):
 
 
 class AskOut(Schema):
+    """A wish for changes. It no longer `counts` when its author may no longer decide."""
+
     by: Who
     role: str
     digest: str
     comment: str
     at: datetime
+    counts: bool
 
 
 class CandidateOut(Schema):
@@ -147,7 +150,7 @@ class SuggestedOut(Schema):
 
 
 class ApprovalsOut(Schema):
-    """What waits for people: `needed` seats, of which `have` are filled. While one of `asks` stands, none suffices."""
+    """What waits for people: `needed` seats, of which `have` are filled. While one of `asks` counts, none suffices."""
 
     kind: Literal["approval", "acceptance"] | None
     state: str | None

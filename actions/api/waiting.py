@@ -8,6 +8,7 @@ from uuid import UUID
 from actions.models import Action, ResourceClaim
 from actions.states import State
 from actions.verbs import decisions_on, second_thoughts
+from approvals.asks import counting, standing
 from approvals.entitlement import may_accept, may_decide
 from approvals.models import Ask, Decision, Request
 from approvals.people import holders
@@ -20,7 +21,8 @@ from tenants.access import Access
 class Waiting:
     """An action's newest request, counted; `verbs` are those by which the reader may settle it now.
 
-    `asks` are the standing wishes for changes; `second_thoughts` the verbs to take back what the reader said.
+    `asks` are the wishes for changes that nobody took back; `second_thoughts` the verbs by which the reader takes back
+    what they said.
     """
 
     counted: Tally
@@ -46,7 +48,8 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
         found = Request.objects.filter(subject_kind="action", subject_id__in=asked)
         for request in found.select_related("requester__owner", "environment").order_by("opened_at", "id"):
             newest[request.subject_id] = request
-    decisions, asks = _decisions(newest.values()), _asks(newest.values())
+    decisions = _decisions(newest.values())
+    asks = standing([request for request in newest.values() if request.state == Request.State.OPEN])
     deciders = {d.principal_id for made in decisions.values() for d in made}
     held = holders(newest.values(), {*deciders, access.principal.pk}) if newest else {}
     now = database_time() if newest else None
@@ -55,19 +58,10 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
         it = Waiting(count(request, decisions[request.pk], held[request.pk]))
         if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
             it.verbs = _verbs(it.counted, access)
-        it.asks = asks[request.pk]
+        it.asks = asks.get(request.pk, [])
         it.second_thoughts = second_thoughts(request, access, it.counted.decisions, it.asks)
         waiting[subject_id] = it
     return waiting
-
-
-def _asks(requests: Iterable[Request]) -> dict[UUID, list[Ask]]:
-    standing: dict[UUID, list[Ask]] = defaultdict(list)
-    ids = [request.pk for request in requests if request.state == Request.State.OPEN]
-    if ids:
-        for ask in Ask.objects.filter(request__in=ids, withdrawn_at=None).select_related("principal__owner"):
-            standing[ask.request_id].append(ask)
-    return standing
 
 
 def _decisions(requests: Iterable[Request]) -> dict[UUID, list[Decision]]:
@@ -94,7 +88,7 @@ def in_words(action: Action, it: Waiting | None, behind: Sequence[ResourceClaim]
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
-        asked = [f"{a.principal.username} asks for changes: {a.comment[:200]}" for a in it.asks]
+        asked = [f"{a.principal.username} asks for changes: {a.comment[:200]}" for a in counting(it.asks)]
         return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
     if action.state == State.HELD:
         because = action.held_reason.replace("_", " ")

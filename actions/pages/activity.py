@@ -53,6 +53,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "approval.rejected": ("bad", "rejected it"),
     "approval.changes_requested": ("warn", "asked for changes, as {role}"),
     "approval.ask_withdrawn": ("", "no longer asks for changes"),
+    "approval.ask_lapsed": ("", "no longer counts who asked for changes: they may no longer decide"),
     "approval.withdrawn": ("warn", "took the approval as {role} back"),
     "notice.sent": ("", "told {recipients} by mail or message: {kind}"),
     "notice.failed": ("warn", "could not tell {recipients}: {kind}"),

@@ -15,7 +15,8 @@ from actions.models import Action
 from actions.pages.entry import address_of
 from actions.pages.whose_turn import Group
 from actions.states import ENDED, State
-from approvals.models import Ask, Decision, Request
+from approvals.asks import counting, standing
+from approvals.models import Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally, count
 from tenants.access import Access, visible_to
@@ -137,10 +138,10 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
         decisions[decision.request_id].append(decision)
     deciders = {d.principal_id for made in decisions.values() for d in made}
     held = holders(requests, {*deciders, access.principal.pk})
-    asked = set(Ask.objects.filter(request__in=requests, withdrawn_at=None).values_list("request", flat=True))
+    asks = standing(requests)
     for request in requests:
         counted = count(request, decisions[request.pk], held[request.pk])
-        waiting[request.subject_id].asked_changes = request.pk in asked
+        waiting[request.subject_id].asked_changes = bool(counting(asks[request.pk]))
         _seat(waiting[request.subject_id], counted, access)
     return rows
 

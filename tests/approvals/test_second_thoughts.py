@@ -16,8 +16,16 @@ from approvals.errors import (
     Settled,
 )
 from approvals.models import Ask, Decision, Request
-from approvals.second_thoughts import ask_for_changes, reopened, withdraw_ask, withdraw_decision
+from approvals.second_thoughts import (
+    ask_for_changes,
+    reopened,
+    settle_lapsed,
+    standing_asks,
+    withdraw_ask,
+    withdraw_decision,
+)
 from audit.errors import Invalid, NotFound
+from tenants.models import Principal
 from tests.approvals.scene import DIGEST, Scene, a_request, a_scene, verbs
 
 pytestmark = pytest.mark.django_db
@@ -66,6 +74,78 @@ def test_one_wish_of_two_is_enough_to_hold_it(scene):
     yes(scene, request, "approver3")
     assert withdraw_ask(request.pk, scene.access("approver")).state == "open"
     assert withdraw_ask(request.pk, scene.access("approver2")).state == "approved"
+
+
+def leaves(scene: Scene) -> None:
+    Principal.objects.filter(pk=scene.people.approver.pk).update(is_active=False)
+
+
+def loses_the_role(scene: Scene) -> None:
+    scene.people.approver.groups.clear()
+
+
+def loses_and_regains_the_role(scene: Scene) -> None:
+    scene.people.approver.groups.clear()
+    scene.people.approver.groups.add(scene.roles["approver"].group)
+
+
+def comes_to_answer_for_the_requester(scene: Scene) -> None:
+    Principal.objects.filter(pk=scene.agent.pk).update(owner=scene.people.approver)
+
+
+GONE = [leaves, loses_the_role, loses_and_regains_the_role, comes_to_answer_for_the_requester]
+
+
+@pytest.mark.parametrize("goes", GONE)
+def test_the_wish_of_somebody_who_may_no_longer_decide_holds_nothing(scene, signals, goes):
+    request = a_request(scene, ONE, requester=scene.agent)
+    it = asked(scene, request)
+    assert [ask.counts for ask in standing_asks(it)] == [True]
+    goes(scene)
+    assert [ask.counts for ask in standing_asks(Request.objects.get())] == [False]
+    assert yes(scene, request, "approver2").state == "approved"
+    assert signals == [(request.pk, "approved", str(scene.people.approver2.pk))]
+    assert [verb for verb, _ in verbs(request)] == [
+        "approval.changes_requested", "approval.granted", "approval.ask_lapsed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("goes", GONE)
+def test_what_only_a_lapsed_wish_held_is_approved_without_another_word(scene, signals, goes):
+    request = a_request(scene, ONE, requester=scene.agent)
+    asked(scene, request)
+    assert yes(scene, request, "approver2").state == "open" and settle_lapsed() == 0
+    goes(scene)
+    assert (settle_lapsed(), settle_lapsed()) == (1, 0)
+    assert signals == [(request.pk, "approved", "system:decide")]
+    assert verbs(request)[-1] == ("approval.ask_lapsed", "ok")
+
+
+def test_a_lapsed_wish_gives_no_approval_away(scene, signals):
+    incomplete, doubted, late = a_request(scene), a_request(scene, ONE), a_request(scene, ONE)
+    for request in (incomplete, doubted, late):
+        asked(scene, request)
+        yes(scene, request, "approver2") if request != doubted else asked(scene, request, "approver3")
+    yes(scene, doubted, "approver2")
+    Request.objects.filter(pk=late.pk).update(expires_at=late.opened_at)
+    leaves(scene)
+    assert settle_lapsed() == 0 and not signals
+    assert set(Request.objects.values_list("state", flat=True)) == {"open"}
+
+
+def test_who_approved_and_left_takes_the_seat_along_when_the_wish_lapses(scene, signals):
+    request = a_request(scene, ONE)
+    asked(scene, request), yes(scene, request, "approver2")
+    leaves(scene)
+    scene.people.approver2.groups.clear()
+    assert settle_lapsed() == 0 and not signals
+    assert yes(scene, request, "approver3").state == "approved"
+
+
+def test_where_no_wish_stands_looking_costs_one_query(scene, django_assert_num_queries):
+    a_request(scene, ONE), a_request(scene)
+    with django_assert_num_queries(1):
+        assert settle_lapsed() == 0
 
 
 def test_who_approves_no_longer_asks_for_changes(scene):

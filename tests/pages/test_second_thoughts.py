@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from actions.models import Action
 from approvals.models import Ask, Decision, Request
+from approvals.tasks import notify
 from audit.models import Event
 from tests.api.conftest import Program
 from tests.cast import Cast
@@ -87,3 +88,28 @@ def test_after_the_run_nothing_is_taken_back(place: Cast, propose: Propose, carr
     status, problem = say(place, "approver", action, "withdraw")
     assert (status, problem["code"]) == (409, "wrong_state") and problem["remedies"]
     assert Decision.objects.count() == 1
+
+
+def test_a_wish_whose_author_left_is_shown_as_lapsed_and_holds_nothing(place: Cast, propose: Propose) -> None:
+    action = propose("staging", title="Use spaces")
+    say(place, "approver", action, "ask-for-changes", comment="use tabs")
+    place.approver.groups.clear()
+    html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
+    assert "Approver asked for changes, but may no longer decide." in html and "use tabs" in html
+    assert "asks for changes" not in html
+    assert "changes asked for" not in place.client("operator").get("/?tab=mine").content.decode()
+    status, now = Program(place.api("operator")).get(f"/api/actions/{action.pk}")
+    assert status == 200 and [a["counts"] for a in now["approvals"]["asks"]] == [False]
+    assert now["blocked_by"] == ["1 more to approve as approver."]
+    assert approve(place, "approver2", action)[1]["state"] == "approved"
+    assert Event.objects.filter(subject_id=action.pk, verb="approval.ask_lapsed").count() == 1
+    assert "they may no longer decide" in place.client("operator").get(f"/actions/{action.pk}/").content.decode()
+
+
+def test_an_action_that_only_a_lapsed_wish_held_goes_on_by_itself(place: Cast, propose: Propose) -> None:
+    action = propose("staging")
+    say(place, "approver", action, "ask-for-changes", comment="use tabs")
+    assert approve(place, "approver2", action)[1]["state"] == "awaiting_approval"
+    place.approver.groups.clear()
+    notify()
+    assert Action.objects.get(pk=action.pk).state == "approved"
