@@ -105,9 +105,20 @@ def product_environment(transactional_db) -> dict[str, str]:
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
 from tests.support import rabbitmq  # noqa: E402
 
+ONCE = {"tests/browser/": "postgresql", "tests/config/test_launch.py": "sqlite"}
+"""Where what takes minutes and does not depend on the database is tested, when a run on the other one follows."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the browser's tests where there is none, unless INTERLOCK_REQUIRE_BROWSER lets them fail instead."""
+    """With INTERLOCK_TEST_ONCE, leave to the other database's run what one of them is enough for.
+
+    Leave out the browser's tests where there is none, unless INTERLOCK_REQUIRE_BROWSER lets them fail instead.
+    """
+    if os.environ.get("INTERLOCK_TEST_ONCE"):
+        elsewhere = tuple(part for part, vendor in ONCE.items() if vendor != VENDOR)
+        left = [item for item in items if item.nodeid.startswith(elsewhere)]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
     chromium = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
     if os.environ.get("INTERLOCK_REQUIRE_BROWSER") or os.path.exists(chromium):
         return
