@@ -42,7 +42,12 @@ class Step:
 
 def rules_for(request: Request, event: str) -> list[NotifyRule]:
     """The rules for an event: the environment's, else the whole tenant's, else the built-in one. One query."""
-    found = list(NotifyRule.objects.filter(tenant=request.tenant_id, event=event))
+    return applying(NotifyRule.objects.filter(tenant=request.tenant_id, event=event), request, event)
+
+
+def applying(rules: Iterable[NotifyRule], request: Request, event: str) -> list[NotifyRule]:
+    """Those of an event's rules that apply to a request. Pure, given a list."""
+    found = [rule for rule in rules if rule.tenant_id == request.tenant_id]
     here = [rule for rule in found if rule.environment_id == request.environment_id]
     everywhere = [rule for rule in found if rule.environment_id is None]
     return here or everywhere or [BUILT_IN[event]]
@@ -108,17 +113,18 @@ def recipients(request: Request, rule: NotifyRule) -> list[str]:
     to = NotifyRule.To
     if rule.to == to.CANDIDATES:
         found = suggested(request, tally(request))
-        return _with_mail({s.principal for people in found.values() for s in people})
+        return with_mail({s.principal for people in found.values() for s in people})
     if rule.to == to.REQUESTER:
-        return _with_mail({request.requester.owner_id or request.requester_id})
+        return with_mail({request.requester.owner_id or request.requester_id})
     if rule.to == to.ROLE:
         in_role = Principal.objects.filter(groups__role__tenant=request.tenant_id, groups__role__name=rule.role)
-        return _with_mail(set(in_role.values_list("pk", flat=True)))
+        return with_mail(set(in_role.values_list("pk", flat=True)))
     if rule.to == to.ADDRESSES:
         return [str(address) for address in rule.addresses[:MOST_ADDRESSES]]
     return [str(rule.pk)] if rule.to == to.URLS else []
 
 
-def _with_mail(ids: Iterable[UUID]) -> list[str]:
+def with_mail(ids: Iterable[UUID]) -> list[str]:
+    """The ids of those among these people who are active and have an address. One query."""
     people = Principal.objects.filter(pk__in=list(ids), is_active=True, kind="person").exclude(email="")
     return [str(pk) for pk in people.order_by("pk").values_list("pk", flat=True)]

@@ -34,7 +34,14 @@ WORDS = {
     "reminder": "still waits for your decision",
     "escalation": "is about to expire without a decision",
     "changes_requested": "is asked to be changed",
-    "settled": "was settled",
+}
+ENDS = {
+    "approved": "was approved",
+    "rejected": "was rejected",
+    "expired": "expired: nobody decided in time",
+    "void": "was planned anew: what was asked is void",
+    "cancelled": "was withdrawn",
+    "open": "was approved, but waits again",
 }
 
 
@@ -112,7 +119,7 @@ def message_of(notice: Notice) -> tuple[str, str]:
     about = described(request.tenant_id, request.subject_kind, request.subject_id)
     place = Environment.objects.get(pk=request.environment_id)
     name = " ".join(visible(about.title or f"{request.subject_kind} {request.subject_id}").split())[:150]
-    words = f"was {request.state}" if notice.kind == "settled" else WORDS[notice.kind]
+    words = ENDS[request.state] if notice.kind == "settled" else WORDS[notice.kind]
     seats = ", ".join(f"{seat['count']} × {seat['role']}" for seat in request.seats)
     lines = [
         f"“{name}” in {place.name} {words}.",

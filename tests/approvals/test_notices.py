@@ -7,18 +7,22 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from approvals import sending
 from approvals.decisions import decide
 from approvals.guarded import AddressRefused, guarded, judged_connection
 from approvals.models import GrantSince, MemberSince, Notice, NotifyRule, Request
+from approvals.requests import cancel_open, expire_due, void_open
 from approvals.second_thoughts import ask_for_changes
 from approvals.sending import notify
 from approvals.urls_kept import fault_of, keep_urls, urls_of
+from audit.ids import uuid7
 from audit.models import Event
 from tenants.models import Principal
-from tests.approvals.scene import DIGEST, Scene, a_request, verbs
+from tests.approvals.scene import DIGEST, Scene, a_request, a_scene, verbs
 from tests.support.mailbox import Smtp, running, web_server
 
 pytestmark = pytest.mark.django_db
@@ -197,3 +201,58 @@ def test_only_services_that_speak_http_may_be_named():
     assert fault_of("jsons://example.com/x") == fault_of("slack://a/b/c") == ""
     for url in ("mailto://a@b", "exec:///bin/sh", "file:///etc/passwd", "syslog://", "json ://x", "javascript:x", ""):
         assert fault_of(url)
+
+
+@pytest.mark.parametrize(
+    ("close", "words"),
+    [
+        (lambda r: expire_due(10), "expired: nobody decided in time"),
+        (lambda r: void_open([r.subject_id]), "was planned anew: what was asked is void"),
+        (lambda r: cancel_open([r.subject_id]), "was withdrawn"),
+    ],
+)
+def test_the_requester_hears_of_every_other_end_too(people, close, words):
+    request = a_request(people)
+    notify()
+    mail.outbox.clear()
+    Request.objects.filter(pk=request.pk).update(expires_at=F("opened_at"))
+    close(request), close(request)
+    notify(), notify()
+    assert told() == ["operator"] and mail.outbox[0].subject.endswith(words)
+
+
+def test_what_closes_with_its_transaction_undone_is_told_to_nobody(people):
+    request = a_request(people)
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        cancel_open([request.subject_id])
+        raise ZeroDivisionError
+    assert not Notice.objects.exists()
+
+
+def test_closing_tells_by_the_tenants_rules_and_never_across_tenants(people):
+    other = a_scene("globex")
+    Principal.objects.filter(pk=other.people.operator.pk).update(email="operator@globex.test")
+    Principal.objects.filter(pk=people.people.security.pk).update(email="security@example.test")
+    NotifyRule.objects.create(tenant=people.tenant, event="settled", to="addresses", addresses=["team@example.test"])
+    NotifyRule.objects.create(tenant=people.tenant, event="settled", to="role", role="security")
+    NotifyRule.objects.create(tenant=people.tenant, environment=people.dev, event="settled", to="nobody")
+    made = [a_request(people), a_request(people, environment=people.dev), a_request(other)]
+    made.append(a_request(people, [], kind="acceptance"))
+    cancel_open([request.subject_id for request in made])
+    found = sorted(Notice.objects.values_list("request", "recipient"))
+    assert found == sorted([
+        (made[0].pk, "team@example.test"), (made[0].pk, str(people.people.security.pk)),
+        (made[2].pk, str(other.people.operator.pk)),
+    ])  # fmt: skip
+
+
+def test_closing_many_costs_what_closing_one_costs_and_closing_none_nothing(people, django_assert_num_queries):
+    with django_assert_num_queries(2):
+        assert cancel_open([uuid7()]) == [] and expire_due(10) == []
+    made = [a_request(people) for _ in range(30)]
+    costs = []
+    for some in (made[:1], made[1:]):
+        with CaptureQueriesContext(connection) as spent:
+            cancel_open([request.subject_id for request in some])
+        costs.append(len(spent))
+    assert costs[0] == costs[1] <= 7 and Notice.objects.filter(kind="settled").count() == 30
