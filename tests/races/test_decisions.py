@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from approvals.decisions import decide, settled
 from approvals.models import Decision, Request
 from approvals.requests import cancel_open, expire_due, void_open
+from approvals.second_thoughts import ask_for_changes, settle_lapsed, withdraw_ask
 from audit.clock import database_time
 from audit.errors import Problem
 from audit.models import Event
@@ -114,6 +115,50 @@ def test_approve_racing_reject_ends_in_exactly_one_outcome(scene, settlements, a
         assert request.decisions.count() == 1 and settlements[-1] == (request.pk, request.state)
         assert Event.objects.filter(subject_id=request.subject_id).count() == 1
     assert set(outcomes) <= {"approved", "rejected"} and len(settlements) == 40
+
+
+def test_asking_for_changes_racing_the_last_approval_ends_in_exactly_one_outcome(scene, settlements, at_once):
+    """Either the wish came first and holds what is complete, or the approval did and the wish is too late."""
+    yes, doubter = scene.access("approver"), scene.access("approver2")
+    held = 0
+    for n in range(40):
+        request = a_request(scene, [{"role": "approver", "count": 1}])
+        race = [vote(request, yes), lambda r=request: ask_for_changes(r.pk, doubter, comment="rename it")]
+        told = at_once(*(race if n % 2 else race[::-1]))
+        voted, asked = told if n % 2 else told[::-1]
+        request.refresh_from_db()
+        made = list(Event.objects.filter(subject_id=request.subject_id).order_by("seq").values_list("verb", flat=True))
+        assert voted == "ok" and request.decisions.count() == 1
+        if asked == "ok":
+            assert (request.state, request.asks.count(), request.settled_at) == ("open", 1, None)
+            assert made == ["approval.changes_requested", "approval.granted"]
+            held += 1
+        else:
+            assert asked == "settled" and (request.state, request.asks.count()) == ("approved", 0)
+            assert made == ["approval.granted"] and settlements[-1] == (request.pk, "approved")
+    assert len(settlements) == 40 - held
+
+
+def test_a_wish_taken_back_or_lapsed_at_the_moment_of_the_last_approval_settles_it_once(scene, settlements, at_once):
+    yes, doubter = scene.access("approver"), scene.access("approver2")
+    for n in range(30):
+        request = a_request(scene, [{"role": "approver", "count": 1}])
+        ask_for_changes(request.pk, doubter, comment="rename it")
+        told = at_once(vote(request, yes), lambda r=request: withdraw_ask(r.pk, doubter), settle_lapsed, settle_lapsed)
+        request.refresh_from_db()
+        assert told == ["ok"] * 4 and request.state == "approved"
+        assert settlements[n:] == [(request.pk, "approved")]
+
+
+def test_what_a_lapsed_wish_held_is_settled_once_however_many_look(scene, settlements, at_once):
+    requests = [a_request(scene, [{"role": "approver", "count": 1}]) for _ in range(10)]
+    for request in requests:
+        ask_for_changes(request.pk, scene.access("approver2"), comment="rename it")
+        vote(request, scene.access("approver"))()
+    scene.people.approver2.groups.clear()
+    at_once(*[settle_lapsed] * 4)
+    assert sorted(settlements) == sorted((request.pk, "approved") for request in requests)
+    assert Event.objects.filter(verb="approval.ask_lapsed").count() == len(requests)
 
 
 @pytest.mark.parametrize("close", [void_open, cancel_open])
