@@ -31,17 +31,21 @@ def all_ended(actions: Sequence[Action]) -> Callable[[], bool]:
 
 def wait_until_completed(actions: Sequence[Action], seconds: float, log: Path) -> None:
     wait_for(all_ended(actions), seconds, f"the end of {len(actions)} actions ({states_of(actions)} at first)", log)
-    assert states_of(actions) == {"completed": len(actions)}
+    others = Action.objects.filter(pk__in=[a.pk for a in actions]).exclude(state="completed")
+    assert states_of(actions) == {"completed": len(actions)}, list(others.values_list("error", flat=True))
 
 
 def assert_each_effect_once(actions: Sequence[Action], ledger: Path) -> None:
-    """Every step of every action left one line, one receipt, and no second intent that took effect."""
+    """Every step of every action left one line, and one receipt, after those of the steps that it comes after."""
     now = Action.objects.select_related("plan").filter(pk__in=[a.pk for a in actions])
     cells: Counter[str] = Counter()
     for action in now:
         assert action.plan is not None
         receipts = Checkpoint.objects.filter(action=action, kind="receipt").order_by("id")
-        assert list(receipts.values_list("step", flat=True)) == [step["key"] for step in action.plan.steps]
+        found = list(receipts.values_list("step", flat=True))
+        assert sorted(found) == sorted(step["key"] for step in action.plan.steps)
+        for step in action.plan.steps:
+            assert all(found.index(earlier) < found.index(step["key"]) for earlier in step["after"])
         cells.update(step["target"] for step in action.plan.steps)
     assert doubles(ledger) == []
     assert balance(ledger) == cells

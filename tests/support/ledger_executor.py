@@ -37,6 +37,17 @@ SCHEMA: dict[str, Any] = {
             "type": "array",
             "items": {"type": "array", "items": {"type": "integer", "minimum": 1}},
         },
+        "cells": {
+            "title": "The cell of each step; the step's own number where it is left out",
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1},
+        },
+        "slow_step": {
+            "title": "Step that sleeps, deaf to a stop (from 1)",
+            "type": "integer",
+            "minimum": 1,
+        },
+        "slow_ms": {"title": "How long that one sleeps", "type": "integer", "minimum": 0},
         "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
@@ -85,7 +96,7 @@ class LedgerExecutor:
         ]
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
-        cells = [f"cell-{n}" for n in range(1, parameters.get("steps", 3) + 1)]
+        cells = [f"cell-{n}" for n in parameters.get("cells") or range(1, parameters.get("steps", 3) + 1)]
         draft = _draft([(f"{n:03d}:{cell}", cell, 1) for n, cell in enumerate(cells, 1)], target)
         if not parameters.get("changes", True):
             draft.changes = []
@@ -121,6 +132,8 @@ class LedgerExecutor:
             ctx.log("x" * 1000)
         if number == 1 and ctx.parameters.get("deaf_s") and first_time(ctx, "deaf"):
             time.sleep(ctx.parameters["deaf_s"])
+        if ctx.parameters.get("slow_step") == number:
+            time.sleep(ctx.parameters.get("slow_ms", 0) / 1000)
         if ctx.parameters.get("fail_at") == number:
             return Outcome(False, "told_to_fail", f"Step {number} was told to fail.")
         here = crash.get("at") if crash.get("step") == number else None
@@ -227,10 +240,10 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_ledger(path: Path | None) -> list[dict[str, Any]]:
-    """Every line, oldest first."""
+    """Every line, oldest first, but one that somebody is just writing."""
     if path is None or not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
 def last_verb(path: Path | None, key: str) -> str | None:

@@ -1,0 +1,157 @@
+"""Many actions that want the same few resources, several workers, one of them killed: never two on one resource."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actions.models import Action, Checkpoint, Lease, ResourceClaim
+from actions.run.sweep import free_lost
+from audit.models import Event
+from tests.actions.factory import root_of
+from tests.cast import Cast
+from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
+from tests.faults.test_every_boundary import KILLED
+from tests.faults.test_random_kills import group_of
+from tests.support.ledger_executor import read_ledger
+from tests.support.nursery import nursery
+from tests.support.processes import ALL_QUEUES, WITH_LEDGER, Worker, wait_for, worker
+
+SMALL = {"INTERLOCK_CLAIM_SIZE": "10", "INTERLOCK_EFFECT_THREADS": "4"}
+ENDS = ("action.complete", "action.fail", "action.finish_rollback")
+
+
+def test_a_hundred_and_twenty_actions_on_ten_resources_run_one_at_a_time_though_a_worker_is_killed(
+    committed_cast, product_environment, redis_client, ledger_type, tmp_path
+):
+    carry_through(committed_cast, product_environment, tmp_path, actions=120, cells=10, workers=3, seconds=60)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_a_thousand_actions_on_fifty_resources_run_one_at_a_time_though_a_worker_is_killed(
+    committed_cast, product_environment, redis_client, ledger_type, tmp_path
+):
+    carry_through(committed_cast, product_environment, tmp_path, actions=1000, cells=50, workers=4, seconds=300)
+
+
+def carry_through(
+    cast: Cast, environment: dict[str, str], directory: Path, *, actions: int, cells: int, workers: int, seconds: float
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"\nseed {seed}")
+    chance, ledger = random.Random(seed), root_of(cast.dev) / ".ledger"
+    proposed = [ledger_actions(cast, 1, **wish(chance, cells))[0] for _ in range(actions)]
+    began = time.monotonic()
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(a_worker(environment, directory, n)) for n in range(workers)]
+        wait_for(lambda: len(read_ledger(ledger)) > actions // 4, seconds, "some effects", crowd[0].log)
+        victim = next_at_work(crowd, seconds)
+        victim.kill()
+        wait_until_completed(proposed, seconds, next(w.log for w in crowd if w is not victim))
+    print(f"{actions} actions on {cells} resources: {time.monotonic() - began:.1f} s; {waits(proposed)}")
+    assert Lease.objects.filter(ended_why="not renewed in time").exists(), "nobody was killed in the middle of a run"
+    assert not ResourceClaim.objects.exists()
+    assert_nobody_overlaps(proposed)
+    assert_effects_are_apart(proposed, ledger)
+    assert_each_effect_once(proposed, ledger)
+    assert_sound(proposed)
+
+
+def wish(chance: random.Random, cells: int) -> dict[str, Any]:
+    """One to three cells, in no order; sometimes one after the other, sometimes side by side."""
+    wanted = chance.sample(range(1, cells + 1), chance.randint(1, 3))
+    beside = {"after": [[] for _ in wanted]} if chance.random() < 0.5 else {}
+    return {"cells": wanted, "steps": len(wanted), "exclusive": True, "sleep_ms": chance.randrange(5, 30), **beside}
+
+
+def next_at_work(crowd: list[Worker], seconds: float) -> Worker:
+    """A worker that has actions under way."""
+    found: list[Worker] = []
+
+    def looked() -> bool:
+        busy = Action.objects.filter(state="in_progress", lease__ended_at=None).exclude(lease=None)
+        groups = {group_of(int(name.rpartition(":")[2])) for name in set(busy.values_list("lease__worker", flat=True))}
+        found.extend(w for w in crowd if w.process.pid in groups)
+        return bool(found)
+
+    wait_for(looked, seconds, "a worker at work", crowd[0].log)
+    return found[0]
+
+
+def a_worker(environment: dict[str, str], directory: Path, n: int) -> Any:
+    return worker(environment, directory / f"w{n}.log", WITH_LEDGER, queues=ALL_QUEUES, **SMALL)
+
+
+def runs_of(actions: Sequence[Action]) -> dict[str, list[tuple[Any, Any, str]]]:
+    """By resource: when each run on it began and ended, by the events of the actions, in order."""
+    times = {
+        (str(subject), verb): at
+        for subject, verb, at in Event.objects.filter(
+            subject_id__in=[a.pk for a in actions], verb__in=["action.start", *ENDS]
+        ).values_list("subject_id", "verb", "at")
+    }
+    runs: dict[str, list[tuple[Any, Any, str]]] = {}
+    for action in actions:
+        begun = times[str(action.pk), "action.start"]
+        ended = next(times[str(action.pk), verb] for verb in ENDS if (str(action.pk), verb) in times)
+        for cell in action.parameters["cells"]:
+            runs.setdefault(f"cell-{cell}", []).append((begun, ended, str(action.pk)))
+    return {cell: sorted(found) for cell, found in runs.items()}
+
+
+def assert_nobody_overlaps(actions: Sequence[Action]) -> None:
+    for cell, runs in runs_of(actions).items():
+        for (_, ended, one), (begun, _, other) in pairwise(runs):
+            assert ended <= begun, f"{one} and {other} were both on {cell}"
+
+
+def assert_effects_are_apart(actions: Sequence[Action], ledger: Path) -> None:
+    """The effects on a resource came in the order of the runs on it, by the ledger that the executor wrote."""
+    now = Action.objects.select_related("plan").filter(pk__in=[a.pk for a in actions])
+    action_of = {s["idempotency_key"]: str(a.pk) for a in now for s in (a.plan.steps if a.plan else [])}
+    effects: dict[str, list[str]] = {}
+    for line in read_ledger(ledger):
+        effects.setdefault(line["cell"], []).append(action_of[line["key"]])
+    assert effects == {cell: [pk for _, _, pk in runs] for cell, runs in runs_of(actions).items()}
+
+
+def waits(actions: Sequence[Action]) -> str:
+    turned = Event.objects.filter(subject_id__in=[a.pk for a in actions], verb="action.waiting")
+    most = Counter(turned.values_list("subject_id", flat=True)).most_common(1)
+    lost = Event.objects.filter(verb="lease.lost").count()
+    same = most[0][1] if most else 0
+    return f"{lost} actions lost their worker; {turned.count()} times one had to wait, at most {same} times the same"
+
+
+def test_a_worker_killed_while_two_steps_of_an_action_run_leaves_both_to_the_next(
+    committed_cast, product_environment, redis_client, ledger_type
+):
+    """Each of the two is probed: one had taken effect, the other had not."""
+    ledger = root_of(committed_cast.dev) / ".ledger"
+    crash = {"step": 2, "at": "after_effect"}
+    (action,) = ledger_actions(
+        committed_cast, 1, steps=4, after=[[], [], [1, 2], [3]], exclusive=True, crash=crash, slow_step=1,
+        slow_ms=1500,
+    )  # fmt: skip
+    with nursery(product_environment) as workers:
+        assert workers.work() == KILLED
+        lines = Checkpoint.objects.filter(action=action).order_by("id")
+        assert list(lines.values_list("step", "kind")) == [("001:cell-1", "intent"), ("002:cell-2", "intent")]
+        assert [line["cell"] for line in read_ledger(ledger)] == ["cell-2"], "one had taken effect, of two in the air"
+        assert ResourceClaim.objects.filter(action=action, held=True).count() == 4
+        wait_for(lambda: free_lost() == 1, 10, "the end of the dead worker's lease")
+        assert workers.work() == 0
+    found = dict(Checkpoint.objects.filter(action=action, kind="receipt").values_list("step", "facts"))
+    assert [step for step, facts in found.items() if facts.get("recovered")] == ["002:cell-2"]
+    assert Counter(line["cell"] for line in read_ledger(ledger)) == {f"cell-{n}": 1 for n in range(1, 5)}
+    assert Action.objects.get(pk=action.pk).state == "completed"
+    assert not Event.objects.filter(verb__in=["step.failed", "action.hold"]).exists()
+    assert not ResourceClaim.objects.exists()
+    assert_sound([action])
