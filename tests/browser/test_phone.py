@@ -5,10 +5,11 @@ import json
 import re
 from collections.abc import Iterator
 from email import policy
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from actions.models import Action
 from approvals.models import Decision
@@ -86,6 +87,26 @@ def test_an_approver_decides_on_a_phone_from_the_mail_that_asks_them(site: Site,
     assert not site.complaints
 
 
+def test_on_a_phone_neither_rows_nor_a_split_diff_run_over(site: Site) -> None:
+    """The window may be as narrow without saying that it is a phone: then it gets the diff in two columns."""
+    changes = [{"path": "a.yaml", "operation": "create", "content": WIDE}]
+    for environment in ("staging", "prod"):
+        made = site.propose(environment, title=f"For {environment}", parameters={"changes": changes})
+        action = site.reached(made, "awaiting_approval")
+    tab = site.page("approver", width=390, height=844, scheme="dark")
+    for address in ("/approvals/", "/"):
+        tab.goto(address)
+        tab.locator(".row").nth(1).wait_for()
+        _fits(tab)
+        for row in tab.locator(".row").all():
+            ends = [_sides(row.locator(part)) for part in (".env", ".risk", ".slots", ".row__time")]
+            assert all(left[1] < right[0] for left, right in pairwise(ends)), ends
+        site.picture(tab, f"phone-rows{address.replace('/', '-')}")
+    tab.goto(f"/actions/{action.pk}/")
+    tab.locator(".diff--split").wait_for()
+    _fits(tab)
+
+
 PHONE = "Mozilla/5.0 (Linux; Android 15) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36"
 WIDE = "timeout_seconds: 30  # " + "long enough to be wider than any phone, " * 4 + "\n"
 TOO_WIDE = """[...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > 391)
@@ -111,6 +132,12 @@ def _look_at_every_change(tab: Page) -> None:
         marks.nth(n).scroll_into_view_if_needed()
         marks.nth(n).click()
     _fits(tab)
+
+
+def _sides(part: Locator) -> tuple[float, float]:
+    box = part.first.bounding_box()
+    assert box is not None
+    return box["x"], box["x"] + box["width"]
 
 
 def _fits(tab: Page) -> None:
