@@ -105,8 +105,28 @@ def product_environment(transactional_db) -> dict[str, str]:
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
 from tests.support import rabbitmq  # noqa: E402
 
-ONCE = {"tests/browser/": "postgresql", "tests/config/test_launch.py": "sqlite"}
-"""Where what takes minutes and does not depend on the database is tested, when a run on the other one follows."""
+ONCE = {
+    "tests/browser/": "postgresql",
+    "tests/faults/test_hostile_machine.py": "postgresql",
+    "tests/faults/test_killed_while_deploying.py": "postgresql",
+    "tests/faults/test_nudges_doubled.py": "postgresql",
+    "tests/faults/test_one_at_a_time.py": "postgresql",
+    "tests/rehearsal/test_at_scale.py": "postgresql",
+    "tests/faults/test_hostile_steps.py": "sqlite",
+    "tests/faults/test_web_stops.py": "sqlite",
+    "tests/config/test_launch.py": "sqlite",
+    "tests/audit/test_masking.py": "sqlite",
+    "tests/audit/test_render.py": "sqlite",
+    "tests/house/test_floors.py": "sqlite",
+    "tests/house/test_markup.py": "sqlite",
+    "tests/house/test_one_door.py": "sqlite",
+    "tests/types/test_conformance.py": "sqlite",
+    "tests/types/test_modify_files": "sqlite",
+    "tests/types/test_probing.py": "sqlite",
+    "tests/types/test_redeploy": "sqlite",
+    "tests/types/test_stage": "sqlite",
+}
+"""Where what takes long, or knows no database, is tested when a run on the other one follows."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -82,7 +82,7 @@ def test_one_look_costs_a_fixed_number_of_queries(program, place, carry):
             assert reader.get(f"/api/actions/{action.pk}")[0] == 200
         counts.append(len(seen))
     assert Action.objects.get(pk=large.pk).state == "completed"
-    assert counts[1] <= counts[0] + 1 <= 14, counts  # one more: the ledger, once it has begun
+    assert counts[1] <= counts[0] + 1 <= 15, counts  # one more: the ledger, once it has begun
 
 
 def test_waiting_ends_at_once_when_there_is_nothing_to_wait_for(program, carry):
