@@ -106,10 +106,13 @@ from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the 
 from tests.support import rabbitmq  # noqa: E402
 
 ONCE = {
+    "tests/api/test_openapi.py": "postgresql",
     "tests/browser/": "postgresql",
+    "tests/faults/test_graceful_stop.py": "postgresql",
     "tests/faults/test_hostile_machine.py": "postgresql",
     "tests/faults/test_killed_while_deploying.py": "postgresql",
     "tests/faults/test_nudges_doubled.py": "postgresql",
+    "tests/faults/test_redis_lost.py": "postgresql",
     "tests/faults/test_one_at_a_time.py": "postgresql",
     "tests/rehearsal/test_at_scale.py": "postgresql",
     "tests/faults/test_hostile_steps.py": "sqlite",
