@@ -1,7 +1,9 @@
 import pytest
 
-from tests.actions.factory import a_running_lease, with_rules
+from actions.types import registry
+from tests.actions.factory import a_running_lease, root_of, with_rules
 from tests.cast import make_cast
+from tests.support.ledger_executor import Hooked
 
 
 @pytest.fixture
@@ -18,3 +20,14 @@ def cast(db, tmp_path):
 @pytest.fixture
 def committed_cast(transactional_db, tmp_path):
     return with_rules(make_cast(tmp_path))
+
+
+@pytest.fixture
+def ledger_type():
+    with registry.register(Hooked()) as executor:
+        yield executor
+
+
+@pytest.fixture
+def ledger(committed_cast):
+    return root_of(committed_cast.dev) / ".ledger"

@@ -15,29 +15,12 @@ from actions.models import Action, Checkpoint, ResourceClaim
 from actions.run import runner as runners
 from actions.run.claim import claim
 from actions.run.flights import Carried, Flights
-from actions.types import registry
 from audit.models import Event
 from tests.actions.factory import a_running_lease, an_action, propose, root_of
 from tests.actions.running import carry
 from tests.support.ledger_executor import LedgerExecutor, balance, doubles
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Hooked(LedgerExecutor):
-    """A ledger that calls `before(cell)` in each attempt."""
-
-    before = staticmethod(lambda cell: None)
-
-    def apply(self, ctx):
-        self.before(ctx.step["spec"]["cell"])
-        return super().apply(ctx)
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(Hooked()) as executor:
-        yield executor
 
 
 def on(cast, *names: str):
@@ -118,7 +101,7 @@ def test_what_a_plan_no_longer_wants_is_not_waited_for(committed_cast):
 
 
 def test_of_two_failed_steps_a_person_settles_the_one_in_doubt(committed_cast, ledger_type):
-    ledger_type.before = lambda cell: time.sleep(0.3 if cell == "cell-2" else 0)
+    ledger_type.before = lambda ctx: time.sleep(0.3 if ctx.step["spec"]["cell"] == "cell-2" else 0)
     parameters = {"steps": 2, "after": [[], []], "fail_at": 2, "blind": True}
     action = carry(propose(committed_cast, type="ledger", parameters=parameters, accept=True))
     plan = action.plan
@@ -151,7 +134,8 @@ def a_run_of_two(cast, ledger_type, monkeypatch, meet) -> tuple[Action, list[str
     """Carry a quick step beside a slow one; `meet(real, group)` stands in for the write that has the first receipt."""
     tried, ends, real, met = [], [], runners.write, []
 
-    def before(cell):
+    def before(ctx):
+        cell = ctx.step["spec"]["cell"]
         tried.append(cell)
         if cell == "cell-2":
             time.sleep(1.2)

@@ -20,29 +20,9 @@ from audit.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
-from tests.support.ledger_executor import LedgerExecutor, balance, doubles, read_ledger
+from tests.support.ledger_executor import balance, doubles, read_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-class Hooked(LedgerExecutor):
-    """A ledger that calls `before(ctx)` in each attempt; what that returns, if anything, is the outcome."""
-
-    before = staticmethod(lambda ctx: None)
-
-    def apply(self, ctx):
-        return self.before(ctx) or super().apply(ctx)
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(Hooked()) as executor:
-        yield executor
-
-
-@pytest.fixture
-def ledger(committed_cast):
-    return root_of(committed_cast.dev) / ".ledger"
 
 
 def run(cast, **parameters) -> Action:

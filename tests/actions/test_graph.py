@@ -12,32 +12,12 @@ from actions.run import steps as run_steps
 from actions.run.runner import Runner
 from actions.types import registry
 from actions.types.protocol import Draft, Outcome, PlanRefused
-from tests.actions.factory import propose, root_of
+from tests.actions.factory import propose
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import LedgerExecutor, balance, doubles, read_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DIAMOND = [[], [1], [1], [2, 3]]
-
-
-class Hooked(LedgerExecutor):
-    """A ledger that calls `before(ctx)` in each attempt; what that returns, if anything, is the outcome."""
-
-    before = staticmethod(lambda ctx: None)
-
-    def apply(self, ctx):
-        return self.before(ctx) or super().apply(ctx)
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(Hooked()) as executor:
-        yield executor
-
-
-@pytest.fixture
-def ledger(committed_cast):
-    return root_of(committed_cast.dev) / ".ledger"
 
 
 def run(cast, after, **parameters) -> Action:

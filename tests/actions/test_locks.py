@@ -12,18 +12,11 @@ from actions import verbs
 from actions.locks import in_the_way, let_go, take, wanted
 from actions.models import Action, ResourceClaim
 from actions.run.sweep import waiting
-from actions.types import registry
 from tests.actions.factory import an_action, propose, root_of
 from tests.actions.running import carry, verbs_of
-from tests.support.ledger_executor import LedgerExecutor, balance, doubles
+from tests.support.ledger_executor import balance, doubles
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(LedgerExecutor()) as executor:
-        yield executor
 
 
 def on(cast, *names: str):

@@ -5,24 +5,16 @@ from django.db import connection
 
 from actions import verbs
 from actions.models import Action
-from actions.types import registry
 from approvals.matrix import drop_row, set_row
 from approvals.models import ApprovalRule
 from approvals.policies.publish import retire
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry
-from tests.actions.test_engine import Hooked
 from tests.policies.factory import SETUP, published
 from tests.support.ledger_executor import balance
 
 pytestmark = pytest.mark.django_db(transaction=True)
 TIERS = ("low", "medium", "high", "critical")
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(Hooked()) as executor:
-        yield executor
 
 
 def after_step_one(ledger_type, change) -> None:

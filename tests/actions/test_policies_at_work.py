@@ -5,7 +5,6 @@ from django.db import connection
 
 from actions import verbs
 from actions.models import Action
-from actions.types import registry
 from approvals.judgement import judgement
 from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.store import bump
@@ -13,7 +12,6 @@ from audit.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry
-from tests.actions.test_engine import Hooked
 from tests.approvals.factory import facts_of
 from tests.support.ledger_executor import balance
 
@@ -28,12 +26,6 @@ def publish(cast, expression: str, effect: str = "deny", mode: str = "enforce", 
         state="published", published_at=database_time(),
     )  # fmt: skip
     bump(cast.acme.pk)
-
-
-@pytest.fixture
-def ledger_type():
-    with registry.register(Hooked()) as executor:
-        yield executor
 
 
 def a_change(cast, where: str = "dev") -> Action:

@@ -11,8 +11,8 @@ from actions.types import registry
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry
-from tests.actions.test_engine import Hooked
 from tests.policies.factory import published
+from tests.support.ledger_executor import Hooked
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

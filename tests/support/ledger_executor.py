@@ -264,3 +264,12 @@ def balance(path: Path | None) -> dict[str, int]:
     for line in read_ledger(path):
         sums[line["cell"]] += line["delta"]
     return {cell: total for cell, total in sums.items() if total}
+
+
+class Hooked(LedgerExecutor):
+    """A ledger that calls `before(ctx)` in each attempt; what that returns, if anything, is the outcome."""
+
+    before = staticmethod(lambda ctx: None)
+
+    def apply(self, ctx):
+        return self.before(ctx) or super().apply(ctx)
