@@ -3,7 +3,9 @@ from actions.models.backtest import Backtest, BacktestDifference
 from actions.models.impact import Impact
 from actions.models.ledger import BeforeImage, Checkpoint, Lease
 from actions.models.plan import Plan
+from actions.models.quarantine import Quarantine
 from actions.models.resource_claim import ResourceClaim
+from actions.models.said import Said
 
 __all__ = [
     "Action",
@@ -15,5 +17,7 @@ __all__ = [
     "Impact",
     "Lease",
     "Plan",
+    "Quarantine",
     "ResourceClaim",
+    "Said",
 ]

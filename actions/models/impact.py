@@ -11,7 +11,8 @@ class Impact(models.Model):
 
     `predicted_*`, `score` and `tier` are the plan's; `verified_changes` and `checks` are what was re-read after the
     last step (null: it never came to that); `standing` counts steps whose effect is there at the end. `is_failure`
-    leaves out what a person stopped. `ended_at` is null while a failed verification is still being undone.
+    leaves out what a person stopped. `step_ms`: how long each step of the plan took, in its order, where they are few
+    and all were done. `ended_at` is null while a failed verification is still being undone.
     """
 
     action = models.OneToOneField("actions.Action", models.CASCADE, primary_key=True, related_name="impact")
@@ -33,6 +34,7 @@ class Impact(models.Model):
     checks = models.PositiveIntegerField(null=True)
     checks_failed = models.PositiveIntegerField(null=True)
     duration_ms = models.BigIntegerField()
+    step_ms = models.JSONField(null=True)
     ended_at = models.DateTimeField(null=True)
 
     class Meta:

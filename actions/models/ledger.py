@@ -51,6 +51,8 @@ class Checkpoint(models.Model):
     at = models.DateTimeField()
     facts = models.JSONField(default=dict)
     log = models.TextField(blank=True)
+    metrics = models.JSONField(null=True)
+    """What an attempt used (`actions.run.metrics`), on the line that ends it; null where nothing was measured."""
 
     class Meta:
         constraints: ClassVar = [
