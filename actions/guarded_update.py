@@ -23,9 +23,11 @@ CARRIED = {
     "lease": "bigint", "release": "boolean", "stop": "boolean", "ttl_s": "integer", "plan": "uuid",
     "requires_approval": "boolean", "blast_score": "integer", "tier": "text", "steps_total": "integer",
     "steps_done": "integer", "replans": "integer", "rollback_reference": "text", "error": "jsonb", "result": "jsonb",
-    "held_reason": "text",
+    "rollback_to": "text", "held_reason": "text", "stop_why": "text",
 }  # fmt: skip
-KEPT_UNLESS_CARRIED = list(CARRIED)[11:-1]
+KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[11:] if name not in ("held_reason", "stop_why")]
+HANDED_OVER_SQL = "('failed','held','rolled_back')"
+"""Ends and stops that a playbook may have to answer to: noted in the move itself, so that none is ever missed."""
 ENDED_SQL = "('denied','rejected','expired','cancelled','completed','rolled_back','failed')"
 
 _POSTGRES_ROWS = "jsonb_to_recordset(%s::jsonb) AS v({})".format(", ".join(f"w_{n} {t}" for n, t in CARRIED.items()))
@@ -85,12 +87,16 @@ def _statement(vendor: str) -> str:
             held_reason = CASE WHEN v.w_target <> 'held' THEN '' ELSE COALESCE(v.w_held_reason, a.held_reason) END,
             stop_requested_at = CASE WHEN v.w_stop THEN {now} WHEN v.w_target <> v.w_source THEN NULL
                                 ELSE a.stop_requested_at END,
+            stop_why = CASE WHEN v.w_stop THEN COALESCE(v.w_stop_why, '') WHEN v.w_target <> v.w_source THEN ''
+                       ELSE a.stop_why END,
             expires_at = CASE WHEN v.w_ttl_s IS NOT NULL THEN {later}
                          WHEN v.w_target NOT IN ('awaiting_approval', 'approved') THEN NULL ELSE a.expires_at END,
             approved_at = CASE WHEN v.w_target = 'approved' AND v.w_source <> 'approved' THEN {now}
                           ELSE a.approved_at END,
             started_at = CASE WHEN v.w_target = 'in_progress' THEN COALESCE(a.started_at, {now}) ELSE a.started_at END,
-            completed_at = CASE WHEN v.w_target IN {ENDED_SQL} THEN {now} ELSE NULL END
+            completed_at = CASE WHEN v.w_target IN {ENDED_SQL} THEN {now} ELSE NULL END,
+            handoff_seq = CASE WHEN v.w_target <> v.w_source AND v.w_target IN {HANDED_OVER_SQL}
+                          THEN a.seq + v.w_events ELSE a.handoff_seq END
         FROM {rows}
         WHERE a.id = v.w_id AND a.state = v.w_source AND a.seq = v.w_seq
             AND (NOT v.w_fenced OR a.lease_id = v.w_lease)

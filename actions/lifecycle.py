@@ -18,7 +18,7 @@ from django.dispatch import Signal
 from actions.guarded_update import Row, bump_seq, guarded_update
 from actions.impact import ends_a_run, record_impacts
 from actions.locks import CLAIMING, Wanted, in_the_way, let_go, step_aside, take
-from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
+from actions.models import Action, BeforeImage, Checkpoint, Plan, Quarantine, ResourceClaim
 from actions.nudge import nudge
 from actions.states import ENDED, State
 from approvals.models import Request
@@ -107,6 +107,7 @@ class Write:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     before_images: list[BeforeImage] = field(default_factory=list)
     packs: list[ArtifactRows] = field(default_factory=list)
+    quarantines: list[Quarantine] = field(default_factory=list)
     impact: dict[str, Any] | None = None
     """What the run came to, where this write knows (`actions.impact.measured`); part of its event's facts."""
     claims: Sequence[Wanted] = ()
@@ -275,6 +276,7 @@ def _guard(w: Write) -> dict[str, Any]:
 PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
 PLAN_FIELDS = tuple(f.attname for f in Plan._meta.concrete_fields)
 IMAGE_COLUMNS = ("action_id", "step", "ciphertext")
+QUARANTINE_FIELDS = tuple(f.attname for f in Quarantine._meta.concrete_fields)
 CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
 
 
@@ -287,12 +289,16 @@ def _rows_of(writes: list[Write], at: dict[UUID, datetime]) -> list[Rows]:
     for line, when in lines:
         line.at = when
     images = [i for w in writes for i in w.before_images]
+    kept = [(q, at[w.action.pk]) for w in writes for q in w.quarantines]
+    for quarantine, when in kept:
+        quarantine.since = when
     requests = [_request_row(w, at[w.action.pk]) for w in writes if w.request]
     return [
         Rows(Plan, PLAN_COLUMNS, [tuple(getattr(p, name) for name in PLAN_FIELDS) for p, _ in plans]),
         Rows(Request, tuple(REQUEST_COLUMNS), requests),
         Rows(Checkpoint, CHECKPOINT_COLUMNS, [tuple(getattr(c, n) for n in CHECKPOINT_COLUMNS) for c, _ in lines]),
         Rows(BeforeImage, IMAGE_COLUMNS, [(i.action_id, i.step, i.ciphertext) for i in images]),
+        Rows(Quarantine, QUARANTINE_FIELDS, [tuple(getattr(q, n) for n in QUARANTINE_FIELDS) for q, _ in kept], True),
     ]
 
 
@@ -315,6 +321,8 @@ def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
     w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
     for name, value in w.sets.items():
         setattr(w.action, name, value)
+    if w.action.stop_requested_at is None:
+        w.action.stop_why = ""
     if w.plan:
         w.action.plan = w.plan
     if w.release:

@@ -1,9 +1,11 @@
 from actions.models.action import Action, IdempotencyKey
 from actions.models.backtest import Backtest, BacktestDifference
+from actions.models.handoff import Delivery, HandoffRule, Ticket, Webhook
 from actions.models.impact import Impact
 from actions.models.ledger import BeforeImage, Checkpoint, Lease
 from actions.models.plan import Plan
 from actions.models.quarantine import Quarantine
+from actions.models.recovery import Breaker, RetryBucket
 from actions.models.resource_claim import ResourceClaim
 from actions.models.said import Said
 
@@ -12,7 +14,10 @@ __all__ = [
     "Backtest",
     "BacktestDifference",
     "BeforeImage",
+    "Breaker",
     "Checkpoint",
+    "Delivery",
+    "HandoffRule",
     "IdempotencyKey",
     "Impact",
     "Lease",
@@ -20,4 +25,6 @@ __all__ = [
     "Quarantine",
     "ResourceClaim",
     "Said",
+    "Ticket",
+    "Webhook",
 ]

@@ -48,6 +48,9 @@ class Action(models.Model):
     correlation_id = models.CharField(max_length=64)
     retry_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="retries", db_index=False)
     undo_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="undos", db_index=False)
+    fallback_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    recovery = models.JSONField(default=dict)
+    breaker_key = models.CharField(max_length=64, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     state = models.CharField(max_length=17, choices=[(s.value, s.value) for s in State], default=State.QUEUED)
@@ -61,6 +64,7 @@ class Action(models.Model):
     steps_done = models.PositiveIntegerField(default=0)
     replans = models.PositiveSmallIntegerField(default=0)
     held_reason = models.CharField(max_length=32, blank=True)
+    fallback_due = models.BooleanField(default=False)
     error = models.JSONField(null=True)
     result = models.JSONField(null=True)
     rollback_reference = models.CharField(max_length=160, blank=True)
@@ -71,6 +75,8 @@ class Action(models.Model):
     approved_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    handoff_seq = models.PositiveIntegerField(null=True)
+    """Of the event that ended or held it, until a playbook has answered to it."""
 
     class Meta:
         constraints: ClassVar = [
@@ -94,7 +100,10 @@ class Action(models.Model):
             models.Index(fields=["environment", "-id"], name="action_by_environment"),
             models.Index(fields=["requester", "-id"], name="action_by_requester"),
             models.Index(fields=["retry_of"], name="action_retried", condition=Q(retry_of__isnull=False)),
+            models.Index(fields=["id"], name="action_to_hand_over", condition=Q(handoff_seq__isnull=False)),
             models.Index(fields=["undo_of"], name="action_undone", condition=Q(undo_of__isnull=False)),
+            models.Index(fields=["fallback_of"], name="action_fell_back", condition=Q(fallback_of__isnull=False)),
+            models.Index(fields=["id"], name="action_fallback_due", condition=Q(fallback_due=True)),
         ]
 
     def __str__(self) -> str:

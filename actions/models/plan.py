@@ -24,6 +24,8 @@ class Plan(models.Model):
     changes = models.CharField(max_length=64)
     summary = models.TextField()
     steps = models.JSONField(default=list)
+    rollback = models.JSONField(default=dict)
+    recovery = models.JSONField(default=dict)
     counts = models.JSONField(default=dict)
     blast = models.JSONField(default=dict)
     verdict = models.JSONField(default=dict)
