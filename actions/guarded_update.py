@@ -23,7 +23,7 @@ CARRIED = {
     "lease": "bigint", "release": "boolean", "stop": "boolean", "ttl_s": "integer", "plan": "uuid",
     "requires_approval": "boolean", "blast_score": "integer", "tier": "text", "steps_total": "integer",
     "steps_done": "integer", "replans": "integer", "rollback_reference": "text", "error": "jsonb", "result": "jsonb",
-    "rollback_to": "text", "held_reason": "text", "stop_why": "text",
+    "rollback_to": "text", "fallback_due": "boolean", "held_reason": "text", "stop_why": "text",
 }  # fmt: skip
 KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[11:] if name not in ("held_reason", "stop_why")]
 HANDED_OVER_SQL = "('failed','held','rolled_back')"

@@ -8,6 +8,7 @@ from actions.models.quarantine import Quarantine
 from actions.models.recovery import Breaker, RetryBucket
 from actions.models.resource_claim import ResourceClaim
 from actions.models.said import Said
+from actions.models.scheduling import Cap, EnvironmentHold, Node
 
 __all__ = [
     "Action",
@@ -15,15 +16,19 @@ __all__ = [
     "BacktestDifference",
     "BeforeImage",
     "Breaker",
+    "Cap",
     "Checkpoint",
     "Delivery",
+    "EnvironmentHold",
     "HandoffRule",
     "IdempotencyKey",
     "Impact",
     "Lease",
+    "Node",
     "Plan",
     "Quarantine",
     "ResourceClaim",
+    "RetryBucket",
     "Said",
     "Ticket",
     "Webhook",

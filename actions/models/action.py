@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from actions.states import ACTIVE, LIVE, State
+from actions.states import LIVE, TO_DECIDE, TO_EXECUTE, State
 from audit.ids import uuid7
 
 LEVELS = [(level, level) for level in ("low", "medium", "high", "critical")]
@@ -43,6 +43,10 @@ class Action(models.Model):
     priority = models.SmallIntegerField(default=0)
     timeout_s = models.PositiveIntegerField(default=600)
     not_before = models.DateTimeField(null=True)
+    turn_at = models.DateTimeField(db_default=Now(), editable=False)
+    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.scheduling.turns`."""
+    node = models.CharField(max_length=100, blank=True, default="", db_default="")
+    """The node whose worker alone may carry it; empty for any worker's. `target` says what the proposal named."""
     accepted_in_advance = models.BooleanField(default=False)
     simulated = models.BooleanField(default=False, db_default=False)
     correlation_id = models.CharField(max_length=64)
@@ -50,7 +54,7 @@ class Action(models.Model):
     undo_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="undos", db_index=False)
     fallback_of = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     recovery = models.JSONField(default=dict)
-    breaker_key = models.CharField(max_length=64, blank=True)
+    breaker_key = models.CharField(max_length=64, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     state = models.CharField(max_length=17, choices=[(s.value, s.value) for s in State], default=State.QUEUED)
@@ -89,7 +93,15 @@ class Action(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["-priority", "id"], name="action_to_claim", condition=Q(state__in=ACTIVE, lease__isnull=True)
+                fields=["node", "tenant", "turn_at", "id"], name="action_to_decide",
+                condition=Q(state__in=TO_DECIDE, lease__isnull=True),
+            ),
+            models.Index(
+                fields=["node", "tenant", "turn_at", "id"], name="action_to_execute",
+                condition=Q(state__in=TO_EXECUTE, lease__isnull=True),
+            ),
+            models.Index(
+                fields=["environment"], name="action_switched_off", condition=Q(state="held", held_reason="switch")
             ),
             models.Index(fields=["lease"], name="action_leased", condition=Q(lease__isnull=False)),
             models.Index(fields=["tenant", "state", "id"], name="action_live", condition=Q(state__in=LIVE)),

@@ -15,6 +15,10 @@ class Lease(models.Model):
 
     queue = models.CharField(max_length=16)
     worker = models.CharField(max_length=120)
+    node = models.CharField(max_length=100, blank=True, default="", db_default="")
+    """The node whose actions it carries, and no others; empty for actions of no node."""
+    serves = models.JSONField(default=list, db_default=[])
+    """The environments it is limited to, as `tenant/environment`; empty for all."""
     started_at = models.DateTimeField(db_default=Now())
     renewed_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
@@ -38,6 +42,7 @@ class Checkpoint(models.Model):
         INTENT = "intent"
         RECEIPT = "receipt"
         FAILURE = "failure"
+        SKIP = "skip"
         UNDO_INTENT = "undo_intent"
         UNDO_RECEIPT = "undo_receipt"
         UNDO_FAILURE = "undo_failure"
