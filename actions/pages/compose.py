@@ -7,14 +7,15 @@ from typing import Any
 from django.http import HttpRequest, QueryDict
 from django.utils.dateparse import parse_datetime
 
+from actions.case import target_in
 from actions.checks import check_schema
 from actions.errors import BadSubmission
 from actions.intake.submission import Submission
 from actions.pages.changes import INLINE_LINES, shown
-from actions.pages.form import Field, Schema, draw, edit, parse, where
+from actions.pages.form import Field, Schema, draw, edit, offer, parse, where
 from actions.preview import preview
 from actions.types.protocol import Executor
-from actions.types.registry import executors
+from actions.types.registry import choices_of, executors
 from actions.verbs import again, find
 from audit import charts
 from audit.changes.render import render
@@ -124,6 +125,10 @@ def form_context(draft: Draft, environments: list[Environment], issues: list[dic
     """The form's controls, with every issue beside its field and the rest on top."""
     executor = executors().get(draft.type)
     parameters = draw(executor.schema, draft.parameters, "parameters", issues) if executor else []
+    where_to = next((e for e in environments if e.slug == draft.environment), None)
+    if executor and where_to:
+        target = target_in(where_to, draft.more.get("target") or {})
+        offer(parameters, choices_of(executor, draft.parameters, target), "parameters")
     about, more = draw(ABOUT, draft.about, "", issues), draw(MORE, draft.more, "", issues)
     checks = draw(CHECKS, {"checks": draft.checks}, "", issues)
     named = {f.name for f in _flat([*parameters, *about, *more, *checks])}
@@ -134,6 +139,7 @@ def form_context(draft: Draft, environments: list[Environment], issues: list[dic
         "environments": environments,
         "parameters": [f for f in parameters if f.kind != "rows"],
         "lists": [f for f in parameters if f.kind == "rows"],
+        "offers": hasattr(executor, "choices"),
         "about": about,
         "more": more,
         "more_open": any(f.issues for f in _flat(more)),

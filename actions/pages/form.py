@@ -37,6 +37,8 @@ class Field:
     item: str = ""
     default: str = ""
     limits: dict[str, Any] = field(default_factory=dict)
+    redraws: bool = False
+    """Whether what else can be chosen depends on it."""
     issues: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -54,6 +56,21 @@ def draw(schema: Schema, value: Any, name: str, issues: Iterable[Mapping[str, st
     for issue in issues:
         found.setdefault(where(issue), []).append(dict(issue))
     return _controls(schema, value, name, found)
+
+
+def offer(fields: list[Field], choices: Mapping[str, list[tuple[str, str]]], prefix: str) -> None:
+    """
+    Let texts be chosen from what is there, in place; what was typed and is not there stays as it is.
+
+    What the others can be may depend on the first: the form is drawn again when that one changes.
+    """
+    for one in fields:
+        options = choices.get(one.name.removeprefix(f"{prefix}."), [])[:MOST_ROWS]
+        if one.kind == "text" and options:
+            known = {value for value, _ in options}
+            typed = [(one.value, one.value)] if one.value and one.value not in known else []
+            one.kind, one.options = "select", [*typed, *options]
+            one.redraws = not any(other.redraws for other in fields)
 
 
 def where(issue: Mapping[str, str]) -> str:

@@ -55,7 +55,7 @@ def _context(draft: Draft, environments: list[Environment], issues: list[dict[st
 
 def places(access: Access) -> list[Environment]:
     """Where the reader may propose, gentlest first. Raises Forbidden when that is nowhere."""
-    found = list(Environment.objects.filter(pk__in=access.environments_where("propose")))
+    found = list(Environment.objects.select_related("tenant").filter(pk__in=access.environments_where("propose")))
     if not found:
         raise Forbidden(
             "You may look here, but not propose actions.", remedies=["Ask a tenant admin for a role that may propose."]

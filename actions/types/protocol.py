@@ -140,7 +140,9 @@ class Probe(StrEnum):
 class Executor(Protocol):
     """The adapter of one action type. One instance serves all threads: keep no state in it.
 
-    An executor may also have ``permission``: what it takes to propose this type where it lands, instead of ``propose``.
+    An executor may also have ``permission``: what it takes to propose this type where it lands, instead of ``propose``;
+    and ``choices(parameters, target)``: for the form, what its text parameters can be as things stand, by their names,
+    each a list of (value, words). It reads only, and what it cannot find out it leaves out.
     """
 
     name: str

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
-from actions.types.protocol import RISK_CLASSES, SECURITY_LEVELS, Executor
+from actions.types.protocol import RISK_CLASSES, SECURITY_LEVELS, Executor, Target
 from audit.errors import Problem
 
 GROUP = "interlock.executors"
@@ -124,6 +125,16 @@ def get(name: str) -> Executor:
 def permission_for(name: str) -> str:
     """Return the permission it takes to propose an action of this type; a type that is not here asks the usual one."""
     return str(getattr(_registry.executors().get(name), "permission", "propose"))
+
+
+def choices_of(executor: Executor, parameters: dict[str, Any], target: Target) -> dict[str, list[tuple[str, str]]]:
+    """Return what the parameters of a type can be as things stand; empty where that cannot be told. Raises nothing."""
+    ask = getattr(executor, "choices", None)
+    try:
+        return dict(ask(parameters, target)) if ask else {}
+    except Exception as exc:  # third-party code that reads a target: without it, the parameters are typed
+        log.warning("choices of %s cannot be told: %s: %s", executor.name, type(exc).__name__, exc)
+        return {}
 
 
 def broken() -> list[Broken]:

@@ -1,5 +1,6 @@
 """New action: a form drawn from the type's schema, a dry run that stores nothing, and every issue beside its field."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from actions.types.registry import executors
 from audit.models import Event
 from tests.cast import Cast
 from tests.pages.conftest import Propose
+from tests.types.deployed import Shop
 
 URL = "/actions/new/"
 FORM = {
@@ -98,3 +100,20 @@ def test_what_was_typed_comes_back_escaped(place: Cast) -> None:
 def test_an_approver_may_not_propose(place: Cast) -> None:
     answer = place.client("approver").get(URL)
     assert answer.status_code == 403 and "Ask a tenant admin" in answer.content.decode()
+
+
+def test_texts_are_chosen_from_what_is_there(place: Cast) -> None:
+    shop = Shop(Path(place.dev.root))
+    place.dev.settings |= {"deployments": {"shop": shop.settings}}
+    place.dev.save()
+    told = {"type": "rerun_deployment_stage", "type_was": "rerun_deployment_stage"}
+    client = place.client("operator")
+    html = client.get(f"{URL}?type=rerun_deployment_stage&environment=dev").content.decode()
+    assert '<option value="shop">shop</option>' in html and 'value="migrate"' not in html
+    html = send(client, "show", **told, **{"parameters.deployment": "shop"}).content.decode()
+    assert '<option value="migrate">migrate: failed (exit code 3)</option>' in html
+    html = send(client, "show", **told, **{"parameters.deployment": "gone"}).content.decode()
+    assert '<option value="gone" selected>gone</option>' in html
+    (shop.home / "state.json").write_text("not a state")
+    html = send(client, "show", **told, **{"parameters.deployment": "shop"}).content.decode()
+    assert '<option value="migrate">migrate: not run</option>' in html

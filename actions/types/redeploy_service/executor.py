@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from actions.types.outcomes import Refused, over, told
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error, never
 from actions.types.redeploy_service import carrying, planning, wishing
 from actions.types.redeploy_service.gate import gated_token, is_well, pass_through, passes, terms
+from actions.types.redeploy_service.releases import RELEASES, listed
 from actions.types.redeploy_service.rules import NAME, SCHEMA, declared
 from actions.types.redeploy_service.standing import House, held, seen
 from actions.types.redeploy_service.supervising import DoesNotStart, SupervisorFailed, log_tail
@@ -68,6 +70,17 @@ class RedeployService:
 
     def level_of(self, parameters: dict[str, Any]) -> str:
         return "high"
+
+    def choices(self, parameters: dict[str, Any], target: Target) -> dict[str, list[tuple[str, str]]]:
+        """The services of the environment, and the releases of the one that is chosen, the newest first."""
+        known = target.settings.get("services")
+        found = {"service": [(name, name) for name in sorted(known)] if isinstance(known, dict) else []}
+        service, _ = declared(str(parameters.get("service", "")), target)
+        if service is not None:
+            with suppress(Unreachable), seen(target, service.root) as house:
+                now, names = house.end()["current"], listed(house.home, RELEASES, house.manifests)
+                found["release"] = [(name, f"{name}: runs now" if name == now else name) for name in names]
+        return found
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
         service, issues = declared(parameters["service"], target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +71,20 @@ class RerunDeploymentStage:
     def level_of(self, parameters: dict[str, Any]) -> str:
         """Running what succeeded already does it twice: that is high."""
         return "high" if parameters.get("force") else "medium"
+
+    def choices(self, parameters: dict[str, Any], target: Target) -> dict[str, list[tuple[str, str]]]:
+        """The deployments of the environment, and the stages of the one that is chosen, with how each stands."""
+        known = target.settings.get("deployments")
+        found = {"deployment": [(name, name) for name in sorted(known)] if isinstance(known, dict) else []}
+        deployment, _ = declared(str(parameters.get("deployment", "")), target)
+        if deployment is not None:
+            stages: dict[str, state.Entry] = {}
+            with suppress(Unreachable), state.seen(target, deployment.root) as place:
+                stages = state.read(place)["stages"]
+            found["stage"] = [
+                (s.name, f"{s.name}: {planning.result_of(stages.get(s.name))}") for s in deployment.stages
+            ]
+        return found
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
         try:
