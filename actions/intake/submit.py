@@ -15,6 +15,8 @@ from actions.intake.screening import screen
 from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
 from actions.lifecycle import Changed, committed, subject_of
 from actions.models import Action, IdempotencyKey
+from actions.scheduling.nodes import node_of
+from actions.scheduling.turns import turn_of
 from actions.types.protocol import Executor, Issue
 from actions.types.registry import get, permission_for
 from audit.canonical import canonical, digest_of
@@ -146,6 +148,8 @@ def action_of(
         parameters=s.parameters,
         target=s.target,
         checks=s.checks,
+        rollback=s.rollback,
+        watch=s.watch,
         requester=access.principal,
         ticket=s.ticket,
         external_url=s.external_url,
@@ -156,8 +160,11 @@ def action_of(
         timeout_s=s.timeout_s,
         not_before=s.not_before,
         accepted_in_advance=s.accept,
+        simulated=s.mode == "simulate",
         correlation_id=correlation_id,
         created_at=environment.asked_at,  # type: ignore[attr-defined]  # annotated by `admit`
+        turn_at=turn_of(s.priority, environment.asked_at),  # type: ignore[attr-defined]
+        node=node_of(s.target),
     )
 
 
@@ -200,6 +207,8 @@ def _submitted(action: Action, warnings: list[Issue]) -> Entry:
         "accepted_in_advance": action.accepted_in_advance,
         "warnings": len(warnings),
     }
+    if action.simulated:
+        facts["simulated"] = True
     if action.retry_of_id:
         facts["retry_of"] = str(action.retry_of_id)
     if action.undo_of_id:
