@@ -6,15 +6,17 @@ from pathlib import Path
 
 from django.db import transaction
 
+from audit import kek as installation
 from audit.events import Entry, record
+from audit.kek import kek_id
 from tenants.models import Tenant
 from tenants.roles import SETUP, tenant_subject
-from tenants.vault import KEK_ID_BYTES, kek_id, unwrap, wrap
+from tenants.vault import unwrap, wrap
 
 
 def is_under(tenant: Tenant, kek: bytes) -> bool:
     """Whether the tenant's data key is wrapped under this key (or there is none yet)."""
-    return tenant.wrapped_key is None or bytes(tenant.wrapped_key)[1 : 1 + KEK_ID_BYTES] == kek_id(kek)
+    return tenant.wrapped_key is None or installation.is_under(bytes(tenant.wrapped_key), kek)
 
 
 def rewrap(kek: bytes) -> tuple[int, int]:

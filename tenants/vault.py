@@ -5,8 +5,6 @@ A wrapped key is `1 | id of its KEK (8 bytes) | nonce (12) | ciphertext`, bound 
 tenant or context it does not decrypt. Changing the KEK re-wraps the DEKs and touches no blob (`manage.py rotate_keys`).
 """
 
-import base64
-import hashlib
 import os
 from functools import lru_cache
 from uuid import UUID
@@ -15,27 +13,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 
-from audit.errors import Problem
+from audit import kek as installation
+from audit.kek import NONCE_BYTES, MissingKey, Undecryptable, keks
 from tenants.models import Tenant
 
+__all__ = ["MissingKey", "Undecryptable", "decrypt", "encrypt", "keks", "mask_key", "new_wrapped_key", "unwrap", "wrap"]
 FORMAT, GENERATION = 1, 1
 HEADER = bytes([FORMAT, GENERATION])
-RESTORE = "Start every process with the INTERLOCK_KEK that wrapped this key, or restore that from a backup."
-KEK_ID_BYTES, NONCE_BYTES = 8, 12
-
-
-class Undecryptable(Problem):
-    """This cannot be decrypted: it was altered, or it belongs to another tenant, another place or another key."""
-
-    code = "undecryptable"
-
-
-class MissingKey(Problem):
-    """This tenant's key is wrapped under an installation key that this process does not have."""
-
-    code = "missing_key"
 
 
 def encrypt(tenant: Tenant | UUID, plaintext: bytes, context: str) -> bytes:
@@ -68,24 +53,12 @@ def new_wrapped_key(tenant_id: UUID) -> bytes:
 
 
 def wrap(key: bytes, tenant_id: UUID, kek: bytes) -> bytes:
-    nonce = os.urandom(NONCE_BYTES)
-    header = bytes([FORMAT]) + kek_id(kek)
-    return header + nonce + AESGCM(kek).encrypt(nonce, key, header + tenant_id.bytes)
+    return installation.wrap(key, tenant_id.bytes, kek)
 
 
 def unwrap(wrapped: bytes, tenant_id: UUID) -> bytes:
     """The data key, from whichever of this process's installation keys wrapped it. Raises MissingKey, Undecryptable."""
     return _unwrap(wrapped, tenant_id, tuple(keks()))
-
-
-def keks() -> list[bytes]:
-    """The installation's keys. While they are being changed, the new one comes first, and wraps."""
-    found = [getattr(settings, "INTERLOCK_KEK_NEW", ""), settings.INTERLOCK_KEK]
-    return [base64.b64decode(text) for text in found if text]
-
-
-def kek_id(kek: bytes) -> bytes:
-    return hashlib.sha256(b"interlock kek id" + kek).digest()[:KEK_ID_BYTES]
 
 
 def _key(tenant: Tenant | UUID) -> tuple[bytes, UUID]:
@@ -106,15 +79,7 @@ def _stored(tenant_id: UUID) -> bytes:
 
 @lru_cache(maxsize=256)
 def _unwrap(wrapped: bytes, tenant_id: UUID, known: tuple[bytes, ...]) -> bytes:
-    header, start = wrapped[: 1 + KEK_ID_BYTES], 1 + KEK_ID_BYTES
-    kek = next((kek for kek in known if kek_id(kek) == header[1:]), None)
-    if header[:1] != bytes([FORMAT]) or kek is None:
-        raise MissingKey(remedies=[RESTORE])
-    try:
-        return AESGCM(kek).decrypt(wrapped[start : start + NONCE_BYTES], wrapped[start + NONCE_BYTES :],
-                                   header + tenant_id.bytes)  # fmt: skip
-    except InvalidTag:
-        raise Undecryptable from None
+    return installation.unwrap(wrapped, tenant_id.bytes, known)
 
 
 @lru_cache(maxsize=256)

@@ -7,8 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from audit.kek import kek_id
 from tenants.rotation import rewrap, write_keys
-from tenants.vault import kek_id
 
 STEPS = """\
 Nothing was changed. To rotate the installation's key:
