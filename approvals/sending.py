@@ -16,13 +16,13 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
 
-from approvals.guarded import guarded
 from approvals.models import Notice, NotifyRule, Request
 from approvals.notices import WAITING, write_due
 from approvals.urls_kept import urls_of
 from audit.changes.visible import visible
 from audit.clock import database_time
 from audit.events import Entry, Subject, record
+from audit.outgoing.guarded import guarded
 from audit.subjects import described
 from tenants.models import Environment, Principal
 

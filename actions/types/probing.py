@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tenants.addresses import refusal_of
+from audit.outgoing.addresses import refusal_of
 
 BODY_LIMIT = 1024 * 1024  # bytes read of a response
 USER_AGENT = "Interlock-healthcheck/1"

@@ -13,7 +13,6 @@ from django.test.utils import CaptureQueriesContext
 
 from approvals import sending
 from approvals.decisions import decide
-from approvals.guarded import AddressRefused, guarded, judged_connection
 from approvals.models import GrantSince, MemberSince, Notice, NotifyRule, Request
 from approvals.requests import cancel_open, expire_due, void_open
 from approvals.second_thoughts import ask_for_changes
@@ -21,6 +20,7 @@ from approvals.sending import notify
 from approvals.urls_kept import fault_of, keep_urls, urls_of
 from audit.ids import uuid7
 from audit.models import Event
+from audit.outgoing.guarded import AddressRefused, guarded, judged_connection
 from tenants.models import Principal
 from tests.approvals.scene import DIGEST, Scene, a_request, a_scene, verbs
 from tests.support.mailbox import Smtp, running, web_server

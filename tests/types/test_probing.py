@@ -13,7 +13,7 @@ from actions.types.conformance import target
 from actions.types.probing import BODY_LIMIT, ask_url, probe, url_fault
 from actions.types.protocol import StepContext
 from actions.types.rerun_healthcheck import RerunHealthcheck
-from tenants.addresses import refusal_of
+from audit.outgoing.addresses import refusal_of
 from tests.types.services import Service
 
 service = Service()

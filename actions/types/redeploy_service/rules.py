@@ -13,7 +13,7 @@ from actions.types.protocol import Issue, Target, error
 from actions.types.questions import HOST_NAME, HTTP_DETAILS, PORT, TIMEOUT, URL, ask_of, faults_of_question
 from actions.types.tree import path_fault
 from audit.canonical import canonical
-from tenants.addresses import refusal_of
+from audit.outgoing.addresses import refusal_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"

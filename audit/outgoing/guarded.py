@@ -12,7 +12,7 @@ from typing import Any
 
 from urllib3.util import connection
 
-from tenants.addresses import refusal_of
+from audit.outgoing.addresses import refusal_of
 
 CONNECT_S = 10.0
 _allows_private: ContextVar[bool | None] = ContextVar("allows_private", default=None)

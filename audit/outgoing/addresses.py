@@ -37,9 +37,9 @@ def refusal_of(address: str, *, allow_private: bool) -> str:
         parsed = parsed.ipv4_mapped
     if any(parsed in network for network in _PRIVATE):
         advice = "An admin can set allow_private_targets on the environment."
-        return "" if allow_private else f"a loopback or private address, which this environment may not probe. {advice}"
+        return "" if allow_private else f"a loopback or private address, which may not be asked from here. {advice}"
     if any(parsed in network for network in _NEVER):
-        return "a link-local, multicast, translated or reserved address, which is never probed."
+        return "a link-local, multicast, translated or reserved address, which is never asked."
     if isinstance(parsed, ipaddress.IPv6Address) and parsed not in GLOBAL_6:
-        return "a link-local, multicast, translated or reserved address, which is never probed."
+        return "a link-local, multicast, translated or reserved address, which is never asked."
     return ""
