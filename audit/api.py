@@ -12,8 +12,9 @@ from audit.access import tenant_to_audit
 from audit.events import Subject
 from audit.evidence.pack import plan_pack
 from audit.evidence.response import pack_response
+from audit.explore.listing import page_of
 from audit.models import Event
-from audit.reading import Asked, envelope_of, page_of, private_values
+from audit.reading import Asked, envelope_of, private_values
 from audit.subjects import describe, subject_of
 from audit.verification import verify_log
 
@@ -48,7 +49,7 @@ class LogQuery(Schema):
         return value
 
     def asked(self) -> Asked:
-        return Asked(**{name: getattr(self, name) for name in Asked.__dataclass_fields__})
+        return Asked(**{name: value for name in Asked.__dataclass_fields__ if (value := getattr(self, name, None))})
 
 
 class SubjectOut(Schema):

@@ -2,6 +2,33 @@
 
 from django.db import models
 
+from audit.explore.models import IndexCursor, IndexedEvent, SavedSearch, Word
+from audit.reports.models import ReportMail, ReportPart, ReportRun, ReportSchedule
+from audit.seals.models import Checkpoint, HeadTarget, Horizon, Leaf, PublicCheck, SigningKey, Tile, Tree, Verification
+
+__all__ = [
+    "Artifact",
+    "Checkpoint",
+    "Event",
+    "HeadTarget",
+    "Horizon",
+    "IndexCursor",
+    "IndexedEvent",
+    "Leaf",
+    "PrivateValue",
+    "PublicCheck",
+    "ReportMail",
+    "ReportPart",
+    "ReportRun",
+    "ReportSchedule",
+    "SavedSearch",
+    "SigningKey",
+    "Tile",
+    "Tree",
+    "Verification",
+    "Word",
+]
+
 
 class Event(models.Model):
     """One fact about one subject. `body` is the canonical envelope; `hash` its SHA-256; the columns repeat the body.

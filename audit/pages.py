@@ -16,9 +16,9 @@ from audit.clock import database_time
 from audit.errors import Unauthenticated
 from audit.evidence.pack import plan_pack
 from audit.evidence.response import pack_response
+from audit.explore.listing import page_of
 from audit.log_filters import Filters
 from audit.log_rows import opened, rows_of
-from audit.reading import page_of
 from audit.subjects import subject_of
 from audit.verification import Report, verify_log
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -26,23 +26,38 @@ class Asked:
     correlation_id: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    environment: UUID | None = None
+    type: str = ""
+    kind: str = ""
+    around: date | None = None
+    days: int = 3
+    """How far from `around`, on either side."""
+    words: str = ""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether this needs the index: an event alone does not say where its subject is."""
+        return bool(self.environment or self.type)
+
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """From when until before when, of all that says so."""
+        since, until = self.since, self.until
+        if self.around is not None:
+            day = datetime(self.around.year, self.around.month, self.around.day, tzinfo=UTC)
+            first, last = day - timedelta(days=self.days), day + timedelta(days=self.days + 1)
+            since, until = max(since or first, first), min(until or last, last)
+        return since, until
 
     def condition(self) -> Q:
+        """On the columns of events; `is_placed` needs more."""
+        since, until = self.window()
         equal = {"actor": self.actor, "outcome": self.outcome, "correlation_id": self.correlation_id,
-                 "subject_id": self.subject, "at__gte": self.since, "at__lt": self.until}  # fmt: skip
+                 "subject_id": self.subject, "subject_kind": self.kind,
+                 "at__gte": since, "at__lt": until}  # fmt: skip
         found = Q(**{name: value for name, value in equal.items() if value})
         if self.verb:
             found &= Q(verb=self.verb) | Q(verb__startswith=f"{self.verb.rstrip('.')}.")
         return found
-
-
-def page_of(tenant: UUID, asked: Asked, before: int | None, limit: int) -> tuple[list[Event], int | None]:
-    """The newest `limit` events, older than the event `before`; and the cursor of the page after, if there is one."""
-    found = Event.objects.filter(asked.condition(), tenant=tenant)
-    if before is not None:
-        found = found.filter(id__lt=before)
-    events = list(found.order_by("-id")[: limit + 1])
-    return events[:limit], events[limit - 1].pk if len(events) > limit else None
 
 
 def envelope_of(event: Event) -> dict[str, Any]:
