@@ -66,6 +66,7 @@ class Result:
     error: BaseException | None = None
 
 
+Intended = dict[str, Any]
 Asked = Write | Effect | Launch | Landed
 Script = Generator[Asked, Any, None]
 
@@ -108,6 +109,14 @@ class Case:
     """Whether a step failed for good: what runs beside it should end at the next safe point."""
     found_open: frozenset[str] = frozenset()
     """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
+
+    intended: dict[str, list[Intended]] = field(default_factory=dict, repr=False)
+    """What each step of a simulation would change; loaded by its script, in the main thread."""
+
+    @property
+    def changes_something(self) -> bool:
+        """Whether this run touches anything: a simulation never does."""
+        return self.executor.changes_something and not self.action.simulated
 
     @property
     def plan(self) -> Plan:
@@ -180,7 +189,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
         for line in Checkpoint.objects.filter(action__in=begun).order_by("id"):
             lines.setdefault(line.action_id, []).append(line)
     found = {a.type: executor_of(a.type) for a in actions}
-    ledgers = {a.pk: Ledger.of(lines.get(a.pk, [])) for a in actions}
+    ledgers = {a.pk: Ledger.of(lines.get(a.pk, []), a.simulated) for a in actions}
     weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
     return [
         Case(

@@ -33,6 +33,12 @@ class NothingToUndo(Problem):
     status, code = 409, "nothing_to_undo"
 
 
+class OnlySimulated(NothingToUndo):
+    """It was simulated: nothing was changed, so there is nothing to undo."""
+
+    code = "only_simulated"
+
+
 class NothingToRehearse(Conflict):
     """This is in force already, or was given up, so there is nothing to rehearse."""
 

@@ -100,7 +100,7 @@ def _statement(sql: dict[str, str]) -> str:
     return f"""
         INSERT INTO {Impact._meta.db_table} ({", ".join(COLUMNS)}) SELECT {", ".join(values)}
         FROM {sql["rows"]} JOIN actions_action a ON a.id = v.w_id JOIN actions_plan p ON p.id = a.plan_id
-        WHERE a.started_at IS NOT NULL
+        WHERE a.started_at IS NOT NULL AND NOT a.simulated
         ON CONFLICT (action_id) DO UPDATE SET {", ".join(update)}"""
 
 

@@ -42,10 +42,12 @@ def _may_stand(facts: dict[str, Any]) -> bool:
 @dataclass
 class Ledger:
     records: dict[str, StepRecord] = field(default_factory=dict)
+    is_simulated: bool = False
+    """Whether what is done was only said: then nothing has an effect."""
 
     @classmethod
-    def of(cls, lines: Iterable[Checkpoint]) -> "Ledger":
-        ledger = cls()
+    def of(cls, lines: Iterable[Checkpoint], is_simulated: bool = False) -> "Ledger":
+        ledger = cls(is_simulated=is_simulated)
         for line in lines:
             ledger.add(line)
         return ledger
@@ -62,9 +64,9 @@ class Ledger:
         else:
             record.ended_at = line.at
         if line.kind == K.RECEIPT:
-            record.effect, record.facts = True, line.facts
+            record.effect, record.facts = not self.is_simulated, line.facts
         elif line.kind == K.FAILURE:
-            record.effect, record.facts = _may_stand(line.facts), line.facts
+            record.effect, record.facts = _may_stand(line.facts) and not self.is_simulated, line.facts
         elif line.kind == K.UNDO_RECEIPT:
             record.effect = False
         if line.log:

@@ -346,7 +346,7 @@ def _entry(w: Write, event: Note) -> Entry:
         actor=w.by,
         outcome=event.outcome,
         correlation_id=action.correlation_id,
-        facts=event.facts,
+        facts={**event.facts, "simulated": True} if action.simulated else event.facts,
         private=event.private,
         artifacts=event.artifacts,
     )

@@ -37,6 +37,8 @@ def way_on(action: Action, how: str, step_done: bool | None) -> str:
             "It is not known whether a step took effect, and nobody has said so yet.",
             remedies=["Look at the target, then resume with `step_done`: true or false. Or give up."],
         )
+    if verb == "roll_back" and action.simulated:
+        raise WrongState("It is simulated: nothing was changed.", remedies=["Let it go on, or give it up."])
     return "roll_back" if was_rolling_back(action) else verb
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from actions.errors import NotAllowed, NothingToUndo, WrongState
+from actions.errors import NotAllowed, NothingToUndo, OnlySimulated, WrongState
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.lifecycle import MOVES, Note, advance, note
@@ -181,6 +181,8 @@ def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: st
     steps left something behind is rolled back itself. Returns the action to look at and whether it is new.
     """
     action = find(access, action_id)
+    if action.simulated:
+        raise OnlySimulated(remedies=["To do it after all, propose it again for real."])
     if action.state in UNDOABLE:
         return _undo(access, action, reason, correlation_id), True
     require(access.can("operate", action.environment_id), "Only an operator of the environment may roll a run back.")
@@ -205,12 +207,16 @@ def _undo(access: Access, action: Action, reason: str, correlation_id: str) -> A
     return made
 
 
-def retry(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
-    """Propose an ended action again, as a linked new one that goes through the gate."""
+def retry(access: Access, action_id: UUID, reason: str, *, mode: str = "", correlation_id: str = "") -> Action:
+    """Propose an ended action again, as a linked new one that goes through the gate.
+
+    `mode`: apply or simulate, else as it was; that is how what was simulated is run for real.
+    """
     action = find(access, action_id)
     if action.state not in ENDED:
         return _or_wrong_state(access, [], action, "retried", "Wait until it has ended.")
     submission = again(action, reason or action.reason)
+    submission.mode = mode or submission.mode
     correlation = correlation_id or action.correlation_id
     made, _ = submit(access, submission, correlation_id=correlation, retry_of=action, undo_of=action.undo_of)
     return made
@@ -221,8 +227,9 @@ def again(action: Action, reason: str) -> Submission:
     return Submission(
         type=action.type, environment=action.environment.slug, parameters=action.parameters, reason=reason,
         title=action.title, target=action.target, checks=action.checks, ticket=action.ticket,
+        rollback=action.rollback, watch=action.watch, recovery=action.recovery,
         external_url=action.external_url, security_level=action.security_level, confidence=action.confidence,
-        priority=action.priority, timeout_s=action.timeout_s,
+        priority=action.priority, timeout_s=action.timeout_s, mode="simulate" if action.simulated else "apply",
     )  # fmt: skip
 
 
@@ -270,7 +277,7 @@ def decisions_on(request: Request) -> list[str]:
 
 
 def _may_roll_back(access: Access, action: Action) -> bool:
-    if action.plan is None or not action.plan.counts.get("changes"):
+    if action.plan is None or action.simulated or not action.plan.counts.get("changes"):
         return False
     if action.state in UNDOABLE:
         return may_propose_again(access, action)

@@ -45,7 +45,7 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
         tier, reasons = effective(facts, blast)
         seats = _seats(facts["matrix"], tier)
         asks = not changes_nothing(facts["plan"]) and not facts["action"]["accepted_in_advance"]
-        slug = facts["environment"]["slug"]
+        slug, simulated = facts["environment"]["slug"], is_simulated(facts)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return _unreadable(error)
     if seats is None:
@@ -54,6 +54,8 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
             "A tenant admin can add the row."
         )
         return Verdict("deny", tier, [], False, [*reasons, _reason("matrix", "deny", message)], blast)
+    if simulated:
+        return Verdict("allow", tier, [], False, [*reasons, _reason("simulation", "allow", _simulated(seats))], blast)
     if seats:
         message = f"The approval matrix asks for {words(seats)} for {tier} changes in {slug}."
         return Verdict("hold", tier, seats, False, [*reasons, _reason("matrix", "require", message)], blast)
@@ -62,6 +64,16 @@ def judge(facts: Mapping[str, Any]) -> Verdict:
         message = "Nobody else is asked, so the requester has to accept the dry-run diff before it runs."
         return Verdict("hold", tier, [], True, [*reasons, _reason("acceptance", "require", message)], blast)
     return Verdict("allow", tier, [], False, reasons, blast)
+
+
+def is_simulated(facts: Mapping[str, Any]) -> bool:
+    """Whether the run would change nothing whatever its plan says."""
+    return bool(facts["action"].get("mode", "apply") == "simulate")
+
+
+def _simulated(seats: Sequence[Mapping[str, Any]]) -> str:
+    real = f"To run it for real, the matrix asks for {words(seats)}." if seats else "The matrix asks nobody anyway."
+    return f"It is simulated, so nothing is changed and the approval matrix asks nobody. {real}"
 
 
 def stricter(new: Verdict, old_seats: Sequence[Mapping[str, Any]], old_outcome: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from approvals.builtin import seats_for_rules
-from approvals.judge import Verdict, judge
+from approvals.judge import Verdict, is_simulated, judge
 from approvals.policies.cell import evaluate
 from approvals.policies.ruling import CONFIG_CHANGE, Ruled, under_policies
 from approvals.policies.schema import facts_for
@@ -25,7 +25,7 @@ def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) ->
 def before_policies(facts: Mapping[str, Any]) -> Verdict:
     """What blast radius, matrix and built-in rules come to by themselves."""
     base = judge(facts)
-    if readable(facts) and facts["action"].get("type") == CONFIG_CHANGE:
+    if readable(facts) and facts["action"].get("type") == CONFIG_CHANGE and not is_simulated(facts):
         return by_built_in_rules(base, facts)
     return base
 

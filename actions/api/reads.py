@@ -11,14 +11,15 @@ from actions.api.waiting import Waiting, in_words, waiting_for
 from actions.ledger import Ledger
 from actions.locks import queued_up
 from actions.models import Action, Checkpoint, Plan, ResourceClaim
+from actions.preflight.way_back import way_back
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
 from approvals.suggest import suggested
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 
-HEAVY = ("parameters", "checks", "reason", "result", "error")
-PLAN_HEAVY = ("plan__steps", "plan__summary", "plan__observations", "plan__blast")
+HEAVY = ("parameters", "checks", "rollback", "watch", "reason", "result", "error")
+PLAN_HEAVY = ("plan__steps", "plan__rollback", "plan__summary", "plan__observations", "plan__blast")
 """What a list must not read: parameters and steps alone may be megabytes."""
 
 
@@ -49,7 +50,10 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
         "parameters": action.parameters,
         "checks": action.checks,
         "timeout_s": action.timeout_s,
+        "watch": action.watch,
         "stop_requested_at": action.stop_requested_at,
+        "stop_why": action.stop_why or None,
+        "rollback_to": action.rollback_to or None,
         "plan": plan_shown(plan) if plan else None,
         "approvals": _approvals(it),
         "verdicts": plan.verdict.get("reasons", []) if plan else [],
@@ -84,6 +88,7 @@ def row(
         "requires_approval": action.requires_approval,
         "autonomous_eligible": is_autonomous(action.plan),
         "confidence": action.confidence,
+        "simulated": action.simulated,
         "priority": action.priority,
         "correlation_id": action.correlation_id,
         "ticket": action.ticket or None,
@@ -137,6 +142,7 @@ def plan_shown(plan: Plan) -> dict[str, Any]:
         "blast": plan.blast,
         "counts": plan.counts,
         "steps": [{key: step[key] for key in keys if key in step} for step in plan.steps],
+        "rollback": plan.rollback or way_back(plan.steps, {}, {}),
         "created_at": plan.created_at,
     }
 

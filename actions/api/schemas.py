@@ -31,6 +31,13 @@ class SubmissionIn(Body):
     title: str = Field("", json_schema_extra={"maxLength": 200})
     target: dict[str, str] = Field({}, description="`node` and `service`, where the type asks for them.")
     checks: list[dict[str, Any]] = Field([], description="http, tcp or file checks that must hold afterwards.")
+    rollback: dict[str, Any] = Field(
+        {}, description="`order`: reverse or forward; `mode`: all-or-nothing or best-effort. Empty: as its type says."
+    )
+    watch: dict[str, Any] = Field(
+        {}, description="What stops the run: `every_s`, how often checks with `during` are asked; `error_rate`, the "
+        "share of failed attempts above which it stops; `then`: hold or rollback."
+    )  # fmt: skip
     ticket: str = Field("", json_schema_extra={"maxLength": 120})
     external_url: str = Field("", json_schema_extra={"maxLength": 500})
     security_level: str | None = Field(
@@ -41,6 +48,11 @@ class SubmissionIn(Body):
     timeout_s: int = Field(600, strict=True, json_schema_extra={"minimum": 1, "maximum": 86_400})
     not_before: Moment | None = None
     accept: bool = Field(False, strict=True, description="Accept the dry-run diff now, where no seat is asked for.")
+    mode: str = Field(
+        "apply",
+        description="`simulate`: it is planned, judged and carried through step by step, and nothing is changed.",
+        json_schema_extra={"enum": ["apply", "simulate"]},
+    )
 
     def submission(self) -> Submission:
         values = self.dict()
@@ -66,6 +78,16 @@ class ReasonIn(Body):
     reason: str = Field("", max_length=4_000)
 
 
+class RollbackIn(ReasonIn):
+    to: str = Field("", max_length=200, description="A step's key: go back to just after it. Empty: all the way.")
+
+
+class RetryIn(ReasonIn):
+    mode: Literal["", "apply", "simulate"] = Field(
+        "", description="Empty: as it was. `apply` runs for real what was simulated."
+    )
+
+
 class ResumeIn(ReasonIn):
     how: Literal["", "continue", "rollback", "give_up"] = Field("", description="Empty means continue.")
     step_done: bool | None = Field(None, description="For a step in doubt: whether it took effect.")
@@ -88,6 +110,21 @@ class Blast(Schema):
     )
 
 
+class UndoOut(Schema):
+    step: str
+    kind: str
+    title: str
+
+
+class RollbackOut(Schema):
+    """The way back, as it was approved: `steps` in the order in which they would be undone."""
+
+    order: Literal["reverse", "forward"]
+    mode: Literal["all-or-nothing", "best-effort"]
+    steps: list[UndoOut]
+    no_return: list[str] = Field(..., description="The first steps that cannot be undone.")
+
+
 class PlanOut(Schema):
     version: int
     digest: str
@@ -95,6 +132,7 @@ class PlanOut(Schema):
     blast: Blast
     counts: dict[str, int]
     steps: list[dict[str, Any]]
+    rollback: RollbackOut
     created_at: datetime | None
 
 
@@ -216,6 +254,7 @@ class ActionRow(Schema):
     requires_approval: bool | None
     autonomous_eligible: bool
     confidence: float | None
+    simulated: bool = Field(..., description="Whether its steps only say what they would do.")
     priority: int
     correlation_id: str
     ticket: str | None
@@ -240,7 +279,10 @@ class ActionOut(ActionRow):
     parameters: dict[str, Any]
     checks: list[dict[str, Any]]
     timeout_s: int
+    watch: dict[str, Any]
     stop_requested_at: datetime | None
+    stop_why: str | None = Field(..., description="What it was asked to stop for: aborted, checkpoint or risk_spike.")
+    rollback_to: str | None = Field(..., description="The step just after which a rollback under way ends.")
     plan: PlanOut | None
     approvals: ApprovalsOut
     verdicts: list[dict[str, Any]]

@@ -8,7 +8,7 @@ from ninja import Router, Status
 from actions import verbs
 from actions.api.caller import access_of, correlation_of, id_of
 from actions.api.reads import shown
-from actions.api.schemas import AcceptIn, ActionOut, CommentIn, DecisionIn, ReasonIn, ResumeIn
+from actions.api.schemas import AcceptIn, ActionOut, CommentIn, DecisionIn, ReasonIn, ResumeIn, RetryIn
 
 router = Router(tags=["verbs"])
 DONE = {200: ActionOut}
@@ -98,7 +98,8 @@ def rollback(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any
 
 
 @router.post("/actions/{action_id}/retry", response=MADE, summary="Propose again")
-def retry(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
+def retry(request: HttpRequest, action_id: str, body: RetryIn) -> Status[Any]:
     """Propose an ended action again: 201 with the linked new action, which goes through the gate."""
-    made = verbs.retry(access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request))
+    access, via = access_of(request), correlation_of(request)
+    made = verbs.retry(access, id_of(action_id), body.reason, mode=body.mode, correlation_id=via)
     return Status(201, shown(request, made))

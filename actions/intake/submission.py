@@ -9,10 +9,12 @@ from typing import Any
 import jsonschema_rs
 
 from actions.checks import check_schema
+from actions.intake.going_back import going_back_issues
 from actions.types.protocol import Executor, Issue
 from audit.canonical import canonical, digest_of
 
 LEVELS = ("low", "medium", "high", "critical")
+MODES = ("apply", "simulate")
 MOST_BYTES = 6 * 1024 * 1024
 MOST_DEPTH = 40
 
@@ -36,10 +38,19 @@ class Submission:
     timeout_s: int = 600
     not_before: datetime | None = None
     accept: bool = False
+    rollback: dict[str, Any] = field(default_factory=dict)
+    """How it goes back if it must: `order` and `mode`, where they are not what its type says."""
+    watch: dict[str, Any] = field(default_factory=dict)
+    """What stops it while it runs: `every_s` its checks are asked, the `error_rate`, and what `then`."""
+    recovery: dict[str, Any] = field(default_factory=dict)
+    """What to do about steps that fail, where it is not what the type says: `actions.recovery`."""
+    mode: str = "apply"
+    """With `simulate` its steps only say what they would do."""
 
     def body_digest(self) -> str:
         """SHA-256 of the canonical form: what an Idempotency-Key stands for."""
-        body = {k: v for k, v in vars(self).items() if k != "not_before"}
+        usual = {"mode": "apply", "rollback": {}, "watch": {}, "recovery": {}}
+        body = {k: v for k, v in vars(self).items() if k != "not_before" and (k not in usual or v != usual[k])}
         body["not_before"] = self.not_before.isoformat() if self.not_before else None
         return digest_of(body)
 
@@ -83,10 +94,13 @@ def field_issues(s: Submission) -> Iterator[Issue]:
         yield Issue("error", "Between -100 and 100.", "priority")
     if s.security_level and s.security_level not in LEVELS:
         yield Issue("error", f"One of {', '.join(LEVELS)}.", "security_level")
+    if s.mode not in MODES:
+        yield Issue("error", "Either apply or simulate.", "mode")
     if unknown := sorted(set(s.target) - {"node", "service"}):
         yield Issue("error", f"A target has `node` and `service`; {', '.join(unknown)} is not known.", "target")
     if any(not isinstance(v, str) or len(v) > 200 for v in s.target.values()):
         yield Issue("error", "A target's node and service are texts of at most 200 characters.", "target")
+    yield from going_back_issues(s.rollback, s.watch)
     yield from schema_issues(check_schema, s.checks, "checks")
 
 

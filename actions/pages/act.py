@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST
 
 from actions import verbs
+from actions.intake.submission import MODES
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 
 
@@ -56,6 +57,8 @@ def rollback(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_POST
 @page
 def retry(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    action = verbs.retry(access_of(request), action_id, _reason(request), correlation_id=correlation_of(request))
+    mode = request.POST.get("mode", "") if request.POST.get("mode") in MODES else ""
+    via = correlation_of(request)
+    action = verbs.retry(access_of(request), action_id, _reason(request), mode=mode, correlation_id=via)
     messages.success(request, "Proposed again. It is planned and judged afresh.")
     return go(request, address_of(action))

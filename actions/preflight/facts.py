@@ -50,6 +50,7 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
             "confidence": action.confidence,
             "accepted_in_advance": action.accepted_in_advance,
             "is_undo": action.undo_of_id is not None,
+            **({"mode": "simulate"} if action.simulated else {}),
         },
         "plan": counts_of(draft),
         "resources": [_resource(case, r) for r in draft.resources],

@@ -98,10 +98,10 @@ def claim() -> Backtest | None:
 
 
 def judged_actions(backtest: Backtest) -> QuerySet[Action]:
-    """The actions that it looks at: those with a plan, created in its period, where it can make a difference."""
+    """The actions that it looks at: planned and not simulated, created in its period, where it can matter."""
     found = Action.objects.filter(
         tenant=backtest.tenant_id, plan__isnull=False, created_at__gte=backtest.since, created_at__lt=backtest.until,
-        pk__gte=_floor(backtest.since),
+        pk__gte=_floor(backtest.since), simulated=False,
     )  # fmt: skip
     return found.filter(environment=backtest.environment_id) if backtest.environment_id else found
 

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from actions.case import Case
+from actions.run.simulate import simulate_step
 from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
 from approvals.judge import Verdict, stricter
@@ -55,7 +56,7 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
     if tries_before > 1:
         time.sleep(min(5.0, 0.2 * 2 ** (tries_before - 2)))
     try:
-        if resumed:
+        if resumed and not case.action.simulated:
             found = executor.probe(ctx)
             if found == Probe.DONE:
                 log.append("The effect was already there when the run was taken up again.")
@@ -69,12 +70,13 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
             return Tried(Outcome(False, TURNED_RED, words_of(red, case.plan.verdict)), Probe.NOT_DONE, log, red)
         if time.monotonic() > deadline:
             return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
-        outcome = executor.apply(ctx)
+        outcome = simulate_step(case, step, ctx) if case.action.simulated else executor.apply(ctx)
     except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
         outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
-    if outcome.code == NOTHING_WRITTEN:
-        return Tried(outcome, Probe.NOT_DONE, log)
-    return Tried(outcome, None if outcome.ok else probed(case, ctx), log)
+    if outcome.ok:
+        return Tried(outcome, None, log)
+    untouched = outcome.code == NOTHING_WRITTEN or case.action.simulated
+    return Tried(outcome, Probe.NOT_DONE if untouched else probed(case, ctx), log)
 
 
 def turned_red(case: Case) -> Verdict | None:

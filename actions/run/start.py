@@ -46,7 +46,7 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
         yield from durably(case, lambda: back_to_people(case, new, drifted=drifted, lapsed=lapsed))
         return False
     images = Result([])
-    if new.images:
+    if new.images and not case.action.simulated:
         images = yield Effect(partial(sealed_images, case, new.images))
     if images.error is not None:
         raise images.error
@@ -86,7 +86,7 @@ def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
     action = case.action
     first = ready(case.steps, set(), set())[:MOST_BESIDE]
     lines = [intent(case, step) for step in first]
-    undoable = case.executor.changes_something and case.plan.counts.get("changes")
+    undoable = case.changes_something and case.plan.counts.get("changes")
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
         action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},

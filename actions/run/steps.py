@@ -185,7 +185,7 @@ def broken_off(turn: Turn, broken: list[tuple[Step, Tried]]) -> Write:
 def way_back(turn: Turn, error: dict[str, Any]) -> Write:
     """Undo what was done, as far as the ledger and this turn know; with nothing to undo, fail."""
     case = turn.case
-    undo = (turn.has_effect or bool(case.ledger.with_effect(case.steps))) and case.executor.changes_something
+    undo = (turn.has_effect or bool(case.ledger.with_effect(case.steps))) and case.changes_something
     return _write(
         turn, "roll_back" if undo else "fail", facts={"because": error["code"]}, sets={"error": error},
         release=not undo, outcome="ok" if undo else "failed",

@@ -10,6 +10,7 @@ from actions.checks import run_checks
 from actions.impact import measured
 from actions.lifecycle import Write
 from actions.models import Action
+from actions.run.simulate import untouched
 from actions.run.steps import ABORTED
 from actions.storable import storable, text_of
 from audit.artifacts import ArtifactRows, pack_artifact
@@ -34,6 +35,8 @@ def verify(case: Case) -> Generator[Write | Effect, Any, None]:
 def report_of(case: Case) -> dict[str, Any]:
     """Re-read every step's effect and run the checks, in a thread. Each check: name, ok, detail."""
     started = time.monotonic()
+    if case.action.simulated:  # what was not done cannot be verified, nor can the checks hold that wait for it
+        return {"format": REPORT_FORMAT, "ok": True, "simulated": True, "checks": [untouched(case)]}
     found = [{"kind": "step", **c} for c in case.executor.verify(case.steps, case.target)]
     found += run_checks(case.action.checks, case.target, started + case.action.timeout_s)
     found = storable(found)
@@ -53,19 +56,24 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     result = {"success": True, "data": data_of(case), "error": None}
     return Write(
         action, "complete", by=BY, facts={"checks": len(report["checks"])}, artifacts=named, packs=packs,
-        sets={"result": result}, release=True, impact=measured(case.plan, case.ledger, report),
+        sets={"result": result}, release=True, impact=came_to(case, report),
     )  # fmt: skip
 
 
 def _undo(case: Case, code: str, message: str, packs: list[ArtifactRows], report: dict[str, Any]) -> Write:
-    undo = case.executor.changes_something and bool(case.ledger.with_effect(case.steps))
+    undo = case.changes_something and bool(case.ledger.with_effect(case.steps))
     failing = [c["name"] for c in report["checks"] if not c["ok"]]
     return Write(
         case.action, "roll_back" if undo else "fail", by=BY, facts={"because": code, "checks": failing},
         artifacts=tuple(p.digest for p in packs), packs=packs, release=not undo, outcome="ok" if undo else "failed",
         sets={"error": {"code": code, "message": message, "details": {"checks": failing}}},
-        impact=measured(case.plan, case.ledger, report),
+        impact=came_to(case, report),
     )  # fmt: skip
+
+
+def came_to(case: Case, report: dict[str, Any]) -> dict[str, Any] | None:
+    """What the run came to, for the next one like it; a simulation came to nothing."""
+    return None if case.action.simulated else measured(case.plan, case.ledger, report)
 
 
 def log_pack(case: Case) -> list[ArtifactRows]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from approvals.judge import Verdict, words
+from approvals.judge import Verdict, is_simulated, words
 
 CONFIDENT = 0.8
 """What a proposal must claim at least to run unattended, where its environment sets nothing else."""
@@ -101,7 +101,8 @@ def _unattended(verdict: Verdict, ruled: Sequence[Ruled], facts: Mapping[str, An
         verdict.reasons.append(reason)
         if not why_not:
             return replace(verdict, outcome="allow", seats=[], acceptance=False)
-    if verdict.outcome == "allow" and only_recommends and action["requester_kind"] == "agent":
+    real = not is_simulated(facts)
+    if verdict.outcome == "allow" and only_recommends and action["requester_kind"] == "agent" and real:
         verdict.reasons.append({"rule": "autonomy", "effect": "require", "message": RECOMMENDS})
         return replace(verdict, outcome="hold", acceptance=True)
     return verdict
