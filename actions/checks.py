@@ -28,6 +28,19 @@ MOST_CHECKS = 50
 FILE_LIMIT = 16 * 1024 * 1024  # bytes of a file that is read for a check
 TRIES = {"title": "Tries", "description": "Ask again until it holds, so often at most.", "default": 1, **TIMES}
 NAME = {"title": "Name", "type": "string", "minLength": 1, "maxLength": 100}
+WHEN: dict[str, Any] = {
+    "during": {
+        "title": "Also while it runs",
+        "description": "Asked again and again during the run; one that does not hold stops it.",
+        "type": "boolean",
+    },
+    "before_no_return": {
+        "title": "Before the point of no return",
+        "description": "Must hold before a step begins that cannot be undone. Where no check says so, all but those "
+        "that say no must.",
+        "type": "boolean",
+    },
+}
 
 check_schema: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -44,7 +57,7 @@ check_schema: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["kind", "url"],
                 "properties": {
-                    "kind": {"const": "http"}, "name": NAME, "url": URL, **HTTP_DETAILS,
+                    "kind": {"const": "http"}, "name": NAME, "url": URL, **HTTP_DETAILS, **WHEN,
                     "timeout_s": TIMEOUT, "tries": TRIES, "interval_s": INTERVAL,
                 },
             },
@@ -53,7 +66,7 @@ check_schema: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["kind", "host", "port"],
                 "properties": {
-                    "kind": {"const": "tcp"}, "name": NAME, "host": HOST_NAME, "port": PORT,
+                    "kind": {"const": "tcp"}, "name": NAME, "host": HOST_NAME, "port": PORT, **WHEN,
                     "timeout_s": TIMEOUT, "tries": TRIES, "interval_s": INTERVAL,
                 },
             },
@@ -65,6 +78,7 @@ check_schema: dict[str, Any] = {
                 "properties": {
                     "kind": {"const": "file"},
                     "name": NAME,
+                    **WHEN,
                     "path": {"title": "Path", "description": "Relative to the environment's root.", "type": "string",
                              "minLength": 1, "maxLength": 1024, "x-widget": "path"},
                     "sha256": {"title": "SHA-256", "type": "string", "pattern": "^[0-9a-f]{64}$"},
@@ -93,6 +107,17 @@ def validate_checks(checks: list[dict[str, Any]], target: Target) -> list[Issue]
         if check.get("exists") is False and {"sha256", "contains"} & check.keys():
             issues.append(error("A file that must not exist has no content. Leave one out.", f"{prefix}exists"))
     return issues
+
+
+def while_running(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks that are asked during the run. Pure."""
+    return [c for c in checks if c.get("during")]
+
+
+def before_no_return(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The checks that must hold before what cannot be undone: those that say so, or all that do not say no. Pure."""
+    declared = [c for c in checks if c.get("before_no_return")]
+    return declared or [c for c in checks if c.get("before_no_return") is not False]
 
 
 def run_checks(checks: list[dict[str, Any]], target: Target, deadline: float = float("inf")) -> list[dict[str, Any]]:

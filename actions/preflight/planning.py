@@ -10,7 +10,9 @@ from actions.models import BeforeImage, Plan
 from actions.preflight.facts import counts_of, facts_of
 from actions.preflight.order import in_order
 from actions.preflight.summary import in_words
-from actions.types.protocol import Draft, Executor, Target
+from actions.preflight.way_back import way_back
+from actions.recovery import policy_of
+from actions.types.protocol import Draft
 from approvals.judge import Verdict
 from approvals.judgement import facts_digest, judgement
 from approvals.lowering import lower
@@ -46,7 +48,7 @@ def rehearse(case: Case, version: int) -> Rehearsal:
 def rehearse_again(case: Case) -> Rehearsal:
     """The same for an action that has a plan: while the digest is still its plan's, that plan stands as it is."""
     new = judged_draft(case)
-    digest = digest_of(digested(case.executor, case.action.parameters, case.target, new.draft))
+    digest = digest_of(digested(case, new.draft))
     return new if digest == case.plan.digest else written(case, new, case.plan.version + 1)
 
 
@@ -81,7 +83,7 @@ def draft_of(case: Case) -> Draft:
 
 def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[ArtifactRows]]:
     """Make the plan row and its artifacts (machine plan, change document) from a draft. Pure."""
-    body = digested(case.executor, case.action.parameters, case.target, draft)
+    body = digested(case, draft)
     digest = digest_of(body)
     steps = [{**s, "idempotency_key": idempotency_key(case.action.pk, s["key"], digest)} for s in draft.steps]
     tenant = case.action.tenant_id
@@ -95,18 +97,21 @@ def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[Artifact
         changes=changes.digest,
         summary=draft.summary or in_words(draft),
         steps=steps,
+        rollback=body["rollback"],
+        recovery=body["recovery"],
         counts=counts_of(draft),
         observations=draft.observations,
     )
     return plan, [machine, changes]
 
 
-def digested(executor: Executor, parameters: dict[str, Any], target: Target, draft: Draft) -> dict[str, Any]:
+def digested(case: Case, draft: Draft) -> dict[str, Any]:
     """What the digest is taken over: RFC 8785 canonical JSON of exactly this. No times, no observations, no scores."""
+    executor, target = case.executor, case.target
     return {
         "format": PLAN_FORMAT,
         "executor": {"name": executor.name, "version": executor.version},
-        "parameters": parameters,
+        "parameters": case.action.parameters,
         "target": {
             "tenant": str(target.tenant_id),
             "environment": str(target.environment_id),
@@ -129,6 +134,8 @@ def digested(executor: Executor, parameters: dict[str, Any], target: Target, dra
         ],
         "steps": draft.steps,
         "compensations": draft.compensations,
+        "rollback": way_back(draft.steps, getattr(executor, "rollback", {}), case.action.rollback),
+        "recovery": policy_of(executor, case.action.recovery),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from actions.models import Action, Plan
+from actions.preflight.way_back import way_back
 from actions.types.protocol import Draft
 from audit.changes.document import Change, text_diff
 from audit.changes.visible import visible
@@ -56,6 +57,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
             for n, s in enumerate(plan.steps, 1)
         ],
         "",
+        *_rollback(plan),
         "## Changes",
         "",
     ]
@@ -76,6 +78,7 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
             "blast": plan.blast,
             "verdict": plan.verdict,
             "steps": [{k: s[k] for k in ("key", "title", "target", "compensation")} for s in plan.steps],
+            "rollback": plan.rollback or way_back(plan.steps, {}, {}),
             "changes": [
                 {"operation": c.operation, "target": c.target, "adds": c.adds, "dels": c.dels, "diff": text_diff(c)}
                 for c in changes
@@ -84,6 +87,22 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
         sort_keys=False,
         allow_unicode=True,
     )
+
+
+def _rollback(plan: Plan) -> list[str]:
+    """How it would go back: order, what happens to an undo that fails, and from where on there is no way back."""
+    back = plan.rollback or way_back(plan.steps, {}, {})
+    ways = {
+        "all-or-nothing": "an undo that fails stops the way back, and a person has to settle it",
+        "best-effort": "an undo that fails is left behind, named and put in quarantine, and the others go on",
+    }
+    number = {s["key"]: n for n, s in enumerate(plan.steps, 1)}
+    lines = [f"- Order: {back['order']}, {len(back['steps'])} of {len(plan.steps)} steps can be undone"]
+    lines += [f"- Mode: {back['mode']}; {ways[back['mode']]}"]
+    if back["no_return"]:
+        steps = ", ".join(f"step {number[key]}" for key in back["no_return"])
+        lines += [f"- **Point of no return:** {steps}. It starts only if everything before it is well."]
+    return ["## Way back", "", *lines, ""]
 
 
 def _lower(advice: list[dict[str, Any]]) -> list[str]:
