@@ -203,6 +203,7 @@ def _undo(access: Access, action: Action, reason: str, correlation_id: str) -> A
     submission = again(action, reason or f"Undo of {action.title}")
     submission.title = f"Undo: {action.title}"[:200]
     submission.security_level, submission.checks, submission.accept = action.security_level, [], False
+    submission.recovery = {}
     made, _ = submit(access, submission, correlation_id=correlation_id or action.correlation_id, undo_of=action)
     return made
 

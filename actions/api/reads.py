@@ -18,9 +18,14 @@ from approvals.suggest import suggested
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 
-HEAVY = ("parameters", "checks", "rollback", "watch", "reason", "result", "error")
-PLAN_HEAVY = ("plan__steps", "plan__rollback", "plan__summary", "plan__observations", "plan__blast")
+HEAVY = ("parameters", "checks", "recovery", "rollback", "watch", "reason", "result", "error")
+PLAN_HEAVY = ("plan__steps", "plan__recovery", "plan__rollback", "plan__summary", "plan__observations", "plan__blast")
 """What a list must not read: parameters and steps alone may be megabytes."""
+
+OF_A_STEP = (
+    "key", "title", "target", "operation", "after", "precondition", "compensation", "idempotency_key", "fallback_for",
+    "may_skip",
+)  # fmt: skip
 
 
 def rows_of(access: Access) -> QuerySet[Action, Any]:
@@ -134,15 +139,15 @@ def is_autonomous(plan: Plan | None) -> bool:
 
 
 def plan_shown(plan: Plan) -> dict[str, Any]:
-    keys = ("key", "title", "target", "operation", "after", "precondition", "compensation", "idempotency_key")
     return {
         "version": plan.version,
         "digest": plan.digest,
         "summary": plan.summary,
         "blast": plan.blast,
         "counts": plan.counts,
-        "steps": [{key: step[key] for key in keys if key in step} for step in plan.steps],
+        "steps": [{key: step[key] for key in OF_A_STEP if key in step} for step in plan.steps],
         "rollback": plan.rollback or way_back(plan.steps, {}, {}),
+        "recovery": plan.recovery,
         "created_at": plan.created_at,
     }
 

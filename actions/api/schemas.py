@@ -48,6 +48,12 @@ class SubmissionIn(Body):
     timeout_s: int = Field(600, strict=True, json_schema_extra={"minimum": 1, "maximum": 86_400})
     not_before: Moment | None = None
     accept: bool = Field(False, strict=True, description="Accept the dry-run diff now, where no seat is asked for.")
+    recovery: dict[str, Any] = Field(
+        {},
+        description="What to do about steps that fail, where it is not what the type says: `max_attempts` 1-10, "
+        "`backoff` linear or exponential, `delay_s`, `max_delay_s`, `strategies` {code: retry, fallback, skip or "
+        "abort}, `fallback` {type, parameters, …}. It is part of the plan that is approved.",
+    )
     mode: str = Field(
         "apply",
         description="`simulate`: it is planned, judged and carried through step by step, and nothing is changed.",
@@ -133,6 +139,7 @@ class PlanOut(Schema):
     counts: dict[str, int]
     steps: list[dict[str, Any]]
     rollback: RollbackOut
+    recovery: dict[str, Any] = Field(..., description="What is done about steps that fail; empty for an old plan.")
     created_at: datetime | None
 
 

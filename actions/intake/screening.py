@@ -51,6 +51,7 @@ def _texts(s: Submission) -> Iterator[tuple[str, str]]:
     yield from _strings(s.parameters, "parameters")
     yield from _strings(s.checks, "checks")
     yield from _strings(s.target, "target")
+    yield from _strings(s.recovery, "recovery")
 
 
 def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:

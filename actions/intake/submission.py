@@ -10,12 +10,14 @@ import jsonschema_rs
 
 from actions.checks import check_schema
 from actions.intake.going_back import going_back_issues
+from actions.recovery import recovery_schema
 from actions.types.protocol import Executor, Issue
 from audit.canonical import canonical, digest_of
 
 LEVELS = ("low", "medium", "high", "critical")
 MODES = ("apply", "simulate")
 MOST_BYTES = 6 * 1024 * 1024
+MOST_RECOVERY_BYTES = 256 * 1024
 MOST_DEPTH = 40
 
 
@@ -102,6 +104,14 @@ def field_issues(s: Submission) -> Iterator[Issue]:
         yield Issue("error", "A target's node and service are texts of at most 200 characters.", "target")
     yield from going_back_issues(s.rollback, s.watch)
     yield from schema_issues(check_schema, s.checks, "checks")
+    yield from recovery_shape_issues(s.recovery)
+
+
+def recovery_shape_issues(recovery: Any) -> Iterator[Issue]:
+    if recovery and len(canonical(recovery)) > MOST_RECOVERY_BYTES:
+        yield Issue("error", f"At most {MOST_RECOVERY_BYTES // 2**10} KiB.", "recovery")
+    else:
+        yield from schema_issues(recovery_schema, recovery, "recovery")
 
 
 def level_issues(s: Submission, executor: Executor, level: str) -> Iterator[Issue]:

@@ -10,11 +10,13 @@ from django.db.models.functions import Now
 from actions.case import target_in
 from actions.checks import validate_checks
 from actions.errors import BadSubmission, KeyReused, NotAllowed
+from actions.intake.falling_back import policy_issues
 from actions.intake.reach import refuse_beyond_reach
 from actions.intake.screening import screen
 from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
 from actions.lifecycle import Changed, committed, subject_of
 from actions.models import Action, IdempotencyKey
+from actions.run.breakers import breaker_key
 from actions.scheduling.nodes import node_of
 from actions.scheduling.turns import turn_of
 from actions.types.protocol import Executor, Issue
@@ -41,6 +43,7 @@ def submit(
     correlation_id: str = "",
     retry_of: Action | None = None,
     undo_of: Action | None = None,
+    fallback_of: Action | None = None,
 ) -> tuple[Action, bool]:
     """
     Store a submission as a queued action; return it and whether it is new.
@@ -54,7 +57,7 @@ def submit(
         return known, False
     environment, executor, warnings = admit(access, submission, planned=undo_of is None)
     action = action_of(access, submission, environment, executor, correlation_id)
-    action.retry_of, action.undo_of = retry_of, undo_of
+    action.retry_of, action.undo_of, action.fallback_of = retry_of, undo_of, fallback_of
     try:
         with _all_or_nothing():
             _store(action, submission, idempotency_key, warnings)
@@ -88,6 +91,7 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         issues += _prefixed(executor.validate(s.parameters, target))
         issues += validate_checks(s.checks, target)
         issues += level_issues(s, executor, executor.level_of(s.parameters))
+        issues += policy_issues(s, executor, target, access)
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
         raise BadSubmission(issues=[asdict(i) for i in told(issues)])
     asked = permission_for(s.type)
@@ -160,6 +164,8 @@ def action_of(
         timeout_s=s.timeout_s,
         not_before=s.not_before,
         accepted_in_advance=s.accept,
+        recovery=s.recovery,
+        breaker_key="" if s.mode == "simulate" else breaker_key(executor, environment.pk, s.parameters, s.target),
         simulated=s.mode == "simulate",
         correlation_id=correlation_id,
         created_at=environment.asked_at,  # type: ignore[attr-defined]  # annotated by `admit`
@@ -213,6 +219,8 @@ def _submitted(action: Action, warnings: list[Issue]) -> Entry:
         facts["retry_of"] = str(action.retry_of_id)
     if action.undo_of_id:
         facts["undo_of"] = str(action.undo_of_id)
+    if action.fallback_of_id:
+        facts["fallback_of"] = str(action.fallback_of_id)
     private = {"title": action.title, "reason": action.reason}
     if action.ticket:
         private["ticket"] = action.ticket

@@ -7,6 +7,7 @@ import yaml
 
 from actions.models import Action, Plan
 from actions.preflight.way_back import way_back
+from actions.recovery import in_sentences
 from actions.types.protocol import Draft
 from audit.changes.document import Change, text_diff
 from audit.changes.visible import visible
@@ -57,6 +58,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
             for n, s in enumerate(plan.steps, 1)
         ],
         "",
+        *_recovery(plan),
         *_rollback(plan),
         "## Changes",
         "",
@@ -79,6 +81,7 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
             "verdict": plan.verdict,
             "steps": [{k: s[k] for k in ("key", "title", "target", "compensation")} for s in plan.steps],
             "rollback": plan.rollback or way_back(plan.steps, {}, {}),
+            "recovery": plan.recovery,
             "changes": [
                 {"operation": c.operation, "target": c.target, "adds": c.adds, "dels": c.dels, "diff": text_diff(c)}
                 for c in changes
@@ -87,6 +90,12 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
         sort_keys=False,
         allow_unicode=True,
     )
+
+
+def _recovery(plan: Plan) -> list[str]:
+    """What is done about a step that fails."""
+    lines = [f"- {_plain(sentence)}" for sentence in in_sentences(plan.recovery)]
+    return ["## If a step fails", "", *lines, ""] if lines else []
 
 
 def _rollback(plan: Plan) -> list[str]:

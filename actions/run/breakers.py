@@ -1,0 +1,254 @@
+"""
+Circuit breakers: when one executor keeps failing at one target, nothing new begins there for a while.
+
+The row in the database is the truth for all workers, and pybreaker the rules by which it moves. A row appears with the
+first failure, so that what never fails costs nothing: the claim looks at the table within its own statement, and a run
+writes only after failures. Nothing here raises into a run: a breaker that cannot be written is a line in the log.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pybreaker
+import structlog
+from django.db import DatabaseError, transaction
+
+from actions.models import Action, Breaker
+from actions.recovery import OURS, strategies_of
+from actions.states import ENDED, State
+from actions.types.protocol import Executor, Outcome
+from audit.clock import database_time
+from audit.events import Entry, Subject, record
+
+log = structlog.get_logger(__name__)
+BY = "system:execute"
+FAILURES = 5
+"""In a row, of whatever actions, until it opens."""
+REST_S, MOST_REST_S = 30.0, 900.0
+"""How long it stays open; twice as long each time that the one let through fails too."""
+MOST_SWEPT = 200
+LETS = """NOT EXISTS (
+            SELECT 1 FROM actions_breaker b WHERE b.key = a.breaker_key AND b.state <> 'closed'
+                AND (b.probe_id IS NULL OR b.probe_id <> a.id))"""
+"""True of `a` unless the breaker of what it would do is open; or half-open, and another one is let through."""
+S = Breaker.State
+
+
+class Failed(Exception):
+    """What an attempt tells its breaker."""
+
+
+class RowStorage(pybreaker.CircuitBreakerStorage):
+    """A breaker's state in its row, which the caller has locked and saves. `now` is the database's time."""
+
+    def __init__(self, row: Breaker, now: datetime) -> None:
+        super().__init__("row")
+        self.row, self.now, self.successes = row, now, 0
+
+    @property
+    def state(self) -> str:
+        return str(self.row.state)
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self.row.state = state
+
+    def increment_counter(self) -> None:
+        self.row.failures += 1
+
+    def reset_counter(self) -> None:
+        self.row.failures = 0
+
+    @property
+    def counter(self) -> int:
+        return self.row.failures
+
+    def increment_success_counter(self) -> None:
+        self.successes += 1
+
+    def reset_success_counter(self) -> None:
+        self.successes = 0
+
+    @property
+    def success_counter(self) -> int:
+        return self.successes
+
+    @property
+    def opened_at(self) -> datetime | None:
+        return self.row.opened_at
+
+    @opened_at.setter
+    def opened_at(self, when: datetime) -> None:
+        self.row.opened_at = self.now
+
+
+def key_of(environment_id: UUID, type_name: str, target: str) -> str:
+    return hashlib.sha256(f"{environment_id}\x00{type_name}\x00{target}".encode()).hexdigest()
+
+
+def breaker_key(executor: Executor, environment_id: UUID, parameters: Mapping[str, Any], target: Any) -> str:
+    """Which breaker an action listens to; "" for a type that changes nothing: looking at what fails must stay free."""
+    if not executor.changes_something:
+        return ""
+    return key_of(environment_id, executor.name, named(executor, parameters, target))
+
+
+def named(executor: Executor, parameters: Mapping[str, Any], target: Mapping[str, Any]) -> str:
+    """What fails if it fails: node and service of the target, and the parameters that the type's `breaks_by` names."""
+    told = [str(parameters[name]) for name in getattr(executor, "breaks_by", ()) if name in parameters]
+    parts = dict.fromkeys([target.get("node", ""), target.get("service", ""), *told])
+    return " ".join(part for part in parts if part)[:200]
+
+
+def blames(executor: Executor, outcome: Outcome) -> bool:
+    """Whether a failure lies at the target: the type says that something other than giving up helps, or it crashed.
+
+    What compares and refuses, what a policy or a person stops, and what the type answers with `abort` lie elsewhere.
+    """
+    if outcome.ok or outcome.code in OURS:
+        return outcome.code == "overran"
+    said = strategies_of(executor).get(outcome.code)
+    return said != "abort" if said else outcome.retryable or outcome.code == "executor_error"
+
+
+def told(action: Action, executor: Executor, outcomes: Iterable[Outcome]) -> Breaker | None:
+    """Tell an action's breaker how attempts went; return it as it is now, None where there is none. Raises nothing.
+
+    One short transaction, with the breaker's row locked; to be called only where something failed, now or before.
+    """
+    heard = [outcome.ok for outcome in outcomes if outcome.ok or blames(executor, outcome)]
+    codes = [outcome.code for outcome in outcomes if not outcome.ok]
+    if not action.breaker_key or not heard:
+        return None
+    try:
+        with transaction.atomic():
+            return _tell(action, executor, heard, codes[-1] if codes else "")
+    except DatabaseError as error:
+        log.warning("breaker_not_told", action=str(action.pk), error=str(error))
+        return None
+
+
+def _tell(action: Action, executor: Executor, heard: list[bool], code: str) -> Breaker | None:
+    row = _locked(action.breaker_key)
+    if row is None:
+        if all(heard):
+            return None
+        made = Breaker(
+            key=action.breaker_key, tenant_id=action.tenant_id, environment_id=action.environment_id, type=action.type,
+            target=named(executor, action.parameters, action.target),
+        )  # fmt: skip
+        Breaker.objects.bulk_create([made], ignore_conflicts=True)
+        row = _locked(action.breaker_key)
+        assert row is not None
+    now, before = database_time(), row.state
+    circuit = pybreaker.CircuitBreaker(
+        FAILURES, reset_timeout=rest_s(row), state_storage=RowStorage(row, now), throw_new_error_on_trip=False
+    )
+    for ok in heard:
+        if is_shut(row, now) or (row.state == S.HALF_OPEN and row.probe_id not in (None, action.pk)):
+            break  # it began before the breaker opened, and says nothing about the target of now
+        if row.state == S.OPEN:
+            circuit.half_open()
+            before = S.HALF_OPEN
+        _hear(circuit, ok)
+    _settle(row, before, now, code)
+    return row
+
+
+def _hear(circuit: pybreaker.CircuitBreaker, ok: bool) -> None:
+    def attempt() -> None:
+        if not ok:
+            raise Failed
+
+    try:
+        circuit.call(attempt)
+    except (Failed, pybreaker.CircuitBreakerError):
+        return
+
+
+def _settle(row: Breaker, before: str, now: datetime, code: str) -> None:
+    """Save what came of it, with an event where it opened or closed."""
+    if code:
+        row.code, row.failed_at = code[:120], now
+    if row.state == S.OPEN and before != S.OPEN:
+        row.open_until = now + timedelta(seconds=rest_s(row))
+        row.openings, row.probe_id = row.openings + 1, None
+        facts = {"failures": row.failures, "code": row.code, "open_s": int((row.open_until - now).total_seconds())}
+        _note(row, "breaker.opened", BY, facts, outcome="failed")
+    elif row.state == S.CLOSED and before != S.CLOSED:
+        close(row)
+        _note(row, "breaker.closed", BY, {})
+    row.save()
+
+
+def is_shut(row: Breaker, now: datetime) -> bool:
+    """Whether it is open, and its time is not over."""
+    return row.state == S.OPEN and (row.open_until is None or row.open_until > now)
+
+
+def close(row: Breaker) -> None:
+    row.state, row.failures, row.openings = S.CLOSED, 0, 0
+    row.open_until, row.probe_id = None, None
+
+
+def rest_s(row: Breaker) -> float:
+    return float(min(MOST_REST_S, REST_S * 2.0 ** min(row.openings, 16)))
+
+
+def _locked(key: str) -> Breaker | None:
+    return Breaker.objects.select_for_update().filter(key=key).first()
+
+
+def let_one_through(nudge: Callable[..., None]) -> int:
+    """For the sweep: let the first that waits behind each breaker whose time is over be its probe; return how many.
+
+    One that ended, or was held, before it told anything makes room for the next. One query while all is closed.
+    """
+    found = 0
+    for pk in list(Breaker.objects.exclude(state=S.CLOSED).order_by("pk").values_list("pk", flat=True)[:MOST_SWEPT]):
+        with transaction.atomic():
+            row = Breaker.objects.select_for_update(skip_locked=True, of=("self",)).select_related("probe")
+            breaker = row.filter(pk=pk).exclude(state=S.CLOSED).first()
+            found += breaker is not None and _let_through(breaker, database_time())
+    if found:
+        transaction.on_commit(lambda: nudge("execute"))
+    return found
+
+
+def _let_through(row: Breaker, now: datetime) -> bool:
+    if is_shut(row, now):
+        return False
+    if row.probe is not None and row.probe.state not in (*ENDED, State.HELD, State.AWAITING_APPROVAL):
+        return False
+    waiting = Action.objects.filter(breaker_key=row.key, state=State.APPROVED, lease=None)
+    due = waiting.exclude(not_before__gt=now).exclude(expires_at__lte=now)
+    row.probe = due.order_by("-priority", "pk").first()
+    row.state = S.HALF_OPEN if row.probe else row.state
+    row.save()
+    return row.probe is not None
+
+
+def _note(row: Breaker, verb: str, by: str, facts: dict[str, Any], **more: Any) -> None:
+    known = {"environment": str(row.environment_id), "type": row.type, **facts}
+    record(Entry(row.tenant_id, subject_of(row), verb, by, facts=known, **more))
+
+
+def subject_of(row: Breaker) -> Subject:
+    return Subject("breaker", row.pk, f"Breaker of {row.type} at {row.target or 'the environment'}", "/system/")
+
+
+def reset(row_id: UUID, by: str, *, reason: str = "", correlation_id: str = "") -> bool:
+    """Close a breaker on a person's word; False if it was closed already. Locks its row."""
+    with transaction.atomic():
+        row = Breaker.objects.select_for_update().filter(pk=row_id).first()
+        if row is None or (row.state == S.CLOSED and not row.failures):
+            return False
+        facts = {"was": row.state, "failures": row.failures}
+        close(row)
+        row.save()
+        private = {"reason": reason} if reason else {}
+        _note(row, "breaker.reset", by, facts, private=private, correlation_id=correlation_id)
+    return True
