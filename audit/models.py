@@ -5,10 +5,12 @@ from django.db import models
 from audit.explore.models import IndexCursor, IndexedEvent, SavedSearch, Word
 from audit.reports.models import ReportMail, ReportPart, ReportRun, ReportSchedule
 from audit.seals.models import Checkpoint, HeadTarget, Horizon, Leaf, PublicCheck, SigningKey, Tile, Tree, Verification
+from audit.streams.models import DeadLetter, Stream
 
 __all__ = [
     "Artifact",
     "Checkpoint",
+    "DeadLetter",
     "Event",
     "HeadTarget",
     "Horizon",
@@ -23,6 +25,7 @@ __all__ = [
     "ReportSchedule",
     "SavedSearch",
     "SigningKey",
+    "Stream",
     "Tile",
     "Tree",
     "Verification",
