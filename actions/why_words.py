@@ -25,6 +25,8 @@ def sentence_of(
         if autonomous:
             names = " and ".join(_name(p) for p in policies if p["effect"] == "allow_autonomous" and p["applies"])
             return f"It runs unattended: {names or 'a policy'} lets it, and it is safe and confident enough."
+        if action.simulated:
+            return "Nobody has to approve it: it is simulated, so nothing is changed."
         return f"Nobody has to approve it: the matrix asks nobody for {_where(action, verdict)}."
     if verdict["acceptance"]:
         return "Nobody else is asked; its requester has to accept the dry-run diff before it runs."

@@ -60,13 +60,14 @@ class Draft:
     more: dict[str, Any] = field(default_factory=dict)
     checks: list[Any] = field(default_factory=list)
     accept: bool = False
+    mode: str = "apply"
 
     def submission(self) -> Submission:
         """What would be proposed. A time that is none is refused at intake, like everything else."""
         plain = {k: v for k, v in {**self.about, **self.more}.items() if k != "not_before"}
         return Submission(
             type=self.type, environment=self.environment, parameters=self.parameters, checks=self.checks,
-            accept=self.accept, not_before=moment(self.more.get("not_before", "")), **plain,
+            accept=self.accept, mode=self.mode, not_before=moment(self.more.get("not_before", "")), **plain,
         )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
             "target": s.target,
         }
         about = {"title": s.title, "ticket": s.ticket, "external_url": s.external_url}
-        return Draft(s.type, s.environment, s.parameters, about, more, s.checks)
+        return Draft(s.type, s.environment, s.parameters, about, more, s.checks, mode=s.mode)
     slugs = [e.slug for e in environments]
     asked = request.GET.get("environment", "")
     return Draft(_type(request.GET.get("type", "")), asked if asked in slugs else next(iter(slugs), ""))
@@ -113,6 +114,7 @@ def posted_draft(post: QueryDict) -> Draft:
         more=parse(MORE, values, ""),
         checks=parse(CHECKS, values, "").get("checks", []),
         accept=values.get("accept") == "on",
+        mode="simulate" if values.get("mode") == "simulate" else "apply",
     )
     if values.get("type_was", name) != name:
         draft.parameters = {}

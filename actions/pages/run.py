@@ -93,7 +93,7 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         "doubtful": doubtful,
         "undoable": [
             s
-            for s in (action.plan.steps if action.plan else [])
+            for s in (action.plan.steps if action.plan and not action.simulated else [])
             if s["compensation"]["kind"] in ("reversible", "lossy")
         ],
         **timeline(action, steps, at),

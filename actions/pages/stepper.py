@@ -92,10 +92,11 @@ def _run(action: Action) -> Station:
 
 def _verify(action: Action) -> Station:
     checks = counted(len(action.checks), "check") if action.checks else "effects re-read"
+    checks = "nothing to" if action.simulated else checks
     if action.state == S.VERIFYING:
         return Station("Verify", checks, "now", S.VERIFYING, "verify")
     if action.state == S.COMPLETED:
-        return Station("Verify", "everything holds", "done", "completed")
+        return Station("Verify", "nothing to" if action.simulated else "everything holds", "done", "completed")
     failed = (action.error or {}).get("code") == "verification_failed"
     return Station(
         "Verify", "did not hold" if failed else checks, "done" if failed else "ahead", "failed" if failed else "pending"
@@ -105,7 +106,7 @@ def _verify(action: Action) -> Station:
 def _end(action: Action) -> Station:
     if action.state in ENDED_WELL:
         took = action.completed_at - action.started_at if action.completed_at and action.started_at else None
-        return Station("Completed", duration(took), "done", S.COMPLETED)
+        return Station("Simulated" if action.simulated else "Completed", duration(took), "done", S.COMPLETED)
     if action.state in (S.ROLLED_BACK, S.FAILED) and action.started_at:
         hue = "warn" if action.state == S.ROLLED_BACK else "bad"
         return Station(action.state.replace("_", " ").capitalize(), "", "now", action.state, hue)
