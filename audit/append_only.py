@@ -1,8 +1,11 @@
 """Triggers that refuse to change or remove what was recorded. A guard rail, not proof: a table's owner may drop it."""
 
+from collections.abc import Iterable
+
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-TABLES = ("audit_event", "audit_artifact")
+SEALS = ("audit_leaf", "audit_tile", "audit_checkpoint")
+TABLES = ("audit_event", "audit_artifact", *SEALS)
 ADVICE = "is append-only: record a new event instead"
 
 POSTGRESQL_FUNCTION = f"""
@@ -36,6 +39,16 @@ WHEN EXISTS (SELECT 1 FROM audit_artifact
     WHERE id = NEW.id OR (tenant = NEW.tenant AND digest = NEW.digest AND n = NEW.n AND data IS NOT NEW.data))
 BEGIN SELECT RAISE(ABORT, 'UNIQUE: this artifact exists and audit_artifact {ADVICE}'); END
 """
+SQLITE_SEAL_EXISTS = """
+CREATE TRIGGER IF NOT EXISTS {table}_no_replace BEFORE INSERT ON {table}
+WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})
+BEGIN SELECT RAISE(ABORT, 'UNIQUE: this is sealed and {table} {advice}'); END
+"""
+SEALED_TWICE = {
+    "audit_leaf": "event_id = NEW.event_id OR (tenant = NEW.tenant AND log_index = NEW.log_index)",
+    "audit_tile": "id = NEW.id OR (tenant = NEW.tenant AND level = NEW.level AND n = NEW.n)",
+    "audit_checkpoint": "id = NEW.id OR (tenant = NEW.tenant AND number = NEW.number)",
+}
 # The same chunk again is no harm, but REPLACE would give it a new row id: leave the old row alone.
 SQLITE_ARTIFACT_SAME = """
 CREATE TRIGGER IF NOT EXISTS audit_artifact_same BEFORE INSERT ON audit_artifact
@@ -45,33 +58,37 @@ BEGIN SELECT RAISE(IGNORE); END
 """
 
 
-def protect(connection: BaseDatabaseWrapper) -> None:
-    """Install the triggers; harmless when they are there."""
+def protect(connection: BaseDatabaseWrapper, tables: Iterable[str] = TABLES) -> None:
+    """Install the triggers of the tables that there are; harmless when they are there."""
+    there = set(connection.introspection.table_names())
     with connection.cursor() as cursor:
-        for statement in _protecting(connection.vendor):
+        for statement in _protecting(connection.vendor, [table for table in tables if table in there]):
             cursor.execute(statement)
 
 
-def unprotect(connection: BaseDatabaseWrapper) -> None:
-    """Remove the triggers (undoing the migration; emptying a test database)."""
+def unprotect(connection: BaseDatabaseWrapper, tables: Iterable[str] = TABLES) -> None:
+    """Remove the triggers (undoing a migration; emptying a test database)."""
+    there = set(connection.introspection.table_names())
     with connection.cursor() as cursor:
-        for statement in _unprotecting(connection.vendor):
+        for statement in _unprotecting(connection.vendor, [table for table in tables if table in there]):
             cursor.execute(statement)
 
 
-def _protecting(vendor: str) -> list[str]:
+def _protecting(vendor: str, tables: list[str]) -> list[str]:
     if vendor == "postgresql":
-        return [POSTGRESQL_FUNCTION, *(POSTGRESQL_TRIGGERS.format(table=table) for table in TABLES)]
-    changes = [SQLITE_TRIGGERS.format(table=t, verb=v, advice=ADVICE) for t in TABLES for v in ("UPDATE", "DELETE")]
-    return [*changes, SQLITE_EVENT_EXISTS, SQLITE_ARTIFACT_EXISTS, SQLITE_ARTIFACT_SAME]
+        return [POSTGRESQL_FUNCTION, *(POSTGRESQL_TRIGGERS.format(table=table) for table in tables)]
+    changes = [SQLITE_TRIGGERS.format(table=t, verb=v, advice=ADVICE) for t in tables for v in ("UPDATE", "DELETE")]
+    exists = [
+        SQLITE_SEAL_EXISTS.format(table=t, same=SEALED_TWICE[t], advice=ADVICE) for t in tables if t in SEALED_TWICE
+    ]
+    return [*changes, *exists, SQLITE_EVENT_EXISTS, SQLITE_ARTIFACT_EXISTS, SQLITE_ARTIFACT_SAME]
 
 
-def _unprotecting(vendor: str) -> list[str]:
+def _unprotecting(vendor: str, tables: list[str]) -> list[str]:
     if vendor == "postgresql":
-        names = [(f"{t}_{what}", t) for t in TABLES for what in ("no_change", "no_truncate")]
-        return [
-            *(f"DROP TRIGGER IF EXISTS {name} ON {t}" for name, t in names),
-            "DROP FUNCTION IF EXISTS audit_refuse_change()",
-        ]
-    names_only = [f"{t}_{what}" for t in TABLES for what in ("no_UPDATE", "no_DELETE", "no_replace")]
-    return [f"DROP TRIGGER IF EXISTS {name}" for name in [*names_only, "audit_artifact_same"]]
+        names = [(f"{t}_{what}", t) for t in tables for what in ("no_change", "no_truncate")]
+        dropped = [f"DROP TRIGGER IF EXISTS {name} ON {t}" for name, t in names]
+        return [*dropped, *(["DROP FUNCTION IF EXISTS audit_refuse_change()"] if "audit_event" in tables else [])]
+    names_only = [f"{t}_{what}" for t in tables for what in ("no_UPDATE", "no_DELETE", "no_replace")]
+    same = ["audit_artifact_same"] if "audit_artifact" in tables else []
+    return [f"DROP TRIGGER IF EXISTS {name}" for name in [*names_only, *same]]

@@ -105,6 +105,11 @@ def signed(text: str, name: str, key_id: bytes, sign: Callable[[bytes], bytes]) 
     return f"{text}\n— {name} {_base64(key_id + sign(text.encode()))}\n"
 
 
+def digest_of_note(note: str) -> str:
+    """What the head after this one says as its `previous`."""
+    return _base64(hashlib.sha256(note.encode()).digest())
+
+
 def read_note(data: str) -> Note:
     """Split a note into text and signatures. Raises BadNote."""
     if len(data.encode("utf-8", "replace")) > MAX_NOTE_BYTES:

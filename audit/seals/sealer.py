@@ -1,0 +1,205 @@
+"""Append committed events to their tenants' trees, and sign heads. Events themselves are never touched.
+
+One pass is one transaction over many tenants: it holds their tree rows (a lock that ends with its connection, so a
+crash frees it), checks that what it builds on is what was signed last, and writes leaves, tiles, checkpoints and trees
+in one statement each. Whatever a crash leaves behind is either all of a pass or nothing of it.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import OuterRef, Subquery
+
+from audit.clock import database_time
+from audit.errors import Problem
+from audit.rows import Rows, insert_together
+from audit.seals import keys, notes
+from audit.seals.merkle import Frontier, leaf_hash
+from audit.seals.models import Checkpoint, Horizon, Leaf, SigningKey, Tile, Tree
+from audit.seals.notes import BadNote, digest_of_note
+from audit.seals.tiles import completed_tiles
+from audit.seals.unsealed import look, move_horizon, unsealed_of
+
+MOST = 5_000  # events in one transaction
+MOST_TENANTS = 500
+LEAVES = ("event_id", "tenant", "log_index", "subject_id", "seq", "hash")
+NEW_TREE = ("tenant", "size", "frontier", "number", "halted", "verified_size", "broken")
+GROWS = ["size", "frontier", "number", "sealed_at", "halted", "resume_from"]
+TILES = ("tenant", "level", "n", "hashes", "root")
+CHECKPOINTS = ("tenant", "number", "size", "root", "at", "key_id", "note")
+STEPS = ("looked", "locked", "read", "leaves", "tiles", "checkpoints", "trees", "committed", "horizon")
+"""Where a pass can be interrupted, in order."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Growing:
+    """A tree in hand: its row, its frontier, the note it was last signed with, its key, and what is to be added."""
+
+    row: Tree
+    frontier: Frontier
+    last: str
+    key: keys.SigningKey
+    leaves: list[tuple[int, UUID, int, bytes]] = field(default_factory=list)
+    """Event id, subject, seq, leaf hash."""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What one pass did. `is_more`: it was full, so there may be more at once."""
+
+    events: int = 0
+    heads: int = 0
+    is_more: bool = False
+
+
+def reached(step: str) -> None:
+    """A pass has come to this one of STEPS. Tests interrupt it here."""
+
+
+def seal_all(until: Callable[[], bool] = lambda: False) -> Sealed:
+    """Seal pass after pass until nothing is left, or `until` says to stop. Returns the sum."""
+    events = heads = 0
+    while True:
+        done = seal()
+        events, heads = events + done.events, heads + done.heads
+        if not done.is_more or until():
+            return Sealed(events, heads, done.is_more)
+
+
+def seal() -> Sealed:
+    """One pass: one statement when there is nothing to do. Tenants that another sealer holds are left to it."""
+    work = look(MOST, settings.INTERLOCK.seal_idle_s)
+    reached("looked")
+    done = _pass(sorted(work.tenants)[:MOST_TENANTS]) if work.tenants else Sealed()
+    if work.horizon:
+        move_horizon()
+        reached("horizon")
+    return Sealed(done.events, done.heads, done.is_more or len(work.tenants) > MOST_TENANTS)
+
+
+def _pass(tenants: list[UUID]) -> Sealed:
+    """Seal these together; if one of them has entries that its tree knows nothing of, each alone, and halt that one."""
+    try:
+        return _seal_these(tenants)
+    except IntegrityError:
+        if len(tenants) > 1:
+            done = [_pass([tenant]) for tenant in tenants]
+            return Sealed(sum(d.events for d in done), sum(d.heads for d in done), any(d.is_more for d in done))
+    with transaction.atomic():
+        for row, _ in _locked(tenants).values():
+            _halt(row, "entries are stored that the tree does not know of")
+    return Sealed()
+
+
+def _seal_these(tenants: list[UUID]) -> Sealed:
+    with transaction.atomic():
+        trees = _locked(tenants)
+        reached("locked")
+        rings = keys.rows_of(trees)
+        sound = {t: growing for t, (row, note) in trees.items() if (growing := _sound(row, note, rings[t]))}
+        events = _read(sound) if sound else 0
+        reached("read")
+        heads = _write(sound) if sound else 0
+    reached("committed")
+    return Sealed(events, heads, events >= MOST)
+
+
+def _locked(tenants: list[UUID]) -> dict[UUID, tuple[Tree, str]]:
+    """The trees of these tenants that nobody else holds, each with its last signed note, and held until commit.
+
+    The notes are read after the lock is held: read together, they could be older than the trees.
+    """
+    fresh = [(tenant, 0, b"", 0, "", 0, "") for tenant in tenants]
+    insert_together([Rows(Tree, NEW_TREE, fresh, ignore_existing=True)])
+    rows = Tree.objects.filter(tenant__in=tenants).order_by("tenant")
+    if connection.features.has_select_for_update:
+        rows = rows.select_for_update(skip_locked=True)
+    held = {row.tenant: row for row in rows}
+    last = Checkpoint.objects.filter(tenant=OuterRef("tenant")).order_by("-number").values("note")[:1]
+    notes_of = Tree.objects.filter(tenant__in=held).annotate(note=Subquery(last)).values_list("tenant", "note")
+    return {tenant: (held[tenant], note or "") for tenant, note in notes_of}
+
+
+def _sound(row: Tree, note: str, ring: Sequence[SigningKey]) -> Growing | None:
+    """The tree, if it is what was signed last; else it is halted, and None: nothing is signed on top of a doubt."""
+    try:
+        frontier = Frontier.unpacked(row.size, bytes(row.frontier))
+        if note or row.number or row.size:
+            head = keys.check_head(note, keys.verifiers(row.tenant, ring))
+            if (head.size, head.root, head.said("number")) != (row.size, frontier.root(), str(row.number)):
+                raise BadNote("the tree that is stored is not the one that was signed last")
+        key = keys.current_key(row.tenant, ring)
+    except (ValueError, Problem) as doubt:
+        _halt(row, str(doubt))
+        return None
+    return Growing(row, frontier, note, key)
+
+
+def _halt(row: Tree, why: str) -> None:
+    if row.halted != why:
+        logger.error("sealing_halted", extra={"tenant": str(row.tenant), "why": why})
+    if row.resume_from is None:
+        state = Horizon.objects.order_by("pk").first()
+        row.resume_from = state.horizon if state else 0
+    Tree.objects.filter(pk=row.pk).update(halted=why, resume_from=row.resume_from)
+
+
+def _read(sound: dict[UUID, Growing]) -> int:
+    """Hand each tree its oldest unsealed events; return how many. What was halted also looks below the horizon."""
+    behind = [t for t, growing in sound.items() if growing.row.resume_from is not None]
+    usual = [t for t in sound if t not in behind]
+    rows = unsealed_of(usual, MOST) if usual else []
+    for tenant in behind:
+        caught = unsealed_of([tenant], MOST, after=sound[tenant].row.resume_from)
+        rows += caught
+        if len(caught) < MOST:
+            sound[tenant].row.resume_from, sound[tenant].row.halted = None, ""
+    is_hashed = connection.vendor == "postgresql"
+    for event_id, tenant, subject_id, seq, body in rows:
+        sound[tenant].leaves.append((event_id, subject_id, seq, body if is_hashed else leaf_hash(body)))
+    return len(rows)
+
+
+def _write(sound: dict[UUID, Growing]) -> int:
+    """Write what the trees grew by, and sign; return how many heads."""
+    now = database_time()
+    growing = [g for g in sound.values() if g.leaves or _is_due(g.row, now)]
+    insert_together([Rows(Leaf, LEAVES, [row for g in growing for row in _leaf_rows(g)])])
+    reached("leaves")
+    insert_together([Rows(Tile, TILES, completed_tiles({g.row.tenant: (g.row.size, g.leaves) for g in growing}))])
+    reached("tiles")
+    insert_together([Rows(Checkpoint, CHECKPOINTS, [_grown(g, now) for g in growing])])
+    reached("checkpoints")
+    Tree.objects.bulk_update([g.row for g in sound.values()], GROWS)
+    reached("trees")
+    return len(growing)
+
+
+def _is_due(row: Tree, now: datetime) -> bool:
+    """Silence is signed too: a head a while after the one before says that nothing happened in between."""
+    return row.sealed_at is not None and (now - row.sealed_at).total_seconds() >= settings.INTERLOCK.seal_idle_s
+
+
+def _leaf_rows(growing: Growing) -> Iterator[tuple[int, UUID, int, UUID, int, bytes]]:
+    for log_index, (event_id, subject_id, seq, digest) in enumerate(growing.leaves, growing.row.size):
+        yield event_id, growing.row.tenant, log_index, subject_id, seq, digest
+
+
+def _grown(growing: Growing, now: datetime) -> tuple[object, ...]:
+    """Append the leaves, sign, and give the checkpoint's row. Changes the tree's row in memory."""
+    row, frontier = growing.row, growing.frontier
+    frontier.extend(leaf[-1] for leaf in growing.leaves)
+    row.size, row.frontier, row.number, row.sealed_at = frontier.size, frontier.packed(), row.number + 1, now
+    more = [f"number {row.number}", f"at {keys.stamp(now)}"]
+    if growing.last:
+        more.append(f"previous {digest_of_note(growing.last)}")
+    head = notes.Checkpoint(keys.origin_of(row.tenant), frontier.size, frontier.root(), tuple(more))
+    return (
+        row.tenant, row.number, row.size, head.root, now, growing.key.key_id, growing.key.sign_note(head.text()),
+    )  # fmt: skip
