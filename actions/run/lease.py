@@ -18,6 +18,7 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
 from actions.models import Lease
+from actions.run.claim import Scope
 
 log = structlog.get_logger(__name__)
 
@@ -25,8 +26,9 @@ log = structlog.get_logger(__name__)
 class LeaseHolder:
     """Keeps one lease alive from `current()` to `end()`. Not shared between processes."""
 
-    def __init__(self, queue: str, ttl_s: float | None = None) -> None:
+    def __init__(self, queue: str, ttl_s: float | None = None, scope: Scope | None = None) -> None:
         self.queue = queue
+        self.scope = scope if scope is not None else Scope()
         self.ttl_s = ttl_s if ttl_s is not None else settings.INTERLOCK.lease_s
         self._id: int | None = None
         self._sure_until = 0.0
@@ -78,7 +80,8 @@ class LeaseHolder:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         later = Now() + timedelta(seconds=self.ttl_s)
         self._sure_until = time.monotonic() + self.ttl_s
-        return Lease.objects.create(queue=self.queue, worker=worker, expires_at=later).pk
+        where = {"node": self.scope.node, "serves": list(self.scope.serves)}
+        return Lease.objects.create(queue=self.queue, worker=worker, expires_at=later, **where).pk
 
     def _renew_forever(self) -> None:
         try:

@@ -26,10 +26,11 @@ from actions.nudge import heard, nudge
 from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
-from actions.run.endings import give_up, tell
-from actions.run.flights import FOREVER, Carried, Flight, Flights
+from actions.run.endings import gave_up, give_up, tell
+from actions.run.flights import Carried, Flight, Flights
 from actions.run.lease import LeaseHolder
 from actions.run.script import run
+from actions.run.stopping import WISH, take_wish
 from audit.events import heads
 from audit.statements import prepared_reads
 
@@ -46,8 +47,6 @@ GRACE_S = 8.0
 AWAY_PAUSE_S = 0.25
 AWAY = (OperationalError, InterfaceError)
 """What the database, or the way to it, raises when it is not there just now."""
-GAVE_UP = "stopped"
-"""The code of a step that ended early because `stopping()` turned true."""
 
 
 class Runner:
@@ -56,6 +55,7 @@ class Runner:
     def __init__(self, queue: str, lease: LeaseHolder | None = None) -> None:
         self.queue = queue
         self.lease = lease or LeaseHolder(queue)
+        self.scope = self.lease.scope
         self.most = settings.INTERLOCK.claim_size
         self.threads = settings.INTERLOCK.effect_threads
         self.carried: dict[UUID, Carried] = {}
@@ -126,7 +126,8 @@ class Runner:
 
     def _may_claim(self) -> bool:
         """Claim besides what is carried, when there is room and reason: word has come that more waits."""
-        if self.halt.is_set() or len(self.flights) > self.threads or not 0 < len(self.carried) < self.most:
+        is_busy = len(self.flights.effects) > self.threads
+        if self.halt.is_set() or is_busy or not self.carried or not self._room():
             return False
         pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
         return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
@@ -145,12 +146,13 @@ class Runner:
 
     def _claim(self) -> int:
         self.last_claim = time.monotonic()
-        room = self.most - len(self.carried)
+        room = self._room()
         lease = self.lease.current()
-        ids, at = claim(self.queue, lease, room)
-        if not ids and self.lease.in_doubt() and not self.lease.renew():
-            ids, at = claim(self.queue, lease := self.lease.current(), room)
-        self.full_claim, self.last_take = len(ids) == room, len(ids)
+        found = claim(self.queue, lease, room, self.scope)
+        if not found.ids and self.lease.in_doubt() and not self.lease.renew():
+            found = claim(self.queue, lease := self.lease.current(), room, self.scope)
+        ids = found.ids
+        self.full_claim, self.last_take = found.more, len(ids)
         if not ids:
             return 0
         if self.full_claim and not self.has_called:  # more than we can take: another worker should hear of it now
@@ -158,7 +160,7 @@ class Runner:
             self.has_called = True
         reached("claimed")
         with prepared_reads():
-            cases = load_cases([*ids, *ids[-1:] * (-len(ids) % FILLED)], lease, at)
+            cases = load_cases([*ids, *ids[-1:] * (-len(ids) % FILLED)], lease, found.at)
         for case in cases:
             script = give_up(case, "executor_missing", case.fault) if case.fault else SCRIPTS[self.queue](case)
             case.halting = self.halt.is_set
@@ -167,19 +169,23 @@ class Runner:
             self._feed(carried, None)
         return len(ids)
 
+    def _room(self) -> int:
+        """How many more to carry; those that only wait for a retry take little of it."""
+        return max(0, self.most - len(self.carried) + min(self.flights.asleep(), 3 * self.most))
+
     def _feed(self, carried: Carried, value: Any) -> None:
         """Give a script what it waited for, and take up what it asks next."""
         asked = self._sent(carried, value)
         while isinstance(asked, Launch) or (isinstance(asked, Landed) and carried.landed):
             if isinstance(asked, Launch):
-                self._submit(carried, asked.call, asked.key, asked.overdue_s)
+                self._submit(carried, asked)
                 asked = self._sent(carried, None)
             else:
                 asked = self._sent(carried, carried.heard())
         if isinstance(asked, Landed):
             carried.awaits = True
         elif isinstance(asked, Effect):
-            self._submit(carried, asked.call)
+            self._submit(carried, asked)
         elif asked is not None:
             carried.pending = asked
 
@@ -204,9 +210,9 @@ class Runner:
             carried.script = give_up(carried.case, "internal_error", words)
             return next(carried.script)
 
-    def _submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
+    def _submit(self, carried: Carried, asked: Effect | Launch) -> None:
         if not self.halt.is_set():
-            self.flights.submit(carried, call, key, overdue_s)
+            self.flights.submit(carried, asked)
 
     def _land(self, ended: list[tuple[Flight, Result]]) -> None:
         """Take what effects came to: to its script at once, or beside the others that the script launched."""
@@ -234,6 +240,7 @@ class Runner:
 
     def _gather(self) -> None:
         """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
+        self.flights.take_off(self.carried)
         anything = self._offered()
         timeout = 0 if anything else LOOK_AGAIN_S
         while self.flights and not self.halt.is_set():
@@ -250,8 +257,8 @@ class Runner:
             return
         self.last_look = time.monotonic()
         asked = Action.objects.filter(pk__in=list(self.carried), stop_requested_at__isnull=False)
-        for pk, at in asked.values_list("pk", "stop_requested_at"):
-            self.carried[pk].case.action.stop_requested_at = at
+        for wish in asked.only(*WISH):
+            take_wish(self.carried[wish.pk].case.action, wish)
 
     def _give_up_waiting(self) -> None:
         """Let scripts hear of effects that overran their time."""
@@ -353,8 +360,8 @@ class Runner:
                 self.carried.pop(ours.pk, None)
                 self.strays = self.strays or (theirs is not None and theirs.lease_id == c.case.lease)
                 continue
-            ours.seq, ours.stop_requested_at = theirs.seq, theirs.stop_requested_at
-            c.case.head = chain[ours.pk]
+            ours.seq, c.case.head = theirs.seq, chain[ours.pk]
+            take_wish(ours, theirs)
 
     def _wind_down(self) -> None:
         """The worker is to stop: give running effects a moment, commit what they came to, let go of the rest.
@@ -377,7 +384,7 @@ class Runner:
 
     def _abandon(self) -> None:
         """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
-        while self.flights and not self.halt.is_set():
+        while self.flights.effects and not self.halt.is_set():
             self.flights.ended(LOOK_AGAIN_S)
         self.flights.forget()
         self.carried.clear()
@@ -391,8 +398,3 @@ class Runner:
         self._release_idle()
         if self.flights.is_quiet():
             self.lease.end(why)
-
-
-def gave_up(result: Result) -> bool:
-    """Whether a step ended early because it was told that its worker stops."""
-    return getattr(getattr(result.value, "outcome", None), "code", "") == GAVE_UP

@@ -10,15 +10,13 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import BooleanField, Q
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
+from actions.handoff.work import waits as handoff_waits
 from actions.lifecycle import Note, Write, advance, write
 from actions.models import Action, IdempotencyKey, Lease
 from actions.rehearsal.work import waiting as backtests_wait
-from actions.run.claim import IS_NEXT
-from actions.states import TO_DECIDE, TO_EXECUTE
+from actions.run.claim import STATES, waits
 from approvals.requests import expire_due, void_open
 
 BY = "system:sweep"
@@ -33,6 +31,8 @@ def sweep_all(nudge: Callable[..., None]) -> None:
         nudge(queue)
     if backtests_wait():
         nudge("background")
+    if handoff_waits():
+        nudge("handoff")
     IdempotencyKey.objects.filter(created_at__lt=Now() - KEYS_KEPT).delete()
 
 
@@ -75,11 +75,5 @@ def expire() -> int:
 
 
 def waiting() -> list[str]:
-    """The queues in which something waits for a worker."""
-    due = Q(not_before=None) | Q(not_before__lte=Now()) | ~Q(state="approved")
-    free = Action.objects.alias(
-        is_next=RawSQL(IS_NEXT.replace("a.id", "actions_action.id"), [], output_field=BooleanField())
-    ).filter(due, lease=None, is_next=True)
-    return [
-        q for q, states in (("decide", TO_DECIDE), ("execute", TO_EXECUTE)) if free.filter(state__in=states).exists()
-    ]
+    """The queues in which something waits that a worker could take up now."""
+    return [queue for queue in STATES if waits(queue)]

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from actions import verbs
-from actions.case import Case
+from actions.case import Case, Launch
 from actions.lifecycle import Note, Write, write
 from actions.locks import take, wanted
 from actions.models import Action, Checkpoint, ResourceClaim
@@ -47,7 +47,7 @@ def test_two_that_queued_up_crosswise_do_not_wait_for_one_another(committed_cast
     first, second = (an_action(committed_cast, "approved") for _ in range(2))
     for action, name in ((first, "a"), (second, "a"), (second, "b"), (first, "b")):
         queue_up(committed_cast, action, name)
-    assert claim("execute", a_running_lease().pk, 10)[0] == [first.pk]
+    assert claim("execute", a_running_lease().pk, 10).ids == [first.pk]
     assert not take_one(second, on(committed_cast, "a", "b"))
     assert take_one(first, on(committed_cast, "a", "b"))
 
@@ -116,8 +116,8 @@ def test_an_effect_that_only_waits_for_a_thread_has_not_overrun(committed_cast):
     flights, hung = Flights("execute", 1), threading.Event()
     stuck, waiting = (Carried(a_case(an_action(committed_cast)), iter(())) for _ in range(2))
     carried = {c.case.action.pk: c for c in (stuck, waiting)}
-    flights.submit(stuck, hung.wait, "stuck", overdue_s=0.2)
-    flights.submit(waiting, lambda: "done", "waits", overdue_s=0.0)
+    flights.submit(stuck, Launch("stuck", hung.wait, overdue_s=0.2))
+    flights.submit(waiting, Launch("waits", lambda: "done", overdue_s=0.0))
     time.sleep(0.3)
     assert [f.key for f, _ in flights.overran(carried)] == ["stuck"]
     ended = flights.ended(2.0) or flights.ended(2.0)
