@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import BigIntegerField, Exists, OuterRef, Subquery
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, Subquery
 from django.db.models.expressions import RawSQL
 
 from actions.impact import history_of, history_sql
 from actions.ledger import Ledger
 from actions.lifecycle import Write
-from actions.models import Action, BeforeImage, Checkpoint, Plan, ResourceClaim
+from actions.models import Action, BeforeImage, Breaker, Checkpoint, Plan, Quarantine, ResourceClaim
+from actions.quarantine import in_force
 from actions.surroundings import Edges, edges_in
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
@@ -31,6 +32,9 @@ from audit.events import Head
 from audit.models import Event
 from tenants.models import Resource
 from tenants.vault import decrypt, mask_key
+
+TROUBLED = ~Q(state=Breaker.State.CLOSED) | Q(failures__gt=0)
+"""Of a breaker: it counts failures."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Launch:
     call: Callable[[], Any]
     overdue_s: float = float("inf")
     """After this long it is taken to have overrun: the script hears `Overran` while the effect may still be running."""
+    delay_s: float = 0.0
+    """How long the runner waits before it begins, with no thread of its own; less if the run is to stop meanwhile."""
 
 
 class Landed:
@@ -67,6 +73,8 @@ class Result:
 
 
 Intended = dict[str, Any]
+Attempt = tuple[str, int, bool]
+"""A step's key, the number of an attempt at it, and whether that undoes."""
 Asked = Write | Effect | Launch | Landed
 Script = Generator[Asked, Any, None]
 
@@ -101,8 +109,17 @@ class Case:
     """The before-images of the action that this one undoes, by step; loaded by the scripts, in the main thread."""
     halting: Callable[[], bool] = lambda: False
     """Whether the worker itself is about to stop."""
+    is_troubled: bool = False
+    """Whether something like this failed here lately, which its breaker counts."""
     fault: str = ""
     """Why this action cannot be carried at all: its executor is missing or broken."""
+    quarantines: dict[str, Quarantine] = field(default_factory=dict)
+    """What is in quarantine where it lands, by key, as of the claim."""
+    looked_back: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was found before each irreversible step: the report that lets it begin, or does not."""
+    attempts: int = 0
+    failures: int = 0
+    """How many attempts at its steps have ended in these hands, and how many of them failed."""
     has_claims: bool = False
     """Whether it has its resources for itself."""
     is_breaking_off: bool = False
@@ -110,6 +127,10 @@ class Case:
     found_open: frozenset[str] = frozenset()
     """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
 
+    transcripts: dict[Attempt, list[str]] = field(default_factory=dict, repr=False)
+    """The logs of the attempts under way, filled by their threads."""
+    earlier: dict[Attempt, list[str]] = field(default_factory=dict, repr=False)
+    """What an earlier worker had written of attempts that it left open."""
     intended: dict[str, list[Intended]] = field(default_factory=dict, repr=False)
     """What each step of a simulation would change; loaded by its script, in the main thread."""
 
@@ -166,13 +187,19 @@ def durably(case: Case, make: Callable[[], Write]) -> Generator[Write, bool, Wri
 
 
 def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -> list[Case]:
-    """Load claimed actions with their surroundings: six queries at most, whatever the number of actions."""
+    """
+    Load claimed actions with their surroundings: six queries at most, whatever the number of actions.
+
+    One more where something is in quarantine.
+    """
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
     claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
+    shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
+    troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
     joined = Action.objects.annotate(
-        epoch=epoch, history=history, head=Subquery(last), has_claims=claims
+        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims, has_quarantine=shut
     ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
@@ -183,6 +210,8 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     for r in Resource.objects.filter(environment__in={a.environment_id for a in actions}):
         resources.setdefault(r.environment_id, {})[r.kind, r.name] = r
     edges = edges_in({a.tenant_id for a in actions}) if resources else {}
+    careful = {a.environment_id for a in actions if a.has_quarantine}
+    quarantines = in_force(careful) if careful else {}
     begun = [a.pk for a in actions if a.started_at]
     lines: dict[UUID, list[Checkpoint]] = {}
     if begun:
@@ -210,6 +239,8 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             facts=under_rules_of_now(a.plan.facts if a.plan else {}, matrix.get(a.environment_id, {}), weights[a.pk]),
             ledger=ledgers[a.pk],
             has_claims=a.has_claims,
+            is_troubled=a.is_troubled,
+            quarantines=quarantines.get(a.environment_id, {}),
             found_open=ledgers[a.pk].open_steps(),
         )
         for a in actions

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from actions.models import Checkpoint
@@ -11,7 +12,7 @@ K = Checkpoint.Kind
 
 @dataclass
 class StepRecord:
-    """One step's standing. `state`: pending, open, done, failed, undoing, undone, undo_failed."""
+    """One step's standing. `state`: pending, open, done, failed, skipped, undoing, undone, undo_failed."""
 
     state: str = "pending"
     attempt: int = 0
@@ -22,12 +23,19 @@ class StepRecord:
     ended_at: Any = None
     effect: bool = False
     """Whether the step's effect is there, as far as the ledger knows."""
+    retry_at: datetime | None = None
+    """When an open step is tried again; no attempt is under way before."""
+
+    def shown(self, now: datetime) -> str:
+        """The state as people see it: `waiting` where an open step waits to be tried again."""
+        return "waiting" if self.state == "open" and self.retry_at and self.retry_at > now else self.state
 
 
 STATE_AFTER = {
     K.INTENT: "open",
     K.RECEIPT: "done",
     K.FAILURE: "failed",
+    K.SKIP: "skipped",
     K.UNDO_INTENT: "undoing",
     K.UNDO_RECEIPT: "undone",
     K.UNDO_FAILURE: "undo_failed",
@@ -59,6 +67,8 @@ class Ledger:
             record.undo_attempt = line.attempt
         else:
             record.attempt = line.attempt
+        again = line.facts.get("retry_at") if line.kind == K.INTENT else None
+        record.retry_at = datetime.fromisoformat(again) if again else None
         if line.kind == K.INTENT:
             record.started_at = record.started_at or line.at
         else:
@@ -82,6 +92,22 @@ class Ledger:
         """How many steps have their receipt and are not undone."""
         return sum(r.state == "done" for r in self.records.values())
 
+    def retries(self) -> int:
+        """How often steps were tried again, all together."""
+        return sum(max(0, r.attempt - 1) for r in self.records.values())
+
+    def fallen(self) -> set[str]:
+        """The steps that failed and gave way to another."""
+        return {key for key, r in self.records.items() if r.state == "failed" and r.facts.get("strategy") == "fallback"}
+
+    def settled(self, steps: list[dict[str, Any]]) -> set[str]:
+        """The steps that are done, left out, or stood in for by another that is."""
+        found = {key for key, r in self.records.items() if r.state in ("done", "skipped")}
+        for step in reversed(steps):
+            if step.get("fallback_for") and step["key"] in found:
+                found.add(step["fallback_for"])
+        return found
+
     def with_effect(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The steps to undo, in the order to undo them."""
-        return [s for s in reversed(steps) if self[s["key"]].effect]
+        """The steps of these whose effect is there, as they stand."""
+        return [s for s in steps if self[s["key"]].effect]

@@ -14,9 +14,9 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from actions.models import Action, ResourceClaim
+from actions.models import Action, Quarantine, ResourceClaim
 from actions.states import State
 from audit.rows import insert_rows
 
@@ -39,7 +39,7 @@ class Wanted:
 def wanted(environment_id: UUID, resources: Iterable[dict[str, Any]]) -> list[Wanted]:
     """The resources of a plan but those it shares, each once, in the order in which everybody takes them."""
     pairs = {(str(r["kind"]), str(r["name"])) for r in resources if not r.get("shared")}
-    return sorted(Wanted(_key(environment_id, kind, name), kind, name) for kind, name in pairs)
+    return sorted(Wanted(key_of(environment_id, kind, name), kind, name) for kind, name in pairs)
 
 
 def take(asked: Sequence[tuple[Action, Sequence[Wanted]]]) -> set[UUID]:
@@ -138,7 +138,11 @@ def _is_first(action_id: UUID, queue: list[ResourceClaim]) -> bool:
 
 
 def _hold(free: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, list[ResourceClaim]]) -> set[UUID]:
-    """Turn wishes into claims that are held; return the actions that got all. Somebody may have been faster."""
+    """
+    Turn wishes into claims that are held; return the actions that got all.
+
+    Somebody may have been faster, or have put a resource in quarantine meanwhile.
+    """
     ids = [action.pk for action, _ in free]
     waited = [c.pk for queue in queues.values() for c in queue if c.action_id in ids and not c.held]
     try:
@@ -149,7 +153,8 @@ def _hold(free: Sequence[tuple[Action, Sequence[Wanted]]], queues: dict[str, lis
         return set()
     _insert(free, held=True)
     keys = {w.key for _, claims in free for w in claims}
-    mine = ResourceClaim.objects.filter(action__in=ids, key__in=keys, held=True)
+    shut = Quarantine.objects.filter(key=OuterRef("key"), cleared_at=None).exclude(action=OuterRef("action"))
+    mine = ResourceClaim.objects.filter(~Exists(shut), action__in=ids, key__in=keys, held=True)
     have = dict(mine.order_by().values("action").annotate(n=Count("pk")).values_list("action", "n"))
     got = {action.pk for action, claims in free if have.get(action.pk) == len(claims)}
     lost = [pk for pk in ids if pk not in got]
@@ -170,5 +175,6 @@ def _insert(asked: Sequence[tuple[Action, Sequence[Wanted]]], *, held: bool) -> 
     insert_rows(ResourceClaim, COLUMNS, sorted(rows, key=lambda r: r[0]), ignore_existing=True)
 
 
-def _key(environment_id: UUID, kind: str, name: str) -> str:
+def key_of(environment_id: UUID, kind: str, name: str) -> str:
+    """What a resource is claimed, and put in quarantine, by."""
     return hashlib.sha256(f"{environment_id}\x00{kind}\x00{name}".encode()).hexdigest()

@@ -10,6 +10,7 @@ from django.conf import settings
 from actions.case import Case, Effect, Result, Script, durably
 from actions.lifecycle import Note, Write, subject_of
 from actions.preflight.planning import Rehearsal, rehearse
+from actions.quarantine import told, touched
 from actions.states import State
 from actions.storable import storable
 from actions.types.protocol import PlanRefused
@@ -39,6 +40,7 @@ def preflight(case: Case) -> Script:
 def judged(case: Case, rehearsal: Rehearsal) -> Write:
     """The write that stores a plan with its verdict and moves the action where the verdict says."""
     verdict = rehearsal.verdict
+    warn_of_quarantine(case, rehearsal)
     if verdict.outcome == "deny":
         reason = next((r for r in verdict.reasons if r["effect"] == "deny"), {"message": "denied"})
         error = {"code": "denied", "message": reason["message"], "details": {"rule": reason.get("rule", "")}}
@@ -54,6 +56,13 @@ def judged(case: Case, rehearsal: Rehearsal) -> Write:
     w.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
     w.facts = {"because": "the matrix row asks for no seat"}
     return w
+
+
+def warn_of_quarantine(case: Case, rehearsal: Rehearsal) -> None:
+    """Tell approvers beside the plan what of it is in quarantine: unless that is cleared meanwhile, it is refused."""
+    shut = touched(case.action, rehearsal.facts["resources"], case.quarantines) if case.changes_something else []
+    if shut:
+        rehearsal.plan.observations = {**rehearsal.plan.observations, "quarantine": told(shut)}
 
 
 def planned(case: Case, rehearsal: Rehearsal, verb: str, *, by: str, **sets: Any) -> Write:

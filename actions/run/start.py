@@ -9,10 +9,13 @@ from django.conf import settings
 
 from actions.case import Case, Effect, Result, durably
 from actions.lifecycle import Note, Write
+from actions.models import Quarantine
 from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images, written
 from actions.preflight.script import judged_again, plan_note, planned, refused, request_for, verdict_note
+from actions.quarantine import in_words, told, touched
 from actions.run.claims import claims_of
 from actions.run.lines import intent
+from actions.run.no_return import may_begin
 from actions.run.steps import MOST_BESIDE, ready
 from approvals.decisions import live_quorum
 from approvals.judge import stricter
@@ -28,6 +31,9 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     action = case.action
     if not answers_for_it(action.requester):
         yield from durably(case, lambda: orphaned(case))
+        return False
+    if shut := shut_out(case):
+        yield from durably(case, lambda: quarantined(case, shut))
         return False
     result: Result = yield Effect(partial(rehearse_again, case))
     if result.error is not None:
@@ -73,6 +79,19 @@ def orphaned(case: Case) -> Write:
     )  # fmt: skip
 
 
+def shut_out(case: Case) -> list[Quarantine]:
+    """What is in quarantine of what a run would change; whoever changes nothing may look."""
+    return touched(case.action, case.facts.get("resources", []), case.quarantines) if case.changes_something else []
+
+
+def quarantined(case: Case, shut: list[Quarantine]) -> Write:
+    """Nothing touches what is in quarantine, whoever approved it."""
+    message = f"{in_words(shut)} Have that cleared on the page Quarantine, then propose this again."
+    error = {"code": "quarantined", "message": message, "details": {"quarantines": told(shut)}}
+    facts = {"code": "quarantined", "quarantines": [str(q.pk) for q in shut]}
+    return Write(case.action, "fail", by=BY, facts=facts, outcome="failed", sets={"error": error}, release=True)
+
+
 def quorum_holds(action_id: UUID, digest: str) -> bool:
     """Whether the people who approved exactly this plan may still do so: the newest request, counted again now."""
     request = Request.objects.filter(subject_kind="action", subject_id=action_id).order_by("-opened_at", "-id").first()
@@ -84,7 +103,7 @@ def quorum_holds(action_id: UUID, digest: str) -> bool:
 def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
     """The move to in_progress, with the before-images and the intents of what comes first; `notes` tell the verdict."""
     action = case.action
-    first = ready(case.steps, set(), set())[:MOST_BESIDE]
+    first = may_begin(case, ready(case.steps, set(), set()), 0)[:MOST_BESIDE]
     lines = [intent(case, step) for step in first]
     undoable = case.changes_something and case.plan.counts.get("changes")
     reference = f"the state before plan {case.plan.digest}" if undoable else ""

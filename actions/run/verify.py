@@ -11,7 +11,7 @@ from actions.impact import measured
 from actions.lifecycle import Write
 from actions.models import Action
 from actions.run.simulate import untouched
-from actions.run.steps import ABORTED
+from actions.run.stopping import halt_of
 from actions.storable import storable, text_of
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
@@ -49,10 +49,11 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     packs = [_pack(case, report), *log_pack(case)]
     named = tuple(p.digest for p in packs)
     if action.stop_requested_at:
-        return _undo(case, ABORTED["code"], ABORTED["message"], packs, report)
+        return _stopped(case, packs, report)
     if not report["ok"]:
         bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
-        return _undo(case, "verification_failed", f"These checks do not hold: {bad}.", packs, report)
+        error = {"code": "verification_failed", "message": f"These checks do not hold: {bad}.", "details": {}}
+        return _undo(case, error, packs, report)
     result = {"success": True, "data": data_of(case), "error": None}
     return Write(
         action, "complete", by=BY, facts={"checks": len(report["checks"])}, artifacts=named, packs=packs,
@@ -60,13 +61,23 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     )  # fmt: skip
 
 
-def _undo(case: Case, code: str, message: str, packs: list[ArtifactRows], report: dict[str, Any]) -> Write:
+def _stopped(case: Case, packs: list[ArtifactRows], report: dict[str, Any]) -> Write:
+    """Go where the one who asked the run to stop wants it."""
+    halt = halt_of(case)
+    if halt.verb != "roll_back":
+        return _undo(case, halt.error, packs, report)
+    named = tuple(p.digest for p in packs)
+    return Write(case.action, "roll_back", by=BY, facts=halt.facts, sets=halt.sets, packs=packs, artifacts=named)
+
+
+def _undo(case: Case, error: dict[str, Any], packs: list[ArtifactRows], report: dict[str, Any]) -> Write:
     undo = case.changes_something and bool(case.ledger.with_effect(case.steps))
     failing = [c["name"] for c in report["checks"] if not c["ok"]]
     return Write(
-        case.action, "roll_back" if undo else "fail", by=BY, facts={"because": code, "checks": failing},
+        case.action, "roll_back" if undo else "fail", by=BY,
+        facts={"because": error["code"], "checks": failing, **error["details"]},
         artifacts=tuple(p.digest for p in packs), packs=packs, release=not undo, outcome="ok" if undo else "failed",
-        sets={"error": {"code": code, "message": message, "details": {"checks": failing}}},
+        sets={"error": {**error, "details": {**error["details"], "checks": failing}}},
         impact=came_to(case, report),
     )  # fmt: skip
 

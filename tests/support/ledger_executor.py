@@ -48,6 +48,11 @@ SCHEMA: dict[str, Any] = {
             "minimum": 1,
         },
         "slow_ms": {"title": "How long that one sleeps", "type": "integer", "minimum": 0},
+        "final": {
+            "title": "Steps (from 1) that cannot be undone",
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1},
+        },
         "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
@@ -107,6 +112,8 @@ class LedgerExecutor:
             draft.order = "graph"
             for step, earlier in zip(draft.steps, parameters["after"], strict=True):
                 step["after"] = [keys[n - 1] for n in earlier]
+        for n in parameters.get("final", ()):
+            draft.steps[n - 1]["compensation"] = {"kind": "irreversible", "title": "Cannot be undone"}
         for step in draft.steps:
             if "step_timeout_s" in parameters:
                 step["timeout_s"] = parameters["step_timeout_s"]
