@@ -7,7 +7,9 @@ from typing import Any
 import structlog
 
 from actions.case import Case
+from actions.run.recovery import Decision
 from actions.run.simulate import simulate_step
+from actions.run.transcript import Transcript
 from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
 from approvals.judge import Verdict, stricter
@@ -16,8 +18,6 @@ from approvals.judgement import judgement
 NOTHING_WRITTEN = "precondition"
 """The code by which an executor vouches that it compared, refused, and touched nothing."""
 TURNED_RED = "policy"
-MOST_LOG_LINES = 2_000
-MOST_LINE_CHARACTERS = 2_000
 
 
 @dataclass
@@ -29,32 +29,38 @@ class Tried:
     log: list[str] = field(default_factory=list)
     verdict: Verdict | None = None
     """The one that kept it from being tried."""
+    decision: Decision | None = None
+    """What is done about a failure, once that is decided; and how long a retry waits."""
+    wait_s: float = 0.0
+
+    metrics: dict[str, Any] | None = None
+    """What it used (`actions.run.metrics`)."""
 
     def __post_init__(self) -> None:
         """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
+        if isinstance(self.log, Transcript):
+            self.metrics = self.log.used()
         it = self.outcome
         self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
 
 
-def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
+def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, again: bool) -> Tried:
     """
     One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
 
-    `deadline` is the action's; the step's own time begins here. Backs off 0.2 s × 2ⁿ before a retry.
-    An executor's exception is an outcome: `executor_error`, settled by a probe.
+    `deadline` is the action's; the step's own time begins here. `again`: it waited for this, and a run that is to stop
+    meanwhile need not. An executor's exception is an outcome: `executor_error`, settled by a probe.
     """
     with structlog.contextvars.bound_contextvars(
         correlation_id=case.action.correlation_id, action=str(case.action.pk), step=step["key"]
     ):
         until = min(deadline, time.monotonic() + step["timeout_s"]) if step.get("timeout_s") else deadline
-        return _attempt(case, step, until, resumed, tries_before)
+        return _attempt(case, step, until, resumed, again)
 
 
-def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, tries_before: int) -> Tried:
-    ctx, log = context(case, step, deadline)
+def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, again: bool) -> Tried:
+    ctx, log = context(case, step, deadline, attempt=case.ledger[step["key"]].attempt)
     executor = case.executor
-    if tries_before > 1:
-        time.sleep(min(5.0, 0.2 * 2 ** (tries_before - 2)))
     try:
         if resumed and not case.action.simulated:
             found = executor.probe(ctx)
@@ -65,6 +71,8 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, t
                 return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
         if case.is_breaking_off:
             return Tried(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
+        if again and case.action.stop_requested_at is not None:
+            return Tried(Outcome(False, "stopped", "It was to be tried again, but the run stops."), Probe.NOT_DONE, log)
         red = turned_red(case)
         if red:
             return Tried(Outcome(False, TURNED_RED, words_of(red, case.plan.verdict)), Probe.NOT_DONE, log, red)
@@ -104,17 +112,17 @@ def probed(case: Case, ctx: StepContext) -> Probe:
 
 
 def context(
-    case: Case, step: dict[str, Any], deadline: float, images: dict[str, bytes] | None = None
+    case: Case, step: dict[str, Any], deadline: float, images: dict[str, bytes] | None = None, attempt: int = 0
 ) -> tuple[StepContext, list[str]]:
-    """What the executor is given for one attempt, and the list its log lines go to."""
-    log: list[str] = []
+    """What the executor is given for one attempt, and the list its log lines go to.
 
-    def note(text: str) -> None:
-        if len(log) < MOST_LOG_LINES:
-            log.append(" ".join(text_of(text).splitlines())[:MOST_LINE_CHARACTERS])
-        elif len(log) == MOST_LOG_LINES:
-            log.append(f"… what came after the first {MOST_LOG_LINES:,} lines is left out.")
-
+    With `images` it is an attempt to undo. What is no attempt at all (0) but a question is not shown while it runs.
+    """
+    is_undo = images is not None
+    key = (step["key"], case.ledger[step["key"]].undo_attempt if is_undo else attempt, is_undo)
+    log = Transcript(key, case.earlier.get(key))
+    if key[1]:
+        case.transcripts[key] = log
     ctx = StepContext(
         target=case.target,
         action_id=case.action.pk,
@@ -123,7 +131,8 @@ def context(
         idempotency_key=step["idempotency_key"],
         before_image=lambda: (images or {}).get(step["key"]),
         undone=case.undone.get,
-        log=note,
+        log=log.note,
+        measure=log.meter.report,
         deadline=deadline,
         stopping=lambda: case.action.stop_requested_at is not None or case.is_breaking_off or case.halting(),
     )

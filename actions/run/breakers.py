@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pybreaker
 import structlog
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from actions.models import Action, Breaker
 from actions.recovery import OURS, strategies_of
@@ -126,7 +126,7 @@ def told(action: Action, executor: Executor, outcomes: Iterable[Outcome]) -> Bre
     try:
         with transaction.atomic():
             return _tell(action, executor, heard, codes[-1] if codes else "")
-    except DatabaseError as error:
+    except (DatabaseError, InterfaceError) as error:
         log.warning("breaker_not_told", action=str(action.pk), error=str(error))
         return None
 

@@ -4,10 +4,12 @@ from typing import Any
 
 import structlog
 
-from actions.case import Case, Script, durably
+from actions.case import Case, Result, Script, durably
 from actions.lifecycle import Write
 
 log = structlog.get_logger(__name__)
+GAVE_UP = "stopped"
+"""The code of a step that ended early because `stopping()` turned true."""
 TOLD = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 
 
@@ -23,6 +25,11 @@ def give_up(case: Case, code: str, message: str) -> Script:
     yield from durably(
         case, lambda: Write(case.action, verb, by=by, facts={"code": code}, private=private, sets=sets, release=True)
     )
+
+
+def gave_up(result: Result) -> bool:
+    """Whether a step ended early because it was told that its worker stops."""
+    return getattr(getattr(result.value, "outcome", None), "code", "") == GAVE_UP
 
 
 def tell(w: Write) -> None:

@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import UUID
 
-from actions.case import Case, Overran, Result, Script
+from actions.case import Case, Effect, Launch, Overran, Result, Script
 from actions.lifecycle import Write
 
 FOREVER = float("inf")
@@ -31,6 +31,10 @@ class Carried:
     """What launched effects came to, which the script has not heard yet."""
     awaits: bool = False
     """Whether the script waits for what it launched."""
+
+    def is_hurried(self) -> bool:
+        """Whether nothing of it should rest any longer: the run is to stop, and waits for all that it launched."""
+        return self.case.is_breaking_off or self.case.action.stop_requested_at is not None
 
     def heard(self) -> list[tuple[str, Result]]:
         """Hand over what has landed."""
@@ -64,16 +68,43 @@ class Flights:
     def __init__(self, queue: str, threads: int) -> None:
         self.queue, self.threads = queue, threads
         self.effects: dict[Future[Any], Flight] = {}
+        self.resting: list[tuple[float, Flight]] = []
+        """What begins later, and when. It has no thread; whoever takes the action over finds its intent open."""
         self.done: SimpleQueue[Future[Any]] = SimpleQueue()
         self.adrift: set[Future[Any]] = set()
         """What still ran when nobody waited for it any longer."""
         self.pool = self._new_pool()
 
     def __len__(self) -> int:
-        return len(self.effects)
+        return len(self.effects) + len(self.resting)
 
-    def submit(self, carried: Carried, call: Callable[[], Any], key: str = "", overdue_s: float = FOREVER) -> None:
-        self._begin(Flight(carried, call, key, overdue_s))
+    def submit(self, carried: Carried, asked: Effect | Launch) -> None:
+        if isinstance(asked, Effect):
+            self._begin(Flight(carried, asked.call))
+            return
+        flight = Flight(carried, asked.call, asked.key, asked.overdue_s)
+        if asked.delay_s > 0:
+            self.resting.append((time.monotonic() + asked.delay_s, flight))
+        else:
+            self._begin(flight)
+
+    def take_off(self, carried: dict[UUID, Carried]) -> None:
+        """Begin what has rested long enough, or is in a hurry; forget what nobody carries any longer."""
+        now = time.monotonic()
+        resting, self.resting = self.resting, []
+        for at, flight in resting:
+            it = flight.carried
+            if carried.get(flight.action_id) is not it or it.given_up:
+                continue
+            if at <= now or it.is_hurried():
+                self._begin(flight)
+            else:
+                self.resting.append((at, flight))
+
+    def asleep(self) -> int:
+        """How many actions only wait for something that begins later."""
+        flying = {id(flight.carried) for flight in self.effects.values()}
+        return len({id(flight.carried) for _, flight in self.resting} - flying)
 
     def _begin(self, flight: Flight) -> None:
         future = self.pool.submit(flight.run)
@@ -91,6 +122,8 @@ class Flights:
     def ended(self, timeout: float) -> list[tuple[Flight, Result]]:
         """Take what ended since the last look; waits up to `timeout` seconds for the first."""
         found = []
+        if self.resting:
+            timeout = max(0.0, min(timeout, min(at for at, _ in self.resting) - time.monotonic()))
         with suppress(Empty):
             found.append(self.done.get(timeout=timeout) if timeout else self.done.get_nowait())
             while True:
@@ -130,6 +163,7 @@ class Flights:
         running = {future: f for future, f in self.effects.items() if not future.cancel() and not future.done()}
         self.adrift |= set(running)
         self.effects.clear()
+        self.resting.clear()
         return {flight.action_id for flight in running.values()}
 
     def is_quiet(self) -> bool:
