@@ -21,7 +21,10 @@ TASKS = {
     "decide": "actions.tasks.decide",
     "execute": "actions.tasks.execute",
     "background": "actions.tasks.background",
+    "handoff": "actions.tasks.hand_off",
 }
+SHARED = {"handoff": "background"}
+"""Whose work is done by the workers of another queue."""
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +74,7 @@ def announce(queues: Sequence[str], messages: Sequence[tuple[str, bytes]] = ()) 
 
 
 def _wake(queue: str) -> None:
-    current_app.send_task(TASKS[queue], queue=queue, retry=False)
+    current_app.send_task(TASKS[queue], queue=SHARED.get(queue, queue), retry=False)
 
 
 def heard(queue: str) -> bool:

@@ -5,6 +5,8 @@ from typing import Any
 
 from celery import shared_task, signals
 
+from actions.handoff.work import carry_on as hand_over
+from actions.handoff.work import waits as handoff_waits
 from actions.nudge import heard, nudge, settle, swept
 from actions.rehearsal.work import carry_on
 from actions.rehearsal.work import waiting as backtests_wait
@@ -35,6 +37,15 @@ def background() -> None:
     settle("background")
     if backtests_wait():
         nudge("background")
+
+
+@shared_task(ignore_result=True)
+def hand_off() -> None:
+    """A slice of the hand-off: tickets, diagnostics and messages; then the next one, so that backtests have turns."""
+    hand_over(still=lambda: heard("handoff"))
+    settle("handoff")
+    if handoff_waits():
+        nudge("handoff")
 
 
 def drain(queue: str) -> None:

@@ -11,7 +11,9 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.execute": {"queue": "execute"},
     "actions.tasks.sweep": {"queue": "sweep"},
     "actions.tasks.background": {"queue": "background"},
+    "actions.tasks.hand_off": {"queue": "background"},
     "approvals.tasks.notify": {"queue": "background"},
+    "audit.tasks.seal": {"queue": "sweep"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

@@ -6,7 +6,7 @@ to an inactive owner, holds nothing; an agent never decides, breaks glass or adm
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -80,6 +80,31 @@ def holds(
         place in (where.pk, tenant_id) and found == permission and role in (None, through)
         for place, found, through in _grants(principal, tenant_id)
     )
+
+
+def who_may(permission: str, where: Environment, among: Collection[UUID]) -> set[UUID]:
+    """Those of these principals who hold the permission in that environment now. One query."""
+    here, whole, what = (
+        {"content_object": where.pk},
+        {"content_object": where.tenant_id},
+        {"permission__codename": permission},
+    )
+    parts = [
+        EnvironmentGroupObjectPermission.objects.filter(
+            _acts("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **here, **what
+        ).values_list("group__user", "group__user__kind"),
+        TenantGroupObjectPermission.objects.filter(
+            _acts("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **whole, **what
+        ).values_list("group__user", "group__user__kind"),
+        EnvironmentUserObjectPermission.objects.filter(_acts("user"), user__in=among, **here, **what).values_list(
+            "user", "user__kind"
+        ),
+        TenantUserObjectPermission.objects.filter(_acts("user"), user__in=among, **whole, **what).values_list(
+            "user", "user__kind"
+        ),
+    ]
+    found = parts[0].union(*parts[1:], all=True) if among else []
+    return {pk for pk, kind in found if kind == "person" or permission not in PEOPLE_ONLY}
 
 
 def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = None) -> Access:

@@ -1,0 +1,150 @@
+"""What to do now, per ending and error code: proposals, each with the verb or the page that carries it out. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actions.models import Action, Ticket
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """One proposal. `verb` is one of an action's verbs (empty: a page or a talk), `href` where it is done.
+
+    `usable`: whether the reader may do it now.
+    """
+
+    key: str
+    title: str
+    why: str
+    verb: str = ""
+    href: str = ""
+    usable: bool = True
+
+
+RUN, WHY, AGAIN = "/actions/{id}/run/", "/actions/{id}/why/", "/actions/new/?from={id}"
+LOOK = NextStep("look", "Look at the target first", "{about}", "", RUN)
+SETTLE = NextStep("settle", "Say whether the step took effect", "{settle}", "resume", RUN + "#held-panel")
+GO_ON = NextStep("go_on", "Let it go on", "It goes on from where it stopped.", "resume", RUN + "#held-panel")
+TRY_UNDO = NextStep(
+    "try_undo", "Try the rollback again", "Once what was in its way is put right; it begins with the step that failed.",
+    "resume", RUN + "#held-panel",
+)  # fmt: skip
+UNDO = NextStep(
+    "roll_back", "Roll back what it left", "Undoes the steps whose effect stands, newest first.", "rollback", RUN
+)
+GIVE_UP = NextStep("give_up", "Give it up", "The target stays as it is, and the action ends as failed.", "resume", RUN)
+RETRY = NextStep(
+    "retry",
+    "Propose it again as it was",
+    "It is planned on the target as it is now, and judged afresh.",
+    "retry",
+    AGAIN,
+)
+EDIT = NextStep("edit", "Propose it again, edited", "{edit}", "retry", AGAIN)
+RULES = NextStep(
+    "rules", "See which rule stands in the way", "The people who look after the rules can change it.", "", WHY
+)
+ADMIN = NextStep("ask_admin", "Ask whoever administers this installation", "{admin}", "", "/system/")
+BREAKER = NextStep(
+    "breaker",
+    "See whether the target is back",
+    "Its circuit breaker lets a trial through by itself, and can be reset.",
+    "",
+    "/system/",
+)
+QUARANTINE = NextStep(
+    "quarantine", "Clear the quarantine", "Nothing may touch what it left in doubt until an approved action clears it.",
+    "", "/quarantine/",
+)  # fmt: skip
+DIAGNOSE = NextStep(
+    "diagnose",
+    "Look closer",
+    "Collects files, disk, processes and sockets of the environment.",
+    "",
+    "/actions/new/?type=collect_diagnostics&environment={place}",
+)
+
+HELD = {
+    "in_doubt": (LOOK, SETTLE, GIVE_UP),
+    "rollback_failed": (LOOK, TRY_UNDO, GIVE_UP, QUARANTINE),
+    "risk_spike": (LOOK, UNDO, GO_ON),
+    "breaker": (BREAKER, GO_ON, GIVE_UP),
+    "policy": (RULES, UNDO, GO_ON),
+    "replans": (RETRY, GIVE_UP),
+    "executor_missing": (ADMIN, GIVE_UP),
+    "internal_error": (ADMIN, GO_ON, UNDO),
+}
+CODES = {
+    "precondition": (RETRY,),
+    "drift": (RETRY,),
+    "timeout": (EDIT, RETRY),
+    "verification_failed": (LOOK, EDIT),
+    "io": (DIAGNOSE, RETRY),
+    "busy": (RETRY,),
+    "unstable": (RETRY,),
+    "address_refused": (ADMIN, EDIT),
+    "executor_error": (ADMIN, RETRY),
+    "executor_missing": (ADMIN, RETRY),
+    "internal_error": (ADMIN, RETRY),
+    "policy": (RULES, RETRY),
+    "aborted": (EDIT, RETRY),
+    **dict.fromkeys(("connection", "dns", "status", "body", "certificate"), (LOOK, DIAGNOSE, RETRY)),
+}
+ADVICE = {
+    "timeout": "Give it more time, or make it smaller.",
+    "address_refused": "Name an address that may be asked from here.",
+    "verification_failed": "What was checked afterwards did not hold: change it, or its checks.",
+    "aborted": "Somebody stopped it; the reason is in its activity.",
+}
+TO_ADMINS = {
+    "executor_missing": "The action type is not installed on the workers.",
+    "address_refused": "They can allow private addresses for this environment.",
+}
+
+
+def next_steps(ticket: Ticket, action: Action, place: str, allowed: Collection[str] | None = None) -> list[NextStep]:
+    """Proposals for a ticket as its action stands now, the first to be done first; `place` is the environment's slug.
+
+    `allowed` are the verbs that the reader may use on the action; without it nothing is marked as out of reach.
+    """
+    if action.state == "held":
+        chosen: tuple[NextStep, ...] = HELD.get(action.held_reason, (LOOK, GO_ON, UNDO, GIVE_UP))
+    elif action.state == "failed":
+        left = (LOOK, UNDO) if ticket.facts.get("remains") or ticket.facts.get("standing") else ()
+        chosen = tuple(dict.fromkeys((*left, *CODES.get(ticket.code, (LOOK, RETRY, EDIT)))))
+    elif action.state == "rolled_back":
+        chosen = CODES.get(ticket.code, (EDIT, RETRY))
+    else:
+        return []
+    words = _words(ticket, action)
+    return [_filled(step, action, place, words, allowed) for step in chosen]
+
+
+def as_facts(steps: list[NextStep]) -> list[dict[str, Any]]:
+    """As the diagnostics and webhooks carry them: for everybody, so without who may."""
+    return [{"key": s.key, "title": s.title, "why": s.why, "verb": s.verb, "href": s.href} for s in steps]
+
+
+def _filled(
+    step: NextStep, action: Action, place: str, words: dict[str, str], allowed: Collection[str] | None
+) -> NextStep:
+    usable = allowed is None or not step.verb or step.verb in allowed
+    href = step.href.format(id=action.pk, place=place)
+    return replace(step, why=step.why.format(**words), href=href, usable=usable)
+
+
+def _words(ticket: Ticket, action: Action) -> dict[str, str]:
+    """What proposals say of this very case. Values from outside never pass through `format` as a template."""
+    step = str(ticket.facts.get("step") or "")
+    remains = ", ".join(map(str, ticket.facts.get("remains") or []))
+    about = f"The run page shows how far it came{f'; it stopped at {step}' if step else ''}."
+    if remains:
+        about = f"These steps could not be undone, so their effect is still there: {remains}."
+    return {
+        "about": about,
+        "settle": f"Nothing on the target tells whether {step or 'the open step'} took effect; your word is recorded.",
+        "edit": ADVICE.get(ticket.code, "With what you have learned from this failure."),
+        "admin": TO_ADMINS.get(ticket.code, "The log of the workers has the details; search it for the correlation id "
+                               f"{action.correlation_id}."),
+    }  # fmt: skip

@@ -1,0 +1,148 @@
+"""Send what is due: mails through Django, webhooks to addresses that are judged. Failing never touches a ticket.
+
+A delivery is claimed before it is sent, and tried again with growing pauses. What is given up leaves an event on the
+action, stands on the ticket's page, and can be sent again.
+"""
+
+import threading
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from actions.handoff.hooks import headers_of, opened
+from actions.lifecycle import subject_of
+from actions.models import Delivery, Webhook
+from audit.clock import database_time
+from audit.errors import Problem
+from audit.events import Entry, record
+from audit.outgoing.posting import NotTaken, post
+from tenants.access import who_may
+from tenants.models import Principal
+
+log = structlog.get_logger(__name__)
+BY = "system:handoff"
+CLAIM_S, SEND_S = 120, 45.0
+MOST_TRIES, FIRST_PAUSE_S = 8, 15
+"""Eight tries, 15 s to 3 h apart: four and a half hours in all."""
+FOR_GOOD = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
+"""Answers that a second try will not change; unless they say when to come again."""
+
+
+@dataclass(frozen=True)
+class Came:
+    """What a try came to; `final`: trying again is of no use."""
+
+    error: str = ""
+    final: bool = False
+    wait_s: float | None = None
+
+
+def due_now() -> QuerySet[Delivery]:
+    now = database_time()
+    free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+    return Delivery.objects.filter(free, state="due", next_at__lte=now)
+
+
+def send_due(limit: int = 10) -> int:
+    """Try up to `limit` deliveries; return how many."""
+    with transaction.atomic():
+        locked = due_now().select_for_update(skip_locked=True, of=("self",))
+        claimed = list(locked.select_related("ticket__action__environment").order_by("next_at")[:limit])
+        until = database_time() + timedelta(seconds=CLAIM_S)
+        Delivery.objects.filter(pk__in=[d.pk for d in claimed]).update(claimed_until=until)
+    for delivery in claimed:
+        _keep(delivery, _tried(delivery))
+    return len(claimed)
+
+
+def _tried(delivery: Delivery) -> Came:
+    """Try once. Whatever libraries and servers raise is an answer; what hangs is left behind."""
+    try:
+        send = _mail(delivery) if delivery.channel == "mail" else _webhook(delivery)
+    except NotTaken as refused:
+        return Came(str(refused), final=True)
+    except Problem as problem:
+        return Came(problem.detail, final=True)
+    came: list[Came] = []
+    thread = threading.Thread(target=lambda: came.append(_result(send)), name="interlock-deliver", daemon=True)
+    thread.start()
+    thread.join(SEND_S)
+    return came[0] if came else Came(f"no answer within {SEND_S:.0f} s")
+
+
+def _result(send: Any) -> Came:
+    try:
+        send()
+    except NotTaken as refused:
+        final = refused.status in FOR_GOOD and refused.retry_after_s is None
+        return Came(str(refused)[:300], final=final, wait_s=refused.retry_after_s)
+    except Exception as error:  # a mail server, too, fails in every way
+        return Came(f"{type(error).__name__}: {error}"[:300])
+    return Came()
+
+
+def _mail(delivery: Delivery) -> Any:
+    """What sends the mail. Raises NotTaken where its person is gone, or may no longer look at the environment."""
+    person = Principal.objects.filter(pk=delivery.recipient, is_active=True).exclude(email="").first()
+    if person is None:
+        raise NotTaken("this person has no mail address any more, or is no longer active")
+    if person.pk not in who_may("view", delivery.ticket.action.environment, [person.pk]):
+        raise NotTaken("this person may no longer look at the environment")
+    subject, _, text = delivery.body.partition("\n\n")
+    mail = EmailMessage(" ".join(subject.split())[:250], text, settings.DEFAULT_FROM_EMAIL, [person.email])
+
+    def send() -> None:
+        if mail.send() != 1:
+            raise NotTaken("the mail server took none")
+
+    return send
+
+
+def _webhook(delivery: Delivery) -> Any:
+    """What posts it. Raises NotTaken where its webhook is gone or switched off."""
+    place = delivery.ticket.action.environment
+    hook = Webhook.objects.filter(pk=delivery.recipient, tenant=place.tenant_id, enabled=True).first()
+    if hook is None:
+        raise NotTaken("this webhook is gone or switched off")
+    hidden, body = opened(hook), delivery.body.encode()
+    headers = headers_of(hook, hidden, str(delivery.pk), body, int(database_time().timestamp()))
+    reach = place.settings.get("allow_private_targets") is True
+    return lambda: post(hidden["url"], body, headers, allow_private=reach)
+
+
+def _keep(delivery: Delivery, came: Came) -> None:
+    """Write down what a try came to; its end, good or bad, is an event on the action."""
+    now, attempts = database_time(), delivery.attempts + 1
+    kept: dict[str, Any] = {"attempts": attempts, "claimed_until": None, "error": came.error}
+    if not came.error:
+        state, kept = Delivery.State.SENT, {**kept, "sent_at": now}
+    else:
+        state = Delivery.State.FAILED if came.final or attempts >= MOST_TRIES else Delivery.State.DUE
+        pause = came.wait_s if came.wait_s is not None else FIRST_PAUSE_S * 3 ** (attempts - 1)
+        kept["next_at"] = now + timedelta(seconds=pause)
+        log.warning("ticket_not_told", delivery=str(delivery.pk), attempt=attempts, error=came.error)
+    with transaction.atomic():
+        mine = Delivery.objects.filter(pk=delivery.pk, state="due", attempts=delivery.attempts)
+        if mine.update(state=state, **kept) and state != Delivery.State.DUE:
+            _record(delivery, state, attempts)
+
+
+def _record(delivery: Delivery, state: str, attempts: int) -> None:
+    facts = {
+        "ticket": str(delivery.ticket_id), "delivery": str(delivery.pk), "what": delivery.what, "attempts": attempts,
+        "channel": delivery.channel, "recipient": str(delivery.recipient),
+    }  # fmt: skip
+    sent = state == Delivery.State.SENT
+    action = delivery.ticket.action
+    record(
+        Entry(
+            action.tenant_id, subject_of(action), "ticket.told" if sent else "ticket.not_told", BY,
+            outcome="ok" if sent else "failed", correlation_id=action.correlation_id, facts=facts,
+        )
+    )  # fmt: skip

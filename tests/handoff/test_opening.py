@@ -1,0 +1,152 @@
+"""Each ending gets exactly one ticket, whoever looks and however often."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from actions.handoff import opening
+from actions.handoff.work import carry_on, waits
+from actions.lifecycle import advance
+from actions.models import Action, HandoffRule, Ticket
+from audit.models import Event
+from audit.verification import verify_subject
+from tests.actions.factory import an_action
+from tests.actions.running import verbs_of
+from tests.handoff.conftest import MESSAGE, fail, hold, ticket_of
+
+
+def test_an_action_that_failed_is_handed_to_whoever_proposed_it(cast):
+    action = fail(cast)
+    assert waits()
+    ticket = ticket_of(action)
+    assert (ticket.ending, ticket.code, ticket.state, ticket.severity) == ("failed", "io", "open", "low")
+    assert ticket.assignee == cast.operator and ticket.due_at > ticket.opened_at
+    assert MESSAGE in ticket.summary and "failed" in ticket.summary
+    assert verbs_of(action)[:4] == ["action.submitted", "action.fail", "ticket.opened", "ticket.evidence"]
+    assert ticket.ending_seq == Event.objects.get(subject_id=action.pk, verb="action.fail").seq
+    assert not waits()
+
+
+def test_the_ticket_of_an_agents_action_is_its_owners(cast):
+    assert ticket_of(fail(cast, requester=cast.agent)).assignee == cast.operator
+
+
+@pytest.mark.parametrize("reason", ["in_doubt", "rollback_failed", "risk_spike", "something_new"])
+def test_an_action_that_is_held_is_handed_over_too(cast, reason):
+    ticket = ticket_of(hold(cast, reason, environment=cast.prod))
+    assert (ticket.ending, ticket.facts["step"]) == (reason, "001:app.conf")
+    assert ticket.severity == ("high" if reason == "something_new" else "critical")
+
+
+@pytest.mark.parametrize("reason", ["operator", "switch", "replans", "policy"])
+def test_what_a_rule_does_not_name_opens_nothing_and_is_looked_at_once(cast, reason):
+    action = hold(cast, reason)
+    carry_on()
+    assert not Ticket.objects.exists()
+    assert Action.objects.get(pk=action.pk).handoff_seq is None
+    assert verbs_of(action) == ["action.submitted", "action.hold"]
+
+
+def test_a_person_who_ends_an_action_needs_no_ticket_that_says_so(cast):
+    fail(cast, by=str(cast.operator.pk))
+    carry_on()
+    assert not Ticket.objects.exists()
+
+
+def test_an_ending_that_was_settled_meanwhile_needs_none(cast):
+    action = hold(cast)
+    advance([action.pk], "resume", by=str(cast.operator.pk))
+    carry_on()
+    assert not Ticket.objects.exists()
+
+
+def test_looking_again_and_again_opens_no_second_ticket(cast):
+    action = fail(cast)
+    for _ in range(3):
+        opening.open_due()
+    Action.objects.filter(pk=action.pk).update(handoff_seq=None)
+    carry_on()
+    assert Ticket.objects.count() == 1
+    assert verbs_of(action).count("ticket.opened") == verbs_of(action).count("ticket.evidence") == 1
+
+
+def test_an_action_that_is_held_again_gets_a_new_ticket_and_keeps_its_assignee(cast):
+    action = hold(cast)
+    first = ticket_of(action)
+    Ticket.objects.filter(pk=first.pk).update(assignee=cast.approver)
+    (action,) = advance([action.pk], "resume", by=str(cast.operator.pk))
+    advance([action.pk], "hold", by="system:execute", sets={"held_reason": "rollback_failed"})
+    second = ticket_of(action)
+    first.refresh_from_db()
+    assert (first.state, second.state, second.ending) == ("resolved", "open", "rollback_failed")
+    assert second.assignee == cast.approver
+    assert verify_subject(action.tenant_id, "action", action.pk).ok
+
+
+@pytest.mark.parametrize("verbs", [("resume", "verify", "complete"), ("roll_back", "finish_rollback")])
+def test_a_ticket_is_resolved_when_its_action_ends_well_after_all(cast, verbs):
+    action = hold(cast)
+    ticket = ticket_of(action)
+    for verb in verbs:
+        advance([action.pk], verb, by="system:execute")
+        assert Ticket.objects.get(pk=ticket.pk).state == "open"
+    carry_on()
+    assert Ticket.objects.get().state == "resolved"
+    assert verbs_of(action)[-1] == "ticket.resolved"
+
+
+def test_a_tenants_rule_says_which_endings_and_whose(cast):
+    HandoffRule.objects.create(tenant=cast.acme, endings=["rolled_back"], to="person", person=cast.approver)
+    HandoffRule.objects.create(tenant=cast.acme, environment=cast.prod, endings=["failed"], to="role", role="approver")
+    fail(cast)
+    undone = an_action(cast, "rolling_back", error={"code": "verification_failed", "message": "no", "details": {}})
+    advance([undone.pk], "finish_rollback", by="system:execute")
+    in_prod = ticket_of(fail(cast, environment=cast.prod))
+    assert {t.ending for t in Ticket.objects.all()} == {"rolled_back", "failed"}
+    assert ticket_of(undone).assignee == cast.approver
+    assert in_prod.assignee is None
+
+
+def test_a_ticket_is_given_to_nobody_who_may_not_look_at_it(cast):
+    HandoffRule.objects.create(tenant=cast.acme, endings=["failed"], to="person", person=cast.outsider)
+    ticket = ticket_of(fail(cast))
+    assert ticket.assignee is None
+    assert not ticket.deliveries.filter(recipient=cast.outsider.pk).exists()
+
+
+def test_a_secret_in_an_error_does_not_reach_the_summary(cast):
+    action = an_action(cast, "in_progress")
+    error = {"code": "io", "message": "password = 'hunter2-hunter2-hunter2'", "details": {}}
+    advance([action.pk], "fail", by="system:execute", sets={"error": error})
+    assert "hunter2" not in ticket_of(action).summary
+
+
+def test_fifty_endings_cost_no_more_statements_than_one(cast, django_assert_max_num_queries):
+    for _ in range(50):
+        fail(cast)
+    with django_assert_max_num_queries(30):
+        assert opening.open_due() == 50
+    assert Ticket.objects.count() == 50
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_that_look_at_once_open_one_ticket_each(committed_cast):
+    actions = [fail(committed_cast) for _ in range(6)]
+    problems: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            while opening.due().exists():
+                opening.open_due(2)
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            connection.close()
+
+    crowd = [threading.Thread(target=look) for _ in range(4)]
+    [t.start() for t in crowd]
+    [t.join() for t in crowd]
+    assert not problems
+    assert sorted(Ticket.objects.values_list("action", flat=True)) == sorted(a.pk for a in actions)
+    assert all(verbs_of(a).count("ticket.opened") == 1 for a in actions)
