@@ -98,6 +98,7 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": INTERLOCK.sweep_s * 4},
     },
     "notify": {"task": "approvals.tasks.notify", "schedule": every(10), "options": {"expires": 30.0}},
+    "seal": {"task": "audit.tasks.seal", "schedule": every(INTERLOCK.seal_s), "options": {"expires": 10.0}},
 }
 
 AUTH_USER_MODEL = "tenants.Principal"

@@ -9,6 +9,7 @@ from django.db import transaction
 from audit import kek as installation
 from audit.events import Entry, record
 from audit.kek import kek_id
+from audit.seals import keys as signing
 from tenants.models import Tenant
 from tenants.roles import SETUP, tenant_subject
 from tenants.vault import unwrap, wrap
@@ -33,6 +34,7 @@ def rewrap(kek: bytes) -> tuple[int, int]:
             facts = {"kek": kek_id(kek).hex()}
             record(Entry(tenant.pk, tenant_subject(tenant), "tenant.key_rewrapped", SETUP, facts=facts))
         Tenant.objects.bulk_update(behind, ["wrapped_key"])
+        signing.rewrap(kek)
     return len(behind), len(tenants)
 
 

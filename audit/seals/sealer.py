@@ -5,12 +5,12 @@ crash frees it), checks that what it builds on is what was signed last, and writ
 in one statement each. Whatever a crash leaves behind is either all of a pass or nothing of it.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import OuterRef, Subquery
@@ -34,7 +34,7 @@ TILES = ("tenant", "level", "n", "hashes", "root")
 CHECKPOINTS = ("tenant", "number", "size", "root", "at", "key_id", "note")
 STEPS = ("looked", "locked", "read", "leaves", "tiles", "checkpoints", "trees", "committed", "horizon")
 """Where a pass can be interrupted, in order."""
-logger = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass
@@ -143,7 +143,7 @@ def _sound(row: Tree, note: str, ring: Sequence[SigningKey]) -> Growing | None:
 
 def _halt(row: Tree, why: str) -> None:
     if row.halted != why:
-        logger.error("sealing_halted", extra={"tenant": str(row.tenant), "why": why})
+        log.error("sealing_halted", tenant=str(row.tenant), why=why)
     if row.resume_from is None:
         state = Horizon.objects.order_by("pk").first()
         row.resume_from = state.horizon if state else 0

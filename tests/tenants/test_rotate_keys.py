@@ -7,6 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from audit.models import Event
+from audit.seals import keys as signing
 from tenants import rotation, vault
 from tenants.models import Tenant
 
@@ -96,3 +97,11 @@ def test_a_crash_half_way_loses_no_key_and_the_next_run_finishes(cast, settings,
     run()
     assert json.loads(key_file.read_text())["kek"] == stored["kek_new"]
     assert read(cast, blob) == b"secret"
+
+
+def test_signing_keys_are_wrapped_anew_with_the_others(cast, settings):
+    key = signing.signing_key(cast.acme.pk)
+    new = settings.INTERLOCK_KEK_NEW = fresh()
+    run()
+    settings.INTERLOCK_KEK, settings.INTERLOCK_KEK_NEW = new, ""
+    assert signing.signing_key(cast.acme.pk) == key
