@@ -17,9 +17,36 @@ class Reader(Protocol):
     """What this floor needs to know of an access (see the floor above)."""
 
     @property
+    def principal(self) -> HasId: ...
+
+    @property
     def tenant(self) -> HasId: ...
 
     def can(self, permission: str) -> bool: ...
+
+
+def tenant_to_administer(request: HttpRequest) -> tuple[UUID, str]:
+    """The id of the tenant that the caller administers, and who they are. Raises Unauthenticated, Forbidden."""
+    access: Reader | None = getattr(request, "access", None)
+    if access is None:
+        raise Unauthenticated
+    if not access.can("administer"):
+        raise Forbidden(
+            "Only who administers the tenant may change where its log goes.",
+            remedies=["Ask a tenant admin to do it; a token needs the scope `administer`."],
+        )
+    return access.tenant.pk, str(access.principal.pk)
+
+
+def may_administer(request: HttpRequest) -> bool:
+    """Whether the caller administers the tenant they are in."""
+    access: Reader | None = getattr(request, "access", None)
+    return access is not None and access.can("administer")
+
+
+def may_reach_private(request: HttpRequest) -> bool:
+    """Whether the caller administers the installation, and so its network: nobody else's word opens it."""
+    return may_administer(request) and bool(getattr(request.user, "is_superuser", False))
 
 
 def tenant_to_audit(request: HttpRequest) -> UUID:
