@@ -2,16 +2,29 @@
 
 from uuid import UUID
 
+from django.db.models import Q
+
 from actions.models import Action
 from audit.events import Subject
+from audit.explore.relations import register_links
 from audit.subjects import register_describer
 
 
 def connect() -> None:
     register_describer("action", actions)
+    register_links("action", followers)
 
 
 def actions(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     """Title and address of a tenant's actions, by id."""
     found = Action.objects.filter(tenant=tenant, pk__in=ids).values_list("pk", "title")
     return {pk: Subject("action", pk, title, f"/actions/{pk}/") for pk, title in found}
+
+
+def followers(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
+    """What was proposed because of an action: its retries and what undoes it, the newest twenty."""
+    found = Action.objects.filter(Q(retry_of=action_id) | Q(undo_of=action_id), tenant=tenant).order_by("-id")[:20]
+    return [
+        ("retried by" if it.retry_of_id else "undone by", Subject("action", it.pk, it.title, f"/actions/{it.pk}/"))
+        for it in found.only("pk", "title", "retry_of")
+    ]

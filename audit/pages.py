@@ -12,17 +12,14 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from audit.access import tenant_to_audit
-from audit.clock import database_time
 from audit.errors import Unauthenticated
 from audit.evidence.pack import plan_pack
 from audit.evidence.response import pack_response
-from audit.explore.listing import page_of
+from audit.explore.context import explorer_context
 from audit.log_filters import Filters
-from audit.log_rows import opened, rows_of
 from audit.subjects import subject_of
-from audit.verification import Report, verify_log
+from audit.verification import verify_log
 
-PAGE = 50
 View = Callable[..., HttpResponseBase]
 
 
@@ -48,7 +45,7 @@ def auditors(view: View) -> View:
 def log(request: HttpRequest, tenant: UUID) -> HttpResponse:
     """The page, or only the log when the log asks for itself."""
     is_fragment = request.headers.get("HX-Request") == "true"
-    return render(request, "audit/_log.html" if is_fragment else "audit/log.html", context_of(request, tenant))
+    return render(request, "audit/_log.html" if is_fragment else "audit/log.html", explorer_context(request, tenant))
 
 
 @require_POST
@@ -58,7 +55,7 @@ def verify(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse
     subject = subject_of(tenant, subject_id)
     report = verify_log(tenant=tenant, subject_id=subject.id)
     filters = Filters(subject=str(subject.id))
-    context = context_of(request, tenant, filters, report)
+    context = explorer_context(request, tenant, filters, report)
     is_fragment = request.headers.get("HX-Request") == "true"
     return render(request, "audit/_chain.html" if is_fragment else "audit/log.html", context)
 
@@ -69,25 +66,3 @@ def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpRespon
     """The evidence pack of one subject, as a download."""
     subject = subject_of(tenant, subject_id)
     return pack_response(request, plan_pack(tenant, subject), f"evidence-{subject.kind}-{subject.id}")
-
-
-def context_of(
-    request: HttpRequest, tenant: UUID, filters: Filters | None = None, report: Report | None = None
-) -> dict[str, Any]:
-    """What the templates need: filters, rows, the opened event, other pages' addresses, the subject and its verdict."""
-    filters = filters or Filters.read(request.GET)
-    events, after = page_of(tenant, filters.asked(), filters.before, PAGE)
-    rows = rows_of(tenant, events, filters)
-    open_row = next((row for row in rows if row.is_open), None)
-    subject_id = filters.asked().subject
-    return {
-        "here": "audit",
-        "filters": filters,
-        "rows": rows,
-        "opened": opened(tenant, open_row) if open_row else None,
-        "newest": filters.address(before=None, open=None),
-        "older": filters.address(before=after, open=None) if after else "",
-        "subject": subject_of(tenant, subject_id) if subject_id and rows else None,
-        "report": report,
-        "verified_at": database_time() if report else None,
-    }

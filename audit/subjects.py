@@ -11,7 +11,10 @@ from audit.models import Event
 Describer = Callable[[UUID, set[UUID]], dict[UUID, Subject]]
 Namer = Callable[[UUID, set[UUID]], dict[UUID, str]]
 _describers: dict[str, Describer] = {}
+Places = Callable[[UUID], dict[UUID, str]]
 _namers: list[Namer] = []
+_places: list[Places] = []
+_owners: list[Namer] = []
 
 
 def register_describer(kind: str, fn: Describer) -> None:
@@ -23,6 +26,35 @@ def register_names(fn: Namer) -> None:
     """Let `fn(tenant, ids)` give the names of principals who act in the tenant, as far as it knows them. One query."""
     if fn not in _namers:
         _namers.append(fn)
+
+
+def register_places(fn: Places) -> None:
+    """Let `fn(tenant)` give the names of the tenant's environments, by id. One query."""
+    if fn not in _places:
+        _places.append(fn)
+
+
+def names_of_places(tenant: UUID) -> dict[UUID, str]:
+    """The tenant's environments by id, in the order of their names. One query."""
+    found: dict[UUID, str] = {}
+    for places in _places:
+        found.update(places(tenant))
+    return dict(sorted(found.items(), key=lambda place: place[1]))
+
+
+def register_owners(fn: Namer) -> None:
+    """Let `fn(tenant, ids)` give, for those that are agents, the id of the person who answers for each. One query."""
+    if fn not in _owners:
+        _owners.append(fn)
+
+
+def owners_of(tenant: UUID, actors: Iterable[str]) -> dict[str, str]:
+    """Who answers for these actors, where they are agents: {actor: the owner's id}. One query."""
+    ids = {pk for actor in actors if (pk := _id_of(actor))}
+    found: dict[str, str] = {}
+    for owners in _owners:
+        found.update({str(pk): owner for pk, owner in owners(tenant, ids).items()} if ids else {})
+    return found
 
 
 def describe(tenant: UUID, events: Iterable[Event]) -> dict[UUID, Subject]:
@@ -54,14 +86,20 @@ def subject_of(tenant: UUID, subject_id: UUID) -> Subject:
 
 def names_of(tenant: UUID, events: Iterable[Event]) -> dict[str, str]:
     """The names of the actors of these events: {actor: name}. A system role is its own name."""
-    names: dict[str, str] = {}
-    ids: set[UUID] = set()
-    for event in events:
-        names[event.actor] = event.actor.removeprefix("system:")
-        try:
-            ids.add(UUID(event.actor))
-        except ValueError:
-            continue
+    return names_of_actors(tenant, {event.actor for event in events})
+
+
+def names_of_actors(tenant: UUID, actors: Iterable[str]) -> dict[str, str]:
+    """Names for actors: {actor: name}. A system role is its own name."""
+    names = {actor: actor.removeprefix("system:") for actor in actors}
+    ids = {pk for actor in names if (pk := _id_of(actor))}
     for namer in _namers:
         names.update({str(pk): name for pk, name in namer(tenant, ids).items()} if ids else {})
     return names
+
+
+def _id_of(actor: str) -> UUID | None:
+    try:
+        return UUID(actor)
+    except ValueError:
+        return None

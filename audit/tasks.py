@@ -4,6 +4,7 @@ from time import monotonic
 
 from celery import shared_task
 
+from audit.explore.indexer import BATCH, carry_on
 from audit.seals.sealer import seal_all
 
 SEALING_S = 2.0  # for one message: others of its queue must not wait long
@@ -15,3 +16,10 @@ def seal() -> None:
     until = monotonic() + SEALING_S
     if seal_all(lambda: monotonic() > until).is_more:
         seal.delay()
+
+
+@shared_task(ignore_result=True)
+def index() -> None:
+    """Bring the explorer's index up to the log, a slice at a time. Runs every few seconds; harmless to repeat."""
+    if carry_on() >= BATCH:
+        index.delay()

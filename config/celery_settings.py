@@ -14,6 +14,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.hand_off": {"queue": "background"},
     "approvals.tasks.notify": {"queue": "background"},
     "audit.tasks.seal": {"queue": "sweep"},
+    "audit.tasks.index": {"queue": "background"},
 }
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

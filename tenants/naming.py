@@ -3,12 +3,14 @@
 from uuid import UUID
 
 from audit.events import Subject
-from audit.subjects import register_describer, register_names
-from tenants.models import Principal, Tenant
+from audit.subjects import register_describer, register_names, register_owners, register_places
+from tenants.models import Environment, Principal, Tenant
 
 
 def connect() -> None:
     register_names(names)
+    register_places(places)
+    register_owners(owners)
     register_describer("principal", principals)
     register_describer("tenant", tenants)
 
@@ -24,3 +26,13 @@ def principals(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
 
 def tenants(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     return {found.pk: Subject("tenant", found.pk, found.name) for found in Tenant.objects.filter(pk=tenant, pk__in=ids)}
+
+
+def places(tenant: UUID) -> dict[UUID, str]:
+    return dict(Environment.objects.filter(tenant=tenant).values_list("pk", "slug"))
+
+
+def owners(tenant: UUID, ids: set[UUID]) -> dict[UUID, str]:
+    """Who answers for those of these principals that are agents: {agent: owner's id}."""
+    agents = Principal.objects.filter(pk__in=ids, owner__isnull=False)
+    return {pk: str(owner) for pk, owner in agents.values_list("pk", "owner")}

@@ -27,7 +27,12 @@ SLICE_S = 2.0
 COLUMNS = ("event", "tenant", "at", "subject_kind", "subject_id", "environment", "type", "verb", "outcome", "actor")
 WORD_COLUMNS = ("tenant", "word", "at", "subject_id", "seq", "name")
 # Committed before everything that still runs; `age` counts transactions, and copes with their numbers wrapping around.
-SETTLED = "age(audit_event.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid)"
+# What is visible and yet in progress was recorded in this very transaction.
+SETTLED = """
+CASE WHEN age(audit_event.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid) THEN true ELSE pg_xact_status(
+    ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint >> 32 << 32) | audit_event.xmin::text::bigint)::text::xid8
+) = 'in progress' END
+"""
 Known = dict[UUID, tuple[UUID | None, str]]
 
 

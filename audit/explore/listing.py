@@ -29,10 +29,10 @@ def page_of(tenant: UUID, asked: Asked, before: int | None, limit: int) -> tuple
 
 def indexed(tenant: UUID, asked: Asked) -> Q:
     """The same condition on the index's columns."""
-    equal = {"actor": asked.actor, "outcome": asked.outcome, "subject_id": asked.subject, "type": asked.type,
-             "environment": asked.environment, "subject_kind": asked.kind}  # fmt: skip
     since, until = asked.window()
-    equal |= {"at__gte": since, "at__lt": until}
+    equal = {"actor": asked.actor, "outcome": asked.outcome, "subject_id": asked.subject, "type": asked.type,
+             "environment": asked.environment, "subject_kind": asked.kind,
+             "at__gte": since, "at__lt": until}  # fmt: skip
     found = Q(**{name: value for name, value in equal.items() if value})
     if asked.verb:
         found &= Q(verb=asked.verb) | Q(verb__startswith=f"{asked.verb.rstrip('.')}.")

@@ -53,7 +53,7 @@ def test_htmx_gets_the_log_alone(cast, subject):
 
 
 def test_pages_lead_to_older_events_and_back(cast, subject, monkeypatch):
-    monkeypatch.setattr("audit.pages.PAGE", 2)
+    monkeypatch.setattr("audit.explore.context.PAGE", 2)
     _, text = page(cast, subject=subject.id)
     older = re.search(r'rel="next" href="([^"]+)"', text)[1].replace("&amp;", "&")
     text = cast.client("auditor").get(older).content.decode()
