@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
 from actions.api.caller import access_of
 from actions.api.waiting import Waiting, in_words, waiting_for
@@ -12,6 +13,7 @@ from actions.ledger import Ledger
 from actions.locks import queued_up
 from actions.models import Action, Checkpoint, Plan, ResourceClaim
 from actions.preflight.way_back import way_back
+from actions.run.metrics import total_of, used_by
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
 from approvals.suggest import suggested
@@ -26,6 +28,8 @@ OF_A_STEP = (
     "key", "title", "target", "operation", "after", "precondition", "compensation", "idempotency_key", "fallback_for",
     "may_skip",
 )  # fmt: skip
+
+OF_A_LINE = ("step", "attempt", "kind", "at", "facts", "metrics")
 
 
 def rows_of(access: Access) -> QuerySet[Action, Any]:
@@ -44,9 +48,10 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
     """An action with everything about it; `action` as `verbs.find` returns it. Seven queries and the clock at most."""
     it = waiting_for([action], access).get(action.pk)
     shown = row(access, action, it, vocabulary, queued_up([action]).get(action.pk, ()))
-    linked = Action.objects.filter(Q(retry_of=action) | Q(undo_of=action), tenant=action.tenant_id)
-    for pk, undo_of in linked.order_by("pk").values_list("pk", "undo_of"):
-        kind = "undos" if undo_of == action.pk else "retries"
+    related = Q(retry_of=action) | Q(undo_of=action) | Q(fallback_of=action)
+    linked = Action.objects.filter(related, tenant=action.tenant_id).order_by("pk")
+    for pk, undo_of, fallback_of in linked.values_list("pk", "undo_of", "fallback_of"):
+        kind = "undos" if undo_of == action.pk else "fallbacks" if fallback_of == action.pk else "retries"
         shown["links"][kind] = [*shown["links"].get(kind, []), f"/api/actions/{pk}"]
     plan = action.plan
     return {
@@ -62,7 +67,7 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
         "plan": plan_shown(plan) if plan else None,
         "approvals": _approvals(it),
         "verdicts": plan.verdict.get("reasons", []) if plan else [],
-        "steps": _steps(action),
+        **_ran(action),
         "result": _result(action),
     }
 
@@ -200,24 +205,33 @@ def _suggested(it: Waiting) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _steps(action: Action) -> list[dict[str, Any]]:
+def _ran(action: Action) -> dict[str, Any]:
+    """The steps of the plan with what came of them, and what all attempts used together. One query, once it began."""
     if not action.plan:
-        return []
-    lines = Checkpoint.objects.filter(action=action).order_by("id").values("step", "attempt", "kind", "at", "facts")
-    ledger = Ledger.of(Checkpoint(**line) for line in (lines if action.started_at else []))
-    return [_step(planned, ledger) for planned in action.plan.steps]
+        return {"steps": [], "metrics": None}
+    found = Checkpoint.objects.filter(action=action).order_by("id").values(*OF_A_LINE) if action.started_at else []
+    lines = [Checkpoint(**line) for line in found]
+    ledger, used = Ledger.of(lines), used_by(lines)
+    return {
+        "steps": [_step(planned, ledger, used) for planned in action.plan.steps],
+        "metrics": total_of([one for each in used.values() for one in each]),
+    }
 
 
-def _step(planned: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
+def _step(planned: dict[str, Any], ledger: Ledger, used: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     record = ledger[planned["key"]]
+    shown = record.shown(timezone.now())
     return {
         **{key: planned.get(key, "") for key in ("key", "title", "target", "operation")},
-        "state": record.state,
+        "state": shown,
         "attempts": record.attempt,
         "retry_count": max(0, record.attempt - 1),
+        "next_try_at": record.retry_at if shown == "waiting" else None,
+        "fallback_for": planned.get("fallback_for"),
         "undo_attempts": record.undo_attempt,
         "compensation": planned.get("compensation", {}),
         "facts": record.facts,
+        "metrics": total_of(used.get(planned["key"], [])),
         "started_at": record.started_at,
         "ended_at": record.ended_at,
     }
@@ -232,7 +246,8 @@ def _result(action: Action) -> dict[str, Any] | None:
     if action.state != "completed" and not error:
         words = str(action.state).replace("_", " ")
         error = {"code": str(action.state), "message": f"The action was {words}.", "details": {}}
-    return {"success": action.state == "completed", "data": stored.get("data"), "error": error}
+    success, skipped = action.state == "completed", stored.get("skipped", [])
+    return {"success": success, "data": stored.get("data"), "error": error, "skipped": skipped}
 
 
 def _links(action: Action) -> dict[str, Any]:
@@ -250,4 +265,6 @@ def _links(action: Action) -> dict[str, Any]:
         links["retry_of"] = f"/api/actions/{action.retry_of_id}"
     if action.undo_of_id:
         links["undo_of"] = f"/api/actions/{action.undo_of_id}"
+    if action.fallback_of_id:
+        links["fallback_of"] = f"/api/actions/{action.fallback_of_id}"
     return links

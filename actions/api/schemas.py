@@ -209,17 +209,37 @@ class ApprovalsOut(Schema):
     expires_at: datetime | None
 
 
+class MetricsOut(Schema):
+    """What attempts used, all together: seconds and bytes, null where nobody can tell. docs/operators.md explains."""
+
+    attempts: int
+    duration_s: float | None
+    cpu_s: float | None
+    peak_memory_bytes: int | None
+    memory_of: Literal["step", "worker"] = Field(
+        ..., description="`worker`: of the process, which other steps share; the step itself took no more than that."
+    )
+    read_bytes: int | None
+    written_bytes: int | None
+
+
 class StepOut(Schema):
     key: str
     title: str
     target: str
     operation: str
-    state: str
+    state: str = Field(
+        ...,
+        description="pending, open, waiting (to be tried again), done, skipped, failed, undoing, undone, undo_failed",
+    )
     attempts: int
     retry_count: int
+    next_try_at: datetime | None
+    fallback_for: str | None = Field(..., description="The step that this one stands in for, should that one fail.")
     undo_attempts: int
     compensation: dict[str, Any]
     facts: dict[str, Any]
+    metrics: MetricsOut | None = Field(..., description="Of all its attempts, also those to undo it.")
     started_at: datetime | None
     ended_at: datetime | None
 
@@ -234,6 +254,7 @@ class ResultOut(Schema):
     success: bool
     data: Any
     error: ErrorOut | None
+    skipped: list[str] = Field([], description="Steps of a completed run that failed and were left out.")
 
 
 class Progress(Schema):
@@ -294,6 +315,7 @@ class ActionOut(ActionRow):
     approvals: ApprovalsOut
     verdicts: list[dict[str, Any]]
     steps: list[StepOut]
+    metrics: MetricsOut | None
     result: ResultOut | None
 
 

@@ -6,6 +6,7 @@ from actions.case import Case
 from actions.lifecycle import Note
 from actions.models import Checkpoint
 from actions.run.attempt import Tried
+from actions.run.metrics import as_facts
 from actions.types.protocol import Probe
 
 K = Checkpoint.Kind
@@ -26,6 +27,7 @@ def line(case: Case, step: dict[str, Any], kind: K, attempt: int, **more: Any) -
 
 def receipt_note(step: dict[str, Any], receipt: Checkpoint, tried: Tried, verb: str = "step.done") -> Note:
     facts: dict[str, Any] = {"step": step["key"], "attempt": receipt.attempt, "key": step["idempotency_key"]}
+    facts |= as_facts(tried.metrics)
     if tried.outcome.code:
         facts["code"] = tried.outcome.code
     return Note(verb, facts)
@@ -41,7 +43,12 @@ def failure(case: Case, step: dict[str, Any], tried: Tried, kind: K = K.FAILURE)
         **tried.outcome.facts,
     }
     attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
-    return line(case, step, kind, attempt, facts=facts, log="\n".join(tried.log))
+    return line(case, step, kind, attempt, facts=facts, **kept(tried))
+
+
+def kept(tried: Tried) -> dict[str, Any]:
+    """What the line that ends an attempt keeps of its log and its use."""
+    return {"log": "\n".join(tried.log), "metrics": tried.metrics}
 
 
 def failure_note(step: dict[str, Any], failed: Checkpoint, tried: Tried, verb: str = "step.failed") -> Note:
@@ -50,5 +57,6 @@ def failure_note(step: dict[str, Any], failed: Checkpoint, tried: Tried, verb: s
         "attempt": failed.attempt,
         "code": tried.outcome.code,
         "probe": str(tried.probe or ""),
+        **as_facts(tried.metrics),
     }
     return Note(verb, facts, {"message": tried.outcome.message}, outcome="failed")

@@ -101,7 +101,9 @@ class StepContext:
     attempt should end at the next safe point. ``before_image()`` gives what this step kept to be undone (in
     ``compensate``). ``undone(key)`` gives the before-image of a step of the action that this one undoes: what a step of
     an undo plan writes comes from there, never from ``spec``, which is stored in clear. ``log`` takes one line; secrets
-    must not enter it. ``action_id`` is whose step it is, to name it in what is left behind."""
+    must not enter it. ``measure`` takes what was used beside this thread, by a child or elsewhere, by name: ``cpu_s``,
+    ``read_bytes``, ``written_bytes``, ``peak_memory_bytes``. ``action_id`` is whose step it is, to name it in what is
+    left behind."""
 
     target: Target
     step: dict[str, Any]
@@ -110,6 +112,7 @@ class StepContext:
     before_image: Callable[[], bytes | None] = no_before_image
     undone: Callable[[str], bytes | None] = lambda step: None
     log: Callable[[str], None] = lambda line: None
+    measure: Callable[..., None] = lambda **used: None
     deadline: float = float("inf")
     stopping: Callable[[], bool] = never
     action_id: UUID | None = None

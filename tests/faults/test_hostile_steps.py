@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from actions.models import Action, Checkpoint
-from actions.run.attempt import MOST_LINE_CHARACTERS, MOST_LOG_LINES
+from actions.run.transcript import MOST_LINE_CHARACTERS, MOST_LOG_LINES
 from audit.models import Artifact, Event
 from tests.actions.factory import edit, propose, root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed

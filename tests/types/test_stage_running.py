@@ -45,8 +45,10 @@ def slow(seconds: float, word: str = "migrate") -> list[str]:
 def test_a_failed_stage_succeeds_and_its_output_is_logged_and_masked(shop: Shop) -> None:
     shop.stages[1]["command"] = script("import os; print('password:', os.environ['DB_PASSWORD']); print('migrated')")
     lines: list[str] = []
-    outcome = RerunDeploymentStage().apply(only(shop.case(), log=lines.append))
+    used: dict[str, float] = {}
+    outcome = RerunDeploymentStage().apply(only(shop.case(), log=lines.append, measure=used.update))
     assert outcome.ok and outcome.facts["exit_code"] == 0
+    assert used["cpu_s"] > 0.005 and used["peak_memory_bytes"] > 1_000_000, "what the command used is told"
     assert "migrated" in lines and SECRET not in "".join(lines)
     assert shop.result("migrate") == "succeeded" and shop.state()["commit"] == "4f2a9c", "what else is there is kept"
     assert shop.left() == [], "nothing of the order is left"

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,8 +54,8 @@ class Keeper:
             ended = self.wait(child, began + self.order["timeout_s"])
             end_descendants(GRACE_S if ended != "exited" else 0)
             self.copy(child)
-        took_ms = int((time.monotonic() - began) * 1000)
-        return {"ended": ended, "exit_code": child.wait(), "why": "", "duration_ms": took_ms}
+        took_ms, code = int((time.monotonic() - began) * 1000), child.wait()
+        return {"ended": ended, "exit_code": code, "why": "", "duration_ms": took_ms, "used": used()}
 
     def wait(self, child: subprocess.Popen[bytes], deadline: float) -> str:
         assert child.stdout is not None
@@ -86,6 +87,12 @@ class Keeper:
                 self.output.write(b"\n[the output was cut here]\n")
             self.written += len(piece)
         return anything
+
+
+def used() -> dict[str, float]:
+    """What the command and all that was waited for used: the system's own count."""
+    theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"cpu_s": theirs.ru_utime + theirs.ru_stime, "peak_memory_bytes": theirs.ru_maxrss * 1024}
 
 
 def end_descendants(grace_s: float) -> None:

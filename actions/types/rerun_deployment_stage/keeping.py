@@ -119,6 +119,7 @@ def carry_out(
     """Run a command, or attend the one that an earlier worker began for this key, to its end; log its output.
 
     Returns the keeper's result: {"ended": exited | timeout | stopped | not_started, "exit_code", "why", "duration_ms"}.
+    What the command used is told to ``ctx.measure``.
     Raises Refused ``in_doubt`` when the keeper is gone and nobody knows how the command ended.
     """
     order = {
@@ -135,7 +136,9 @@ def carry_out(
             keeper = None
             ctx.log("taken up where an earlier worker left it")
         try:
-            return attend(ctx, fd, keeper)
+            ended = attend(ctx, fd, keeper)
+            ctx.measure(**ended.pop("used", {}))
+            return ended
         finally:
             if keeper is not None:
                 with suppress(subprocess.TimeoutExpired):
