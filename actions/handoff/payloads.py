@@ -21,7 +21,7 @@ SAID = {
     "acknowledged": "was acknowledged",
     "declined": "was declined: nobody has it",
     "resolved": "is resolved",
-    "overdue": "was not acknowledged in time",
+    "overdue": "waits: nobody has acknowledged it in time",
 }
 
 
