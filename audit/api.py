@@ -1,6 +1,6 @@
 """The audit log over HTTP: the twin of the pages at /audit/."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from audit.events import Subject
 from audit.evidence.pack import plan_pack
 from audit.evidence.response import pack_response
 from audit.explore.listing import page_of
+from audit.log_rows import log_indexes
 from audit.models import Event
 from audit.reading import Asked, envelope_of, private_values
 from audit.subjects import describe, subject_of
@@ -33,23 +34,30 @@ class LogQuery(Schema):
     correlation_id: str = Field("", max_length=128)
     since: AwareDatetime | None = Field(None, description="Recorded at or after.")
     until: AwareDatetime | None = Field(None, description="Recorded before.")
+    environment: UUID | None = Field(None, description="Of changes there. Known of an event some seconds later.")
+    type: str = Field("", max_length=64, description="Of changes of this type. Known of an event some seconds later.")
+    kind: str = Field("", max_length=32, description="What the event is about: `action`, `principal`, `policy` …")
+    around: date | None = Field(None, description="Recorded on this day (UTC), or `days` before or after it.")
+    days: int = Field(3, ge=0, le=366)
 
-    @field_validator("actor", "verb", "outcome", "correlation_id")
+    @field_validator("actor", "verb", "outcome", "correlation_id", "type", "kind")
     @classmethod
     def _no_nul(cls, value: str) -> str:
         if "\x00" in value:
             raise ValueError("NUL characters are not accepted.")
         return value
 
-    @field_validator("since", "until")
+    @field_validator("since", "until", "around")
     @classmethod
-    def _within_reach(cls, value: datetime | None) -> datetime | None:
+    def _within_reach(cls, value: date | None) -> date | None:
         if value is not None and not 2000 <= value.year <= 9000:
             raise ValueError("Give a time between the years 2000 and 9000.")
         return value
 
     def asked(self) -> Asked:
-        return Asked(**{name: value for name in Asked.__dataclass_fields__ if (value := getattr(self, name, None))})
+        names = Asked.__dataclass_fields__
+        found = {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        return Asked(**found, words=getattr(self, "q", ""))
 
 
 class SubjectOut(Schema):
@@ -104,9 +112,13 @@ class VerdictOut(Schema):
 def list_events(request: HttpRequest, query: Query[LogQuery]) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     events, after = page_of(tenant, query.asked(), query.before, query.limit)
-    private, subjects = private_values(events), describe(tenant, events)
+    private, subjects, sealed = private_values(events), describe(tenant, events), log_indexes(events)
     items = [
-        _shown(event, private.get((event.subject_id, event.seq), {}), subjects[event.subject_id]) for event in events
+        {
+            **_shown(event, private.get((event.subject_id, event.seq), {}), subjects[event.subject_id]),
+            "log_index": sealed.get(event.pk),
+        }
+        for event in events
     ]
     return {"items": items, "next": after}
 

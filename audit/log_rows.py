@@ -11,6 +11,7 @@ from audit.events import Subject
 from audit.log_filters import Filters
 from audit.models import Event
 from audit.reading import envelope_of, private_values
+from audit.seals.models import Leaf
 from audit.subjects import describe, names_of
 from audit.verify import commitments_of
 
@@ -64,6 +65,8 @@ class Opened:
     artifacts: list[str]
     previous: Event | None
     following: Event | None
+    log_index: int | None = None
+    """Its place in the tenant's sealed log."""
 
 
 def rows_of(tenant: UUID, events: Sequence[Event], filters: Filters) -> list[Row]:
@@ -83,7 +86,7 @@ def rows_of(tenant: UUID, events: Sequence[Event], filters: Filters) -> list[Row
 
 
 def opened(tenant: UUID, row: Row) -> Opened:
-    """One row's details. Two queries."""
+    """One row's details. Three queries."""
     event = row.event
     private = private_values([event]).get((event.subject_id, event.seq), {})
     beside = Event.objects.filter(
@@ -97,7 +100,14 @@ def opened(tenant: UUID, row: Row) -> Opened:
         artifacts=named if isinstance(named, list) else [],
         previous=by_seq.get(event.seq - 1),
         following=by_seq.get(event.seq + 1),
+        log_index=log_indexes([event]).get(event.pk),
     )
+
+
+def log_indexes(events: Sequence[Event]) -> dict[int, int]:
+    """Where these events are in their tenant's sealed log, as far as they are: {event's id: log index}. One query."""
+    sealed = Leaf.objects.filter(event_id__in=[event.pk for event in events])
+    return dict(sealed.values_list("event_id", "log_index"))
 
 
 def _facts(envelope: Mapping[str, Any]) -> dict[str, Any]:

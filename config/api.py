@@ -32,6 +32,8 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.impact.router",
     "tenants.api.router",
     "audit.api.router",
+    "audit.explore.api.router",
+    "audit.streams.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")
 MOST_ISSUES = 100

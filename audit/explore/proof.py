@@ -10,7 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from audit.models import Event
-from audit.seals.merkle import leaf_hash, node_hash
+from audit.seals.keys import verifiers
+from audit.seals.merkle import inclusion_proof, leaf_hash, node_hash
+from audit.seals.models import Leaf
+from audit.seals.nodes import StoredNodes
+from audit.seals.notes import BadNote, read_checkpoint, read_note, verified
+from audit.seals.proofs import newest
 
 
 @dataclass(frozen=True)
@@ -83,5 +88,21 @@ def climb(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> tuple[l
 
 
 def proof_of(tenant: UUID, event: Event) -> dict[str, Any] | None:
-    """The event's inclusion proof to a signed head: {log_index, size, root, proof, checkpoint, signed_by}."""
-    return None
+    """The event's inclusion proof to the newest head: {log_index, size, root, proof, checkpoint, signed_by}, or None.
+
+    The head is read from its note, and counts only with a signature by one of the tenant's keys.
+    """
+    head, leaf = newest(tenant), Leaf.objects.filter(tenant=tenant, event_id=event.pk).first()
+    if head is None or leaf is None or leaf.log_index >= head.size:
+        return None
+    try:
+        text, by = verified(head.note, verifiers(tenant))
+        said, names = read_checkpoint(text), [f"{v.name} ({v.key_id.hex()})" for v in by]
+    except BadNote:
+        said, names = read_checkpoint(read_note(head.note).text), []
+    try:
+        path = inclusion_proof(leaf.log_index, said.size, StoredNodes(tenant))
+    except LookupError:
+        path = []
+    return {"log_index": leaf.log_index, "size": said.size, "root": said.root, "proof": path,
+            "checkpoint": head.note, "signed_by": names}  # fmt: skip

@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-LATE_S = 60
-"""A log that is sealed no further than this behind is called up to date."""
+from audit.seals.status import Integrity, integrity
 
 
 @dataclass(frozen=True)
@@ -20,18 +18,19 @@ class Standing:
 
 
 def standing(tenant: UUID) -> Standing:
-    """What the seals say, and the last verification. Cheap."""
-    return worded(None)
+    """What the seals say, and the last verification. Two or three statements."""
+    return worded(integrity(tenant))
 
 
-def worded(found: Any) -> Standing:
-    """Say what an `Integrity` means. `ok` is None when nothing was verified yet."""
-    if found is None or not found.sealed_upto:
-        return Standing("", "Not sealed yet", "Every subject has its own chain of hashes; verify it on its page.")
+def worded(found: Integrity) -> Standing:
+    """Say what it means. What is broken comes before what is late."""
     if found.ok is False:
         return Standing("bad", "Broken", f"Stop relying on these records: {found.broken}", found.last_verified_at)
-    behind = f"{round(found.behind_s)} s behind" if found.behind_s and found.behind_s > LATE_S else ""
-    sealed = f"sealed up to entry {found.sealed_upto}" + (f", {behind}" if behind else "")
+    if not found.sealed_upto:
+        return Standing("", "Not sealed yet", "Every subject has its own chain of hashes; verify it on its page.")
+    entries = f"{found.sealed_upto} entr{'y is' if found.sealed_upto == 1 else 'ies are'} sealed"
+    if found.is_late:
+        return Standing("warn", "Sealing is late", f"{entries}, and an event waits for {round(found.behind_s)} s")
     if found.ok is None:
-        return Standing("warn" if behind else "", "Sealed", f"{sealed}; not verified yet")
-    return Standing("warn" if behind else "ok", "Verified", sealed, found.last_verified_at)
+        return Standing("", "Sealed", f"{entries}; the log as a whole was not verified yet")
+    return Standing("ok", "Verified", entries, found.last_verified_at)

@@ -10,12 +10,16 @@ from audit.events import EMPTY, Entry, Subject, append
 from audit.explore.facets import facets
 from audit.explore.indexer import carry_on, step
 from audit.explore.listing import page_of
+from audit.explore.proof import walk
 from audit.explore.search import search
+from audit.explore.standing import worded
 from audit.explore.words import marked, words_of
 from audit.ids import uuid7
 from audit.log_filters import Filters
 from audit.models import Event, IndexCursor, IndexedEvent, PrivateValue, SavedSearch, Word
 from audit.reading import Asked
+from audit.seals.sealer import seal_all
+from audit.seals.status import Integrity
 
 DAY = datetime(2026, 8, 14, 9, 30, tzinfo=UTC)
 
@@ -254,3 +258,25 @@ def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast
         assert step() == 2 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
     finally:
         other.close()
+
+
+def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast, changes):
+    while seal_all().is_more:
+        pass
+    event = Event.objects.get(subject_id=changes["other"].id, seq=2)
+    found = walk(cast.acme.pk, event)
+    assert found.fits and found.is_stored_hash and found.signed_by and found.steps[-1].result == found.root
+    text = cast.client("auditor").get(f"/audit/events/{event.pk}/").content.decode()
+    assert "It fits: the signed head commits to exactly these bytes." in text and f"entry {found.log_index} of" in text
+    event.body = bytes(event.body).replace(b"action.preflight", b"action.approved!")
+    other = walk(cast.acme.pk, event)
+    assert other.fits is False and not other.is_stored_hash and "not the event that was sealed" in other.words
+
+
+def test_every_page_for_auditors_says_how_the_log_stands(cast, changes):
+    client = cast.client("auditor")
+    for path in ("", f"subjects/{changes['right'].id}/", "reports/", "controls/"):
+        assert b'id="integrity"' in client.get(f"/audit/{path}").content, path
+    assert worded(Integrity(False, 9, 0, None, "entry 3 was edited")).look == "bad"
+    assert worded(Integrity(True, 9, 90.0, None, "")).look == "warn"
+    assert worded(Integrity(True, 9, 0.0, None, "")).words == "Verified"

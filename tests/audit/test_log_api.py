@@ -161,5 +161,5 @@ def test_a_page_costs_the_same_number_of_queries_whatever_its_size(cast, subject
     client = cast.api("auditor")
     client.get(LOG)
     for limit in (2, 50):
-        with django_assert_max_num_queries(10):
+        with django_assert_max_num_queries(12):
             read(client, limit=limit)
