@@ -6,8 +6,10 @@ from celery import shared_task
 
 from audit.explore.indexer import BATCH, carry_on
 from audit.seals.sealer import seal_all
+from audit.streams.delivery import deliver
 
 SEALING_S = 2.0  # for one message: others of its queue must not wait long
+STREAMS_AT_ONCE = 3  # a receiver that answers slowly takes its time from everything else in the background
 
 
 @shared_task(ignore_result=True)
@@ -16,6 +18,12 @@ def seal() -> None:
     until = monotonic() + SEALING_S
     if seal_all(lambda: monotonic() > until).is_more:
         seal.delay()
+
+
+@shared_task(ignore_result=True)
+def stream() -> None:
+    """Send what is sealed on to a few streams. Runs every few seconds; harmless to repeat, and beside itself."""
+    deliver(STREAMS_AT_ONCE)
 
 
 @shared_task(ignore_result=True)

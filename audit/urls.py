@@ -1,11 +1,13 @@
 """The addresses of the audit log."""
 
-from django.urls import path
+from django.urls import path, register_converter
 
 from audit import pages
 from audit.explore import pages as explore
 from audit.reports import pages as reports
+from audit.streams import pages as streams
 
+register_converter(streams.VerbConverter, "stream_verb")
 app_name = "audit"
 urlpatterns = [
     path("", pages.log, name="log"),
@@ -16,6 +18,8 @@ urlpatterns = [
     path("searches/<uuid:search_id>/delete/", explore.delete_search, name="delete_search"),
     path("reports/", reports.reports, name="reports"),
     path("controls/", reports.controls, name="controls"),
+    path("streams/", streams.streams, name="streams"),
+    path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),
     path("<uuid:subject_id>/verify/", pages.verify, name="verify"),
     path("<uuid:subject_id>/evidence/", pages.evidence, name="evidence"),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Field, Router, Schema
+from ninja import Field, Router, Schema, Status
 
 from audit.access import may_reach_private, tenant_to_administer, tenant_to_audit
 from audit.streams import verbs
@@ -20,7 +20,7 @@ class StreamIn(Schema):
 
     name: str = Field(max_length=64)
     kind: str = Field(description="webhook, file or syslog", max_length=8)
-    address: str = Field("", max_length=500, description="https://…, or tls://, tcp:// or udp:// for syslog.")
+    address: str = Field("", max_length=500, description="A web address, or tls, tcp or udp with host and port for syslog.")
     verbs: list[str] = Field([], max_length=20, description="Beginnings of verbs, such as `action.`; none is all.")
     allow_private: bool = False
     from_start: bool = False
@@ -60,11 +60,11 @@ def streams(request: HttpRequest) -> dict[str, Any]:
 
 
 @router.post("/streams", response={201: StreamOut}, summary="Begin a stream")
-def create(request: HttpRequest, body: StreamIn) -> tuple[int, dict[str, Any]]:
+def create(request: HttpRequest, body: StreamIn) -> Status[dict[str, Any]]:
     """Send sealed events on, in the log's order, at least once. A webhook's secret is told this once."""
     tenant, by = tenant_to_administer(request)
     stream, secret = verbs.create(tenant, verbs.Wanted(**body.dict()), by, may_reach_private=may_reach_private(request))
-    return 201, _shown(verbs.Standing(stream, 0, 0)) | {"secret": secret or None}
+    return Status(201, _shown(verbs.Standing(stream, 0, 0)) | {"secret": secret or None})
 
 
 @router.post("/streams/{uuidstr:stream_id}/pause", response=DoneOut, summary="Pause a stream")

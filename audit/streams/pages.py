@@ -6,6 +6,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls.converters import StringConverter
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audit.access import may_administer, may_reach_private, tenant_to_administer
@@ -20,6 +21,12 @@ VERBS: dict[str, Callable[[UUID, UUID, str], str]] = {
     "remove": verbs.remove,
     "resend": verbs.resend,
 }
+
+
+class VerbConverter(StringConverter):
+    """A verb in an address; anything else is no address."""
+
+    regex = "|".join([*VERBS, "renew-secret"])
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -29,6 +29,8 @@ from actions.live.routing import websocket_urlpatterns
 from actions.models import Action, Backtest
 from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
 from approvals.policies.drafts import draft_matrix
+from audit.streams.models import Stream
+from audit.streams.verbs import Wanted, create
 from config.asgi import application
 from tenants.access import access_for
 from tenants.models import PERMISSIONS, Principal
@@ -50,14 +52,15 @@ OPEN = {
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
     "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
-    "api/impact", "api/blast/weights",
+    "api/impact", "api/blast/weights", "api/streams",
     "api/approvals", "api/approvals/bulk",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
     "approvals/", "approvals/bulk/",
-    "", "queue/live/", "system/", "impact/", "actions/new/", "audit/", "account/tokens/", "account/password/",
+    "", "queue/live/", "system/", "impact/", "actions/new/", "account/tokens/", "account/password/",
+    "audit/", "audit/streams/",
     "account/tenant/", "account/sign-out/",
     "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
 }  # fmt: skip
@@ -133,6 +136,9 @@ OBJECTS: dict[str, About] = {
     "audit/<uuid:subject_id>/verify/": About("action"),
     "audit/<uuid:subject_id>/evidence/": About("action"),
     "account/tokens/<uuid:token_id>/revoke/": About("token"),
+    **{f"api/streams/<uuidstr:stream_id>{verb}": About("stream", {}, REFUSED) for verb in
+       ("", "/pause", "/resume", "/resend", "/renew-secret")},
+    "audit/streams/<uuid:stream_id>/<stream_verb:name>/": About("stream", {}, REFUSED),
     "account/password/set/<uidb64>/<token>/": About("person", {}, ANY, opens=False),
     "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
     "actions/<uuid:action_id>/": About("action"),
@@ -174,7 +180,14 @@ class World:
 
 def _filling(value: Any) -> dict[str, str]:
     person = urlsafe_base64_encode(force_bytes(value.pk if isinstance(value, Principal) else value))
-    return {"id": str(getattr(value, "pk", value)), "uidb64": person, "token": "abc-123", "group": "decide", "n": "1"}
+    return {
+        "id": str(getattr(value, "pk", value)),
+        "uidb64": person,
+        "token": "abc-123",
+        "group": "decide",
+        "n": "1",
+        "name": "pause",
+    }
 
 
 @pytest.fixture
@@ -196,6 +209,7 @@ def world(program, place, carry) -> World:
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
         "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
+        "stream": a_webhook(place.acme.pk),
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
         "approvals.notifyrule": NotifyRule.objects.create(tenant=place.acme, event="opened", to="nobody").pk,
         "approvals.approvalsettings": ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high").pk,
@@ -203,6 +217,11 @@ def world(program, place, carry) -> World:
         "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
     }  # fmt: skip
     return World(foreign, everything, _clients(everything, place.globex), _clients(in_acme, place.acme))
+
+
+def a_webhook(tenant: uuid.UUID) -> Stream:
+    wanted = Wanted("siem", "webhook", "https://siem.example/in")
+    return create(tenant, wanted, SETUP)[0]
 
 
 def _tomorrow() -> Any:
