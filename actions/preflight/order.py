@@ -4,26 +4,73 @@ from typing import Any
 
 from actions.types.protocol import Draft, PlanRefused, error
 
+Step = dict[str, Any]
 
-def in_order(draft: Draft) -> list[dict[str, Any]]:
+
+def in_order(draft: Draft) -> list[Step]:
     """The steps of a draft, each naming those that it comes after and standing behind them.
 
+    A step that stands in for another (`fallback_for`) stands behind that one and before all that comes after it.
     Raises PlanRefused where that is no order.
     """
-    keys = [s["key"] for s in draft.steps]
-    if draft.order == "listed":
-        return [{**s, "after": keys[n - 1 : n] if n else []} for n, s in enumerate(draft.steps)]
-    known = set(keys)
-    for s in draft.steps:
+    _refuse_bad_fallbacks(draft.steps)
+    steps = _as_listed(draft.steps) if draft.order == "listed" else draft.steps
+    known = {s["key"] for s in steps}
+    for s in steps:
         strangers = sorted(set(s.get("after") or ()) - known)
         if strangers:
             raise PlanRefused([error(f"Step {s['key']} comes after {', '.join(strangers)}, which the plan lacks.")])
-    found: list[dict[str, Any]] = []
+    before = {s["key"]: _before(s, steps) for s in steps}
+    found: list[Step] = []
     done: set[str] = set()
-    while left := [s for s in draft.steps if s["key"] not in done]:
-        free = [s for s in left if set(s.get("after") or ()) <= done]
+    while left := [s for s in steps if s["key"] not in done]:
+        free = [s for s in left if before[s["key"]] <= done]
         if not free:
             raise PlanRefused([error(f"These steps wait for one another: {', '.join(s['key'] for s in left)}.")])
         found += [{**s, "after": list(s.get("after") or [])} for s in free]
         done |= {s["key"] for s in free}
     return found
+
+
+def _as_listed(steps: list[Step]) -> list[Step]:
+    """One after the other; what stands in for a step comes after the same one as that."""
+    after: dict[str, list[str]] = {}
+    last: list[str] = []
+    for s in steps:
+        if s.get("fallback_for"):
+            after[s["key"]] = after.get(s["fallback_for"], [])
+        else:
+            after[s["key"]], last = last, [s["key"]]
+    return [{**s, "after": after[s["key"]]} for s in steps]
+
+
+def _before(step: Step, steps: list[Step]) -> set[str]:
+    """The keys of all that a step must stand behind: what it comes after with what stands in for that."""
+    after = set(step.get("after") or ())
+    found = {*after, *([step["fallback_for"]] if step.get("fallback_for") else [])}
+    for other in steps:
+        if other.get("fallback_for") in after:
+            found |= {other["key"], *_stand_ins(other["key"], steps)}
+    return found - {step["key"]}
+
+
+def _stand_ins(key: str, steps: list[Step]) -> set[str]:
+    found = {s["key"] for s in steps if s.get("fallback_for") == key}
+    return found.union(*(_stand_ins(k, steps) for k in found)) if found else found
+
+
+def _refuse_bad_fallbacks(steps: list[Step]) -> None:
+    stand_ins = [s for s in steps if s.get("fallback_for")]
+    known: set[str] = set()
+    for s in steps:
+        if s.get("fallback_for") and s["fallback_for"] not in known:
+            raise PlanRefused([error(f"Step {s['key']} stands in for {s['fallback_for']}, which is not before it.")])
+        known.add(s["key"])
+    named = [s["fallback_for"] for s in stand_ins]
+    if twice := sorted({key for key in named if named.count(key) > 1}):
+        raise PlanRefused([error(f"More than one step stands in for {', '.join(twice)}.")])
+    keys = {s["key"] for s in stand_ins}
+    for s in steps:
+        if wrong := sorted(keys & set(s.get("after") or ())):
+            words = f"Step {s['key']} comes after {', '.join(wrong)}, which only stands in for another: name that one."
+            raise PlanRefused([error(words)])

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from actions.case import Case, image_context
-from actions.models import BeforeImage, Plan
+from actions.models import Action, BeforeImage, Plan
 from actions.preflight.facts import counts_of, facts_of
 from actions.preflight.order import in_order
 from actions.preflight.summary import in_words
@@ -76,9 +76,15 @@ def draft_of(case: Case) -> Draft:
     if origin is None:
         draft = case.executor.plan(case.action.parameters, case.target)
     else:
-        draft = case.executor.plan_undo(list(origin.plan.steps) if origin.plan else [], case.target, case.undone.get)
+        draft = case.executor.plan_undo(done_by(origin), case.target, case.undone.get)
     draft.steps = in_order(draft)
     return draft
+
+
+def done_by(origin: Action) -> list[dict[str, Any]]:
+    """The steps of a completed action that left an effect: those that failed and were left out have nothing to undo."""
+    left_out = (origin.result or {}).get("left_out", [])
+    return [s for s in (origin.plan.steps if origin.plan else []) if s["key"] not in left_out]
 
 
 def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[ArtifactRows]]:

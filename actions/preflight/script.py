@@ -77,7 +77,7 @@ def planned(case: Case, rehearsal: Rehearsal, verb: str, *, by: str, **sets: Any
             "requires_approval": bool(verdict.seats),
             "blast_score": verdict.blast.score,
             "tier": verdict.tier,
-            "steps_total": len(plan.steps),
+            "steps_total": sum(not s.get("fallback_for") for s in plan.steps),
             **sets,
         },
         plan=plan,

@@ -18,6 +18,9 @@ from django.db import connection
 
 from actions.guarded_update import as_time, as_uuid
 from actions.models import Action
+from actions.run.breakers import LETS
+from actions.scheduling.routes import ANY, Scope
+from actions.scheduling.rules import CAPS, COVERS, IS_OPEN
 from actions.states import TO_DECIDE, TO_EXECUTE
 from audit.statements import run_prepared
 
@@ -29,35 +32,6 @@ IS_NEXT = """NOT EXISTS (
             WHERE w.action_id = a.id AND NOT w.held
                 AND (o.action_id < w.action_id OR (o.held AND o.action_id <> w.action_id)))"""
 """True of `a` unless somebody is before it at a resource that it waits for."""
-
-IS_OPEN = """NOT EXISTS (
-            SELECT 1 FROM actions_environmenthold h
-            WHERE h.environment_id = a.environment_id AND h.lifted_at IS NULL)"""
-"""True of `a` unless the switch of its environment is set."""
-
-COVERS = """c.tenant_id = a.tenant_id AND (c.environment_id IS NULL OR c.environment_id = a.environment_id)
-            AND (c.type = '' OR c.type = a.type)"""
-"""True of a cap `c` that counts `a`."""
-
-CAPS = f"""SELECT c.id, c.tenant_id, c.environment_id, c.type, c.most - (
-            SELECT count(*) FROM actions_action a
-            WHERE {COVERS} AND a.state IN ('in_progress','verifying','rolling_back')
-        ) - (
-            SELECT count(*) FROM actions_action a
-            WHERE {COVERS} AND a.state = 'approved' AND a.lease_id IS NOT NULL
-        ) AS free FROM actions_cap c"""
-"""Every cap, and how many more it lets start; what a worker has claimed to start counts already."""
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Whose actions a worker carries: one node's or no node's; `serves` limits it to `tenant/environment` pairs."""
-
-    node: str = ""
-    serves: tuple[str, ...] = ()
-
-
-ANY = Scope()
 
 
 @dataclass(frozen=True)
@@ -134,6 +108,7 @@ def _startable(vendor: str, queue: str) -> str:
     return f"""(a.state <> 'approved' OR ((a.not_before IS NULL OR a.not_before <= {now})
             AND (a.expires_at IS NULL OR a.expires_at > {now})
             AND {IS_OPEN}
+            AND {LETS}
             AND NOT EXISTS (SELECT 1 FROM caps c WHERE c.free <= 0 AND {COVERS})))
         AND {IS_NEXT}"""
 

@@ -14,6 +14,7 @@ from actions.preflight.planning import Rehearsal, rehearse_again, sealed_images,
 from actions.preflight.script import judged_again, plan_note, planned, refused, request_for, verdict_note
 from actions.quarantine import in_words, told, touched
 from actions.run.claims import claims_of
+from actions.run.failing import counted_steps
 from actions.run.lines import intent
 from actions.run.no_return import may_begin
 from actions.run.steps import MOST_BESIDE, ready
@@ -120,7 +121,7 @@ def renewed(case: Case, new: Rehearsal) -> Write:
     drift = Note("preflight.drifted", {"from": case.plan.digest, "to": new.plan.digest, "changed": changed})
     return Write(
         case.action, by=BY, notes=[drift, plan_note(new.plan), verdict_note(new)], plan=new.plan, packs=new.packs,
-        sets={"replans": case.action.replans + 1, "steps_total": len(new.plan.steps)},
+        sets={"replans": case.action.replans + 1, "steps_total": len(counted_steps(new.plan.steps))},
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 The sweep: what no message repaired. Runs every few seconds; every part is set-based and harmless when run twice.
 
 Ends leases that were not renewed and frees what they held, with the reason; expires requests and approvals that came
-too late; wakes queues in which work waits; forgets old idempotency keys.
+too late; lets one action through each breaker whose time is over; proposes what failed actions fall back to; wakes
+queues in which work waits; forgets old idempotency keys, and live lines whose attempt has ended.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,13 @@ from actions.handoff.work import waits as handoff_waits
 from actions.lifecycle import Note, Write, advance, write
 from actions.models import Action, IdempotencyKey, Lease
 from actions.rehearsal.work import waiting as backtests_wait
+from actions.run.breakers import let_one_through
+from actions.run.budget import forget_full
 from actions.run.claim import STATES, waits
+from actions.run.fallback import propose_due
+from actions.scheduling.routes import ANY, living, tell
+from actions.scheduling.switch import repair
+from actions.transcripts import forget_ended
 from approvals.requests import expire_due, void_open
 
 BY = "system:sweep"
@@ -27,6 +34,11 @@ KEYS_KEPT = timedelta(days=7)
 def sweep_all(nudge: Callable[..., None]) -> None:
     free_lost()
     expire()
+    repair()
+    let_one_through(nudge)
+    propose_due()
+    forget_full()
+    forget_ended()
     for queue in waiting():
         nudge(queue)
     if backtests_wait():
@@ -75,5 +87,7 @@ def expire() -> int:
 
 
 def waiting() -> list[str]:
-    """The queues in which something waits that a worker could take up now."""
-    return [queue for queue in STATES if waits(queue)]
+    """The queues in which something waits that a worker could take up now: everybody's, and those of live nodes."""
+    scopes = living()
+    tell(scopes)
+    return [scope.route(queue) for scope in (ANY, *scopes) for queue in STATES if waits(queue, scope)]

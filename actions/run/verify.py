@@ -12,6 +12,7 @@ from actions.lifecycle import Write
 from actions.models import Action
 from actions.run.simulate import untouched
 from actions.run.stopping import halt_of
+from actions.scheduling.standing import SWITCH
 from actions.storable import storable, text_of
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
@@ -37,7 +38,7 @@ def report_of(case: Case) -> dict[str, Any]:
     started = time.monotonic()
     if case.action.simulated:  # what was not done cannot be verified, nor can the checks hold that wait for it
         return {"format": REPORT_FORMAT, "ok": True, "simulated": True, "checks": [untouched(case)]}
-    found = [{"kind": "step", **c} for c in case.executor.verify(case.steps, case.target)]
+    found = [{"kind": "step", **c} for c in case.executor.verify(done_of(case), case.target)]
     found += run_checks(case.action.checks, case.target, started + case.action.timeout_s)
     found = storable(found)
     took_ms = int((time.monotonic() - started) * 1000)
@@ -48,17 +49,29 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
     action = case.action
     packs = [_pack(case, report), *log_pack(case)]
     named = tuple(p.digest for p in packs)
-    if action.stop_requested_at:
+    if action.stop_requested_at and action.stop_why != SWITCH:  # a switched-off run changes nothing any more
         return _stopped(case, packs, report)
     if not report["ok"]:
         bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
         error = {"code": "verification_failed", "message": f"These checks do not hold: {bad}.", "details": {}}
         return _undo(case, error, packs, report)
-    result = {"success": True, "data": data_of(case), "error": None}
+    result = {"success": True, "data": data_of(case), "error": None, **not_done(case)}
     return Write(
-        action, "complete", by=BY, facts={"checks": len(report["checks"])}, artifacts=named, packs=packs,
-        sets={"result": result}, release=True, impact=came_to(case, report),
+        action, "complete", by=BY, facts={"checks": len(report["checks"]), **not_done(case)}, artifacts=named,
+        packs=packs, sets={"result": result}, release=True, impact=came_to(case, report),
     )  # fmt: skip
+
+
+def done_of(case: Case) -> list[dict[str, Any]]:
+    """The steps whose effect there is to read again: all, but for what was left out or stood in for."""
+    return [s for s in case.steps if case.ledger[s["key"]].state == "done"]
+
+
+def not_done(case: Case) -> dict[str, list[str]]:
+    """What a completed run did not do, by key: the steps that failed and were skipped, and all without an effect."""
+    skipped = [s["key"] for s in case.steps if case.ledger[s["key"]].state == "skipped"]
+    left_out = [s["key"] for s in case.steps if case.ledger[s["key"]].state != "done"]
+    return {"skipped": skipped, "left_out": left_out} if left_out else {}
 
 
 def _stopped(case: Case, packs: list[ArtifactRows], report: dict[str, Any]) -> Write:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from actions.recovery import faults_of_strategies
 from actions.types.protocol import RISK_CLASSES, SECURITY_LEVELS, Executor, Target
 from audit.errors import Problem
 
@@ -98,6 +99,7 @@ def faults_of(executor: object, name: str) -> list[str]:
         faults.append(f"security_level must be one of {', '.join(SECURITY_LEVELS)}")
     if getattr(executor, "risk_class", None) not in RISK_CLASSES:
         faults.append(f"risk_class must be one of {', '.join(RISK_CLASSES)}")
+    faults += faults_of_strategies(executor)
     return faults
 
 

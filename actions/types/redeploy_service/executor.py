@@ -51,6 +51,7 @@ class RedeployService:
     security_level = "high"
     risk_class = "guarded"
     changes_something = True
+    breaks_by = ("service",)
     error_strategies = {
         "unhealthy": "fallback",  # to the release before, by the rollback
         "does_not_start": "fallback",

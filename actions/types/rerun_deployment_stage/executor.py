@@ -50,6 +50,7 @@ class RerunDeploymentStage:
     security_level = "medium"
     risk_class = "guarded"
     changes_something = True
+    breaks_by = ("deployment",)
     error_strategies = {
         "busy": "retry",
         "io": "retry",

@@ -1,0 +1,3 @@
+from tests.actions.conftest import cast, committed_cast
+
+__all__ = ["cast", "committed_cast"]
