@@ -21,7 +21,9 @@ from actions.ledger import Ledger
 from actions.lifecycle import Write
 from actions.models import Action, BeforeImage, Breaker, Checkpoint, Plan, Quarantine, ResourceClaim
 from actions.quarantine import in_force
+from actions.scheduling.caps import is_capped
 from actions.surroundings import Edges, edges_in
+from actions.transcripts import Attempt, earlier_of
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
 from approvals.matrix import matrix_for
@@ -73,8 +75,6 @@ class Result:
 
 
 Intended = dict[str, Any]
-Attempt = tuple[str, int, bool]
-"""A step's key, the number of an attempt at it, and whether that undoes."""
 Asked = Write | Effect | Launch | Landed
 Script = Generator[Asked, Any, None]
 
@@ -120,6 +120,8 @@ class Case:
     attempts: int = 0
     failures: int = 0
     """How many attempts at its steps have ended in these hands, and how many of them failed."""
+    is_capped: bool = True
+    """Whether a cap counts it, as of the claim."""
     has_claims: bool = False
     """Whether it has its resources for itself."""
     is_breaking_off: bool = False
@@ -190,7 +192,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     """
     Load claimed actions with their surroundings: six queries at most, whatever the number of actions.
 
-    One more where something is in quarantine.
+    One more where something is in quarantine, and one where an earlier worker left attempts open.
     """
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
@@ -199,7 +201,8 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
     troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
     joined = Action.objects.annotate(
-        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims, has_quarantine=shut
+        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims,
+        has_quarantine=shut, is_capped=is_capped(),
     ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
     if not actions:
@@ -219,6 +222,8 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             lines.setdefault(line.action_id, []).append(line)
     found = {a.type: executor_of(a.type) for a in actions}
     ledgers = {a.pk: Ledger.of(lines.get(a.pk, []), a.simulated) for a in actions}
+    left_open = [a.pk for a in actions if ledgers[a.pk].open_steps()]
+    earlier = earlier_of(left_open) if left_open else {}
     weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
     return [
         Case(
@@ -239,9 +244,11 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             facts=under_rules_of_now(a.plan.facts if a.plan else {}, matrix.get(a.environment_id, {}), weights[a.pk]),
             ledger=ledgers[a.pk],
             has_claims=a.has_claims,
+            is_capped=a.is_capped,
             is_troubled=a.is_troubled,
             quarantines=quarantines.get(a.environment_id, {}),
             found_open=ledgers[a.pk].open_steps(),
+            earlier=earlier.get(a.pk, {}),
         )
         for a in actions
     ]

@@ -14,18 +14,20 @@ from uuid import UUID
 from django.db import connection
 from django.utils.dateparse import parse_datetime
 
+from actions.scheduling.rules import IS_OPEN, IS_UNCAPPED
 from approvals.policies.store import epoch_sql
 from audit.statements import run_prepared
 
-# What a write may carry, with the type PostgreSQL reads it as; the names after "plan" are columns of the same name.
+# What a write may carry, with the type PostgreSQL reads it as; the names after "admitted" are columns of the same name.
 CARRIED = {
     "id": "uuid", "source": "text", "seq": "integer", "target": "text", "events": "integer", "fenced": "boolean",
     "lease": "bigint", "release": "boolean", "stop": "boolean", "ttl_s": "integer", "plan": "uuid",
+    "begins": "boolean", "admitted": "boolean",
     "requires_approval": "boolean", "blast_score": "integer", "tier": "text", "steps_total": "integer",
     "steps_done": "integer", "replans": "integer", "rollback_reference": "text", "error": "jsonb", "result": "jsonb",
     "rollback_to": "text", "fallback_due": "boolean", "held_reason": "text", "stop_why": "text",
 }  # fmt: skip
-KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[11:] if name not in ("held_reason", "stop_why")]
+KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[13:] if name not in ("held_reason", "stop_why")]
 HANDED_OVER_SQL = "('failed','held','rolled_back')"
 """Ends and stops that a playbook may have to answer to: noted in the move itself, so that none is ever missed."""
 ENDED_SQL = "('denied','rejected','expired','cancelled','completed','rolled_back','failed')"
@@ -100,6 +102,8 @@ def _statement(vendor: str) -> str:
         FROM {rows}
         WHERE a.id = v.w_id AND a.state = v.w_source AND a.seq = v.w_seq
             AND (NOT v.w_fenced OR a.lease_id = v.w_lease)
+            AND (NOT v.w_begins OR {IS_OPEN})
+            AND (v.w_admitted OR {IS_UNCAPPED})
         RETURNING id, seq, stop_requested_at, expires_at, {now}, {epoch_sql("tenant_id")}"""
 
 

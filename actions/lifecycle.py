@@ -15,11 +15,12 @@ from uuid import UUID
 from django.db import transaction
 from django.dispatch import Signal
 
+from actions.admission import admit, claim, give_back, leave
 from actions.guarded_update import Row, bump_seq, guarded_update
 from actions.impact import ends_a_run, record_impacts
-from actions.locks import CLAIMING, Wanted, in_the_way, let_go, step_aside, take
-from actions.models import Action, BeforeImage, Checkpoint, Plan, Quarantine, ResourceClaim
-from actions.nudge import nudge
+from actions.locks import Wanted
+from actions.models import Action, BeforeImage, Checkpoint, Plan, Quarantine
+from actions.scheduling.rules import RUNNING
 from actions.states import ENDED, State
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, request_row
@@ -28,7 +29,7 @@ from audit.events import Entry, Head, Subject, chained, heads, register_sequence
 from audit.rows import Rows, insert_together
 
 S = State
-MOST_NAMED = 20
+INTENTS = (Checkpoint.Kind.INTENT, Checkpoint.Kind.UNDO_INTENT)
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,15 @@ class Write:
     """What a write was before it was turned back."""
     at: datetime | None = None
     epoch: int | None = None
+    capped: bool | None = None
+    """Whether a cap counts the action, as far as its worker knows; None: nobody has looked."""
+    admitted: bool = False
+    """Whether the caps were counted, and let it run."""
 
-    def turn_back(self, behind: Sequence[ResourceClaim]) -> None:
+    def turn_back(self, facts: dict[str, Any]) -> None:
         """Make this the write of an action that has to wait: an event that says for what, and the worker's leave."""
-        words = [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in behind[:MOST_NAMED]]
         self.meant = self.notes, self.verb, self.sets, self.checkpoints, self.before_images, self.release
-        self.notes = [Note("action.waiting", {"behind": words})]
+        self.notes = [Note("action.waiting", facts)]
         self.verb, self.sets, self.checkpoints, self.before_images = "", {}, [], []
         self.release = self.is_blocked = True
 
@@ -131,6 +135,16 @@ class Write:
         if self.meant is not None:
             self.notes, self.verb, self.sets, self.checkpoints, self.before_images, self.release = self.meant
             self.meant, self.is_blocked = None, False
+
+    @property
+    def enters(self) -> bool:
+        """Whether it makes an action run that does not run now."""
+        return self.target in RUNNING and self.action.state not in RUNNING
+
+    @property
+    def begins(self) -> bool:
+        """Whether something begins with it, which the switch of an environment does not let."""
+        return self.enters or any(line.kind in INTENTS for line in self.checkpoints)
 
     @property
     def target(self) -> str:
@@ -157,6 +171,7 @@ class Changed:
     state: str
     seq: int
     leased: bool
+    node: str = ""
 
 
 def write(writes: Sequence[Write]) -> list[Write]:
@@ -172,10 +187,14 @@ def write(writes: Sequence[Write]) -> list[Write]:
         if w.verb and w.action.state not in MOVES[w.verb].sources:
             raise ValueError(f"{w.verb} does not lead out of {w.action.state}")
     with transaction.atomic():
-        _claim([w for w in writes if w.claims])
+        for w in writes:
+            w.ask_again()
+        admit(writes)
+        ours = claim(writes)
         rows = guarded_update([_guard(w) for w in writes])
         stuck = [w for w in writes if w.action.pk in rows]
-        _let_go(stuck)
+        leave(stuck)
+        give_back([w for w in ours if w.action.pk not in rows])
         if not stuck:
             return []
         events, known = _events_of(stuck, next(iter(rows.values())).at)
@@ -189,48 +208,6 @@ def write(writes: Sequence[Write]) -> list[Write]:
     for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
         _bring_up_to_date(w, rows[w.action.pk], known[w.action.pk])
     return stuck
-
-
-def _claim(writes: list[Write]) -> None:
-    """Take what these writes need for themselves; turn back those that have to wait for somebody else."""
-    if not writes:
-        return
-    for w in writes:
-        w.ask_again()
-    ours = _locked(writes)
-    granted = take([(w.action, w.claims) for w in ours]) if ours else set()
-    blocked = [w for w in ours if w.action.pk not in granted]
-    behind = in_the_way([w.action.pk for w in blocked]) if blocked else {}
-    for w in blocked:
-        w.turn_back(behind.get(w.action.pk, []))
-    if any(w.action.pk not in behind for w in blocked):  # who was in the way has just let go: nobody else would call
-        transaction.on_commit(lambda: nudge("execute"))
-
-
-def _locked(writes: list[Write]) -> list[Write]:
-    """
-    Lock the actions of these writes; return those whose guard will match.
-
-    The others' claims are not ours to touch: somebody else may be running the action on them. Rows of actions are
-    locked before claims by everybody.
-    """
-    rows = Action.objects.select_for_update(no_key=True).filter(pk__in=[w.action.pk for w in writes]).order_by("pk")
-    found = {pk: rest for pk, *rest in rows.values_list("pk", "state", "seq", "lease")}
-    return [
-        w
-        for w in writes
-        if w.action.pk in found
-        and found[w.action.pk][:2] == [w.action.state, w.action.seq]
-        and w.lease in (None, found[w.action.pk][2])
-    ]
-
-
-def _let_go(stuck: list[Write]) -> None:
-    """Drop the claims of actions that end with these writes; one that is held for a person waits in no queue."""
-    ended = [w.action.pk for w in stuck if w.action.state in CLAIMING and w.target not in CLAIMING]
-    held = [w.action.pk for w in stuck if w.verb == "hold"]
-    if let_go(ended) | step_aside(held):
-        transaction.on_commit(lambda: nudge("execute"))
 
 
 def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: str = "", **more: Any) -> list[Action]:
@@ -269,6 +246,8 @@ def _guard(w: Write) -> dict[str, Any]:
         "stop": w.stop,
         "ttl_s": w.ttl_s,
         "plan": w.plan.pk if w.plan else None,
+        "begins": w.begins,
+        "admitted": w.admitted or not w.enters,
         **w.sets,
     }
 
@@ -277,7 +256,7 @@ PLAN_COLUMNS = tuple(str(f.column) for f in Plan._meta.concrete_fields)
 PLAN_FIELDS = tuple(f.attname for f in Plan._meta.concrete_fields)
 IMAGE_COLUMNS = ("action_id", "step", "ciphertext")
 QUARANTINE_FIELDS = tuple(f.attname for f in Quarantine._meta.concrete_fields)
-CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log")
+CHECKPOINT_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log", "metrics")
 
 
 def _rows_of(writes: list[Write], at: dict[UUID, datetime]) -> list[Rows]:
@@ -358,7 +337,7 @@ def subject_of(action: Action) -> Subject:
 
 def _changed(w: Write, seq: int) -> Changed:
     leased = w.action.lease_id is not None and not w.release
-    return Changed(w.action.pk, w.action.tenant_id, w.action.environment_id, str(w.target), seq, leased)
+    return Changed(w.action.pk, w.action.tenant_id, w.action.environment_id, str(w.target), seq, leased, w.action.node)
 
 
 def take_seq(action_id: UUID) -> tuple[int, datetime]:

@@ -74,7 +74,7 @@ def announce(queues: Sequence[str], messages: Sequence[tuple[str, bytes]] = ()) 
 
 
 def _wake(queue: str) -> None:
-    current_app.send_task(TASKS[queue], queue=SHARED.get(queue, queue), retry=False)
+    current_app.send_task(TASKS[queue.partition(".")[0]], queue=SHARED.get(queue, queue), retry=False)
 
 
 def heard(queue: str) -> bool:

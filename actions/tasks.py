@@ -12,6 +12,7 @@ from actions.rehearsal.work import carry_on
 from actions.rehearsal.work import waiting as backtests_wait
 from actions.run.sweep import sweep_all
 from actions.run.worker import let_go, listen, pass_on, runner_of
+from actions.scheduling.routes import ANY, here
 
 
 @shared_task(ignore_result=True)
@@ -56,15 +57,24 @@ def drain(queue: str) -> None:
     runner = runner_of(queue)
     runner.drain()
     if runner.full_claim:
-        nudge(queue, force=True)
-    settle(queue)
+        nudge(runner.route, force=True)
+    settle(runner.route)
     while runner.drain():
-        settle(queue)
+        settle(runner.route)
 
 
 @signals.worker_process_init.connect
 def started(**kwargs: Any) -> None:
     listen()
+
+
+@signals.worker_ready.connect
+def ready(**kwargs: Any) -> None:
+    """A node's worker looks for its own work at once, and is known by it: nobody nudges a node that is not known."""
+    scope = here()
+    if scope != ANY:
+        for queue in ("decide", "execute"):
+            nudge(scope.route(queue), force=True)
 
 
 @signals.worker_shutting_down.connect

@@ -52,16 +52,25 @@ class Environment(BaseSettings):
     email_from: str = "Interlock <interlock@localhost>"
     effect_threads: int = Field(default=8, ge=1, le=256)
     claim_size: int = Field(default=50, ge=1, le=1000)
+    node: str = Field(default="", pattern=r"^[A-Za-z0-9]?[A-Za-z0-9._-]{0,99}$")
+    environments: Annotated[list[str], NoDecode] = []
     log_level: str = "INFO"
     demo: bool = True
     database_url: str = Field(default="", alias="DATABASE_URL")
     redis_url: str = Field(default="", alias="REDIS_URL")
     celery_broker_url: str = Field(default="", alias="CELERY_BROKER_URL")
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("allowed_hosts", "environments", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [host.strip() for host in value.split(",") if host.strip()] if isinstance(value, str) else value
+
+    @field_validator("environments")
+    @classmethod
+    def _are_places(cls, value: list[str]) -> list[str]:
+        if any(place.count("/") != 1 for place in value):
+            raise ValueError("must be tenant/environment, with commas between: acme/prod,acme/staging")
+        return value
 
     @field_validator("kek", "kek_new")
     @classmethod

@@ -199,7 +199,7 @@ def _store(action: Action, submission: Submission, key: str, warnings: list[Issu
         *events,
     ])  # fmt: skip
     action._state.adding, action._state.db = False, connection.alias
-    change = Changed(action.pk, action.tenant_id, action.environment_id, "queued", action.seq, leased=False)
+    change = Changed(action.pk, action.tenant_id, action.environment_id, "queued", action.seq, False, action.node)
     transaction.on_commit(lambda: committed.send(None, changes=[change]))
 
 

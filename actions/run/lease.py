@@ -18,7 +18,8 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
 from actions.models import Lease
-from actions.run.claim import Scope
+from actions.scheduling.nodes import introduce
+from actions.scheduling.routes import Scope, here
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +29,7 @@ class LeaseHolder:
 
     def __init__(self, queue: str, ttl_s: float | None = None, scope: Scope | None = None) -> None:
         self.queue = queue
-        self.scope = scope if scope is not None else Scope()
+        self.scope = scope if scope is not None else here()
         self.ttl_s = ttl_s if ttl_s is not None else settings.INTERLOCK.lease_s
         self._id: int | None = None
         self._sure_until = 0.0
@@ -80,6 +81,8 @@ class LeaseHolder:
         worker = f"{socket.gethostname()}:{os.getpid()}"
         later = Now() + timedelta(seconds=self.ttl_s)
         self._sure_until = time.monotonic() + self.ttl_s
+        if self.scope.node:
+            introduce(self.scope.node)
         where = {"node": self.scope.node, "serves": list(self.scope.serves)}
         return Lease.objects.create(queue=self.queue, worker=worker, expires_at=later, **where).pk
 

@@ -22,6 +22,7 @@ from actions.run.claims import claims_of
 from actions.run.lines import failure, failure_note, intent, kept, line, receipt_note
 from actions.run.read_back import Report, read_back, reset_lines, scope
 from actions.run.verify import log_pack
+from actions.scheduling.standing import SWITCH
 from actions.types.protocol import Outcome, Probe
 from audit.artifacts import ArtifactRows, pack_artifact
 from audit.canonical import canonical
@@ -50,6 +51,8 @@ def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
         resumed = case.ledger[step["key"]].state == "undoing" and step["key"] in case.found_open
         if not resumed:
             yield from durably(case, partial(_begin, case, step))
+            if case.action.state != "rolling_back":
+                return
         result: Result = yield Effect(partial(undo_step, case, step, images, resumed))
         tried: Tried = result.value if result.error is None else crashed(result.error)
         yield from durably(case, partial(_after, case, step, tried))
@@ -100,6 +103,10 @@ def _shut_out(case: Case) -> Write:
 
 
 def _begin(case: Case, step: Step) -> Write:
+    """The undo of a step begins, unless the switch of the environment is set."""
+    if case.action.stop_why == SWITCH:
+        facts = {"reason": SWITCH, "step": step["key"]}
+        return Write(case.action, "hold", by=BY, facts=facts, sets={"held_reason": SWITCH}, release=True)
     begun = Note("step.undo_begun", {"step": step["key"]})
     return Write(case.action, by=BY, notes=[begun], checkpoints=[intent(case, step, K.UNDO_INTENT)])
 

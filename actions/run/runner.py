@@ -27,10 +27,12 @@ from actions.preflight.script import preflight
 from actions.run.claim import claim, release
 from actions.run.crash_points import reached
 from actions.run.endings import gave_up, give_up, tell
+from actions.run.every_second import EverySecond
 from actions.run.flights import Carried, Flight, Flights
 from actions.run.lease import LeaseHolder
 from actions.run.script import run
-from actions.run.stopping import WISH, take_wish
+from actions.run.stopping import take_wish
+from actions.scheduling.standing import as_they_stand
 from audit.events import heads
 from audit.statements import prepared_reads
 
@@ -42,7 +44,6 @@ FILLED = 10
 LOOK_AGAIN_S = 0.25
 COMPANY_S = 0.04
 """The least time between two claims of a drain that has carried all it claimed."""
-STOPS_EVERY_S = 1.0
 GRACE_S = 8.0
 AWAY_PAUSE_S = 0.25
 AWAY = (OperationalError, InterfaceError)
@@ -55,14 +56,14 @@ class Runner:
     def __init__(self, queue: str, lease: LeaseHolder | None = None) -> None:
         self.queue = queue
         self.lease = lease or LeaseHolder(queue)
-        self.scope = self.lease.scope
+        self.scope, self.route = self.lease.scope, self.lease.scope.route(queue)
         self.most = settings.INTERLOCK.claim_size
         self.threads = settings.INTERLOCK.effect_threads
         self.carried: dict[UUID, Carried] = {}
         self.flights = Flights(queue, self.threads)
         self.halt = threading.Event()
         self.last_claim = 0.0
-        self.last_look = time.monotonic()
+        self.second = EverySecond()
         self.last_take = 0
         self.full_claim = self.has_called = False
         self.strays = False
@@ -88,7 +89,7 @@ class Runner:
         if self.strays and self._let_strays_go():
             return self._claim()
         self._gather()
-        self._look_for_stops()
+        self.second.look(self.carried, self.flights)
         self._give_up_waiting()
         self._commit()
         return self._claim() if self._may_claim() else 0
@@ -130,7 +131,7 @@ class Runner:
         if self.halt.is_set() or is_busy or not self.carried or not self._room():
             return False
         pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else LOOK_AGAIN_S
-        return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.queue))
+        return time.monotonic() - self.last_claim >= pause and (self.full_claim or heard(self.route))
 
     def _expects_more(self) -> bool:
         """With nothing carried: whether to claim again in this drain.
@@ -142,21 +143,19 @@ class Runner:
             return False
         pause = settings.INTERLOCK.linger_ms / 1000 if self.full_claim else COMPANY_S
         self.halt.wait(max(0.0, self.last_claim + pause - time.monotonic()))
-        return not self.halt.is_set() and (self.full_claim or heard(self.queue))
+        return not self.halt.is_set() and (self.full_claim or heard(self.route))
 
     def _claim(self) -> int:
         self.last_claim = time.monotonic()
-        room = self._room()
-        lease = self.lease.current()
+        room, lease = self._room(), self.lease.current()
         found = claim(self.queue, lease, room, self.scope)
         if not found.ids and self.lease.in_doubt() and not self.lease.renew():
             found = claim(self.queue, lease := self.lease.current(), room, self.scope)
-        ids = found.ids
-        self.full_claim, self.last_take = found.more, len(ids)
+        ids, self.full_claim, self.last_take = found.ids, found.more, len(found.ids)
         if not ids:
             return 0
         if self.full_claim and not self.has_called:  # more than we can take: another worker should hear of it now
-            nudge(self.queue, force=True)
+            nudge(self.route, force=True)
             self.has_called = True
         reached("claimed")
         with prepared_reads():
@@ -251,15 +250,6 @@ class Runner:
             timeout = GATHER_S
         self._tell_landed()
 
-    def _look_for_stops(self) -> None:
-        """Once a second, tell long effects of a stop that somebody asked for; they see it through `stopping()`."""
-        if not self.flights or time.monotonic() - self.last_look < STOPS_EVERY_S:
-            return
-        self.last_look = time.monotonic()
-        asked = Action.objects.filter(pk__in=list(self.carried), stop_requested_at__isnull=False)
-        for wish in asked.only(*WISH):
-            take_wish(self.carried[wish.pk].case.action, wish)
-
     def _give_up_waiting(self) -> None:
         """Let scripts hear of effects that overran their time."""
         late = self.flights.overran(self.carried)
@@ -279,7 +269,8 @@ class Runner:
             return
         for c in waiting:
             assert c.pending is not None
-            c.pending.lease, c.pending.head, c.is_new = c.case.lease, c.case.head, False
+            c.pending.lease, c.pending.head, c.pending.capped = c.case.lease, c.case.head, c.case.is_capped
+            c.is_new = False
         group = [c.pending for c in waiting if c.pending]
         reached("before_commit", group)
         try:
@@ -310,8 +301,7 @@ class Runner:
         if changed:
             read_rules_again([c.case for c in changed])
         for c in changed:
-            assert c.pending is not None
-            c.case.epoch = c.pending.epoch
+            c.case.epoch = c.pending.epoch if c.pending else c.case.epoch
 
     def _one_by_one(self, waiting: list[Carried]) -> set[UUID]:
         """Write each alone, and give up those that cannot be written; return the ids of those that stuck."""
@@ -350,17 +340,18 @@ class Runner:
         """Refresh what moved on: carry on if it is the same action in the same state under our lease, else close."""
         if not lost:
             return
-        now = {a.pk: a for a in Action.objects.filter(pk__in=[c.case.action.pk for c in lost])}
+        now: dict[UUID, Any] = as_they_stand(c.case.action.pk for c in lost)
         chain = heads([c.case.action.pk for c in lost])
         for c in lost:
             ours, theirs = c.case.action, now.get(c.case.action.pk)
-            if theirs is None or theirs.state != ours.state or theirs.lease_id != c.case.lease:
+            is_ours = theirs is not None and theirs.state == ours.state and theirs.lease_id == c.case.lease
+            if theirs is None or not (is_ours and theirs.may_go_on):
                 log.info("action_moved_on", action=str(ours.pk), state=theirs.state if theirs else None)
                 c.script.close()
                 self.carried.pop(ours.pk, None)
                 self.strays = self.strays or (theirs is not None and theirs.lease_id == c.case.lease)
                 continue
-            ours.seq, c.case.head = theirs.seq, chain[ours.pk]
+            ours.seq, c.case.head, c.case.is_capped = theirs.seq, chain[ours.pk], theirs.is_capped
             take_wish(ours, theirs)
 
     def _wind_down(self) -> None:

@@ -27,6 +27,8 @@ OVERRUN_S = 10.0
 """How long after its deadline an effect may still come back before it is given up on."""
 AGAIN = frozenset({"settled", TURNED_RED, "stopped"})
 """Failures that a resumed run goes over again: a person's word, a rule that may have changed, a stop."""
+STOPPING = "stopping"
+"""Why a failure was not followed by another try: the run was to stop. A resumed run goes over it again."""
 Step = dict[str, Any]
 
 
@@ -189,7 +191,8 @@ def broken_before(case: Case) -> list[tuple[Step, Tried]]:
     for step in case.steps:
         record = case.ledger[step["key"]]
         code = record.facts.get("code", "")
-        if record.state == "failed" and code not in AGAIN and step["key"] not in fallen:
+        is_final = code not in AGAIN and record.facts.get("why") != STOPPING
+        if record.state == "failed" and is_final and step["key"] not in fallen:
             probe = Probe(record.facts["probe"]) if record.facts.get("probe") else None
             decision = Decision(record.facts.get("strategy", "abort"), record.facts.get("why", ""))
             found.append((step, Tried(Outcome(False, code, record.facts.get("message", "")), probe, decision=decision)))
@@ -214,9 +217,11 @@ def _recover(turn: Turn, step: Step, tried: Tried) -> None:
     case, stopping = turn.case, turn.case.is_breaking_off or turn.case.action.stop_requested_at
     chosen = "abort" if stopping or tried.decision is None else tried.decision.strategy
     failed = failure(case, step, tried)
-    failed.facts = {**failed.facts, **said(tried.decision)}
+    cut_off = stopping and tried.decision is not None and tried.decision.strategy == "retry"
+    why = said(Decision("abort", STOPPING) if cut_off else tried.decision)
+    failed.facts = {**failed.facts, **why}
     told = failure_note(step, failed, tried)
-    told.facts = {**told.facts, **said(tried.decision)}
+    told.facts = {**told.facts, **why}
     turn.lines.append(failed)
     turn.notes.append(told)
     if chosen == "retry":

@@ -7,6 +7,7 @@ from typing import Any
 from actions.case import Case
 from actions.models import Action
 from actions.run.endings import GAVE_UP
+from actions.scheduling.standing import SWITCH
 
 ABORTED: dict[str, Any] = {"code": "aborted", "message": "A person aborted the run.", "details": {}}
 SPIKE, CHECKPOINT = "risk_spike", "checkpoint"
@@ -37,6 +38,8 @@ def halt_of(case: Case, landed_codes: Iterable[str] = ()) -> Halt:
     if action.stop_why == CHECKPOINT and action.rollback_to:
         facts = {"because": CHECKPOINT, "to": action.rollback_to, "stopped": how}
         return Halt({}, "roll_back", facts)
+    if action.stop_why == SWITCH:
+        return Halt({}, "hold", {"reason": SWITCH, "stopped": how}, {"held_reason": SWITCH})
     error = {**(spike_of(action.error) if action.stop_why == SPIKE else ABORTED)}
     error["details"] = {**error["details"], "stopped": how}
     if action.stop_why == SPIKE and action.watch.get("then", "hold") == "hold":
