@@ -194,17 +194,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
 
     One more where something is in quarantine, and one where an earlier worker left attempts open.
     """
-    epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
-    last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
-    history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
-    claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
-    shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
-    troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
-    joined = Action.objects.annotate(
-        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims,
-        has_quarantine=shut, is_capped=is_capped(),
-    ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
-    actions = list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
+    actions = _joined(action_ids)
     if not actions:
         return []
     matrix = matrix_for({a.tenant_id for a in actions})
@@ -252,6 +242,21 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
         )
         for a in actions
     ]
+
+
+def _joined(action_ids: list[UUID]) -> list[Any]:
+    """The actions with what one query can tell of them besides: times of the rules, history, claims and the like."""
+    epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
+    last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
+    history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
+    claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
+    shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
+    troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
+    joined = Action.objects.annotate(
+        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims,
+        has_quarantine=shut, is_capped=is_capped(),
+    ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
+    return list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
 
 
 def executor_of(name: str) -> tuple[Executor, str]:

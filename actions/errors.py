@@ -55,3 +55,15 @@ class BacktestNeeded(Conflict):
     """Rules are published only after a backtest of exactly their wording."""
 
     code = "backtest_needed"
+
+
+class AlreadyQuarantined(Conflict):
+    """This resource is in quarantine already."""
+
+    code = "already_quarantined"
+
+
+class InUse(Conflict):
+    """An action has this resource now."""
+
+    code = "in_use"

@@ -9,6 +9,8 @@ from actions.errors import WrongState
 from actions.ledger import Ledger
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, Checkpoint
+from actions.quarantine import left_behind, set_note
+from actions.run.stopping import CHECKPOINT
 from audit.models import Event
 
 K = Checkpoint.Kind
@@ -39,7 +41,29 @@ def way_on(action: Action, how: str, step_done: bool | None) -> str:
         )
     if verb == "roll_back" and action.simulated:
         raise WrongState("It is simulated: nothing was changed.", remedies=["Let it go on, or give it up."])
+    if verb == "resume" and action.held_reason == CHECKPOINT:
+        return verb
     return "roll_back" if was_rolling_back(action) else verb
+
+
+def left_by(action: Action, how: str, step_done: bool | None) -> dict[str, Any]:
+    """
+    What else a move that settles a held action writes, as fields of `Write`.
+
+    Who gives up a step in doubt leaves behind what nobody can vouch for: it goes into quarantine. Who rolls back means
+    all of it, also where the action was on its way to a checkpoint.
+    """
+    if how == "rollback":
+        return {"sets": {"rollback_to": ""}}
+    if how != "give_up" or action.held_reason != "in_doubt" or step_done is not None or action.plan is None:
+        return {}
+    ledger = Ledger.of(action.checkpoints.order_by("id"))
+    records = [(s, ledger[s["key"]]) for s in action.plan.steps]
+    doubtful = [
+        s for s, r in records if r.state == "open" or (r.state == "failed" and r.facts.get("probe") == "unknown")
+    ]
+    shut = left_behind(action, action.plan.facts.get("resources", []), doubtful, "in_doubt")
+    return {"quarantines": shut, "notes": set_note(shut)}
 
 
 def was_rolling_back(action: Action) -> bool:

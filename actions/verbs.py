@@ -16,7 +16,8 @@ from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.lifecycle import MOVES, Note, advance, note
 from actions.models import Action
-from actions.settle import settle_step, way_on
+from actions.scheduling.waits import refused
+from actions.settle import left_by, settle_step, way_on
 from actions.states import ENDED, State
 from actions.types.registry import permission_for
 from approvals.decisions import accept as accept_request
@@ -31,6 +32,10 @@ from tenants.access import Access, visible_to
 S = State
 RUNNING = (S.IN_PROGRESS, S.VERIFYING)
 UNDOABLE = (S.COMPLETED,)
+REMEDIES = {
+    "switch": "Lift the switch of the environment first; what it holds then goes on by itself.",
+    "cap": "Wait until one of them has ended, or ask a tenant admin to raise the cap.",
+}
 JOINED = ("environment__tenant", "requester__owner", "plan", "tenant")
 
 
@@ -171,7 +176,7 @@ def resume(
     with transaction.atomic():
         if step_done is not None:
             settle_step(action, step_done, by=str(access.principal.pk))
-        moved = _advance(access, action, verb, reason, correlation_id)
+        moved = _advance(access, action, verb, reason, correlation_id, **left_by(action, how, step_done))
     return _or_wrong_state(access, moved, action, "resumed", "Only a held action can be resumed.")
 
 
@@ -192,7 +197,7 @@ def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: st
         raise NothingToUndo
     if action.state == S.HELD:
         way_on(action, "rollback", None)
-    moved = _advance(access, action, "roll_back", reason, correlation_id)
+    moved = _advance(access, action, "roll_back", reason, correlation_id, sets={"rollback_to": ""})
     return _or_wrong_state(access, moved, action, "rolled back", ""), False
 
 
@@ -265,6 +270,13 @@ def moves_open_to(access: Access, action: Action) -> list[str]:
             and not action.stop_requested_at
             and (access.can("operate", action.environment_id) or may_stop(access, action))
         ),
+        "rollback_to": lambda: (
+            action.state in (*RUNNING, S.HELD)
+            and action.started_at is not None
+            and not (action.stop_requested_at or action.simulated or action.held_reason == "in_doubt")
+            and action.steps_done > 0
+            and access.can("operate", action.environment_id)
+        ),
         "resume": lambda: action.state == S.HELD and access.can("operate", action.environment_id),
         "rollback": lambda: _may_roll_back(access, action),
         "retry": lambda: action.state in ENDED and may_propose_again(access, action),
@@ -310,11 +322,13 @@ def _facts(correlation_id: str) -> dict[str, Any]:
     return {"via": correlation_id} if correlation_id else {}
 
 
-def _advance(access: Access, action: Action, verb: str, reason: str, correlation_id: str) -> list[Action]:
+def _advance(
+    access: Access, action: Action, verb: str, reason: str, correlation_id: str, **more: Any
+) -> list[Action]:
     private = {"reason": reason} if reason else {}
     return advance(
         [action.pk], verb, by=str(access.principal.pk), correlation_id=correlation_id, private=private,
-        facts={"reason_given": bool(reason)},
+        facts={"reason_given": bool(reason)}, **more,
     )  # fmt: skip
 
 
@@ -322,5 +336,7 @@ def _or_wrong_state(access: Access, moved: list[Action], action: Action, done: s
     now = find(access, action.pk)
     if not moved:
         remedies = [hint] if hint else []
+        if now.state == action.state and now.state in (S.HELD, S.FAILED) and (wait := refused(now)):
+            raise WrongState(f"It cannot be {done} now. {wait.words}", remedies=[REMEDIES[wait.why]])
         raise WrongState(f"This action is {words(now.state)}; it cannot be {done} now.", remedies=remedies)
     return now

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 CONFIG_CHANGE = "config_change"
+CLEAR_QUARANTINE = "clear_quarantine"
 LEAST_PEOPLE = 2
 FALLBACK: tuple[Mapping[str, Any], ...] = ({"role": "approver", "count": LEAST_PEOPLE},)
 
@@ -30,6 +31,14 @@ def seats_for_rules(matrix: Mapping[str, Any]) -> tuple[list[dict[str, Any]], st
         f"A change of rules takes at least {LEAST_PEOPLE} people, and the critical row of the approval matrix {why}; "
         f"so {LEAST_PEOPLE} approvers decide."
     )
+
+
+def seats_for_quarantine(seats: Any) -> tuple[list[dict[str, Any]], str]:
+    """The seats of what ends a quarantine, and why where the matrix asks nobody: somebody else has to look, too."""
+    if seats:
+        return [dict(seat) for seat in seats], ""
+    why = "A quarantine is cleared by a second person; the approval matrix asks nobody, so an approver decides."
+    return [{"role": "approver", "count": 1}], why
 
 
 def asks_enough(row: Any) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from approvals.builtin import seats_for_rules
+from approvals.builtin import CLEAR_QUARANTINE, seats_for_quarantine, seats_for_rules
 from approvals.judge import Verdict, is_simulated, judge
 from approvals.policies.cell import evaluate
 from approvals.policies.ruling import CONFIG_CHANGE, Ruled, under_policies
@@ -27,7 +27,18 @@ def before_policies(facts: Mapping[str, Any]) -> Verdict:
     base = judge(facts)
     if readable(facts) and facts["action"].get("type") == CONFIG_CHANGE and not is_simulated(facts):
         return by_built_in_rules(base, facts)
+    if readable(facts) and facts["action"].get("type") == CLEAR_QUARANTINE and not is_simulated(facts):
+        return by_a_second_person(base)
     return base
+
+
+def by_a_second_person(base: Verdict) -> Verdict:
+    """The end of a quarantine takes at least one approver, also where the matrix asks nobody."""
+    seats, why = seats_for_quarantine(base.seats)
+    if base.outcome == "deny" or not why:
+        return base
+    reason = {"rule": "built-in", "effect": "require", "message": why}
+    return replace(base, outcome="hold", seats=seats, acceptance=False, reasons=[*base.reasons, reason])
 
 
 def by_built_in_rules(base: Verdict, facts: Mapping[str, Any]) -> Verdict:

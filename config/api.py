@@ -30,6 +30,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.policies.router",
     "actions.api.rehearsal.router",
     "actions.api.impact.router",
+    "actions.api.quarantines.router",
     "tenants.api.router",
     "audit.api.router",
     "audit.explore.api.router",

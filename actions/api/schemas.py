@@ -8,6 +8,7 @@ from ninja import Field, Schema
 from pydantic import ConfigDict, JsonValue
 
 from actions.api.moments import Moment
+from actions.api.plan_schemas import PlanOut
 from actions.intake.submission import Submission
 
 LEVELS: list[JsonValue] = ["low", "medium", "high", "critical", None]
@@ -105,42 +106,6 @@ class Who(Schema):
     name: str
     kind: Literal["person", "agent"]
     owner: str | None = Field(..., description="The username of the person an agent answers to.")
-
-
-class Blast(Schema):
-    score: int
-    tier: str
-    factors: list[dict[str, Any]] = Field(..., description="name, why, points, max and weight; points sum to score.")
-    lower: list[dict[str, Any]] = Field(
-        [], description="Single changes that would lower the tier: what, and the score and tier that it would lead to."
-    )
-
-
-class UndoOut(Schema):
-    step: str
-    kind: str
-    title: str
-
-
-class RollbackOut(Schema):
-    """The way back, as it was approved: `steps` in the order in which they would be undone."""
-
-    order: Literal["reverse", "forward"]
-    mode: Literal["all-or-nothing", "best-effort"]
-    steps: list[UndoOut]
-    no_return: list[str] = Field(..., description="The first steps that cannot be undone.")
-
-
-class PlanOut(Schema):
-    version: int
-    digest: str
-    summary: str
-    blast: Blast
-    counts: dict[str, int]
-    steps: list[dict[str, Any]]
-    rollback: RollbackOut
-    recovery: dict[str, Any] = Field(..., description="What is done about steps that fail; empty for an old plan.")
-    created_at: datetime | None
 
 
 class FilledSeat(Schema):
@@ -367,6 +332,8 @@ class ActionEvents(Schema):
 
 
 class LogOut(Schema):
+    """Lines of one attempt. `kind`: how it ended (receipt, failure, undo_receipt, undo_failure), or live."""
+
     step: str
     attempt: int
     kind: str
@@ -376,7 +343,8 @@ class LogOut(Schema):
 
 class LogPage(Schema):
     items: list[LogOut]
-    next: int | None
+    next: str | None = Field(..., description="Send it as `after` for what follows; null where there is no more yet.")
+    cursor: str = Field(..., description="Send it as `after` later, for what was written since.")
 
 
 class PreviewOut(Schema):

@@ -8,7 +8,8 @@ from ninja import Router, Status
 from actions import verbs
 from actions.api.caller import access_of, correlation_of, id_of
 from actions.api.reads import shown
-from actions.api.schemas import AcceptIn, ActionOut, CommentIn, DecisionIn, ReasonIn, ResumeIn, RetryIn
+from actions.api.schemas import AcceptIn, ActionOut, CommentIn, DecisionIn, ReasonIn, ResumeIn, RetryIn, RollbackIn
+from actions.going_back import back_to
 
 router = Router(tags=["verbs"])
 DONE = {200: ActionOut}
@@ -89,8 +90,15 @@ def resume(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, An
 
 
 @router.post("/actions/{action_id}/rollback", response={**MADE, **DONE}, summary="Undo")
-def rollback(request: HttpRequest, action_id: str, body: ReasonIn) -> Status[Any]:
-    """Roll a failed or held run back; of a completed one, propose the undo: 201 with the new action."""
+def rollback(request: HttpRequest, action_id: str, body: RollbackIn) -> Status[Any]:
+    """Roll a failed or held run back, or with `to` a running or held one to a checkpoint, where it is held.
+
+    Of a completed action, propose the undo: 201 with the new action.
+    """
+    if body.to:
+        access, via = access_of(request), correlation_of(request)
+        back = back_to(access, id_of(action_id), body.to, body.reason, correlation_id=via)
+        return Status(200, shown(request, back))
     done, is_new = verbs.rollback(
         access_of(request), id_of(action_id), body.reason, correlation_id=correlation_of(request)
     )

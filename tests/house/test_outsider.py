@@ -27,6 +27,7 @@ from django.utils.http import urlsafe_base64_encode
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
 from actions.models import Action, Backtest
+from actions.quarantine_keeper import put_in_quarantine
 from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
 from approvals.policies.drafts import draft_matrix
 from audit.streams.models import Stream
@@ -52,14 +53,14 @@ OPEN = {
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
     "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
-    "api/impact", "api/blast/weights", "api/streams",
+    "api/impact", "api/blast/weights", "api/quarantines", "api/streams",
     "api/approvals", "api/approvals/bulk",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
     "approvals/", "approvals/bulk/",
-    "", "queue/live/", "system/", "impact/", "actions/new/", "account/tokens/", "account/password/",
+    "", "queue/live/", "system/", "impact/", "quarantine/", "actions/new/", "account/tokens/", "account/password/",
     "audit/", "audit/streams/",
     "account/tenant/", "account/sign-out/",
     "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
@@ -104,6 +105,7 @@ OBJECTS: dict[str, About] = {
     "api/actions/<action_id>/break-glass": About("action", WHY, UNBUILT),
     "api/workflows/<workflow_id>": About("workflow", {}, UNBUILT),
     "api/tokens/<uuidstr:token_id>": About("token"),
+    "quarantine/<uuid:quarantine_id>/clear/": About("quarantine", {"found": "it is well"}),
     "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
     "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
@@ -204,8 +206,10 @@ def world(program, place, carry) -> World:
     token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
+    shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
     foreign = {
         "backtest": backtest.pk,
+        "quarantine": shut.pk,
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
         "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,

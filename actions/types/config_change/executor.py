@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from actions.types.config_change.connection import own_connection
+from actions.types.connection import own_connection
 from actions.types.config_change.gate import backtest_of
 from actions.types.config_change.rules import Swap, carry_out, inverse, standing, swap_for, swap_of
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target

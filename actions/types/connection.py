@@ -1,4 +1,4 @@
-"""The database, from an effect thread: this executor's target is the database, so it is the exception to the rule."""
+"""The database, from an effect thread: for executors whose target is the database itself, the exception to the rule."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
