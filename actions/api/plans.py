@@ -7,9 +7,10 @@ from ninja import Query, Router
 
 from actions.api.caller import access_of
 from actions.api.schemas import ChangePage, LogPage
-from actions.models import Action, Checkpoint, Plan
+from actions.models import Action, Plan
 from actions.preflight.summary import as_markdown, as_yaml
 from actions.reading import note_reading
+from actions.transcripts import Cursor, part_of
 from actions.verbs import find
 from audit.artifacts import ArtifactMissing, read_artifact
 from audit.changes.document import Change, load, text_diff
@@ -104,17 +105,22 @@ def log(
     request: HttpRequest,
     action_id: str,
     step: str = Query("", max_length=200),
-    after: int = Query(0, ge=0, le=2**53 - 1),
+    after: str = Query("", max_length=400, description="The `next` or `cursor` of an earlier answer."),
     limit: int = Query(LOGS, ge=1, le=100),
 ) -> dict[str, Any]:
-    """The log of every attempt, in order; `step` narrows it to one."""
+    """
+    The log of every attempt, in order; `step` narrows it to one.
+
+    Of a running attempt what it has written until about a second ago, as `live`; the item that ends it has the rest.
+    """
     action = find(access_of(request), action_id)
-    lines = Checkpoint.objects.filter(action=action, pk__gt=after).exclude(log="").order_by("pk")
-    if step:
-        lines = lines.filter(step=step.replace("\x00", ""))
-    found = list(lines[: limit + 1])
-    items = [{"step": c.step, "attempt": c.attempt, "kind": c.kind, "at": c.at, "text": c.log} for c in found[:limit]]
-    return {"items": items, "next": found[limit - 1].pk if len(found) > limit else None}
+    part = part_of(action, Cursor.read(after), step=step.replace("\x00", ""), most=limit, only_logs=True)
+    items = [
+        {"step": e.step, "attempt": e.attempt, "kind": e.kind, "at": e.at, "text": "\n".join(e.log)}
+        for e in part.entries
+        if e.log
+    ]
+    return {"items": items, "next": str(part.cursor) if part.more else None, "cursor": str(part.cursor)}
 
 
 def plan_of(action: Action, version: int = 0) -> Plan:

@@ -62,6 +62,9 @@ class Watcher(AsyncJsonWebsocketConsumer):
         if changed := self.mine(message["changed"]):
             self._merge(changed)
 
+    async def actions_said(self, message: dict[str, Any]) -> None:
+        """A step wrote more: only its own page wants to know."""
+
     async def principal_changed(self, message: dict[str, Any]) -> None:
         if await self._recheck(LOST):
             self._background(self._recheck_later(ONCE_MORE_S))
@@ -176,6 +179,10 @@ class ActionWatcher(Watcher):
     def mine(self, changed: dict[str, int]) -> dict[str, int]:
         key = str(self.action_id)
         return {key: changed[key]} if key in changed else {}
+
+    async def actions_said(self, message: dict[str, Any]) -> None:
+        if str(self.action_id) in message["said"]:
+            self._merge({str(self.action_id): self.seq})
 
     def worded(self, changed: dict[str, int] | None) -> dict[str, Any]:
         self.seq = max(self.seq, *(changed or {}).values(), 0)

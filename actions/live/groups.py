@@ -18,6 +18,7 @@ from django.conf import settings
 from redis import RedisError
 
 from actions.lifecycle import Changed
+from actions.models import Action
 from actions.nudge import store
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,14 @@ def messages(changes: Iterable[Changed]) -> list[Message]:
         _message(group_of(environment), {"type": "actions.changed", "changed": changed})
         for environment, changed in by_environment.items()
     ]
+
+
+def tell_said(actions: Iterable[Action]) -> None:
+    """Say that running steps of these actions wrote more: one message per environment, as often as a worker writes."""
+    by_environment: dict[UUID, list[str]] = {}
+    for action in actions:
+        by_environment.setdefault(action.environment_id, []).append(str(action.pk))
+    _publish([_message(group_of(e), {"type": "actions.said", "said": ids}) for e, ids in by_environment.items()])
 
 
 def _publish(said: list[Message]) -> None:

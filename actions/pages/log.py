@@ -1,21 +1,25 @@
-"""A run's log, read from the step ledger, in ranges: a page asks only for what came after the last line that it has."""
+"""A run's log in ranges, running steps included: a page asks only for what came after the last line that it has."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from actions.models import Action, Checkpoint
+from actions.transcripts import LIVE, Cursor, Entry, part_of
 from audit.changes.visible import visible
 
 K = Checkpoint.Kind
-PAGE = 400
-"""Ledger lines in one answer; each carries one attempt's log."""
+MOST_UNASKED = 10_000
+"""Lines that a page fetches by itself; beyond that somebody has to ask for each range."""
 BEGAN = {K.INTENT: "began", K.UNDO_INTENT: "began to undo"}
 ENDED = {
     K.RECEIPT: ("o", "done"),
     K.UNDO_RECEIPT: ("o", "undone"),
     K.FAILURE: ("e", "failed"),
     K.UNDO_FAILURE: ("e", "undo failed"),
+    K.SKIP: ("w", "left out"),
 }
+WARNINGS = ("warning", "retry", "—")
 
 
 @dataclass(frozen=True)
@@ -32,45 +36,58 @@ class Line:
 @dataclass(frozen=True)
 class Range:
     lines: list[Line]
-    after: int
-    """The ledger line that this range ends with: what to ask after."""
+    after: str
+    """The cursor that this range ends with: what to ask after."""
     n: int
     more: bool
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the page should wait for somebody to want more of it."""
+        return self.more and self.n >= MOST_UNASKED
 
-def range_of(action: Action, after: int = 0, n: int = 0) -> Range:
-    """Lines after a ledger line, numbered on from `n`. One query."""
-    found = list(action.checkpoints.filter(pk__gt=after).order_by("pk")[: PAGE + 1])
+
+def range_of(action: Action, after: str = "", n: int = 0) -> Range:
+    """Lines after a cursor, numbered on from `n`. Three queries at most."""
+    part = part_of(action, Cursor.read(after))
     lines: list[Line] = []
-    for checkpoint in found[:PAGE]:
+    for entry in part.entries:
         lines += [
-            Line(n + len(lines) + k, checkpoint.at, checkpoint.step, look, text)
-            for k, (look, text) in enumerate(_said(checkpoint), 1)
-        ]
-    last = found[:PAGE][-1].pk if found else after
-    return Range(lines, last, n + len(lines), len(found) > PAGE)
+            Line(n + len(lines) + k, entry.at, entry.step, look, text)
+            for k, (look, text) in enumerate(_said(entry), 1)
+        ]  # fmt: skip
+    return Range(lines, str(part.cursor), n + len(lines), part.more)
 
 
-def _said(checkpoint: Checkpoint) -> list[tuple[str, str]]:
-    kind = K(checkpoint.kind)
-    if kind in BEGAN:
-        again = f", attempt {checkpoint.attempt}" if checkpoint.attempt > 1 else ""
-        return [("t", BEGAN[kind] + again)]
-    look, word = ENDED[kind]
-    said = [
-        ("w" if text.lower().startswith(("warning", "retry")) else "i", text) for text in checkpoint.log.splitlines()
-    ]
-    message, code = checkpoint.facts.get("message", ""), checkpoint.facts.get("code", "")
+def _said(entry: Entry) -> list[tuple[str, str]]:
+    if entry.kind in BEGAN:
+        return [_begun(entry)]
+    said = [("w" if text.lower().startswith(WARNINGS) else "i", text) for text in entry.log]
+    if entry.kind == LIVE:
+        return said
+    look, word = ENDED.get(K(entry.kind), ("t", entry.kind.replace("_", " ")))
+    facts: dict[str, Any] = entry.facts
+    message, code = facts.get("message", ""), facts.get("code", "")
     if look == "e":
         return [*said, ("e", f"{word}: {message or code or 'no reason given'}")]
-    if checkpoint.facts.get("settled_by"):
+    if facts.get("settled_by"):
         return [*said, ("w", f"{word}, on a person's word")]
-    return [*said, ("o", word)]
+    if facts.get("simulated"):
+        return [*said, ("o", "simulated")]
+    return [*said, (look, f"{word}: {message}" if message and look == "w" else word)]
+
+
+def _begun(entry: Entry) -> tuple[str, str]:
+    again = f", attempt {entry.attempt}" if entry.attempt > 1 else ""
+    waits = entry.facts.get("retry_at")
+    if isinstance(waits, str):
+        return "w", f"waits to be tried again until {datetime.fromisoformat(waits):%H:%M:%S}{again}"
+    return "t", BEGAN[K(entry.kind)] + again
 
 
 def as_text(action: Action) -> str:
     """The whole log as plain text, for a download."""
-    out, after, n = [], 0, 0
+    out, after, n = [], "", 0
     while True:
         part = range_of(action, after, n)
         out += [f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ} {visible(line.step)} {visible(line.text)}\n" for line in part.lines]

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from actions.handoff.reading import ticket_of
 from actions.models import Action
 from actions.pages.activity import Happening, activity_of
 from actions.pages.entry import access_of, page
@@ -48,7 +49,7 @@ def live(request: HttpRequest, action_id: UUID) -> HttpResponse:
 def log(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Log lines after the ones that the page has; 204 while there are none."""
     action = find(access_of(request), action_id)
-    found: Range = range_of(action, _number(request, "after"), _number(request, "n"))
+    found: Range = range_of(action, request.GET.get("after", ""), _number(request, "n"))
     if not found.lines:
         return HttpResponse(status=204)
     return render(
@@ -75,6 +76,7 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
     doubtful = next((s for s in steps if s.look in ("failed", "in_progress", "rolling_back")), None)
     return {
         "action": action,
+        "ticket": ticket_of(action),
         "plan": action.plan,
         "steps": steps,
         "progress": progress(action, steps),

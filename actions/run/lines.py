@@ -43,6 +43,8 @@ def failure(case: Case, step: dict[str, Any], tried: Tried, kind: K = K.FAILURE)
         **tried.outcome.facts,
     }
     attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
+    if not tried.log:  # one that overran is still writing: keep what it has written so far
+        tried.log = list(case.transcripts.get((step["key"], attempt, kind != K.FAILURE), ()))
     return line(case, step, kind, attempt, facts=facts, **kept(tried))
 
 

@@ -3,9 +3,9 @@
 import time
 from typing import Any
 
-from actions.case import Attempt
 from actions.run.metrics import Meter
 from actions.storable import text_of
+from actions.transcripts import Attempt
 
 MOST_LOG_LINES = 2_000
 MOST_LINE_CHARACTERS = 2_000

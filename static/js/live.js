@@ -6,7 +6,7 @@
   if (!path) return;
   const { $, $$, say } = window.il;
   const POLL_MS = 5000, HEARTBEAT_LATE_MS = 4000;
-  let socket = null, tries = 0, retry = 0, poll = 0, soon = 0, lost = false, ended = false;
+  let socket = null, tries = 0, retry = 0, poll = 0, soon = 0, seq = -1, all = false, lost = false, ended = false;
 
   function show(state, text) {
     for (const bar of $$("[data-conn]")) {
@@ -16,11 +16,14 @@
     }
     document.body.classList.toggle("is-offline", state !== "live");
   }
-  /* several messages within a moment are one fetch */
+  /* several messages within a moment are one fetch; the same seq once more says that only the log grew */
   function changed(detail) {
     if (detail) document.dispatchEvent(new CustomEvent("il-message", { detail }));
+    const grew = detail && detail.seq === seq;
+    if (detail) seq = detail.seq;
+    if (!grew) all = true;
     if (soon) return;
-    soon = setTimeout(() => { soon = 0; htmx.trigger(document.body, "il-changed"); }, 120);
+    soon = setTimeout(() => { const what = all ? "il-changed" : "il-said"; soon = 0; all = false; htmx.trigger(document.body, what); }, 120);
   }
   function fallBack() {
     if (poll || ended) return;

@@ -67,7 +67,7 @@ def test_before_preflight_there_is_no_plan_and_that_is_said(program, place):
     for part in ("plan", "plan.md", "changes"):
         status, problem = program("operator").get(f"/api/actions/{action['id']}/{part}")
         assert (status, problem["code"]) == (409, "no_plan") and "wait_s" in problem["remedies"][0]
-    assert program("operator").get(f"/api/actions/{action['id']}/log")[1] == {"items": [], "next": None}
+    assert program("operator").get(f"/api/actions/{action['id']}/log")[1] == {"items": [], "next": None, "cursor": "0"}
 
 
 def test_a_version_that_never_was_is_404(program, planned):

@@ -1,0 +1,158 @@
+"""
+A run's log, read in order from wherever the reader is: from the step ledger, and of running attempts what they have
+written so far. Bounded: a part is as much as one answer should hold.
+
+An attempt that has ended is read from the line that ended it, where the reader's cursor says how much of it was read
+while it ran. So nothing is missing and nothing comes twice, whatever of it was live.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Length
+
+from actions.models import Action, Checkpoint, Said
+
+K = Checkpoint.Kind
+Attempt = tuple[str, int, bool]
+"""A step's key, the number of an attempt at it, and whether that undoes."""
+LIVE = "live"
+BEGINS = (K.INTENT, K.UNDO_INTENT)
+ENDS = (K.RECEIPT, K.FAILURE, K.SKIP)
+UNDO_ENDS = (K.UNDO_RECEIPT, K.UNDO_FAILURE)
+UNDOES = (K.UNDO_INTENT, *UNDO_ENDS)
+MOST_LINES_OF_LEDGER = 400
+MOST_CHARACTERS = 512 * 1024
+"""Of log in one part, but for the last attempt in it, which is whole."""
+MOST_ROWS = 20
+MOST_OPEN = 16
+"""Attempts that a cursor remembers; more than run at once."""
+CURSOR = re.compile(r"(\d{1,18})(?:\.(\d{1,18})((?:~[0-9a-f]{12}\.\d{1,5}){0,16}))?\Z")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far somebody has read: the last line of the ledger, the last live row, and lines read of open attempts."""
+
+    line: int = 0
+    said: int = 0
+    seen: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: str) -> "Cursor":
+        """From its text; what is none is the beginning."""
+        found = CURSOR.match(text)
+        if not found:
+            return cls()
+        parts = [part.split(".") for part in (found[3] or "").split("~")[1:]]
+        return cls(int(found[1]), int(found[2] or 0), {name: int(count) for name, count in parts})
+
+    def __str__(self) -> str:
+        parts = "".join(f"~{name}.{count}" for name, count in list(self.seen.items())[-MOST_OPEN:])
+        return f"{self.line}.{self.said}{parts}" if self.said else str(self.line)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the ledger with what was not read yet of its log; or, of kind `live`, more of a running attempt."""
+
+    kind: str
+    step: str
+    attempt: int
+    at: datetime
+    log: list[str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    entries: list[Entry]
+    cursor: Cursor
+    more: bool
+    """Whether more is there already."""
+
+
+def part_of(
+    action: Action, cursor: Cursor, *, step: str = "", most: int = MOST_LINES_OF_LEDGER, only_logs: bool = False
+) -> Part:
+    """What comes after a cursor: at most so many lines of the ledger, with `only_logs` of those that have a log.
+
+    Three queries at most, and one of them only where something was logged.
+    """
+    asked = action.checkpoints.filter(pk__gt=cursor.line, **({"step": step} if step else {}))
+    lines, more = _lines(asked.exclude(log="") if only_logs else asked, most)
+    seen, entries = dict(cursor.seen), []
+    for line in lines:
+        key = _key((line.step, line.attempt, line.kind in UNDOES))
+        read = 0 if line.kind in BEGINS else seen.pop(key, 0)
+        log = _split(line.log)[read:]
+        entries.append(Entry(line.kind, line.step, line.attempt, line.at, log, line.facts))
+    last, said = (lines[-1].pk if lines else cursor.line), cursor.said
+    if not more:
+        rows = list(_running(action, step).filter(pk__gt=said).order_by("pk")[: MOST_ROWS + 1])
+        more = len(rows) > MOST_ROWS
+        for row in rows[:MOST_ROWS]:
+            said, key = row.pk, _key((row.step, row.attempt, row.is_undo))
+            log = _split(row.text)[max(0, seen.get(key, 0) - row.first) :]
+            seen[key] = max(seen.get(key, 0), row.first + row.lines)
+            if log:
+                entries.append(Entry(LIVE, row.step, row.attempt, row.at, log))
+    return Part(entries, Cursor(last, said, seen), more)
+
+
+def _lines(asked: QuerySet[Checkpoint], most: int) -> tuple[list[Checkpoint], bool]:
+    """The first of these lines, as many as their logs together allow, and whether there are more."""
+    found = list(asked.order_by("pk").annotate(size=Length("log")).defer("log")[: most + 1])
+    taken, room = 0, MOST_CHARACTERS
+    while taken < min(len(found), most) and (room > 0 or not taken):
+        room -= found[taken].size
+        taken += 1
+    lines: list[Checkpoint] = list(found[:taken])
+    logged = [line.pk for line in lines if line.size]
+    texts = dict(Checkpoint.objects.filter(pk__in=logged).values_list("pk", "log")) if logged else {}
+    for line in lines:
+        line.log = texts.get(line.pk, "")
+    return lines, len(found) > taken
+
+
+def _running(action: Action, step: str) -> QuerySet[Said]:
+    """Live rows of attempts that have not ended."""
+    rows = action.said.exclude(ended())
+    return rows.filter(step=step) if step else rows
+
+
+def ended() -> Q:
+    """True of a live row whose attempt has its end in the ledger."""
+    same = Checkpoint.objects.filter(action=OuterRef("action"), step=OuterRef("step"), attempt=OuterRef("attempt"))
+    forth, back = same.filter(kind__in=ENDS), same.filter(kind__in=UNDO_ENDS)
+    return Q(Exists(forth), is_undo=False) | Q(Exists(back), is_undo=True)
+
+
+def earlier_of(action_ids: Iterable[UUID]) -> dict[UUID, dict[Attempt, list[str]]]:
+    """What was written so far of attempts of these actions, by action and attempt. One query."""
+    found: dict[UUID, dict[Attempt, list[str]]] = {}
+    for row in Said.objects.filter(action__in=list(action_ids)).order_by("first"):
+        lines = found.setdefault(row.action_id, {}).setdefault((row.step, row.attempt, row.is_undo), [])
+        if row.first == len(lines):  # never with a gap: readers have counted from the first line
+            lines.extend(_split(row.text))
+    return found
+
+
+def forget_ended() -> int:
+    """Delete live rows of attempts that have ended; return how many. One statement."""
+    return Said.objects.filter(ended()).delete()[0]
+
+
+def _key(attempt: Attempt) -> str:
+    step, number, is_undo = attempt
+    return sha256(f"{step}\0{number}\0{is_undo:d}".encode()).hexdigest()[:12]
+
+
+def _split(text: str) -> list[str]:
+    return text.split("\n") if text else []
