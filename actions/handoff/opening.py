@@ -30,7 +30,7 @@ BY = "system:handoff"
 BATCH = 50
 RESTING = ("failed", "rolled_back")
 ENDED_WELL = Q(action__state="completed") | (Q(action__state="rolled_back") & ~Q(ending="rolled_back"))
-UNRESOLVED = ("open", "acknowledged")
+UNRESOLVED = ~Q(state="resolved")
 HEAVY = ("parameters", "checks", "result", "reason")
 TITLE, MESSAGE = 120, 160  # characters of each in a summary
 Told = dict[UUID, dict[str, Any]]
@@ -89,13 +89,13 @@ JOINED = ("action__environment__tenant", "action__requester__owner", "assignee")
 
 
 def _finished() -> QuerySet[Ticket, Any]:
-    return Ticket.objects.filter(ENDED_WELL, state__in=UNRESOLVED)
+    return Ticket.objects.filter(UNRESOLVED, ENDED_WELL)
 
 
 def _older(actions: Sequence[Action]) -> dict[UUID, Ticket]:
     """The tickets of these actions that are not resolved yet, by action. One query."""
     mine = {a.pk: a for a in actions}
-    found = Ticket.objects.filter(action__in=list(mine), state__in=UNRESOLVED).select_related("assignee")
+    found = Ticket.objects.filter(UNRESOLVED, action__in=list(mine)).select_related("assignee")
     for ticket in (tickets := {t.action_id: t for t in found}).values():
         ticket.action = mine[ticket.action_id]
     return tickets

@@ -84,6 +84,10 @@ class Ticket(models.Model):
     def __str__(self) -> str:
         return f"{self.summary} ({self.state})"
 
+    @property
+    def ending_words(self) -> str:
+        return self.ending.replace("_", " ")
+
 
 class HandoffRule(models.Model):
     """

@@ -6,6 +6,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from actions.handoff.reading import ticket_of
 from actions.locks import queued_up
 from actions.models import Action
 from actions.pages.activity import activity_of
@@ -15,6 +16,7 @@ from actions.pages.entry import access_of, page
 from actions.pages.stepper import stations_of
 from actions.pages.talk import talk_context
 from actions.reading import note_reading
+from actions.scheduling.waits import waits_of
 from actions.verbs import find
 from audit import charts
 from audit.errors import NotFound
@@ -81,7 +83,9 @@ def head_context(access: Access, action: Action) -> dict[str, Any]:
     return {
         "action": action,
         "plan": action.plan,
+        "ticket": ticket_of(action),
         "behind": queued_up([action]).get(action.pk, []),
+        "waits": waits_of([action]).get(action.pk, []),
         "stations": stations_of(action, decision["asked"], decision["have"], decision["needed"]),
         **decision,
     }

@@ -5,6 +5,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from actions.handoff.reading import waiting_for
 from actions.models import Action
 from actions.pages.inbox import waiting_count
 from actions.pages.whose_turn import capped, needs_you
@@ -12,7 +13,7 @@ from tenants.access import Access, tenants_of
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
-    """Context processor: `shell`, worked out only on pages that draw the frame (six queries)."""
+    """Context processor: `shell`, worked out only on pages that draw the frame (seven queries)."""
     return {"shell": SimpleLazyObject(lambda: frame(request))}
 
 
@@ -32,4 +33,5 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "may_audit": access.can("audit") or bool(access.environments_where("audit")),
         "approvals": capped(Action.objects.filter(waiting_count(access))),
         "needs_you": capped(Action.objects.filter(needs_you(access))),
+        "tickets": capped(waiting_for(access)),
     }

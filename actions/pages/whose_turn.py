@@ -7,7 +7,6 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
-from actions.models import Action
 from actions.states import ENDED, LIVE, State
 from approvals.models import Request
 from approvals.people import standing_in
@@ -106,7 +105,7 @@ def count_of(tab: str, access: Access) -> Q | None:
     return {"needs": needs_you(access), "all": Q(state__in=LIVE), "mine": mine & Q(state__in=LIVE)}.get(tab)
 
 
-def capped(actions: QuerySet[Action, Any]) -> str:
+def capped(rows: QuerySet[Any, Any]) -> str:
     """A count that costs at most 100 rows: `""` for none, `99+` for more than can be counted."""
-    n = actions.order_by()[: MOST_COUNTED + 1].count()
+    n = rows.order_by()[: MOST_COUNTED + 1].count()
     return f"{MOST_COUNTED}+" if n > MOST_COUNTED else str(n or "")
