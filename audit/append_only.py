@@ -28,6 +28,26 @@ CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, '{table} {advice}'); END
 """
 # INSERT OR REPLACE deletes without firing the DELETE trigger (unless recursive_triggers is on); this sees it coming.
+# What an archive covers that was read back and verified (audit.retention) may be taken out, and nothing else.
+COVERED = """EXISTS (SELECT 1 FROM audit_leaf l JOIN audit_archive a ON a.tenant = l.tenant AND a.prunable
+    AND l.log_index >= a.first AND l.log_index < a.upto WHERE l.event_id = OLD.id)"""
+POSTGRESQL_PRUNING = f"""
+CREATE OR REPLACE FUNCTION audit_refuse_event_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF {COVERED} THEN RETURN OLD; END IF;
+    END IF;
+    RAISE EXCEPTION '% {ADVICE}', TG_TABLE_NAME USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE OR REPLACE TRIGGER audit_event_no_change BEFORE UPDATE OR DELETE ON audit_event
+    FOR EACH ROW EXECUTE FUNCTION audit_refuse_event_change();
+ALTER TABLE audit_event ENABLE ALWAYS TRIGGER audit_event_no_change
+"""
+SQLITE_PRUNING = (
+    "DROP TRIGGER IF EXISTS audit_event_no_DELETE",
+    f"""CREATE TRIGGER audit_event_no_DELETE BEFORE DELETE ON audit_event WHEN NOT {COVERED}
+BEGIN SELECT RAISE(ABORT, 'audit_event {ADVICE}'); END""",
+)
 SQLITE_EVENT_EXISTS = f"""
 CREATE TRIGGER IF NOT EXISTS audit_event_no_replace BEFORE INSERT ON audit_event
 WHEN EXISTS (SELECT 1 FROM audit_event WHERE id = NEW.id OR (subject_id = NEW.subject_id AND seq = NEW.seq))
@@ -64,6 +84,20 @@ def protect(connection: BaseDatabaseWrapper, tables: Iterable[str] = TABLES) -> 
     with connection.cursor() as cursor:
         for statement in _protecting(connection.vendor, [table for table in tables if table in there]):
             cursor.execute(statement)
+        if "audit_archive" in there and "audit_event" in tables:
+            for statement in [POSTGRESQL_PRUNING] if connection.vendor == "postgresql" else SQLITE_PRUNING:
+                cursor.execute(statement)
+
+
+def forbid_pruning(connection: BaseDatabaseWrapper) -> None:
+    """Let nothing be taken out again (undoing the migration that knows archives)."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute(POSTGRESQL_TRIGGERS.format(table="audit_event"))
+            cursor.execute("DROP FUNCTION IF EXISTS audit_refuse_event_change()")
+        else:
+            cursor.execute("DROP TRIGGER IF EXISTS audit_event_no_DELETE")
+            cursor.execute(SQLITE_TRIGGERS.format(table="audit_event", verb="DELETE", advice=ADVICE))
 
 
 def unprotect(connection: BaseDatabaseWrapper, tables: Iterable[str] = TABLES) -> None:

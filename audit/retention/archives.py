@@ -1,0 +1,223 @@
+"""
+Archives: a file for each range of the sealed log, which verifies on its own; and pruning what is archived.
+
+A range ends where a head was signed, so that the head proves exactly what is in the file. What may leave the database
+is decided per subject: all of its events are archived, nothing holds it, and its floor says that it has ended. Its last
+event stays, so that a later one could follow it; leaves, tiles and heads stay, so that every proof still works.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from audit.archive_verify import FORMAT, BrokenArchive, verify
+from audit.artifacts import ArtifactMissing, open_artifact
+from audit.clock import database_time
+from audit.errors import Conflict
+from audit.events import Entry, Subject, record
+from audit.models import Event, PrivateValue
+from audit.retention.holds import held_of
+from audit.retention.models import Archive, Retention
+from audit.seals.keys import verifiers
+from audit.seals.merkle import Frontier
+from audit.seals.models import Checkpoint, Leaf
+from audit.seals.nodes import StoredNodes
+from audit.seals.notes import verified
+from audit.streams.delivery import least_taken
+
+BY = "system:retention"
+BATCH = 1_000
+Ended = Callable[[list[UUID]], set[UUID]]
+"""Given ids of subjects of one kind: those that have ended, and will have no further event."""
+_ended: dict[str, Ended] = {}
+
+
+def register_ended(kind: str, ended: Ended) -> None:
+    """Let subjects of a kind be pruned once `ended` says so; kinds that nobody registered are kept for ever."""
+    _ended[kind] = ended
+
+
+def directory_of(tenant: UUID) -> Path:
+    return Path(settings.INTERLOCK.var) / "archive" / str(tenant)
+
+
+def archive(tenant: UUID, keep_days: int) -> Archive | None:
+    """
+    Write what was sealed more than `keep_days` ago, and is in no archive yet, to a file; None if there is nothing.
+
+    The file is complete, synced, read back and verified before its row is stored. Event `log.archived`.
+    """
+    done = Archive.objects.filter(tenant=tenant).order_by("-upto").first()
+    first = done.upto if done else 0
+    before = database_time() - timedelta(days=keep_days)
+    head = Checkpoint.objects.filter(tenant=tenant, at__lt=before, size__gt=first).order_by("-size", "number").first()
+    if head is None:
+        return None
+    path = directory_of(tenant) / f"{first:012d}-{head.size:012d}.jsonl.gz"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+    digest, size = _write(path, tenant, first, head)
+    _read_back(path, tenant)
+    facts = {"first": first, "upto": head.size, "sha256": digest, "bytes": size}
+    with transaction.atomic():
+        made = Archive.objects.create(
+            tenant=tenant, first=first, upto=head.size, file=path.name, sha256=digest, size=size, prunable=True
+        )
+        record(Entry(tenant, subject_of(made), "log.archived", BY, facts=facts))
+    return made
+
+
+def _write(path: Path, tenant: UUID, first: int, head: Checkpoint) -> tuple[str, int]:
+    """Write the file whole or not at all; return its SHA-256 and size."""
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    try:
+        with draft.open("wb") as raw:
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as out:
+                for line in _lines(tenant, first, head):
+                    out.write(json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+            raw.flush()
+            os.fsync(raw.fileno())
+        with draft.open("rb") as made:
+            digest = hashlib.file_digest(made, "sha256").hexdigest()
+        size = draft.stat().st_size
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return digest, size
+
+
+def _lines(tenant: UUID, first: int, head: Checkpoint) -> Iterator[dict[str, Any]]:
+    """The lines of a file, in memory only a batch at a time. Raises Conflict when an event is missing already."""
+    _, by = verified(head.note, verifiers(tenant))
+    frontier = Frontier.at(first, StoredNodes(tenant)) if first else Frontier()
+    yield {
+        "format": FORMAT, "tenant": str(tenant), "first": first, "upto": head.size, "frontier": frontier.packed().hex(),
+        "head": head.note, "key": by[0].vkey,
+    }  # fmt: skip
+    named: dict[str, None] = {}
+    for leaf, event in _events(tenant, first, head.size):
+        body = bytes(event.body)
+        named.update(dict.fromkeys(json.loads(body)["artifacts"]))
+        yield {"index": leaf.log_index, "event": base64.b64encode(body).decode()}
+    artifacts = 0
+    for digest in named:
+        try:
+            data = b"".join(open_artifact(tenant, digest))
+        except ArtifactMissing:
+            continue
+        artifacts += 1
+        yield {"artifact": digest, "data": base64.b64encode(data).decode()}
+    yield {"end": {"events": head.size - first, "artifacts": artifacts}}
+
+
+def _events(tenant: UUID, first: int, upto: int) -> Iterator[tuple[Leaf, Event]]:
+    for start in range(first, upto, BATCH):
+        batch = Leaf.objects.filter(tenant=tenant, log_index__range=(start, min(start + BATCH, upto) - 1))
+        leaves = list(batch.order_by("log_index"))
+        found = Event.objects.in_bulk([leaf.event_id for leaf in leaves])
+        for leaf in leaves:
+            if leaf.event_id not in found:
+                words = f"Event {leaf.log_index} of the log is not in the database: verify the log before archiving it."
+                raise Conflict(words)
+            yield leaf, found[leaf.event_id]
+
+
+def _read_back(path: Path, tenant: UUID) -> None:
+    """Verify a file as a stranger would, against a key of this tenant. Raises Conflict."""
+    try:
+        with path.open("rb") as file:
+            found = verify(file)
+    except BrokenArchive as broken:
+        raise Conflict(f"The archive {path.name} does not verify: {broken}") from broken
+    if found.key not in {key.vkey for key in verifiers(tenant)}:
+        raise Conflict(f"The archive {path.name} is not signed by a key of this tenant.")
+
+
+def prune(tenant: UUID) -> int:
+    """
+    Take from the database what archives cover and nothing keeps; return how many events. Event `log.pruned`.
+
+    Reads each archive back first. Needs the rights of the tables' owner. Raises Conflict.
+    """
+    pruned = 0
+    for it in Archive.objects.filter(tenant=tenant, prunable=True).order_by("first"):
+        with (directory_of(tenant) / it.file).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != it.sha256:
+                raise Conflict(f"The archive {it.file} is not what was written. Restore it before anything is pruned.")
+        pruned += _prune_one(it)
+    return pruned
+
+
+def _prune_one(it: Archive) -> int:
+    count = 0
+    for start in range(it.first, it.upto, BATCH):
+        leaves = Leaf.objects.filter(tenant=it.tenant, log_index__range=(start, min(start + BATCH, it.upto) - 1))
+        free = prunable(it.tenant, leaves.values_list("subject_id", flat=True).distinct(), it.upto)
+        with transaction.atomic():
+            count += _delete(leaves.filter(subject_id__in=free))
+    if count:
+        with transaction.atomic():
+            Archive.objects.filter(pk=it.pk).update(pruned=it.pruned + count, pruned_at=database_time())
+            record(Entry(it.tenant, subject_of(it), "log.pruned", BY, facts={"events": count, "upto": it.upto}))
+    return count
+
+
+def _delete(leaves: QuerySet[Leaf]) -> int:
+    """Delete the events of these leaves but each subject's last, and what they opened."""
+    later = Event.objects.filter(subject_id=OuterRef("subject_id"), seq__gt=OuterRef("seq"))
+    known = Event.objects.filter(pk__in=leaves.values("event_id"))
+    gone = list(known.filter(Exists(later)).values_list("pk", "subject_id", "seq"))
+    if not gone:
+        return 0
+    opened = PrivateValue.objects.filter(subject_id__in={subject for _, subject, _ in gone})
+    places = {(subject, seq) for _, subject, seq in gone}
+    values = [pk for pk, *place in opened.values_list("pk", "subject_id", "seq") if tuple(place) in places]
+    PrivateValue.objects.filter(pk__in=values).delete()
+    rows = Event.objects.filter(pk__in=[pk for pk, *_ in gone])
+    rows._raw_delete(rows.db)
+    return len(gone)
+
+
+def prunable(tenant: UUID, subjects: Iterable[UUID], upto: int) -> set[UUID]:
+    """Which of these subjects nothing keeps: ended, wholly archived, not held, and taken by every stream."""
+    ids = set(subjects)
+    least = least_taken(tenant)
+    if least is not None and least < upto:
+        return set()
+    ids -= set(Leaf.objects.filter(subject_id__in=ids, log_index__gte=upto).values_list("subject_id", flat=True))
+    ids -= held_of(tenant, ids)
+    kinds: dict[str, list[UUID]] = {}
+    for kind, subject in Event.objects.filter(subject_id__in=ids).values_list("subject_kind", "subject_id").distinct():
+        kinds.setdefault(kind, []).append(subject)
+    free: set[UUID] = set()
+    for kind, those in kinds.items():
+        if kind in _ended:
+            free |= _ended[kind](those)
+    unsealed = Event.objects.filter(subject_id__in=free).exclude(Exists(Leaf.objects.filter(event_id=OuterRef("pk"))))
+    return free - set(unsealed.values_list("subject_id", flat=True))
+
+
+def archived_upto(tenant: UUID) -> int:
+    """Below which log index everything is in an archive that was verified. One query."""
+    done = Archive.objects.filter(tenant=tenant, prunable=True).order_by("-upto").first()
+    return done.upto if done else 0
+
+
+def keep_days_of(tenant: UUID) -> int | None:
+    """For how many days the tenant keeps its events at least; None is for ever."""
+    row = Retention.objects.filter(pk=tenant).first()
+    return row.keep_days if row else None
+
+
+def subject_of(it: Archive) -> Subject:
+    return Subject("archive", it.pk, it.file, "/audit/retention/")
