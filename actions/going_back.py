@@ -48,7 +48,7 @@ def back_to(access: Access, action_id: UUID, step: str, reason: str, *, correlat
         refuse_unreachable(action, step)
         if action.state == State.HELD:
             way_on(action, "rollback", None)
-            facts = {"to": step, "reason_given": bool(reason)}
+            facts = {"back_to": step, "reason_given": bool(reason)}
             moved = advance(
                 [action.pk], "roll_back", by=str(access.principal.pk), correlation_id=correlation_id, facts=facts,
                 private={"reason": reason} if reason else {}, sets={"rollback_to": step},
@@ -64,7 +64,7 @@ def back_to(access: Access, action_id: UUID, step: str, reason: str, *, correlat
 
 def asked_to_stop(access: Access, action: Action, step: str, reason: str, correlation_id: str) -> bool:
     """Leave the wish that the worker obeys at its next checkpoint; False if the run has got on meanwhile."""
-    facts: dict[str, Any] = {"to": step, **({"via": correlation_id} if correlation_id else {})}
+    facts: dict[str, Any] = {"back_to": step, **({"via": correlation_id} if correlation_id else {})}
     wish = Note("action.rollback_requested", facts, {"reason": reason} if reason else {})
     sets = {"stop_why": CHECKPOINT, "rollback_to": step}
     return note(action, wish, by=str(access.principal.pk), stop=True, sets=sets)

@@ -144,7 +144,7 @@ def _finish(case: Case, report: Report) -> Write:
             sets={"held_reason": "rollback_failed"}, release=True,
         )  # fmt: skip
     if case.action.rollback_to:
-        facts = {"reason": "checkpoint", "to": case.action.rollback_to, "remains": report.remains}
+        facts = {"reason": "checkpoint", "back_to": case.action.rollback_to, "remains": report.remains}
         return Write(
             case.action, "hold", by=BY, facts=facts, notes=notes, checkpoints=reset_lines(case), packs=packs,
             artifacts=named, sets={"held_reason": "checkpoint", "rollback_to": ""}, release=True,

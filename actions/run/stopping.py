@@ -36,7 +36,7 @@ def halt_of(case: Case, landed_codes: Iterable[str] = ()) -> Halt:
     action = case.action
     how = how_stopped(case, landed_codes)
     if action.stop_why == CHECKPOINT and action.rollback_to:
-        facts = {"because": CHECKPOINT, "to": action.rollback_to, "stopped": how}
+        facts = {"because": CHECKPOINT, "back_to": action.rollback_to, "stopped": how}
         return Halt({}, "roll_back", facts)
     if action.stop_why == SWITCH:
         return Halt({}, "hold", {"reason": SWITCH, "stopped": how}, {"held_reason": SWITCH})
