@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from audit.evidence.models import Audience, PackChunk, PackJob
 from audit.explore.models import IndexCursor, IndexedEvent, SavedSearch, Word
 from audit.reports.models import ReportMail, ReportPart, ReportRun, ReportSchedule
 from audit.seals.models import Checkpoint, HeadTarget, Horizon, Leaf, PublicCheck, SigningKey, Tile, Tree, Verification
@@ -9,6 +10,7 @@ from audit.streams.models import DeadLetter, Stream
 
 __all__ = [
     "Artifact",
+    "Audience",
     "Checkpoint",
     "DeadLetter",
     "Event",
@@ -17,6 +19,8 @@ __all__ = [
     "IndexCursor",
     "IndexedEvent",
     "Leaf",
+    "PackChunk",
+    "PackJob",
     "PrivateValue",
     "PublicCheck",
     "ReportMail",

@@ -65,17 +65,23 @@ def pdf(template: str, data: dict[str, Any], attachments: Sequence[Attached], ti
         return _compiled(root, int(moment.timestamp()))
 
 
-def printable(text: str) -> str:
+class Code(str):
+    """Text that was made printable before, and gets no more places to break at."""
+
+
+def printable(text: str, *, words: bool = True) -> str:
     """Text that our fonts can set: hostile and unknown characters as ‹U+202E›, masks as ‹secret fp›, no tabs.
 
-    PDF/A allows no missing glyph. Very long words get places to break at.
+    PDF/A allows no missing glyph. Very long words get places to break at, unless `words` is False.
     """
+    if isinstance(text, Code):
+        return text
     text = SECRET.sub(r"‹secret \1›", text).replace("\t", "    ").replace("\r\n", "\n")
     text = HOSTILE.sub(lambda match: f"‹{code_point(match[0])}›", text)
     if not text.isascii():
         known = _known()
         text = "".join(c if ord(c) in known else f"‹{code_point(c)}›" for c in text)
-    return LONG_WORD.sub(lambda match: _breakable(match[0]), text)
+    return text if not words else LONG_WORD.sub(lambda match: _breakable(match[0]), text)
 
 
 def _printable_all(value: Any) -> Any:

@@ -4,7 +4,7 @@ import pytest
 from django.test import AsyncClient
 
 from actions.live.database import asking
-from audit import verify
+from audit.verify.cli import main
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,11 +22,11 @@ def test_who_may_view_an_action_may_take_its_evidence_and_it_verifies(program, c
     file = tmp_path / "evidence.zip"
     file.write_bytes(b"".join(got.streaming_content))
     assert file.stat().st_size == int(got["Content-Length"])
-    assert verify.main([str(file)]) == 0
+    assert main([str(file)]) == 0
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
-    assert verify.main([str(file)]) == 1
+    assert main([str(file)]) == 1
 
 
 async def test_it_is_sent_piece_by_piece_under_asgi_too(program, place, carry):

@@ -5,15 +5,19 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from audit import verify
+from audit.verify.cli import main
 
 
 class Command(BaseCommand):
-    help = "Verify an evidence pack. Exit status 0 when it is intact, 1 when not, naming the first broken item."
+    help = "Verify an evidence pack. Exit status 0: it holds; 1: it does not, and why; 2: it could not be read."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file")
+        parser.add_argument("--key", action="append", default=[], help="a public key that you trust, or a file of them")
+        parser.add_argument("--head", action="append", default=[], help="a file of heads that you kept")
+        parser.add_argument("--json", action="store_true", help="say it for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sys.exit(verify.main([options["file"]]))
+        given = [f"--{name}={value}" for name in ("key", "head") for value in options[name]]
+        sys.exit(main([options["file"], *given, *(["--json"] if options["json"] else [])]))

@@ -1,0 +1,188 @@
+"""Gather what a pack holds: events and openings side by side, then artifacts, rendered changes, what others add."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from audit.artifacts import open_artifact, read_artifact
+from audit.changes.document import Change, NotAChangeDocument, load
+from audit.events import Subject
+from audit.evidence.contributors import contributions
+from audit.evidence.redaction import Redaction
+from audit.evidence.rendered import page_of
+from audit.evidence.spool import Member, Spool
+from audit.evidence.story import Story
+from audit.models import Artifact, Event, PrivateValue
+from audit.subjects import names_of
+from audit.verify.events import Openings, check_chain, opening_line
+from audit.verify.packs import MAX_FILES
+from audit.verify.readable import FORMATS, Readable
+from audit.verify.strict import Broken, plain
+
+BATCH = 500
+TELL_EVERY = 1_000  # events
+EXTENSIONS = {
+    "application/json": "json", "application/x-ndjson": "jsonl", "application/yaml": "yaml", "text/markdown": "md",
+    "text/plain": "txt", "text/x-diff": "diff",
+}  # fmt: skip
+KIND = re.compile(rb'"format":"interlock\.([a-z]+)/\d+"')
+MAX_READ_BYTES = 16 << 20  # of a change document or a report that is shown, not only packed
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who wants to know how far it is: `tell(doing, done, total)`, often; it may raise to stop the building."""
+
+    tell: Callable[[str, int, int], object]
+
+
+quiet = Progress(lambda doing, done, total: None)
+
+
+@dataclass
+class Collected:
+    """`members`: in no order. `packed`, `withheld`: digests of artifacts. `closed`: names of what was not opened."""
+
+    about: dict[str, Any]
+    members: list[Member]
+    story: Story
+    packed: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    changes: dict[str, list[Change]] = field(default_factory=dict)
+    reports: dict[str, bytes] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def collect(tenant: UUID, subject: Subject, last: Event, redaction: Redaction, progress: Progress) -> Collected:
+    """Everything but proofs, statement and report. Raises Broken, ArtifactMissing."""
+    head = {"seq": last.seq, "hash": bytes(last.hash).hex()}
+    about = {"format": FORMATS["attestation.json"], "subject": {"kind": subject.kind, "id": str(subject.id)},
+             "head": head, "created_at": _stamp(last)}  # fmt: skip
+    found = Collected(about, [], Story())
+    named = _events(tenant, subject, last, redaction, found, progress)
+    _artifacts(tenant, named, redaction, found, progress)
+    _people(tenant, redaction, found)
+    for contribution in contributions(tenant, subject):
+        for name, content, kind in contribution.files:
+            if not redaction.withholds("context", kind):
+                found.members.append(Member.of(f"context/{name}", content))
+        if not redaction.withholds("context", "facts"):
+            found.facts.extend(contribution.facts)
+    return found
+
+
+def _events(
+    tenant: UUID, subject: Subject, last: Event, redaction: Redaction, found: Collected, progress: Progress
+) -> dict[str, int]:
+    """Write events, openings, decisions and timeline, checked as they come; return the artifacts that are named."""
+    spools = {name: Spool() for name in ("events.jsonl", "openings.jsonl", "decisions.json", "timeline.md")}
+    readable = Readable(found.about, lambda path, data: spools[path].write(data))
+    stored = Event.objects.filter(tenant=tenant, subject_kind=subject.kind, subject_id=subject.id, seq__lte=last.seq)
+    bodies = (bytes(body) for body in stored.order_by("seq").values_list("body", flat=True).iterator(chunk_size=BATCH))
+    closed: set[str] = set()
+    openings = Openings(_openings(tenant, subject, last.seq, redaction, spools["openings.jsonl"], closed))
+    named: dict[str, int] = {}
+    for event, body in check_chain(bodies, found.about["head"]["hash"]):
+        values = openings.of(event)
+        spools["events.jsonl"].line(body)
+        readable.add(event, values)
+        found.story.add(event, values)
+        for digest in event["artifacts"]:
+            named.setdefault(digest, event["seq"])
+        if len(named) > MAX_FILES:
+            break
+        if event["seq"] % TELL_EVERY == 0:
+            progress.tell("reading events", event["seq"], last.seq)
+    openings.end()
+    readable.end()
+    found.closed = sorted(closed)
+    found.members.extend(spool.member(name) for name, spool in spools.items())
+    return named
+
+
+def _openings(
+    tenant: UUID, subject: Subject, upto: int, redaction: Redaction, spool: Spool, closed: set[str]
+) -> Iterator[bytes]:
+    """The lines of openings.jsonl, written as they are read: what was neither erased nor is withheld, seq by seq."""
+    kept = PrivateValue.objects.filter(tenant=tenant, subject_id=subject.id, seq__lte=upto, salt__isnull=False)
+    rows = kept.order_by("seq").values_list("seq", "name", "salt", "value").iterator(chunk_size=BATCH)
+    for seq, group in groupby(rows, key=lambda row: row[0]):
+        for _, name, salt, value in sorted(group, key=lambda row: row[1]):
+            if redaction.withholds("private", name):
+                closed.add(name)
+                continue
+            line = opening_line(seq, name, bytes(salt or b""), bytes(value or b"").decode("utf-8", "replace"))
+            spool.line(line)
+            yield line
+
+
+def _artifacts(tenant: UUID, named: dict[str, int], redaction: Redaction, found: Collected, progress: Progress) -> None:
+    """The artifacts by digest; hashed here, so that what is wrong shows before the first byte is sent."""
+    digests = sorted(named)
+    media_types: dict[str, str] = {}
+    for start in range(0, len(digests), BATCH):
+        part = Artifact.objects.filter(tenant=tenant, digest__in=digests[start : start + BATCH], n=0)
+        media_types.update(part.values_list("digest", "media_type"))
+    for n, digest in enumerate(digests, 1):
+        extension = EXTENSIONS.get(media_types.get(digest, "").split(";")[0].strip(), "bin")
+        member = Member.measured(f"artifacts/{digest}.{extension}", partial(open_artifact, tenant, digest))
+        if member.sha256 != digest:
+            raise Broken("artifact_edited", f"artifact {digest}", "its bytes have another SHA-256")
+        kind = _kind(member)
+        if redaction.withholds("artifact", kind):
+            found.withheld.append(digest)
+            continue
+        found.packed.append(digest)
+        found.members.append(member)
+        _show(tenant, digest, kind, member.size, found)
+        progress.tell("reading artifacts", n, len(digests))
+
+
+def _kind(member: Member) -> str:
+    """What kind of artifact this is, as its `format` says; looked for in the pieces of JSON only."""
+    if not member.path.endswith(".json"):
+        return "other"
+    tail = b""
+    for piece in member.pieces():
+        if match := KIND.search(tail + piece):
+            return match[1].decode()
+        tail = piece[-64:]
+    return "other"
+
+
+def _show(tenant: UUID, digest: str, kind: str, size: int, found: Collected) -> None:
+    """Render change documents, and keep what the report shows."""
+    if size > MAX_READ_BYTES or kind not in ("changes", "verification"):
+        return
+    data = read_artifact(tenant, digest)
+    if kind == "verification":
+        found.reports[digest] = data
+        return
+    try:
+        changes = load(data)
+    except NotAChangeDocument:
+        return
+    found.changes[digest] = changes
+    found.members.append(Member.of(f"changes/{digest}.html", page_of(changes, digest)))
+
+
+def _people(tenant: UUID, redaction: Redaction, found: Collected) -> None:
+    """context/people.json: whom the ids stand for, as known today. Not recorded in events, so only signed."""
+    if redaction.withholds("people"):
+        return
+    names = names_of(tenant, [SimpleNamespace(actor=actor) for actor in found.story.actors])  # type: ignore[misc]
+    found.people = {actor: names[actor] for actor in sorted(found.story.actors) if names.get(actor, actor) != actor}
+    found.members.append(
+        Member.of("context/people.json", plain({"format": "interlock.people/1", "names": found.people}))
+    )
+
+
+def _stamp(event: Event) -> str:
+    return event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,30 @@
+"""Verify evidence packs, offline: `python -m audit.verify FILE`. The standard library, `cryptography`, and no Django.
+
+A pack is a ZIP in one canonical encoding, so that no byte of it is without meaning. A signed statement names every file
+by its SHA-256. Its events are the canonical bytes that were hashed, each naming the hash of the one before; they name
+their artifacts and commit to private values; what follows from them is derived again; proofs lead from them to a signed
+head of the whole log. So whatever single byte is changed, something here no longer fits. Who can rewrite everything can
+still make another pack that fits, signed by another key: whom to believe is known only to whoever brings a key.
+
+The folder needs nothing else of ours; `manage.py export_verifier FILE` makes one file of it to hand over.
+"""
+
+from audit.verify.events import check_chain, commitments_of, opening_line, opens, read_event
+from audit.verify.packs import Summary, verify_file
+from audit.verify.strict import Broken, plain
+from audit.verify.trust import CannotCheck, Kept, Key
+
+__all__ = [
+    "Broken",
+    "CannotCheck",
+    "Kept",
+    "Key",
+    "Summary",
+    "check_chain",
+    "commitments_of",
+    "opening_line",
+    "opens",
+    "plain",
+    "read_event",
+    "verify_file",
+]

@@ -1,0 +1,300 @@
+"""Verify a whole pack: file, signatures, events, private values, artifacts, readable files, proofs."""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from audit.verify.container import Reader
+from audit.verify.events import Openings, check_chain
+from audit.verify.readable import (
+    FORMATS,
+    PREDICATE,
+    STATEMENT,
+    STATUS,
+    Readable,
+    manifest_json,
+    name_of,
+    statement_json,
+)
+from audit.verify.strict import HEX64, Broken, has_shape, parse, parse_as, unbase64
+from audit.verify.trust import Kept, Key, check_signatures, read_head, root_from
+
+FIRST = tuple(FORMATS)
+CHAIN_FILES = {
+    1: ("events.jsonl", "openings.jsonl", "decisions.json", "timeline.md"),
+    2: ("keys.json", "head.txt", "events.jsonl", "openings.jsonl", "proofs.jsonl", "decisions.json", "timeline.md"),
+}
+ARTIFACT = re.compile(r"artifacts/([0-9a-f]{64})\.[a-z0-9]{1,8}")
+EXTRA = re.compile(r"extra/[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+READING = re.compile(r"README\.md|report\.pdf|changes/[0-9a-f]{64}\.html|context/[a-z0-9_-]{1,60}\.[a-z]{1,8}")
+OTHER = {1: (ARTIFACT, EXTRA), 2: (ARTIFACT, EXTRA, READING)}
+MAX_FILES = 60_000
+MANIFEST = {
+    "format": str,
+    "status": str,
+    "tenant": str,
+    "subject": dict,
+    "head": dict,
+    "created_at": str,
+    "files": list,
+}
+ABOUT = {
+    "format": str, "tenant": str, "subject": dict, "head": dict, "created_at": str, "audience": str, "sealed": int,
+    "signers": list, "withheld": dict,
+}  # fmt: skip
+PROOF = {"seq": int, "log_index": int, "proof": list}
+NOBODY = Kept()
+
+
+@dataclass
+class Summary:
+    """What an intact pack holds. `closed`: private values that are not opened in it, because withheld or erased.
+
+    `signers`: ids of the keys that signed; `is_trusted`: one of them was given by whoever verifies. `sealed`: the event
+    up to which a signed head of the log covers it, of `log_size` entries; `is_head_kept`: that head was given too.
+    """
+
+    format: str
+    subject: str
+    seq: int
+    artifacts: int = 0
+    openings: int = 0
+    closed: int = 0
+    withheld: int = 0
+    audience: str = ""
+    signers: list[str] = field(default_factory=list)
+    is_trusted: bool = False
+    sealed: int = 0
+    log_size: int = 0
+    is_head_kept: bool = False
+
+    def __str__(self) -> str:
+        what = f"{self.seq} events of {self.subject} up to #{self.seq}, {self.artifacts} artifacts"
+        if not self.signers:
+            return f"{STATUS}: {what}"
+        by = ("key " if self.is_trusted else "an unknown key, ") + ", ".join(self.signers)
+        sealed = (
+            f"sealed up to #{self.sealed} in a head of {self.log_size} entries" if self.sealed else "not yet sealed"
+        )
+        more = ["that head was kept elsewhere"] * self.is_head_kept
+        more += [f"{self.closed} private values are not opened"] * bool(self.closed)
+        more += [f"{self.withheld} artifacts are withheld"] * bool(self.withheld)
+        return f"{'verified' if self.is_trusted else 'intact'}, signed by {by}: {'; '.join([what, sealed, *more])}"
+
+
+@dataclass
+class _Claims:
+    """What the first file says; nothing of it is believed before it was compared."""
+
+    version: int
+    about: dict[str, Any]
+    files: list[dict[str, Any]]
+    raw: bytes
+    envelope: dict[str, Any] = field(default_factory=dict)
+
+
+def verify_file(file: BinaryIO, keys: Sequence[Key] = (), kept: Kept = NOBODY, least: int = 1) -> Summary:
+    """Verify a seekable binary file in memory that does not grow with it. Raises Broken, CannotCheck.
+
+    `keys`: those that are trusted; at least `least` of them must have signed. Without any, what comes out is intact and
+    signed by somebody. `kept`: heads from elsewhere, that this pack must agree with.
+    """
+    reader = Reader(file)
+    try:
+        claims = _claims(*reader.first(FIRST))
+        for entry in claims.files:
+            _check_file(claims, reader, entry)
+        reader.end()
+        return _check(claims, reader, keys, kept, least)
+    except RecursionError as error:
+        raise Broken("edited", "events.jsonl", "its facts are nested too deeply") from error
+
+
+def _check_file(claims: _Claims, reader: Reader, entry: dict[str, Any]) -> None:
+    """Read one file and compare its bytes. When they are the events, the one that was changed is named."""
+    path, artifact = entry["path"], ARTIFACT.fullmatch(entry["path"])
+    problem = reader.member(path, entry["size"], entry["sha256"])
+    if artifact and (problem or entry["sha256"] != artifact[1]):
+        raise Broken("artifact_edited", path, "its bytes do not have the SHA-256 that it is named by")
+    if problem and path == "events.jsonl":
+        for _ in check_chain(reader.lines(path), claims.about["head"]["hash"]):
+            pass
+    if problem:
+        raise problem
+
+
+def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: Kept, least: int) -> Summary:
+    about, files = claims.about, {entry["path"]: entry for entry in claims.files}
+    found = Summary(about["format"], name_of(about["subject"]), about["head"]["seq"])
+    proofs = None
+    if claims.version == 2:
+        offered = _keys(reader.whole("keys.json"))
+        signers = check_signatures(claims.envelope, offered, keys, least)
+        found.signers, found.is_trusted = [key.id for key in signers], bool(keys)
+        if found.signers != about["signers"]:
+            raise Broken("bad_signature", "attestation.json", "it is not signed by those whom it names")
+        proofs = _Proofs(reader, [*offered, *keys], kept)
+        found.log_size, found.is_head_kept, found.audience = proofs.size, proofs.is_kept, about["audience"]
+    elif keys:
+        raise Broken("not_signed", claims.about["format"], "packs of this version carry no signature")
+    named, last, head = _walk(claims, reader, found, files, proofs, kept)
+    _check_artifacts(named, files, about, found)
+    expected = claims.raw
+    if claims.version == 1:
+        expected = manifest_json(last, head, claims.files)
+    elif (last["tenant"], last["subject"], last["seq"], last["at"]) != (
+        about["tenant"], about["subject"], about["head"]["seq"], about["created_at"],
+    ):  # fmt: skip
+        expected = b""
+    if claims.raw != expected:
+        raise Broken("edited", FIRST[claims.version - 1], "it is not what follows from the events and files")
+    return found
+
+
+def _walk(
+    claims: _Claims, reader: Reader, found: Summary, files: Mapping[str, Any], proofs: "_Proofs | None", kept: Kept
+) -> tuple[dict[str, int], dict[str, Any], str]:
+    """Go through events, openings and proofs side by side; return artifacts named, the last event and its hash."""
+    derived = {"decisions.json": hashlib.sha256(), "timeline.md": hashlib.sha256()}
+    readable = Readable(claims.about, lambda path, data: derived[path].update(data))
+    openings, event = Openings(reader.lines("openings.jsonl")), None
+    named: dict[str, int] = {}
+    head, kept_hashes = claims.about["head"]["hash"], kept.hashes_of(claims.about["subject"])
+    for event, body in check_chain(reader.lines("events.jsonl"), head):
+        values = openings.of(event)
+        readable.add(event, values)
+        found.closed += sum(value is None for value in values.values())
+        found.openings += sum(value is not None for value in values.values())
+        for digest in event["artifacts"]:
+            named.setdefault(digest, event["seq"])
+        if kept_hashes.get(event["seq"], hash_ := hashlib.sha256(body).hexdigest()) != hash_:
+            raise Broken("forked", f"event #{event['seq']}", "its hash is not the one that was kept")
+        if proofs:
+            proofs.check(event["seq"], body)
+    if event is None:
+        raise Broken("missing", "event #1", "the pack holds no events")
+    if max(kept_hashes, default=0) > event["seq"]:
+        raise Broken("missing", f"event #{event['seq'] + 1}", f"the head that was kept is #{max(kept_hashes)}")
+    openings.end()
+    readable.end()
+    if proofs:
+        found.sealed = proofs.end(claims.about["sealed"])
+    for path, digest in derived.items():
+        if digest.hexdigest() != files[path]["sha256"]:
+            raise Broken("edited", path, "it is not what follows from the events")
+    return named, event, head
+
+
+def _check_artifacts(named: dict[str, int], files: Mapping[str, Any], about: Mapping[str, Any], found: Summary) -> None:
+    """Exactly those that the events name are there, but for those that the statement says are withheld."""
+    packed = [match[1] for path in files if (match := ARTIFACT.fullmatch(path))]
+    held, withheld = set(packed), set(about.get("withheld", {}).get("artifacts", []))
+    if missing := sorted((seq, digest) for digest, seq in named.items() if digest not in held | withheld):
+        raise Broken("artifact_missing", f"artifact {missing[0][1]}", f"event #{missing[0][0]} names it")
+    if len(packed) != len(held) or (held | withheld) - set(named) or held & withheld:
+        odd = min((held | withheld) - set(named) or held & withheld or held)
+        raise Broken("artifact_unnamed", f"artifact {odd}", "no event names it, or it is there twice")
+    found.artifacts, found.withheld = len(held), len(withheld)
+
+
+class _Proofs:
+    """head.txt, and the lines of proofs.jsonl, read along with the events."""
+
+    def __init__(self, reader: Reader, keys: Sequence[Key], kept: Kept) -> None:
+        self.lines, self.last, self.n = reader.lines("proofs.jsonl"), 0, 0
+        note, self.size, self.is_kept = reader.whole("head.txt").decode("utf-8", "replace"), 0, False
+        if note:
+            origin, self.size, self.root = read_head(note, keys)
+            self.is_kept = kept.has_head(origin, self.size, self.root)
+        elif kept.heads:
+            raise Broken("head_unknown", "head.txt", "this pack was made before its events were sealed")
+        self.next = self._read()
+
+    def check(self, seq: int, body: bytes) -> None:
+        if self.next is None or self.next["seq"] != seq:
+            return
+        leaf, item = hashlib.sha256(b"\0" + body).digest(), f"proof of event #{seq}"
+        parts = self.next["proof"]
+        if not all(isinstance(part, str) and HEX64.fullmatch(part) for part in parts):
+            raise Broken("bad_proof", item, "it is not made of hashes")
+        if root_from(leaf, self.next["log_index"], self.size, [bytes.fromhex(p) for p in parts]) != self.root:
+            raise Broken("bad_proof", item, "it does not lead from the event to the root of the head")
+        self.last, self.next = seq, self._read()
+
+    def end(self, claimed: int) -> int:
+        """The event up to which all are sealed: what the last one proven says it follows is in the head with it."""
+        if self.next is not None or self.last != claimed:
+            raise Broken("bad_proof", "proofs.jsonl", f"it does not prove the events up to #{claimed}")
+        return self.last
+
+    def _read(self) -> dict[str, Any] | None:
+        line = next(self.lines, None)
+        self.n += line is not None
+        if line is None:
+            return None
+        if not self.size:
+            raise Broken("bad_proof", "proofs.jsonl", "there is no head that it could lead to")
+        return parse_as(line, PROOF, f"proofs.jsonl line {self.n}", "a proof")
+
+
+def _claims(name: str, raw: bytes) -> _Claims:
+    if name == FIRST[0]:
+        about = parse(raw, name)
+        if not has_shape(about, MANIFEST):
+            raise Broken("edited", name, f"it is not a manifest of {FORMATS[name]}")
+        claims = _Claims(1, about, about["files"], raw)
+    else:
+        claims = _statement(raw, name)
+    about = claims.about
+    head, subject = about["head"], about["subject"]
+    if about["format"] != FORMATS[name] or not has_shape(head, {"seq": int, "hash": str}):
+        raise Broken("edited", name, f"it is not about evidence as {FORMATS[name]} has it")
+    if not has_shape(subject, {"kind": str, "id": str}):
+        raise Broken("edited", name, "it does not name its subject")
+    _check_listed(claims, name)
+    return claims
+
+
+def _statement(raw: bytes, name: str) -> _Claims:
+    envelope = parse_as(raw, {"payload": str, "payloadType": str, "signatures": list}, name, "a DSSE envelope")
+    if not all(has_shape(entry, {"keyid": str, "sig": str}) for entry in envelope["signatures"]):
+        raise Broken("edited", name, "it is not a DSSE envelope")
+    payload = unbase64(envelope["payload"], name)
+    shape = {"_type": str, "subject": list, "predicateType": str, "predicate": dict}
+    statement = parse_as(payload, shape, name, "an in-toto statement")
+    about, files = statement["predicate"], []
+    for entry in statement["subject"]:
+        if not has_shape(entry, {"name": str, "digest": dict, "annotations": dict}):
+            raise Broken("edited", name, "it does not list files")
+        files.append({"path": entry["name"], **entry["digest"], **entry["annotations"]})
+    if not has_shape(about, ABOUT) or payload != statement_json(about, [{"sha256": "", "size": 0, **f} for f in files]):
+        raise Broken("edited", name, f"it is not a statement {STATEMENT} about {PREDICATE}")
+    withheld = about["withheld"]
+    if not has_shape(withheld, {"artifacts": list, "private": list}) or not all(
+        isinstance(part, str) for part in (*withheld["artifacts"], *withheld["private"], *about["signers"])
+    ):
+        raise Broken("edited", name, "it does not say what is withheld, or who signs")
+    return _Claims(2, about, files, raw, envelope)
+
+
+def _check_listed(claims: _Claims, name: str) -> None:
+    """The files are listed in the one order, each once, and belong into a pack."""
+    files, fixed = claims.files, CHAIN_FILES[claims.version]
+    shape = {"path": str, "sha256": str, "size": int}
+    if not all(has_shape(entry, shape) and entry["size"] >= 0 for entry in files):
+        raise Broken("edited", name, "it does not list files")
+    names = [entry["path"] for entry in files[:MAX_FILES]]
+    rest = names[len(fixed) :]
+    if len(names) < len(files) or tuple(names[: len(fixed)]) != fixed or rest != sorted(set(rest)):
+        raise Broken("not_canonical", name, "its files are not in the one order, each once")
+    if unknown := [path for path in rest if not any(kind.fullmatch(path) for kind in OTHER[claims.version])]:
+        raise Broken("not_canonical", name, f"{unknown[0]!r} does not belong into a pack")
+
+
+def _keys(raw: bytes) -> list[Key]:
+    found = parse(raw, "keys.json")
+    if not isinstance(found, list) or not all(isinstance(k, dict) and isinstance(k.get("vkey"), str) for k in found):
+        raise Broken("edited", "keys.json", "it does not list keys")
+    return [Key.read(entry["vkey"]) for entry in found]

@@ -1,0 +1,81 @@
+"""The signed statement is what in-toto and DSSE say it is: their vectors, and other people's tools."""
+
+import base64
+import copy
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from google.protobuf.json_format import ParseDict
+from in_toto_attestation.v1.statement import Statement
+from in_toto_attestation.v1.statement_pb2 import Statement as StatementPB
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
+
+from audit.evidence.attestation import Unfit, check_descriptor, check_statement
+from audit.verify import Key
+from audit.verify.trust import pae
+from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
+
+VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+IN_TOTO = json.loads((VECTORS / "in-toto" / "cases.json").read_text())
+(DSSE,) = json.loads((VECTORS / "dsse" / "vectors.json").read_text())["vectors"]
+CASES = [(check, case) for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
+         for case in IN_TOTO[name]]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "case"), CASES, ids=[case["name"] for _, case in CASES])
+def test_in_toto_cases(check, case):
+    if case["error"] is None:
+        check(case["input"])
+    else:
+        with pytest.raises(Unfit) as refused:
+            check(case["input"])
+        assert refused.value.why == case["error"]
+
+
+def test_what_is_signed_is_what_dsse_says():
+    payload = DSSE["payload_utf8"].encode()
+    encoded = pae(payload, DSSE["payloadType"])
+    assert encoded == DSSE["pae_utf8"].encode()
+    key = ec.EllipticCurvePublicNumbers(int(DSSE["key"]["x"]), int(DSSE["key"]["y"]), ec.SECP256R1()).public_key()
+    raw = base64.b64decode(DSSE["envelope"]["signatures"][0]["sig"])
+    signature = encode_dss_signature(int.from_bytes(raw[:32]), int.from_bytes(raw[32:]))
+    key.verify(signature, encoded, ec.ECDSA(SHA256()))
+
+
+@pytest.fixture
+def envelope(db):
+    return json.loads(members_of(packed(a_story()))["attestation.json"])
+
+
+def as_theirs(key: Key) -> SSlibKey:
+    return SSlibKey(key.id, "ed25519", "ed25519", {"public": key.public.hex()})
+
+
+def test_securesystemslib_verifies_it(envelope):
+    read = Envelope.from_dict(copy.deepcopy(envelope))
+    assert list(read.verify([as_theirs(our_key())], 1)) == [our_key().id]
+    assert read.pae() == pae(read.payload)
+
+
+def test_securesystemslib_refuses_what_we_refuse(envelope):
+    stranger = Stranger().key
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(copy.deepcopy(envelope)).verify([as_theirs(stranger)], 1)
+    payload = base64.b64decode(envelope["payload"]).replace(b'"full"', b'"none"')
+    changed = {**envelope, "payload": base64.b64encode(payload).decode()}
+    with pytest.raises(VerificationError):
+        Envelope.from_dict(copy.deepcopy(changed)).verify([as_theirs(our_key())], 1)
+
+
+def test_in_toto_attestation_reads_the_statement(envelope):
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    check_statement(statement)
+    parsed = Statement.copy_from_pb(ParseDict(statement, StatementPB()))
+    parsed.validate()
+    assert {d.name for d in parsed.pb.subject} >= {"events.jsonl", "openings.jsonl", "proofs.jsonl"}

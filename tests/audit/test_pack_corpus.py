@@ -1,0 +1,46 @@
+"""Packs that were made by earlier versions verify as long as there is a verifier. Never regenerate these files."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.verify import Broken, Key, verify_file
+
+CORPUS = Path(__file__).parent / "corpus"
+KEY = (CORPUS / "key.txt").read_text().strip()
+HOLDS = {
+    "v1-full.zip": "intact, not authenticated: 5 events",
+    "v1-erased.zip": "intact, not authenticated: 5 events",
+    "v1-action.zip": "intact, not authenticated: 9 events",
+    "v2-full.zip": "verified, signed by key",
+    "v2-external.zip": "verified, signed by key",
+    "v2-erased.zip": "verified, signed by key",
+}
+
+
+def test_every_pack_is_tried():
+    assert {path.name for path in CORPUS.glob("*.zip")} == set(HOLDS)
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_a_pack_of_then_verifies_now(name):
+    keys = [Key.read(KEY)] if name.startswith("v2") else []
+    with (CORPUS / name).open("rb") as file:
+        assert str(verify_file(file, keys)).startswith(HOLDS[name])
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_and_a_changed_one_does_not(name, tmp_path):
+    data = bytearray((CORPUS / name).read_bytes())
+    other = tmp_path / name
+    for n in range(0, len(data), 101):
+        data[n] ^= 4
+        other.write_bytes(data)
+        with other.open("rb") as file, pytest.raises(Broken):
+            verify_file(file)
+        data[n] ^= 4
+
+
+def test_packs_of_version_1_are_not_signed_and_cannot_be_trusted_by_key():
+    with (CORPUS / "v1-full.zip").open("rb") as file, pytest.raises(Broken, match="not_signed"):
+        verify_file(file, [Key.read(KEY)])
