@@ -14,7 +14,7 @@ def in_order(draft: Draft) -> list[Step]:
     Raises PlanRefused where that is no order.
     """
     _refuse_bad_fallbacks(draft.steps)
-    steps = _as_listed(draft.steps) if draft.order == "listed" else draft.steps
+    steps = _as_listed(draft.steps) if draft.order == "listed" else _without_themselves(draft.steps)
     known = {s["key"] for s in steps}
     for s in steps:
         strangers = sorted(set(s.get("after") or ()) - known)
@@ -42,6 +42,20 @@ def _as_listed(steps: list[Step]) -> list[Step]:
         else:
             after[s["key"]], last = last, [s["key"]]
     return [{**s, "after": after[s["key"]]} for s in steps]
+
+
+def _without_themselves(steps: list[Step]) -> list[Step]:
+    """No step waits for what it stands in for: that is settled only by the one that stands in."""
+    stands_for: dict[str, set[str]] = {}
+    for s in steps:
+        if s.get("fallback_for"):
+            stands_for[s["key"]] = {s["fallback_for"], *stands_for.get(s["fallback_for"], set())}
+    return [
+        {**s, "after": [k for k in s.get("after") or () if k not in stands_for[s["key"]]]}
+        if s["key"] in stands_for
+        else s
+        for s in steps
+    ]
 
 
 def _before(step: Step, steps: list[Step]) -> set[str]:
