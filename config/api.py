@@ -30,10 +30,13 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.policies.router",
     "actions.api.rehearsal.router",
     "actions.api.impact.router",
+    "actions.api.tickets.router",
+    "actions.api.environments.router",
     "actions.api.quarantines.router",
     "tenants.api.router",
     "audit.api.router",
     "audit.explore.api.router",
+    "audit.reports.api.router",
     "audit.streams.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")

@@ -12,8 +12,10 @@ from actions.api.waiting import Waiting, in_words, waiting_for
 from actions.ledger import Ledger
 from actions.locks import queued_up
 from actions.models import Action, Checkpoint, Plan, ResourceClaim
+from actions.pace import pace_of, runs_known, steps_of
 from actions.preflight.way_back import way_back
 from actions.run.metrics import total_of, used_by
+from actions.scheduling.waits import Wait, waits_of
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
 from approvals.suggest import suggested
@@ -39,15 +41,18 @@ def rows_of(access: Access) -> QuerySet[Action, Any]:
 
 
 def page(access: Access, actions: Sequence[Action], vocabulary: str = "") -> list[dict[str, Any]]:
-    """The rows of a list. Five queries and the clock at most, whatever the number of actions."""
-    waiting, behind = waiting_for(actions, access), queued_up(actions)
-    return [row(access, a, waiting.get(a.pk), vocabulary, behind.get(a.pk, ())) for a in actions]
+    """The rows of a list. Ten queries and the clock at most, whatever the number of actions."""
+    waiting, behind, waits = waiting_for(actions, access), queued_up(actions), waits_of(actions)
+    return [
+        row(access, a, waiting.get(a.pk), vocabulary, behind.get(a.pk, ()), waits.get(a.pk, ())) for a in actions
+    ]  # fmt: skip
 
 
 def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
     """An action with everything about it; `action` as `verbs.find` returns it. Seven queries and the clock at most."""
     it = waiting_for([action], access).get(action.pk)
-    shown = row(access, action, it, vocabulary, queued_up([action]).get(action.pk, ()))
+    behind, waits = queued_up([action]).get(action.pk, ()), waits_of([action]).get(action.pk, ())
+    shown = row(access, action, it, vocabulary, behind, waits)
     related = Q(retry_of=action) | Q(undo_of=action) | Q(fallback_of=action)
     linked = Action.objects.filter(related, tenant=action.tenant_id).order_by("pk")
     for pk, undo_of, fallback_of in linked.values_list("pk", "undo_of", "fallback_of"):
@@ -67,6 +72,7 @@ def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
         "plan": plan_shown(plan) if plan else None,
         "approvals": _approvals(it),
         "verdicts": plan.verdict.get("reasons", []) if plan else [],
+        "progress": {**shown["progress"], **_pace(action)},
         **_ran(action),
         "result": _result(action),
     }
@@ -78,7 +84,12 @@ def shown(request: HttpRequest, action: Action) -> dict[str, Any]:
 
 
 def row(
-    access: Access, action: Action, it: Waiting | None, vocabulary: str, behind: Sequence[ResourceClaim] = ()
+    access: Access,
+    action: Action,
+    it: Waiting | None,
+    vocabulary: str,
+    behind: Sequence[ResourceClaim] = (),
+    waits: Sequence[Wait] = (),
 ) -> dict[str, Any]:
     return {
         "id": action.pk,
@@ -116,7 +127,7 @@ def row(
             *moves_open_to(access, action),
             *(it.second_thoughts if it and action.state in ("awaiting_approval", "approved") else []),
         ],
-        "blocked_by": in_words(action, it, behind),
+        "blocked_by": in_words(action, it, behind, waits),
         "links": _links(action),
     }
 
@@ -205,15 +216,25 @@ def _suggested(it: Waiting) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def _pace(action: Action) -> dict[str, Any]:
+    pace = pace_of(action, timezone.now())
+    if pace is None:
+        return {"runs": runs_known(action), "expected_s": None, "p90_s": None, "remaining_s": None}
+    return {"runs": pace.runs, "expected_s": pace.expected_s, "p90_s": pace.p90_s, "remaining_s": pace.left_s}
+
+
 def _ran(action: Action) -> dict[str, Any]:
     """The steps of the plan with what came of them, and what all attempts used together. One query, once it began."""
     if not action.plan:
         return {"steps": [], "metrics": None}
     found = Checkpoint.objects.filter(action=action).order_by("id").values(*OF_A_LINE) if action.started_at else []
     lines = [Checkpoint(**line) for line in found]
-    ledger, used = Ledger.of(lines), used_by(lines)
+    ledger, used, paces = Ledger.of(lines), used_by(lines), steps_of(action)
+    steps = [_step(planned, ledger, used) for planned in action.plan.steps]
+    for n, step in enumerate(steps):
+        step["expected_s"], step["p90_s"] = paces[n] if paces else (None, None)
     return {
-        "steps": [_step(planned, ledger, used) for planned in action.plan.steps],
+        "steps": steps,
         "metrics": total_of([one for each in used.values() for one in each]),
     }
 

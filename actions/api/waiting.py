@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from actions.models import Action, ResourceClaim
+from actions.scheduling.waits import Wait
 from actions.states import State
 from actions.verbs import decisions_on, second_thoughts
 from approvals.asks import counting, standing
@@ -83,7 +84,9 @@ def _verbs(counted: Tally, access: Access) -> list[str]:
     return [] if may_decide(counted, access, approved=True) else decisions_on(request)
 
 
-def in_words(action: Action, it: Waiting | None, behind: Sequence[ResourceClaim] = ()) -> list[str]:
+def in_words(
+    action: Action, it: Waiting | None, behind: Sequence[ResourceClaim] = (), waits: Sequence[Wait] = ()
+) -> list[str]:  # fmt: skip
     """What an action waits for, one sentence each; empty when it runs or has ended."""
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
@@ -91,13 +94,16 @@ def in_words(action: Action, it: Waiting | None, behind: Sequence[ResourceClaim]
         asked = [f"{a.principal.username} asks for changes: {a.comment[:200]}" for a in counting(it.asks)]
         return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
     if action.state == State.HELD:
+        if waits:
+            return [f"{wait.words} It goes on by itself once that is lifted." for wait in waits]
         because = action.held_reason.replace("_", " ")
         return [HELD.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]
     if action.state in (State.QUEUED, State.APPROVED):
         later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
         turns = [f"It waits its turn at {c.kind} {c.name}: {c.action_id} is before it." for c in behind]
-        return [*later, *(turns or ["A worker has to pick it up."])]
-    return ["It is being planned."] if action.state == State.PREFLIGHT else []
+        held_up = [wait.words for wait in waits]
+        return [*later, *held_up, *(turns or ([] if held_up else ["A worker has to pick it up."]))]
+    return [*(wait.words for wait in waits), "It is being planned."] if action.state == State.PREFLIGHT else []
 
 
 HELD = {

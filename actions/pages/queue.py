@@ -11,6 +11,7 @@ from actions.pages.filters import TABS, Filters
 from actions.pages.peek import peek_context
 from actions.pages.rows import dress, page_of, visible
 from actions.pages.whose_turn import capped, count_of, groups_of
+from actions.scheduling.places import holds_seen
 from actions.verbs import find
 from audit.errors import NotFound
 from tenants.access import Access
@@ -88,6 +89,7 @@ def queue_context(access: Access, request: HttpRequest) -> dict[str, Any]:
             {"group": g, "rows": by_group[g.key], "cursor": cursor} for g, _, cursor in pages if by_group[g.key]
         ],
         "may_propose": bool(access.environments_where("propose")),
+        "holds": holds_seen(access),
     }
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from actions.models import Action
 from actions.pages.entry import address_of
 from actions.pages.whose_turn import Group
+from actions.scheduling.waits import waits_of
 from actions.states import ENDED, State
 from approvals.asks import counting, standing
 from approvals.models import Decision, Request
@@ -30,6 +31,7 @@ HELD_BECAUSE = {
     "rollback_failed": "undo failed",
     "replans": "keeps drifting",
     "operator": "held by a person",
+    "switch": "environment held",
 }
 
 
@@ -43,6 +45,7 @@ class Row:
     filled: list[str] = field(default_factory=list)
     needed: int = 0
     asked_changes: bool = False
+    waits: str = ""
     seat: str = ""
     you: bool = False
     yours: bool = False
@@ -71,6 +74,8 @@ class Row:
         a = self.action
         if a.state == State.HELD:
             return HELD_BECAUSE.get(a.held_reason, a.held_reason), "warn"
+        if self.waits:
+            return f"waits: {self.waits}", "warn"
         if self.asked_changes:
             return "changes asked for", "warn"
         if self.yours and a.state == State.AWAITING_APPROVAL:
@@ -126,8 +131,11 @@ def _beyond(order: Sequence[str], values: list[Any]) -> Q:
 
 
 def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
-    """Rows for actions with their group's key: four queries, whatever the number of actions."""
+    """Rows for actions with their group's key: nine queries at most, whatever the number of actions."""
     rows = [Row(action, group) for action, group in pairs]
+    waits = waits_of([r.action for r in rows if r.action.state != State.HELD])
+    for r in rows:
+        r.waits = waits[r.action.pk][0].short if r.action.pk in waits else ""
     waiting = {r.action.pk: r for r in rows if r.action.state == State.AWAITING_APPROVAL}
     if not waiting:
         return rows

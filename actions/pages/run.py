@@ -23,6 +23,7 @@ FEW_CHECKS = 6
 REPORT = "interlock.verification/1"
 VERDICTS = ("action.complete", "action.roll_back", "action.fail")
 HELD = {
+    "switch": "Its environment is held. It goes on by itself, from here, once somebody releases that.",
     "in_doubt": "It cannot be told whether this step took effect. Look at the target, then say what you found.",
     "rollback_failed": "A step would not be undone. Put the target right, or give up and leave it as it is.",
     "replans": "What was approved ceased to hold again and again, so it never began. Give up, then propose it again.",

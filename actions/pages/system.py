@@ -1,5 +1,6 @@
 """System: is the machinery alive, and what is stuck on what?"""
 
+from collections.abc import Sequence
 from time import time
 from typing import Any
 
@@ -17,11 +18,14 @@ from actions.models import Action, Lease
 from actions.nudge import is_nudged, last_sweep, store
 from actions.pages.entry import access_of, page
 from actions.pages.rows import visible
+from actions.scheduling.places import holds_seen
+from actions.scheduling.waits import Wait, waits_of
 from actions.states import TO_DECIDE, TO_EXECUTE, State
 from actions.types.registry import broken, executors
 from audit.clock import database_time
 from audit.templatetags.il import duration
 from tenants.access import Access
+from tenants.models import Environment
 
 MOST = 25
 PING_S = 5
@@ -54,6 +58,7 @@ def system_context(access: Access) -> dict[str, Any]:
         "ended": list(Lease.objects.filter(ended_at__isnull=False).order_by("-ended_at")[:ENDED_SHOWN]),
         "queues": [_queue(access, name, states, alive, now) for name, states in QUEUES.items()],
         "blocked": blocked(access, alive, now),
+        "environments": environments_of(access),
         "types": executors(),
         "broken": broken(),
     }
@@ -74,10 +79,21 @@ def blocked(access: Access, alive: list[Lease], now: Any) -> list[dict[str, Any]
     """The oldest actions that do not move by themselves, each with what would move it."""
     states = (*TO_DECIDE, State.APPROVED, State.HELD, State.AWAITING_APPROVAL)
     found = visible(access).filter(state__in=states, lease__isnull=True).order_by("pk")[:MOST]
-    return [{"action": a, "by": _why(a, {lease.queue for lease in alive}, now)} for a in found]
+    queues = {lease.queue for lease in alive}
+    waits = waits_of(actions := list(found))
+    return [{"action": a, "by": _why(a, queues, now, waits.get(a.pk, ()))} for a in actions]
 
 
-def _why(action: Action, queues: set[str], now: Any) -> str:
+def environments_of(access: Access) -> list[dict[str, Any]]:
+    """The environments that the reader may view, each with its switch where that is set. Two queries."""
+    holds = {hold.environment_id: hold for hold in holds_seen(access)}
+    places = Environment.objects.filter(pk__in=access.environments_where("view")).order_by("slug")
+    return [{"place": place, "hold": holds.get(place.pk)} for place in places]
+
+
+def _why(action: Action, queues: set[str], now: Any, waits: Sequence[Wait]) -> str:
+    if waits:
+        return "; ".join(wait.short for wait in waits)
     if action.state == State.AWAITING_APPROVAL:
         return "people who have to decide"
     if action.state == State.HELD:

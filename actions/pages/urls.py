@@ -5,6 +5,7 @@ from django.urls import path
 from actions.pages import (
     act,
     decision,
+    environments,
     handoff_urls,
     impact,
     inbox,
@@ -28,6 +29,9 @@ urlpatterns = [
     path("approvals/", inbox.inbox, name="approvals"),
     path("approvals/bulk/", inbox.bulk, name="bulk_decide"),
     path("system/", system.system, name="system"),
+    path("environments/<slug:slug>/", environments.environment, name="environment"),
+    path("environments/<slug:slug>/hold/", environments.hold, name="hold_environment"),
+    path("environments/<slug:slug>/release/", environments.release, name="release_environment"),
     path("impact/", impact.impact, name="impact"),
     path("quarantine/", quarantine.quarantine, name="quarantine"),
     path("quarantine/<uuid:quarantine_id>/clear/", quarantine.clear, name="clear_quarantine"),

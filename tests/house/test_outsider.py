@@ -26,10 +26,11 @@ from django.utils.http import urlsafe_base64_encode
 
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
-from actions.models import Action, Backtest
+from actions.models import Action, Backtest, HandoffRule, Ticket, Webhook
 from actions.quarantine_keeper import put_in_quarantine
 from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
 from approvals.policies.drafts import draft_matrix
+from audit.artifacts import store
 from audit.streams.models import Stream
 from audit.streams.verbs import Wanted, create
 from config.asgi import application
@@ -53,13 +54,13 @@ OPEN = {
 API = {
     "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
     "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
-    "api/impact", "api/blast/weights", "api/quarantines", "api/streams",
-    "api/approvals", "api/approvals/bulk",
+    "api/impact", "api/blast/weights", "api/caps", "api/quarantines", "api/streams",
+    "api/approvals", "api/approvals/bulk", "api/tickets",
     "api/policies", "api/policies/facts", "api/policies/check",
 }  # fmt: skip
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
-    "approvals/", "approvals/bulk/",
+    "approvals/", "approvals/bulk/", "handoff/",
     "", "queue/live/", "system/", "impact/", "quarantine/", "actions/new/", "account/tokens/", "account/password/",
     "audit/", "audit/streams/",
     "account/tenant/", "account/sign-out/",
@@ -85,6 +86,10 @@ ANY = frozenset({200, 302, 404, 405})
 WHY = {"reason": "because"}
 WORDING = {"expression": "true", "effect": "warn", "message": "because"}
 DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
+TICKET_VERBS: dict[str, dict[str, Any]] = {
+    "": {}, "/diagnostics": {}, "/assign": {"assignee": "acmes-own"}, "/acknowledge": {}, "/decline": WHY,
+    "/resolve": {}, "/comment": {"text": "hello"},
+}  # fmt: skip
 OBJECTS: dict[str, About] = {
     "api/actions/<action_id>": About("action"),
     **{f"api/actions/<action_id>/{part}": About("action") for part in
@@ -133,6 +138,13 @@ OBJECTS: dict[str, About] = {
        for kind in ("policy", "retire", "matrix")
        for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")},
     **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
+    **{f"api/tickets/<ticket_id>{part}": About("ticket", body) for part, body in TICKET_VERBS.items()},
+    **{f"handoff/<uuid:ticket_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
+       for part, body in TICKET_VERBS.items() if part not in ("/diagnostics", "/comment")},
+    "handoff/<uuid:ticket_id>/diagnostics.json": About("ticket", opens=False),
+    "handoff/<uuid:ticket_id>/comments/": About("ticket", {"text": "hello"}),
+    "handoff/<uuid:ticket_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
+    "api/tickets/<ticket_id>/deliveries/<delivery_id>/send": About("ticket", opens=False),
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
     "audit/<uuid:subject_id>/verify/": About("action"),
@@ -149,6 +161,8 @@ OBJECTS: dict[str, About] = {
                     "abort/", "resume/", "rollback/",
                     "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
+    **{f"api/environments/<slug>/{part}": About("place", WHY) for part in ("hold", "release")},
+    **{f"environments/<slug:slug>/{part}": About("place", WHY) for part in ("", "hold/", "release/")},
 }  # fmt: skip
 SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
 
@@ -207,7 +221,14 @@ def world(program, place, carry) -> World:
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
+    ticket = Ticket.objects.create(
+        tenant=place.acme, environment=place.prod, action_id=action["id"], ending_seq=1, ending="failed", code="io",
+        severity="low", summary="It failed", assignee=in_acme,
+        evidence=store(place.acme.pk, b"{}", "application/json"),
+    )  # fmt: skip
     foreign = {
+        "ticket": ticket.pk, "actions.handoffrule": HandoffRule.objects.create(tenant=place.acme).pk,
+        "actions.webhook": Webhook.objects.create(tenant=place.acme, name="ours").pk,
         "backtest": backtest.pk,
         "quarantine": shut.pk,
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
