@@ -7,8 +7,9 @@ import redis
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Critical, Error, Tags, Warning, register
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 
+from audit.retention.app_role import rights_too_many
 from config.env import is_loopback
 
 DEMO_ACCOUNTS = ("operator", "approver", "approver2", "security", "auditor", "admin", "outsider", "agent")
@@ -80,6 +81,21 @@ def demo_accounts_open() -> list[str]:
     except DatabaseError:
         return []
     return [user.get_username() for user in users if user.check_password(f"{user.get_username()}-demo")]
+
+
+@register(Tags.database, deploy=True)
+def the_log_can_only_grow(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    if connection.vendor != "postgresql":
+        return []
+    try:
+        rights = rights_too_many()
+    except DatabaseError as error:
+        return [Error(f"The database does not answer ({type(error).__name__}).", id="interlock.E008")]
+    if not rights:
+        return []
+    hint = "Sign in as a role of `manage.py create_app_role`; keep the owner's for migrations and pruning."
+    message = f"The role in DATABASE_URL could rewrite the audit log: {'; '.join(rights)}."
+    return [Warning(message, hint=hint, id="interlock.W007")]
 
 
 @register(Tags.files)

@@ -7,6 +7,7 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the floors; models must be loaded first, so the import has to wait until here."""
-        from tenants import naming
+        from tenants import erasing, naming
 
         naming.connect()
+        erasing.connect()

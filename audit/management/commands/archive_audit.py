@@ -1,0 +1,33 @@
+"""manage.py archive_audit: write old sealed events to files that verify on their own, and prune what is archived."""
+
+from typing import Any
+from uuid import UUID
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.errors import Problem
+from audit.retention.archives import archive, directory_of, keep_days_of, prune
+
+
+class Command(BaseCommand):
+    help = "Archive what was sealed longer ago than the tenant keeps it. With --prune, take it from the database then."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--tenant", type=UUID, required=True, help="its id")
+        parser.add_argument("--keep-days", type=int, help="instead of what the tenant's retention says")
+        parser.add_argument("--prune", action="store_true", help="needs the rights of the tables' owner")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        tenant = options["tenant"]
+        days = keep_days_of(tenant) if options["keep_days"] is None else options["keep_days"]
+        if days is None:
+            raise CommandError("The tenant keeps its log for ever. Say --keep-days, or set its retention.")
+        if days < 0:
+            raise CommandError("--keep-days is a number of days, 0 or more.")
+        try:
+            made = archive(tenant, days)
+            self.stdout.write(f"{directory_of(tenant) / made.file}: {made}" if made else "Nothing new is old enough.")
+            if options["prune"]:
+                self.stdout.write(f"{prune(tenant)} events were taken from the database.")
+        except Problem as problem:
+            raise CommandError(" ".join([problem.detail, *problem.remedies])) from problem
