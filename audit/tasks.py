@@ -5,6 +5,9 @@ from time import monotonic
 from celery import shared_task
 
 from audit.explore.indexer import BATCH, carry_on
+from audit.reports.mailing import send_due
+from audit.reports.schedules import ask_due
+from audit.reports.work import carry_on as make_report
 from audit.seals.sealer import seal_all
 from audit.streams.delivery import deliver
 
@@ -31,3 +34,14 @@ def index() -> None:
     """Bring the explorer's index up to the log, a slice at a time. Runs every few seconds; harmless to repeat."""
     if carry_on() >= BATCH:
         index.delay()
+
+
+@shared_task(ignore_result=True)
+def reports() -> None:
+    """Ask for what is due, make a report, mail what was made; then the next one by a message of its own."""
+    ask_due()
+    is_more = make_report()
+    while send_due() >= 20:
+        pass
+    if is_more:
+        reports.delay()

@@ -15,6 +15,7 @@ CELERY_TASK_ROUTES = {
     "approvals.tasks.notify": {"queue": "background"},
     "audit.tasks.seal": {"queue": "sweep"},
     "audit.tasks.index": {"queue": "background"},
+    "audit.tasks.reports": {"queue": "background"},
     "audit.tasks.stream": {"queue": "background"},
 }
 CELERY_TASK_SERIALIZER = "json"

@@ -1,9 +1,11 @@
-"""What the audit log calls people and tenants."""
+"""What the audit log calls people and tenants, and who may read it."""
 
 from uuid import UUID
 
+from audit.access import register_auditing
 from audit.events import Subject
 from audit.subjects import register_describer, register_names, register_owners, register_places
+from tenants.access import holds
 from tenants.models import Environment, Principal, Tenant
 
 
@@ -11,6 +13,7 @@ def connect() -> None:
     register_names(names)
     register_places(places)
     register_owners(owners)
+    register_auditing(may_audit)
     register_describer("principal", principals)
     register_describer("tenant", tenants)
 
@@ -36,3 +39,9 @@ def owners(tenant: UUID, ids: set[UUID]) -> dict[UUID, str]:
     """Who answers for those of these principals that are agents: {agent: owner's id}."""
     agents = Principal.objects.filter(pk__in=ids, owner__isnull=False)
     return {pk: str(owner) for pk, owner in agents.values_list("pk", "owner")}
+
+
+def may_audit(tenant: UUID, principal: UUID) -> bool:
+    found = Principal.objects.filter(pk=principal).first()
+    place = Tenant.objects.filter(pk=tenant).first()
+    return found is not None and place is not None and holds(found, "audit", place)

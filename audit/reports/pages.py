@@ -1,21 +1,181 @@
 """Reports in the browser: what there is, what one shows, its runs and its schedules, and the controls they speak to."""
 
+from collections.abc import AsyncIterator, Iterator
+from itertools import islice
+from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
+from audit.clock import database_time
+from audit.errors import Conflict, Invalid
+from audit.explore.pages import correlation_of
+from audit.models import ReportRun, ReportSchedule
 from audit.pages import auditors
+from audit.reports import runs, schedules
+from audit.reports.controls import CONTROLS
+from audit.reports.parameters import checked, in_words, last_quarter, wanted
+from audit.reports.registry import Report, Row, report_of
+from audit.reports.registry import reports as registered
+from audit.reports.shown import answering, runs_shown, schedules_shown
+from audit.reports.wake import wake
+from audit.reports.writing import MEDIA_TYPES
+from audit.subjects import names_of_places
+
+PREVIEW, MOST_LOOKED_AT = 20, 500
 
 
 @require_safe
 @auditors
 def reports(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    return render(request, "audit/reports.html", {"here": "audit", "on": "reports"})
+    """What can be reported, and what was."""
+    before = request.GET.get("before", "")
+    found, after = runs.runs_of(tenant, _uuid(before))
+    context = {
+        "here": "audit", "on": "reports", "reports": registered(), "runs": runs_shown(tenant, found, _me(request)),
+        "older": after, "is_older": bool(before),
+        "schedules": schedules_shown(tenant, schedules.schedules_of(tenant), _me(request)),
+    }  # fmt: skip
+    is_fragment = request.headers.get("HX-Request") == "true"
+    return render(request, "audit/_runs.html" if is_fragment else "audit/reports.html", context)
+
+
+@require_safe
+@auditors
+def report(request: HttpRequest, tenant: UUID, kind: str) -> HttpResponse:
+    """One report: what it shows, a form to ask for it, and its beginning with what the form holds."""
+    return _report_page(request, tenant, report_of(kind), request.GET)
+
+
+@require_POST
+@auditors
+def ask(request: HttpRequest, tenant: UUID, kind: str) -> HttpResponse:
+    try:
+        runs.ask(
+            tenant, _me(request), kind, request.POST.get("format", "pdf"), request.POST.dict(),
+            correlation_id=correlation_of(request),
+        )  # fmt: skip
+    except (Invalid, Conflict) as refused:
+        return _report_page(request, tenant, report_of(kind), request.POST, refused)
+    wake()
+    return redirect("audit:reports")
+
+
+@require_POST
+@auditors
+def schedule(request: HttpRequest, tenant: UUID, kind: str) -> HttpResponse:
+    asked = request.POST
+    recipients = asked.get("recipients", "").replace(",", "\n").splitlines()
+    try:
+        schedules.create(
+            tenant, _me(request), kind, asked.get("format", "pdf"), asked.get("every", ""), recipients, asked.dict(),
+            correlation_id=correlation_of(request),
+        )  # fmt: skip
+    except (Invalid, Conflict) as refused:
+        return _report_page(request, tenant, report_of(kind), asked, refused)
+    return redirect("audit:reports")
+
+
+@require_POST
+@auditors
+def unschedule(request: HttpRequest, tenant: UUID, schedule_id: UUID) -> HttpResponse:
+    schedules.delete(tenant, _me(request), schedule_id, correlation_id=correlation_of(request))
+    return redirect("audit:reports")
+
+
+@require_safe
+@auditors
+def run(request: HttpRequest, tenant: UUID, run_id: UUID) -> HttpResponse:
+    found = runs_shown(tenant, [runs.find(tenant, run_id)], _me(request))
+    return render(request, "audit/run.html", {"here": "audit", "on": "reports", "runs": found, "run": found[0]})
+
+
+@require_POST
+@auditors
+def cancel(request: HttpRequest, tenant: UUID, run_id: UUID) -> HttpResponse:
+    runs.cancel(tenant, _me(request), run_id, correlation_id=correlation_of(request))
+    return redirect("audit:reports")
+
+
+@require_safe
+@auditors
+def file(request: HttpRequest, tenant: UUID, run_id: UUID) -> StreamingHttpResponse:
+    return file_response(request, runs.find(tenant, run_id))
 
 
 @require_safe
 @auditors
 def controls(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    return render(request, "audit/controls.html", {"here": "audit", "on": "controls"})
+    found = [{"it": control, "reports": answering(control.id)} for control in CONTROLS]
+    return render(request, "audit/controls.html", {"here": "audit", "on": "controls", "controls": found})
+
+
+def file_response(request: HttpRequest, found: ReportRun) -> StreamingHttpResponse:
+    """The finished file as a download, read while it is sent. Raises NotMade."""
+    pieces = runs.file_of(found)
+    sent = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces
+    response = StreamingHttpResponse(sent, content_type=MEDIA_TYPES[found.format])
+    response["Content-Disposition"] = f'attachment; filename="{runs.file_name(found)}"'
+    response["Content-Length"] = str(found.size)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    def take() -> bytes | None:
+        return next(pieces, None)
+
+    while (piece := await sync_to_async(take)()) is not None:
+        yield piece
+
+
+def _report_page(
+    request: HttpRequest, tenant: UUID, found: Report, asked: Any, refused: Invalid | Conflict | None = None
+) -> HttpResponse:
+    since, until = last_quarter(database_time().date())
+    values = {
+        "since": asked.get("since") or since.isoformat(), "until": asked.get("until") or until.isoformat(),
+        "environment": asked.get("environment", ""), "recipients": asked.get("recipients", ""),
+        "every": asked.get("every", "month"), "format": asked.get("format", "pdf"),
+    }  # fmt: skip
+    issues = refused.extra.get("issues", []) if refused else []
+    context = {
+        "here": "audit", "on": "reports", "report": found, "values": values, "formats": MEDIA_TYPES,
+        "places": [(str(pk), name) for pk, name in names_of_places(tenant).items()], "refused": refused,
+        "issues": {issue["field"]: issue["message"] for issue in issues}, "rhythms": ReportSchedule.Every.choices,
+        "preview": None if refused else _preview(tenant, found, values),
+    }  # fmt: skip
+    return render(request, "audit/report.html", context, status=refused.status if refused else 200)
+
+
+def _preview(tenant: UUID, found: Report, values: dict[str, str]) -> dict[str, Any] | None:
+    """The first twenty rows, if they are among the first 500 things; None for what cannot be asked."""
+    try:
+        parameters = checked(tenant, found, values)
+    except Invalid:
+        return None
+    rows: list[Row] = []
+    looked_at = 0
+    for row in islice(found.rows(wanted(tenant, parameters)), MOST_LOOKED_AT):
+        looked_at += row is None
+        rows += [row] if row is not None else []
+        if len(rows) == PREVIEW:
+            break
+    columns = [column.name for column in found.columns]
+    cells = [[row.get(name) for name in columns] for row in rows]
+    return {"rows": cells, "looked_at": looked_at, "asked_for": in_words(tenant, parameters)}
+
+
+def _me(request: HttpRequest) -> str:
+    return str(request.user.pk)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

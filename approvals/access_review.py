@@ -1,0 +1,88 @@
+"""Access review: who may approve what, since when, and when they last did."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Max
+
+from approvals.models import ApprovalRule, Decision
+from approvals.people import standing_in
+from audit.changes.visible import visible
+from audit.reports.registry import Column, Report, Row, Wanted, register_report
+from tenants.models import Environment, Principal
+
+BEFORE_RECORDS = 1971
+
+
+def rows(wanted: Wanted) -> Iterator[Row | None]:
+    """By environment, role and name. Each person who may approve is looked at once per role and environment."""
+    places = Environment.objects.filter(tenant=wanted.tenant).order_by("slug")
+    if wanted.environment:
+        places = places.filter(pk=wanted.environment)
+    found = standing_in({place.pk: place.tenant_id for place in places})
+    people = Principal.objects.in_bulk({pk for roles in found.values() for held in roles.values() for pk in held})
+    used, tiers = _last_used(wanted.tenant), _tiers(wanted.tenant)
+    for place in places:
+        for role in sorted(found[place.pk]):
+            held = found[place.pk][role]
+            for pk in sorted(held, key=lambda pk: (str(people[pk]).casefold(), str(pk))):
+                yield None
+                last, count = used.get((pk, place.pk, role), (None, 0))
+                since = held[pk]
+                yield {
+                    "environment": place.slug, "risk_class": place.risk_class, "role": visible(role),
+                    "who": visible(str(people[pk])), "username": people[pk].username,
+                    "tiers": tiers.get((place.pk, role), []) or "none: no seat asks for it",
+                    "since": since if since.year >= BEFORE_RECORDS else "before records began",
+                    "last_used": last or "never", "decisions": count, "id": str(pk),
+                }  # fmt: skip
+
+
+def _last_used(tenant: UUID) -> dict[tuple[UUID, UUID, str], tuple[Any, int]]:
+    decided = Decision.objects.filter(request__tenant=tenant).order_by()
+    grouped = decided.values_list("principal", "request__environment", "role").annotate(Max("at"), Count("pk"))
+    return {(who, place, role): (last, count) for who, place, role, last, count in grouped}
+
+
+def _tiers(tenant: UUID) -> dict[tuple[UUID, str], list[str]]:
+    """The tiers at which a seat of the matrix asks for a role."""
+    found: dict[tuple[UUID, str], list[str]] = {}
+    order = list(ApprovalRule.Tier.values)
+    rules = ApprovalRule.objects.filter(tenant=tenant)
+    for rule in sorted(rules, key=lambda rule: order.index(rule.tier)):
+        for seat in rule.seats:
+            found.setdefault((rule.environment_id, seat["role"]), []).append(f"{rule.tier} ({seat['count']})")
+    return found
+
+
+REPORT = Report(
+    kind="access_review",
+    title="Access review",
+    question="Who may approve changes where, in which role, since when, and when did they last decide?",
+    columns=(
+        Column("environment", "Where", 2),
+        Column("risk_class", "Its risk", 2),
+        Column("role", "Role", 2),
+        Column("who", "Who", 3),
+        Column("username", "Account", 3),
+        Column("tiers", "Seats it fills (people asked)", 5),
+        Column("since", "Since", 3),
+        Column("last_used", "Last decided", 3),
+        Column("decisions", "Decisions", 2),
+        Column("id", "Id", 5),
+    ),  # fmt: skip
+    rows=rows,
+    looked_at="people in roles",
+    shows="As of now: every active person who holds a role that may approve in an environment, directly there or in "
+    "the whole tenant; since when without a break; which tiers ask for that role; their last decision there in that "
+    "role.",
+    shows_not="Who could give themselves or others a role (who administers the tenant), access to the machines, agents "
+    "(they never approve), and people whose accounts are switched off.",
+    controls=("CC8.1", "A.8.32", "CM-3", "6.5"),
+    is_of_period=False,
+)
+
+
+def connect() -> None:
+    register_report(REPORT)
