@@ -97,10 +97,9 @@ def _forget(subject_id: UUID, head: Head) -> None:
 def _walk(events: QuerySet[Event], known: dict[UUID, Head], on_head: Callable[[UUID, Head], object]) -> Report:
     walk = _Walk(dict(known), on_head)
     try:
+        contents = Contents(walk.report)
         for batch in _batches(events.order_by("subject_id", "seq").iterator(chunk_size=BATCH)):
-            committed = [(event, envelope) for event in batch if commitments_of(envelope := walk.step(event))]
-            if committed:
-                walk.openings(committed)
+            contents.check([(event, walk.step(event)) for event in batch])
         walk.finish()
     except Broken as broken:
         walk.report.broken = broken
@@ -113,39 +112,24 @@ def _batches(events: Iterator[Event]) -> Iterator[list[Event]]:
 
 
 @dataclass
-class _Walk:
-    """Where the walk is: the last event of the chain it is in."""
+class Contents:
+    """What events name: artifacts, and openings that were not erased. Counts in the report; raises Broken."""
 
-    known: dict[UUID, Head]
-    on_head: Callable[[UUID, Head], object]
-    report: Report = field(default_factory=Report)
-    last: Event | None = None
+    report: Report
     intact: set[tuple[UUID, str]] = field(default_factory=set)
 
-    def step(self, event: Event) -> dict[str, Any]:
-        """Check one event against itself and the one before; return its envelope."""
-        if self.last is None or self.last.subject_id != event.subject_id:
-            self._leave_subject()
-            self.last = None
-            self.report.subjects += 1
-            self.report.head = EMPTY
-        envelope = _check_event(event)
-        self._check_link(event, envelope)
-        self.last = event
-        self.report.head = Head(event.seq, bytes(event.hash))
-        self.report.events += 1
-        anchor = self.known.get(event.subject_id)
-        if anchor and anchor.seq == event.seq:
-            if anchor.hash != self.report.head.hash:
-                raise Broken("edited", _name(event), "its hash is not that of the head that was kept")
-            del self.known[event.subject_id]
-        for digest in envelope["artifacts"]:
-            self._check_artifact(event, digest)
-        return envelope
+    def check(self, batch: Iterable[tuple[Event, dict[str, Any]]]) -> None:
+        """Events with their envelopes; what they name is looked at once."""
+        checked = list(batch)
+        for event, envelope in checked:
+            for digest in envelope["artifacts"]:
+                self._artifact(event, digest)
+        committed = [(event, commitments) for event, envelope in checked if (commitments := commitments_of(envelope))]
+        if committed:
+            self._openings(committed)
 
-    def openings(self, committed: list[tuple[Event, dict[str, Any]]]) -> None:
-        """Check the openings of these events that were not erased."""
-        by_place = {(event.subject_id, event.seq): (event, commitments_of(envelope)) for event, envelope in committed}
+    def _openings(self, committed: list[tuple[Event, dict[str, str]]]) -> None:
+        by_place = {(event.subject_id, event.seq): (event, commitments) for event, commitments in committed}
         seqs = [seq for _, seq in by_place]
         kept = PrivateValue.objects.filter(
             subject_id__in={i for i, _ in by_place}, seq__range=(min(seqs), max(seqs)), salt__isnull=False
@@ -156,9 +140,56 @@ class _Walk:
                 continue
             commitment = commitments.get(row.name)
             if commitment is None or not opens(commitment, bytes(row.salt or b""), bytes(row.value or b"")):
-                item = f"opening of {row.name!r} in {_name(event)}"
+                item = f"opening of {row.name!r} in {name_of(event)}"
                 raise Broken("opening_mismatch", item, "it is not what the event committed to")
             self.report.openings += 1
+
+    def _artifact(self, event: Event, digest: str) -> None:
+        if (event.tenant, digest) in self.intact:
+            return
+        sha256 = hashlib.sha256()
+        try:
+            for chunk in open_artifact(event.tenant, digest):
+                sha256.update(chunk)
+        except ArtifactMissing as error:
+            raise Broken("artifact_missing", f"artifact {digest}", f"{name_of(event)} names it; {error}") from error
+        if sha256.hexdigest() != digest:
+            raise Broken(
+                "artifact_edited", f"artifact {digest}", f"{name_of(event)} names it, and its bytes have changed"
+            )
+        self.report.artifacts += 1
+        if len(self.intact) >= MAX_REMEMBERED:
+            self.intact.clear()
+        self.intact.add((event.tenant, digest))
+
+
+@dataclass
+class _Walk:
+    """Where the walk is: the last event of the chain it is in."""
+
+    known: dict[UUID, Head]
+    on_head: Callable[[UUID, Head], object]
+    report: Report = field(default_factory=Report)
+    last: Event | None = None
+
+    def step(self, event: Event) -> dict[str, Any]:
+        """Check one event against itself and the one before; return its envelope."""
+        if self.last is None or self.last.subject_id != event.subject_id:
+            self._leave_subject()
+            self.last = None
+            self.report.subjects += 1
+            self.report.head = EMPTY
+        envelope = check_event(event)
+        self._check_link(event, envelope)
+        self.last = event
+        self.report.head = Head(event.seq, bytes(event.hash))
+        self.report.events += 1
+        anchor = self.known.get(event.subject_id)
+        if anchor and anchor.seq == event.seq:
+            if anchor.hash != self.report.head.hash:
+                raise Broken("edited", name_of(event), "its hash is not that of the head that was kept")
+            del self.known[event.subject_id]
+        return envelope
 
     def finish(self) -> None:
         """Everything was seen: what was promised and not seen is missing."""
@@ -181,46 +212,28 @@ class _Walk:
             raise Broken("missing", missing, f"#{event.seq} stands in its place")
         if envelope["prev"] != head.hash.hex():
             if last is None:
-                raise Broken("edited", _name(event), "it claims to follow an event, and is the first")
-            raise Broken("edited", _name(last), f"its hash is not the one that #{event.seq} was chained to")
+                raise Broken("edited", name_of(event), "it claims to follow an event, and is the first")
+            raise Broken("edited", name_of(last), f"its hash is not the one that #{event.seq} was chained to")
         if last and last.tenant != event.tenant:  # kinds may share an id, tenants may not
-            raise Broken("edited", _name(event), "it belongs to another tenant than the events before it")
-
-    def _check_artifact(self, event: Event, digest: str) -> None:
-        if (event.tenant, digest) in self.intact:
-            return
-        sha256 = hashlib.sha256()
-        try:
-            for chunk in open_artifact(event.tenant, digest):
-                sha256.update(chunk)
-        except ArtifactMissing as error:
-            raise Broken("artifact_missing", f"artifact {digest}", f"{_name(event)} names it; {error}") from error
-        if sha256.hexdigest() != digest:
-            raise Broken(
-                "artifact_edited", f"artifact {digest}", f"{_name(event)} names it, and its bytes have changed"
-            )
-        self.report.artifacts += 1
-        if len(self.intact) >= MAX_REMEMBERED:
-            self.intact.clear()
-        self.intact.add((event.tenant, digest))
+            raise Broken("edited", name_of(event), "it belongs to another tenant than the events before it")
 
 
-def _check_event(event: Event) -> dict[str, Any]:
+def check_event(event: Event) -> dict[str, Any]:
     """The envelope, after checking that its bytes have the stored hash and that the columns repeat it."""
     body = bytes(event.body)
     if hashlib.sha256(body).digest() != bytes(event.hash):
-        raise Broken("edited", _name(event), "its bytes do not have the hash that is stored with them")
-    envelope = read_event(body, _name(event))
+        raise Broken("edited", name_of(event), "its bytes do not have the hash that is stored with them")
+    envelope = read_event(body, name_of(event))
     if envelope["seq"] != event.seq:
-        raise Broken("reordered", _name(event), f"it was recorded as #{envelope['seq']}")
+        raise Broken("reordered", name_of(event), f"it was recorded as #{envelope['seq']}")
     said = {**envelope, **{f"subject_{name}": value for name, value in envelope["subject"].items()}}
     stored = {name: str(getattr(event, name)) for name in COLUMNS}
     stored["at"] = event.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     for name in COLUMNS:
         if said[name] != stored[name]:
-            raise Broken("column_mismatch", _name(event), f"its column {name} is not what was recorded")
+            raise Broken("column_mismatch", name_of(event), f"its column {name} is not what was recorded")
     return envelope
 
 
-def _name(event: Event) -> str:
+def name_of(event: Event) -> str:
     return f"event #{event.seq} of {event.subject_kind} {event.subject_id}"

@@ -51,6 +51,9 @@ class Frontier:
             found = node_hash(left, found)
         return found
 
+    def copy(self) -> "Frontier":
+        return Frontier(self.size, list(self.roots))
+
     def packed(self) -> bytes:
         return b"".join(self.roots)
 

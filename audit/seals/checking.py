@@ -1,0 +1,181 @@
+"""Verify what is sealed, and what is about to be: a subject, a range, a tenant's whole log. The walk is in walk.py."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
+
+from audit.clock import database_time
+from audit.models import Event
+from audit.seals import blame, keys
+from audit.seals.merkle import inclusion_proof, root_of, verify_consistency, verify_inclusion
+from audit.seals.models import Checkpoint, Horizon, Leaf, Tree
+from audit.seals.nodes import StoredNodes
+from audit.seals.notes import BadNote
+from audit.seals.notes import Checkpoint as Head
+from audit.seals.proofs import consistency_between, newest
+from audit.seals.walk import LogWalk, check_entry, forked, known_keys, linked
+from audit.verification import BATCH, Contents, Report
+from audit.verify import Broken
+
+
+@dataclass
+class Verdict:
+    """What was looked at, and the first thing broken. `size`: entries in the log when it was looked at."""
+
+    events: int = 0
+    entries: int = 0
+    heads: int = 0
+    artifacts: int = 0
+    openings: int = 0
+    size: int = 0
+    broken: Broken | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.broken is None
+
+
+def verify_tenant(tenant: UUID, *, start: int = 0, upto: int | None = None, kept: list[Head] | None = None,
+                  remember: bool = True) -> Verdict:  # fmt: skip
+    """Walk the tenant's log from entry `start`, to its end and through what is not sealed yet, or to `upto`.
+
+    `kept` are heads from elsewhere. With `remember` the outcome shows on the auditor's pages.
+    """
+    verdict = Verdict()
+    walk: LogWalk | None = None
+    try:
+        walk = LogWalk(tenant, start, upto, kept)
+        walk.run()
+        if upto is None:
+            check_tail(tenant, walk.contents, after_entry=start)
+    except Broken as broken:
+        verdict.broken = broken
+    _count(verdict, walk, start)
+    if remember and (upto is None or verdict.broken):
+        remember_verdict(tenant, verdict)
+    return verdict
+
+
+def _count(verdict: Verdict, walk: LogWalk | None, start: int) -> None:
+    if walk is not None:
+        verdict.events, verdict.artifacts = walk.report.events, walk.report.artifacts
+        verdict.openings, verdict.heads, verdict.size = walk.report.openings, walk.heads, walk.frontier.size
+        verdict.entries = walk.frontier.size - start
+
+
+def remember_verdict(tenant: UUID, verdict: Verdict) -> None:
+    """Let the auditor's pages say so, and the next incremental verification begin there."""
+    values: dict[str, Any] = {"verified_at": database_time(), "broken": str(verdict.broken or "")}
+    if verdict.ok:
+        values["verified_size"] = verdict.size
+    Tree.objects.filter(tenant=tenant).update(**values)
+
+
+def check_tail(tenant: UUID, contents: Contents, after_entry: int = 0) -> None:
+    """Events in no log yet are checked like others; those that should long be there are found. Raises Broken."""
+    state = Horizon.objects.order_by("pk").first()
+    tree = Tree.objects.filter(tenant=tenant).first()
+    resume_from = tree.resume_from if tree and tree.resume_from is not None else None
+    horizon = min(state.horizon if state else 0, resume_from if resume_from is not None else 2**63)
+    left = Event.objects.filter(~Exists(Leaf.objects.filter(event_id=OuterRef("pk"))), tenant=tenant)
+    if after_entry:
+        last = Leaf.objects.filter(tenant=tenant, log_index=after_entry - 1).values_list("event_id", flat=True)
+        left = left.filter(pk__gt=max(last, default=0))
+    lost = left.filter(pk__lte=horizon).order_by("pk").first()
+    if lost is not None:
+        raise blame.never_sealed(lost)
+    before = Event.objects.filter(subject_id=OuterRef("subject_id"), seq=OuterRef("seq") - 1)
+    tail = left.annotate(before=Subquery(before.values("hash")[:1])).order_by("pk")
+    for batch in _batches(tail):
+        contents.check([(event, linked(event)) for event in batch])
+        contents.report.events += len(batch)
+
+
+def _batches(events: QuerySet[Event]) -> Iterator[list[Event]]:
+    after = -(2**63)
+    while batch := list(events.filter(pk__gt=after)[:BATCH]):
+        yield batch
+        after = batch[-1].pk
+
+
+def check_subject(tenant: UUID, subject_id: UUID, report: Report) -> tuple[int, int]:
+    """Each sealed event of a subject against its entry, and its entry's path to the newest signed head.
+
+    Returns how many entries, and of how many that head is. Raises Broken.
+    """
+    head = newest(tenant)
+    if head is None:
+        return 0, 0
+    try:
+        signed = keys.check_head(head.note, known_keys(tenant))
+    except BadNote as bad:
+        raise Broken("edited", f"head #{head.number}", str(bad)) from bad
+    nodes, count = StoredNodes(tenant), 0
+    leaves = Leaf.objects.filter(tenant=tenant, subject_id=subject_id, log_index__lt=signed.size).order_by("seq")
+    after = 0
+    while batch := list(leaves.filter(seq__gt=after)[:BATCH]):
+        after = batch[-1].seq
+        events = Event.objects.in_bulk([leaf.event_id for leaf in batch])
+        for leaf in batch:
+            try:
+                wanted = nodes(0, leaf.log_index)
+                proof = inclusion_proof(leaf.log_index, signed.size, nodes)
+            except LookupError:
+                raise blame.missing_entry(tenant, leaf.log_index, signed.size) from None
+            check_entry(leaf, events.get(leaf.event_id), wanted)
+            if not verify_inclusion(wanted, leaf.log_index, signed.size, proof, signed.root):
+                raise Broken("forked", f"entry {leaf.log_index} of the log", f"no path leads to head #{head.number}")
+            count += 1
+    return count, signed.size
+
+
+def against_log(tenant: UUID, head: Head) -> Broken | None:
+    """Whether the log still continues a head that was kept elsewhere, by a consistency proof to its newest head.
+
+    None if it does. Costs a few hundred hashes, whatever the size of the log; a full walk says more about a break.
+    """
+    last = newest(tenant)
+    if last is None or last.size < head.size:
+        size = last.size if last else 0
+        detail = f"a head that was kept says {head.size} entries; the log has {size}"
+        return Broken("truncated", f"entry {size} of the log", detail)
+    try:
+        signed = keys.check_head(last.note, known_keys(tenant))
+        if head.size == 0:
+            return None
+        proof = consistency_between(tenant, head.size, signed.size)
+        stored = root_of(signed.size, StoredNodes(tenant))
+    except BadNote as bad:
+        return Broken("edited", f"head #{last.number}", str(bad))
+    except LookupError:
+        return blame.missing_entry(tenant, 0, last.size)
+    except Broken as broken:
+        return broken
+    if stored != signed.root:
+        return Broken("edited", f"head #{last.number}", "what is stored does not have the root that was signed")
+    return None if verify_consistency(head.size, signed.size, head.root, signed.root, proof) else forked(head.size)
+
+
+def between(tenant: UUID, since: datetime | None, until: datetime | None) -> tuple[int, int | None]:
+    """The entries that were sealed between these times, and a little more: (first, up to), as heads bound them."""
+    heads = Checkpoint.objects.filter(tenant=tenant)
+    first = heads.filter(at__lt=since).order_by("-number").values_list("size", flat=True).first() if since else 0
+    upto = heads.filter(at__gte=until).order_by("number").values_list("size", flat=True).first() if until else None
+    return first or 0, upto
+
+
+def sealed_tenants() -> list[UUID]:
+    """Every tenant that has a log, or should have one."""
+    found = set(Tree.objects.values_list("tenant", flat=True)) | set(
+        Checkpoint.objects.order_by().values_list("tenant", flat=True).distinct()
+    )
+    return sorted(found)
+
+
+def verified_size(tenant: UUID) -> int:
+    """Where an incremental verification begins."""
+    return Tree.objects.filter(tenant=tenant).values_list("verified_size", flat=True).first() or 0
