@@ -55,7 +55,7 @@ def comments(request: HttpRequest, action_id: str, after: UUID | None = None) ->
     found = found.filter(pk__gt=after) if after else found
     rows = list(found.select_related("author__owner").order_by("pk")[: PAGE + 1])
     more = str(rows[PAGE - 1].pk) if len(rows) > PAGE else None
-    return {"items": [_shown(row) for row in rows[:PAGE]], "next": more}
+    return {"items": [shown(row) for row in rows[:PAGE]], "next": more}
 
 
 @router.post("/actions/{action_id}/comments", response={201: CommentOut}, summary="Comment")
@@ -63,16 +63,16 @@ def comment(request: HttpRequest, action_id: str, body: CommentMade) -> Status[A
     """Comment on the plan, on one change of it, or on a comment. Whoever may view the action may."""
     access = access_of(request)
     made = comment_on(access, id_of(action_id), **body.dict(), correlation_id=correlation_of(request))
-    return Status(201, _shown(made))
+    return Status(201, shown(made))
 
 
 @router.post("/actions/{action_id}/comments/{comment_id}/resolve", response=CommentOut, summary="Resolve a thread")
 def resolve(request: HttpRequest, action_id: str, comment_id: str, body: ResolvedIn) -> dict[str, Any]:
     """Resolve a thread by its first comment, or with `resolved: false` take it up again."""
     access, via = access_of(request), correlation_of(request)
-    return _shown(settle_thread(access, id_of(action_id), id_of(comment_id), body.resolved, correlation_id=via)[1])
+    return shown(settle_thread(access, id_of(action_id), id_of(comment_id), body.resolved, correlation_id=via)[1])
 
 
-def _shown(comment: Comment) -> dict[str, Any]:
+def shown(comment: Comment) -> dict[str, Any]:
     names = ("id", "digest", "change", "line", "text", "at", "resolved_at")
     return {**{n: getattr(comment, n) for n in names}, "reply_to": comment.parent_id, "author": who(comment.author)}

@@ -25,7 +25,7 @@ from tenants.access import Access, visible_to, who_may
 from tenants.models import Principal
 
 S = Ticket.State
-JOINED = ("action__environment__tenant", "action__requester__owner", "action__plan", "assignee", "environment")
+JOINED = ("action__environment__tenant", "action__requester__owner", "action__plan", "assignee__owner", "environment")
 MOST_CANDIDATES = 200
 MOST_TEXT = 4_000
 

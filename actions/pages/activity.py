@@ -17,6 +17,7 @@ ROLES = {
     "system:sweep": "Sweep",
     "system:notify": "Notices",
     "system:setup": "Setup",
+    "system:handoff": "Hand-off",
 }
 
 SENTENCES: dict[str, tuple[str, str]] = {
@@ -55,6 +56,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "approval.ask_withdrawn": ("", "no longer asks for changes"),
     "approval.ask_lapsed": ("", "no longer counts who asked for changes: they may no longer decide"),
     "approval.withdrawn": ("warn", "took the approval as {role} back"),
+    "ticket.opened": ("hold", "opened a ticket: {ending_words}"),
+    "ticket.evidence": ("", "attached the diagnostics to the ticket"),
+    "ticket.assigned": ("", "handed the ticket over"),
+    "ticket.acknowledged": ("ok", "acknowledged the ticket"),
+    "ticket.declined": ("warn", "declined the ticket"),
+    "ticket.overdue": ("warn", "told {people} of the role {role}: nobody had acknowledged the ticket"),
+    "ticket.resolved": ("ok", "resolved the ticket"),
+    "ticket.told": ("", "told of the ticket by {channel}: {what}"),
+    "ticket.not_told": ("warn", "could not tell of the ticket by {channel}: {what}"),
+    "ticket.sent_again": ("", "had a message about the ticket sent again"),
     "notice.sent": ("", "told {recipients} by mail or message: {kind}"),
     "notice.failed": ("warn", "could not tell {recipients}: {kind}"),
     "comment.made": ("", "commented"),
@@ -69,7 +80,7 @@ REOPENED = {
     "lapsed": "an approval no longer counts; earlier approvals are void",
     "withdrawn": "an approval was taken back; the others stand",
 }
-QUOTED = ("comment", "reason", "message")
+QUOTED = ("comment", "reason", "message", "note")
 
 
 @dataclass(frozen=True)
@@ -132,6 +143,7 @@ def _filled(sentence: str, facts: dict[str, Any]) -> str:
         "plan": _plan_words(facts.get("counts", {})),
         "reopened": REOPENED.get(facts.get("because", ""), "earlier approvals are void"),
         "reason": str(facts.get("reason", "")).replace("_", " "),
+        "ending_words": str(facts.get("ending", "")).replace("_", " "),
     }
     try:
         return sentence.format_map({**facts, **extra})
