@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from django.db.models import BigIntegerField, Exists, OuterRef, Q, Subquery
+from django.db.models import BigIntegerField, Exists, OuterRef, Q, Subquery, TextField
 from django.db.models.expressions import RawSQL
 
-from actions.impact import history_of, history_sql
+from actions.impact import Past, history_of, past_sql, read_past
 from actions.ledger import Ledger
 from actions.lifecycle import Write
 from actions.models import Action, BeforeImage, Breaker, Checkpoint, Plan, Quarantine, ResourceClaim
@@ -92,8 +92,8 @@ class Case:
     resources: dict[tuple[str, str], Resource]
     edges: Edges | None = field(default_factory=dict)
     """Which resources of the tenant need which; None: too many to follow."""
-    history: dict[str, int] = field(default_factory=lambda: history_of(0))
-    """How the last runs like this one ended."""
+    past: list[Past] = field(default_factory=list)
+    """How the last runs like this one went."""
     weights: dict[str, int] = field(default_factory=dict)
     """The tenant's weights of the blast radius, where they are not 100."""
     ledger: Ledger = field(default_factory=Ledger)
@@ -135,6 +135,11 @@ class Case:
     """What an earlier worker had written of attempts that it left open."""
     intended: dict[str, list[Intended]] = field(default_factory=dict, repr=False)
     """What each step of a simulation would change; loaded by its script, in the main thread."""
+
+    @property
+    def history(self) -> dict[str, int]:
+        """How the last runs like this one ended, as the facts carry it."""
+        return history_of(self.past)
 
     @property
     def changes_something(self) -> bool:
@@ -226,7 +231,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             matrix=matrix.get(a.environment_id, {}),
             resources=resources.get(a.environment_id, {}),
             edges=edges,
-            history=history_of(a.history),
+            past=read_past(a.past),
             weights=weights[a.pk],
             rules=rules.get(a.tenant_id, []),
             epoch=a.epoch,
@@ -248,12 +253,12 @@ def _joined(action_ids: list[UUID]) -> list[Any]:
     """The actions with what one query can tell of them besides: times of the rules, history, claims and the like."""
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
-    history = RawSQL(history_sql("actions_action"), [], output_field=BigIntegerField())
+    past = RawSQL(past_sql("actions_action"), [], output_field=TextField())
     claims = Exists(ResourceClaim.objects.filter(action=OuterRef("pk"), held=True))
     shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
     troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
     joined = Action.objects.annotate(
-        is_troubled=troubled, epoch=epoch, history=history, head=Subquery(last), has_claims=claims,
+        is_troubled=troubled, epoch=epoch, past=past, head=Subquery(last), has_claims=claims,
         has_quarantine=shut, is_capped=is_capped(),
     ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     return list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))

@@ -6,7 +6,8 @@ the run knows (its ledger, its verification) beside.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,19 +26,22 @@ RAN = ("in_progress", "verifying", "rolling_back", "held")
 ENDS = ("completed", "rolled_back", "failed")
 STOPPED_BY_A_PERSON = ("aborted", "rolled_back")
 APPLIED = ("done", "undoing", "undone", "undo_failed")
-KNOWN = ("id", "applied", "standing", "verified_changes", "checks", "checks_failed")
+KNOWN = ("id", "applied", "standing", "verified_changes", "checks", "checks_failed", "step_ms")
+KINDS = {"id": "uuid", "step_ms": "jsonb"}
+MOST_STEPS_TIMED = 64
 COLUMNS = (
     "action_id", "environment_id", "type", "target", "state", "code", "is_failure", "tier", "score",
     "predicted_changes", "predicted_deletes", "predicted_resources", "steps", "applied", "standing",
-    "verified_changes", "checks", "checks_failed", "duration_ms", "ended_at",
+    "verified_changes", "checks", "checks_failed", "duration_ms", "ended_at", "step_ms",
 )  # fmt: skip
 _POSTGRES = {
     "rows": "jsonb_to_recordset(%s::jsonb) AS v({})".format(
-        ", ".join(f"w_{name} {'uuid' if name == 'id' else 'integer'}" for name in KNOWN)
+        ", ".join(f"w_{name} {KINDS.get(name, 'integer')}" for name in KNOWN)
     ),
     "count": "COALESCE((p.counts->>'{}')::integer, 0)",
     "text": "COALESCE({0}->>'{1}', '')",
     "ms": "(EXTRACT(EPOCH FROM (statement_timestamp() - a.started_at)) * 1000)::bigint",
+    "array": "COALESCE(json_agg(json_build_array(h.is_failure, h.state, h.steps, h.duration_ms, h.step_ms))::text, '')",
     "since": f"statement_timestamp() - interval '{DAYS} days'",
 }
 _SQLITE = {
@@ -47,6 +51,7 @@ _SQLITE = {
     "count": "COALESCE(json_extract(p.counts, '$.{}'), 0)",
     "text": "COALESCE(json_extract({0}, '$.{1}'), '')",
     "ms": "CAST((julianday('now') - julianday(a.started_at)) * 86400000 AS integer)",
+    "array": "json_group_array(json_array(h.is_failure, h.state, h.steps, h.duration_ms, json(h.step_ms)))",
     "since": f"strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now', '-{DAYS} days')",
 }
 
@@ -67,7 +72,21 @@ def measured(plan: Plan, ledger: Ledger, report: Mapping[str, Any] | None = None
     changes = int(counts.get("changes", 0))
     seen = changes if all(read) and read else min(changes, sum(read))
     bad = sum(not c["ok"] for c in report["checks"])
-    return {**found, "verified_changes": seen, "checks": len(report["checks"]), "checks_failed": bad}
+    found |= {"verified_changes": seen, "checks": len(report["checks"]), "checks_failed": bad}
+    return {**found, "step_ms": step_ms(keys, ledger)} if not bad and len(keys) <= MOST_STEPS_TIMED else found
+
+
+def step_ms(keys: Sequence[str], ledger: Ledger) -> list[int] | None:
+    """How long each step took, from its first intent to its last end; None unless all are done."""
+    records = [ledger[key] for key in keys]
+    if not all(r.state == "done" and r.started_at and r.ended_at for r in records):
+        return None
+    return [max(0, round((r.ended_at - r.started_at).total_seconds() * 1000)) for r in records]
+
+
+def as_told(impact: Mapping[str, Any]) -> dict[str, Any]:
+    """What the event of a run's end says of its impact."""
+    return {name: value for name, value in impact.items() if name != "step_ms"}
 
 
 def record_impacts(known: Mapping[UUID, Mapping[str, Any]]) -> None:
@@ -93,6 +112,7 @@ def _statement(sql: dict[str, str]) -> str:
         *[sql["count"].format(name) for name in ("changes", "deletes", "resources")], "a.steps_total",
         "COALESCE(v.w_applied, a.steps_done)", "COALESCE(v.w_standing, a.steps_done)", "v.w_verified_changes",
         "v.w_checks", "v.w_checks_failed", sql["ms"], f"CASE WHEN a.state IN {ends} THEN a.completed_at END",
+        "v.w_step_ms",
     ]  # fmt: skip
     once = ("verified_changes", "checks", "checks_failed")
     update = [f"{name} = excluded.{name}" for name in COLUMNS[1:] if name not in once]
@@ -114,31 +134,50 @@ def target_sql(table: str) -> str:
     return " || '/' || ".join(text.format(f"{table}.target", part) for part in ("node", "service"))
 
 
-def history_sql(table: str) -> str:
-    """A scalar subquery on how the last runs like an action of `table` went, to ride along: 1000 × ended + failed.
+@dataclass(frozen=True)
+class Past:
+    """How an earlier run went: `step_ms` in the order of its plan's steps, None where that was not kept."""
+
+    is_failure: bool
+    is_verified: bool
+    steps: int
+    duration_ms: int
+    step_ms: list[int] | None
+
+
+PAST = ("is_failure", "state", "steps", "duration_ms", "step_ms")
+
+
+def past_sql(table: str) -> str:
+    """A scalar subquery on the last runs like an action of `table`, to ride along: JSON for `read_past`.
 
     Like it: of its type, in its environment, with its target. At most 20 rows of an index, whatever there is.
     """
-    since = (_POSTGRES if connection.vendor == "postgresql" else _SQLITE)["since"]
+    sql = _POSTGRES if connection.vendor == "postgresql" else _SQLITE
     return (
-        "(SELECT COALESCE(SUM(1000 + CASE WHEN h.is_failure THEN 1 ELSE 0 END), 0) FROM (SELECT i.is_failure "
+        f"(SELECT {sql['array']} FROM (SELECT i.is_failure, i.state, i.steps, i.duration_ms, i.step_ms "
         f"FROM {Impact._meta.db_table} i WHERE i.environment_id = {table}.environment_id AND i.type = {table}.type "
-        f"AND i.target = {target_sql(table)} AND i.ended_at > {since} ORDER BY i.ended_at DESC LIMIT {MOST_RUNS}) h)"
+        f"AND i.target = {target_sql(table)} AND i.ended_at > {sql['since']} ORDER BY i.ended_at DESC "
+        f"LIMIT {MOST_RUNS}) h)"
     )
 
 
-def history_of(packed: int) -> dict[str, int]:
-    """What `history_sql` packed, as the facts carry it."""
-    return {"ended": packed // 1000, "failed": packed % 1000, "days": DAYS}
+def read_past(text: str | None) -> list[Past]:
+    """The runs that `past_sql` found."""
+    return [Past(bool(failed), state == "completed", *more) for failed, state, *more in json.loads(text or "[]")]
 
 
-def history_like(environment_id: UUID, type_name: str, target: Mapping[str, Any]) -> dict[str, int]:
+def past_like(environment_id: UUID, type_name: str, target: Mapping[str, Any]) -> list[Past]:
     """The same for something that is not an action yet. Two queries."""
     where = f"{target.get('node', '')}/{target.get('service', '')}"
     alike = Impact.objects.filter(environment_id=environment_id, type=type_name, target=where)
     recent = alike.filter(ended_at__gt=database_time() - timedelta(days=DAYS)).order_by("-ended_at")
-    failed = list(recent.values_list("is_failure", flat=True)[:MOST_RUNS])
-    return {"ended": len(failed), "failed": sum(failed), "days": DAYS}
+    return [Past(failed, state == "completed", *more) for failed, state, *more in recent.values_list(*PAST)[:MOST_RUNS]]
+
+
+def history_of(past: Sequence[Past]) -> dict[str, int]:
+    """How runs went, as the facts carry it."""
+    return {"ended": len(past), "failed": sum(run.is_failure for run in past), "days": DAYS}
 
 
 def ends_a_run(source: str, target: str) -> bool:

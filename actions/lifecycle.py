@@ -17,7 +17,7 @@ from django.dispatch import Signal
 
 from actions.admission import admit, claim, give_back, leave
 from actions.guarded_update import Row, bump_seq, guarded_update
-from actions.impact import ends_a_run, record_impacts
+from actions.impact import as_told, ends_a_run, record_impacts
 from actions.locks import Wanted
 from actions.models import Action, BeforeImage, Checkpoint, Plan, Quarantine
 from actions.scheduling.rules import RUNNING
@@ -155,7 +155,7 @@ class Write:
             return self.notes
         facts = {"from": str(self.action.state), "to": str(self.target), **self.facts}
         if self.impact is not None:
-            facts["impact"] = self.impact
+            facts["impact"] = as_told(self.impact)
         return [*self.notes, Note(f"action.{self.verb}", facts, self.private, self.artifacts, self.outcome)]
 
 

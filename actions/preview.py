@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from actions.case import Case, target_of
 from actions.errors import BadSubmission
-from actions.impact import history_like
+from actions.impact import past_like
 from actions.intake.submission import Submission
 from actions.intake.submit import action_of, admit
 from actions.preflight.planning import Rehearsal, rehearse
@@ -39,7 +39,7 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
         matrix=matrix_for({tenant}).get(environment.pk, {}),
         resources=known,
         edges=edges_in({tenant}) if known else {},
-        history=history_like(environment.pk, action.type, action.target),
+        past=past_like(environment.pk, action.type, action.target),
         weights=weights_for({tenant}).get(tenant, {}),
         rules=rules_for({tenant}).get(tenant, []),
         now=database_time(),

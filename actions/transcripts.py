@@ -108,13 +108,13 @@ def part_of(
 
 def _lines(asked: QuerySet[Checkpoint], most: int) -> tuple[list[Checkpoint], bool]:
     """The first of these lines, as many as their logs together allow, and whether there are more."""
-    found = list(asked.order_by("pk").annotate(size=Length("log")).defer("log")[: most + 1])
+    found: list[Any] = list(asked.order_by("pk").annotate(size=Length("log")).defer("log")[: most + 1])
     taken, room = 0, MOST_CHARACTERS
     while taken < min(len(found), most) and (room > 0 or not taken):
         room -= found[taken].size
         taken += 1
-    lines: list[Checkpoint] = list(found[:taken])
-    logged = [line.pk for line in lines if line.size]
+    lines: list[Checkpoint] = found[:taken]
+    logged = [line.pk for line in found[:taken] if line.size]
     texts = dict(Checkpoint.objects.filter(pk__in=logged).values_list("pk", "log")) if logged else {}
     for line in lines:
         line.log = texts.get(line.pk, "")

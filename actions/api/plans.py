@@ -6,7 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from actions.api.caller import access_of
-from actions.api.schemas import ChangePage, LogPage
+from actions.api.run_schemas import LogPage
+from actions.api.schemas import ChangePage
 from actions.models import Action, Plan
 from actions.preflight.summary import as_markdown, as_yaml
 from actions.reading import note_reading

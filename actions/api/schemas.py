@@ -9,6 +9,7 @@ from pydantic import ConfigDict, JsonValue
 
 from actions.api.moments import Moment
 from actions.api.plan_schemas import PlanOut
+from actions.api.run_schemas import MetricsOut, Pace, Progress, StepOut
 from actions.intake.submission import Submission
 
 LEVELS: list[JsonValue] = ["low", "medium", "high", "critical", None]
@@ -174,41 +175,6 @@ class ApprovalsOut(Schema):
     expires_at: datetime | None
 
 
-class MetricsOut(Schema):
-    """What attempts used, all together: seconds and bytes, null where nobody can tell. docs/operators.md explains."""
-
-    attempts: int
-    duration_s: float | None
-    cpu_s: float | None
-    peak_memory_bytes: int | None
-    memory_of: Literal["step", "worker"] = Field(
-        ..., description="`worker`: of the process, which other steps share; the step itself took no more than that."
-    )
-    read_bytes: int | None
-    written_bytes: int | None
-
-
-class StepOut(Schema):
-    key: str
-    title: str
-    target: str
-    operation: str
-    state: str = Field(
-        ...,
-        description="pending, open, waiting (to be tried again), done, skipped, failed, undoing, undone, undo_failed",
-    )
-    attempts: int
-    retry_count: int
-    next_try_at: datetime | None
-    fallback_for: str | None = Field(..., description="The step that this one stands in for, should that one fail.")
-    undo_attempts: int
-    compensation: dict[str, Any]
-    facts: dict[str, Any]
-    metrics: MetricsOut | None = Field(..., description="Of all its attempts, also those to undo it.")
-    started_at: datetime | None
-    ended_at: datetime | None
-
-
 class ErrorOut(Schema):
     code: str
     message: str
@@ -220,11 +186,6 @@ class ResultOut(Schema):
     data: Any
     error: ErrorOut | None
     skipped: list[str] = Field([], description="Steps of a completed run that failed and were left out.")
-
-
-class Progress(Schema):
-    done: int
-    total: int
 
 
 class ActionRow(Schema):
@@ -279,6 +240,7 @@ class ActionOut(ActionRow):
     plan: PlanOut | None
     approvals: ApprovalsOut
     verdicts: list[dict[str, Any]]
+    progress: Pace
     steps: list[StepOut]
     metrics: MetricsOut | None
     result: ResultOut | None
@@ -329,22 +291,6 @@ class ActionEvent(Schema):
 class ActionEvents(Schema):
     items: list[ActionEvent]
     next: int | None = Field(..., description="Send it as `after`; null where the log ends for now.")
-
-
-class LogOut(Schema):
-    """Lines of one attempt. `kind`: how it ended (receipt, failure, undo_receipt, undo_failure), or live."""
-
-    step: str
-    attempt: int
-    kind: str
-    at: datetime
-    text: str
-
-
-class LogPage(Schema):
-    items: list[LogOut]
-    next: str | None = Field(..., description="Send it as `after` for what follows; null where there is no more yet.")
-    cursor: str = Field(..., description="Send it as `after` later, for what was written since.")
 
 
 class PreviewOut(Schema):

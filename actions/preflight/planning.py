@@ -7,6 +7,7 @@ from uuid import UUID
 
 from actions.case import Case, image_context
 from actions.models import Action, BeforeImage, Plan
+from actions.pace import expected_of
 from actions.preflight.facts import counts_of, facts_of
 from actions.preflight.order import in_order
 from actions.preflight.summary import in_words
@@ -106,7 +107,7 @@ def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[Artifact
         rollback=body["rollback"],
         recovery=body["recovery"],
         counts=counts_of(draft),
-        observations=draft.observations,
+        observations={**draft.observations, "expected": expected_of(case.past, len(draft.steps))},
     )
     return plan, [machine, changes]
 

@@ -25,7 +25,7 @@ def test_a_completed_action_shows_plan_steps_and_result(program, place, carry):
     assert (step["state"], step["attempts"], step["retry_count"]) == ("done", 1, 0)
     assert step["started_at"] and step["ended_at"]
     assert now["result"]["success"] is True and now["result"]["error"] is None
-    assert now["progress"] == {"done": 1, "total": 1}
+    assert (now["progress"]["done"], now["progress"]["total"], now["progress"]["runs"]) == (1, 1, 0)
     assert now["requires_approval"] is False and now["verdicts"]
     assert now["allowed"] == ["rollback", "retry"]
     assert now["blocked_by"] == [] and now["completed_at"]
