@@ -1,5 +1,6 @@
 """Who listens to whom; connected once, when the apps are ready."""
 
+from actions import letting_go
 from actions.announce import on_committed, on_said
 from actions.gate import on_reopened, on_settled
 from actions.lifecycle import committed
@@ -7,6 +8,7 @@ from actions.live import hints
 from actions.naming import connect as connect_names
 from actions.quarantine_keeper import DatabaseKeeper
 from actions.rehearsal.gate import told
+from actions.reports.connect import connect as connect_reports
 from actions.run.live_log import said
 from actions.types.clear_quarantine.keeper import register as quarantines_kept
 from actions.types.config_change.gate import register as backtests_needed
@@ -23,3 +25,5 @@ def connect() -> None:
     backtests_needed(told)
     quarantines_kept(DatabaseKeeper())
     connect_names()
+    letting_go.connect()
+    connect_reports()

@@ -7,6 +7,8 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the floors; models must be loaded first, so the import has to wait until here."""
-        from approvals import naming
+        from approvals import access_review, erasing, naming
 
         naming.connect()
+        erasing.connect()
+        access_review.connect()
