@@ -52,7 +52,7 @@ def test_a_check_that_ceases_to_hold_stops_the_run(committed_cast, ledger_type, 
     assert action.error["code"] == "risk_spike" and "sign" in action.error["message"]
     assert "cell-3" not in balance(ledger)
     moved = facts_of(action, "action.hold" if then == "hold" else "action.roll_back")
-    assert moved["stopped"] == action.error["details"]["stopped"] == "at_checkpoint"
+    assert moved["stopped"] == action.error["details"]["stopped"] == "cancelled_attempt"
 
 
 def test_a_running_attempt_is_told_and_the_run_may_go_on_once_it_is_well_again(

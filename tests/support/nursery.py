@@ -82,10 +82,11 @@ def main() -> None:
 
     django.setup()
     from actions.types import registry
+    from tests.support.files_executor import FilesExecutor
     from tests.support.ledger_executor import LedgerExecutor
 
     registry.executors()  # what is found at run time is found once, before anything is forked
-    with registry.register(LedgerExecutor()):
+    with registry.register(LedgerExecutor()), registry.register(FilesExecutor()):
         for line in sys.stdin:
             print(json.dumps({"ended": fork(json.loads(line))}), flush=True)
 
