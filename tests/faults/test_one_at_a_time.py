@@ -1,4 +1,7 @@
-"""Many actions that want the same few resources, several workers, one of them killed: never two on one resource."""
+"""
+Many actions that want the same few resources, under caps, several workers, one of them killed: never two on one
+resource, never more at once than the caps say, and everybody's turn comes.
+"""
 
 import random
 import time
@@ -11,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from actions.models import Action, Checkpoint, Lease, ResourceClaim
+from actions.models import Action, Cap, Checkpoint, Lease, ResourceClaim
 from actions.run.sweep import free_lost
 from audit.models import Event
-from tests.actions.factory import root_of
+from tests.actions.factory import propose, root_of
 from tests.cast import Cast
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
 from tests.faults.test_every_boundary import KILLED
@@ -30,7 +33,9 @@ ENDS = ("action.complete", "action.fail", "action.finish_rollback")
 def test_a_hundred_and_twenty_actions_on_ten_resources_run_one_at_a_time_though_a_worker_is_killed(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):
-    carry_through(committed_cast, product_environment, tmp_path, actions=120, cells=10, workers=3, seconds=60)
+    carry_through(
+        committed_cast, product_environment, tmp_path, actions=120, cells=10, workers=3, seconds=60, caps=(3, 2)
+    )
 
 
 @pytest.mark.soak
@@ -38,16 +43,21 @@ def test_a_hundred_and_twenty_actions_on_ten_resources_run_one_at_a_time_though_
 def test_a_thousand_actions_on_fifty_resources_run_one_at_a_time_though_a_worker_is_killed(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):
-    carry_through(committed_cast, product_environment, tmp_path, actions=1000, cells=50, workers=4, seconds=300)
+    carry_through(
+        committed_cast, product_environment, tmp_path, actions=1000, cells=50, workers=4, seconds=600, caps=(9, 3)
+    )
 
 
 def carry_through(
-    cast: Cast, environment: dict[str, str], directory: Path, *, actions: int, cells: int, workers: int, seconds: float
-) -> None:
+    cast: Cast, environment: dict[str, str], directory: Path, *, actions: int, cells: int, workers: int, seconds: float,
+    caps: tuple[int, int],
+) -> None:  # fmt: skip
+    """`caps`: how many may run at once, altogether and in staging."""
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")
-    chance, ledger = random.Random(seed), root_of(cast.dev) / ".ledger"
-    proposed = [ledger_actions(cast, 1, **wish(chance, cells))[0] for _ in range(actions)]
+    chance, ledger = random.Random(seed), ledger_of_both(cast)
+    set_caps(cast, *caps)
+    proposed = propose_all(cast, chance, actions, cells)
     began = time.monotonic()
     with ExitStack() as stack:
         crowd = [stack.enter_context(a_worker(environment, directory, n)) for n in range(workers)]
@@ -58,15 +68,67 @@ def carry_through(
     print(f"{actions} actions on {cells} resources: {time.monotonic() - began:.1f} s; {waits(proposed)}")
     assert Lease.objects.filter(ended_why="not renewed in time").exists(), "nobody was killed in the middle of a run"
     assert not ResourceClaim.objects.exists()
+    most = most_at_once(proposed), most_at_once([a for a in proposed if a.environment_id == cast.staging.pk])
+    print(f"at most {most[0]} of {caps[0]} ran at once, and {most[1]} of {caps[1]} in staging")
+    print(turns(proposed))
+    assert most[0] <= caps[0] and most[1] <= caps[1]
     assert_nobody_overlaps(proposed)
     assert_effects_are_apart(proposed, ledger)
     assert_each_effect_once(proposed, ledger)
     assert_sound(proposed)
 
 
-def wish(chance: random.Random, cells: int) -> dict[str, Any]:
+def ledger_of_both(cast: Cast) -> Path:
+    """One ledger for dev and staging, whose cells have different names."""
+    ledger = root_of(cast.dev) / ".ledger"
+    for place in (cast.dev, cast.staging):
+        place.settings = {**place.settings, "ledger": str(ledger)}
+        place.save()
+    return ledger
+
+
+def set_caps(cast: Cast, altogether: int, in_staging: int) -> None:
+    Cap.objects.create(tenant=cast.acme, most=altogether)
+    Cap.objects.create(tenant=cast.acme, environment=cast.staging, type="ledger", most=in_staging)
+
+
+def propose_all(cast: Cast, chance: random.Random, actions: int, cells: int) -> list[Action]:
+    """Every third in staging, on the upper half of the cells; some of them urgent."""
+    found = []
+    for n in range(actions):
+        low, high, where = (cells // 2, cells, "staging") if n % 3 == 0 else (0, cells // 2, "dev")
+        wanted = wish(chance, low, high)
+        found.append(
+            propose(cast, type="ledger", environment=where, parameters=wanted, accept=True,
+                    priority=chance.choice([0, 0, 0, 20]))
+        )  # fmt: skip
+    return found
+
+
+def most_at_once(actions: Sequence[Action]) -> int:
+    """How many ran at the same time at most, by their events: from each start to its end."""
+    changes = []
+    for begun, ended in spans_of(actions).values():
+        changes += [(begun, 1), (ended, -1)]
+    running = most = 0
+    for _, change in sorted(changes, key=lambda c: (c[0], c[1])):  # an end comes before a start of the same moment
+        running += change
+        most = max(most, running)
+    return most
+
+
+def turns(actions: Sequence[Action]) -> str:
+    """Nobody starved: how long each waited for its start, from the first start of all."""
+    spans = spans_of(actions)
+    first = min(begun for begun, _ in spans.values())
+    waited = sorted(begun - first for begun, _ in spans.values())
+    middle, last = waited[len(waited) // 2].total_seconds(), waited[-1].total_seconds()
+    return f"half of them began within {middle:.1f} s, all within {last:.1f} s"
+
+
+def wish(chance: random.Random, low: int, high: int) -> dict[str, Any]:
     """One to three cells, in no order; sometimes one after the other, sometimes side by side."""
-    wanted = chance.sample(range(1, cells + 1), chance.randint(1, 3))
+    wanted = chance.sample(range(low + 1, high + 1), chance.randint(1, 3))
     beside = {"after": [[] for _ in wanted]} if chance.random() < 0.5 else {}
     return {"cells": wanted, "steps": len(wanted), "exclusive": True, "sleep_ms": chance.randrange(5, 30), **beside}
 
@@ -89,18 +151,26 @@ def a_worker(environment: dict[str, str], directory: Path, n: int) -> Any:
     return worker(environment, directory / f"w{n}.log", WITH_LEDGER, queues=ALL_QUEUES, **SMALL)
 
 
+def spans_of(actions: Sequence[Action]) -> dict[str, tuple[Any, Any]]:
+    """When each run began and ended, by the events."""
+    verbs = ["action.start", *ENDS]
+    found = Event.objects.filter(subject_id__in=[a.pk for a in actions], verb__in=verbs)
+    times = {(str(subject), verb): at for subject, verb, at in found.values_list("subject_id", "verb", "at")}
+    return {
+        str(a.pk): (
+            times[str(a.pk), "action.start"],
+            next(times[str(a.pk), verb] for verb in ENDS if (str(a.pk), verb) in times),
+        )
+        for a in actions
+    }  # fmt: skip
+
+
 def runs_of(actions: Sequence[Action]) -> dict[str, list[tuple[Any, Any, str]]]:
     """By resource: when each run on it began and ended, by the events of the actions, in order."""
-    times = {
-        (str(subject), verb): at
-        for subject, verb, at in Event.objects.filter(
-            subject_id__in=[a.pk for a in actions], verb__in=["action.start", *ENDS]
-        ).values_list("subject_id", "verb", "at")
-    }
+    spans = spans_of(actions)
     runs: dict[str, list[tuple[Any, Any, str]]] = {}
     for action in actions:
-        begun = times[str(action.pk), "action.start"]
-        ended = next(times[str(action.pk), verb] for verb in ENDS if (str(action.pk), verb) in times)
+        begun, ended = spans[str(action.pk)]
         for cell in action.parameters["cells"]:
             runs.setdefault(f"cell-{cell}", []).append((begun, ended, str(action.pk)))
     return {cell: sorted(found) for cell, found in runs.items()}
