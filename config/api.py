@@ -21,6 +21,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.why.router",
     "actions.api.talk.router",
     "actions.api.inbox.router",
+    "actions.api.breakers.router",
     "actions.api.events.router",
     "actions.api.evidence.router",
     "actions.api.not_built.router",
@@ -35,9 +36,12 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.quarantines.router",
     "tenants.api.router",
     "audit.api.router",
+    "audit.evidence.api.router",
     "audit.explore.api.router",
     "audit.reports.api.router",
+    "audit.seals.api.router",
     "audit.streams.api.router",
+    "audit.retention.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")
 MOST_ISSUES = 100

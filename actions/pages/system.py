@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 
 from actions.models import Action, Lease
 from actions.nudge import is_nudged, last_sweep, store
+from actions.pages.breakers import breakers_context
 from actions.pages.entry import access_of, page
 from actions.pages.rows import visible
 from actions.scheduling.places import holds_seen
@@ -59,6 +60,7 @@ def system_context(access: Access) -> dict[str, Any]:
         "queues": [_queue(access, name, states, alive, now) for name, states in QUEUES.items()],
         "blocked": blocked(access, alive, now),
         "environments": environments_of(access),
+        "breakers": breakers_context(access),
         "types": executors(),
         "broken": broken(),
     }

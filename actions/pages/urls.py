@@ -4,8 +4,10 @@ from django.urls import path
 
 from actions.pages import (
     act,
+    breakers,
     decision,
     environments,
+    evidence,
     handoff_urls,
     impact,
     inbox,
@@ -19,6 +21,7 @@ from actions.pages import (
     run,
     system,
     talk,
+    way_back,
     why,
 )
 
@@ -29,6 +32,7 @@ urlpatterns = [
     path("approvals/", inbox.inbox, name="approvals"),
     path("approvals/bulk/", inbox.bulk, name="bulk_decide"),
     path("system/", system.system, name="system"),
+    path("system/breakers/<uuid:breaker_id>/reset/", breakers.reset, name="reset_breaker"),
     path("environments/<slug:slug>/", environments.environment, name="environment"),
     path("environments/<slug:slug>/hold/", environments.hold, name="hold_environment"),
     path("environments/<slug:slug>/release/", environments.release, name="release_environment"),
@@ -54,11 +58,14 @@ urlpatterns = [
     path("actions/<uuid:action_id>/withdraw-ask/", decision.withdraw_ask, name="withdraw_ask"),
     path("actions/<uuid:action_id>/accept/", decision.accept_diff, name="accept"),
     path("actions/<uuid:action_id>/cancel/", act.cancel, name="cancel"),
-    path("actions/<uuid:action_id>/abort/", act.abort, name="abort"),
+    path("actions/<uuid:action_id>/abort/", way_back.abort, name="abort"),
     path("actions/<uuid:action_id>/resume/", act.resume, name="resume"),
     path("actions/<uuid:action_id>/rollback/", act.rollback, name="rollback"),
     path("actions/<uuid:action_id>/retry/", act.retry, name="retry"),
     path("actions/<uuid:action_id>/why/", why.why, name="why"),
+    path("actions/<uuid:action_id>/evidence/", evidence.evidence, name="action_evidence"),
+    path("actions/<uuid:action_id>/evidence/live/", evidence.evidence_live, name="action_evidence_live"),
+    path("actions/<uuid:action_id>/evidence/<uuid:job_id>/", evidence.evidence_file, name="action_evidence_file"),
     path("actions/<uuid:action_id>/run/", run.run, name="run"),
     path("actions/<uuid:action_id>/run/live/", run.live, name="run_live"),
     path("actions/<uuid:action_id>/log", run.log, name="log"),

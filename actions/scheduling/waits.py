@@ -1,4 +1,4 @@
-"""What keeps actions waiting that workers are there for: their environment's switch, a cap, a node without worker."""
+"""What keeps actions waiting that workers are there for: a switch, a cap, a breaker, a node without worker."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from uuid import UUID
 from django.db.models import Max
 from django.db.models.functions import Now
 
-from actions.models import Action, Cap, EnvironmentHold, Lease
+from actions.breakers import in_words, named, shut_for
+from actions.models import Action, Breaker, Cap, EnvironmentHold, Lease
 from actions.scheduling.caps import covering, running_of
 from actions.scheduling.standing import SWITCH
 from actions.scheduling.switch import holds_in
@@ -17,7 +18,7 @@ from actions.states import TO_DECIDE, TO_EXECUTE, State
 
 @dataclass(frozen=True)
 class Wait:
-    """One reason: `why` is switch, cap or node; `short` fits into a row, `words` are a sentence."""
+    """One reason: `why` is switch, cap, node or breaker; `short` fits into a row, `words` are a sentence."""
 
     why: str
     short: str
@@ -28,7 +29,7 @@ def waits_of(actions: Iterable[Action]) -> dict[UUID, list[Wait]]:
     """
     For each action that something keeps waiting: what. Needs `environment` joined.
 
-    No query unless one of them could start or is held by a switch, then two; one more where there are caps, two where
+    No query unless one of them could start or is held by a switch, then three; one more where there are caps, two where
     one belongs to a node.
     """
     found = list(actions)
@@ -37,6 +38,7 @@ def waits_of(actions: Iterable[Action]) -> dict[UUID, list[Wait]]:
     of_nodes = [a for a in found if a.node and a.lease_id is None and a.state in (*TO_DECIDE, *TO_EXECUTE)]
     holds = holds_in({a.environment_id for a in (*to_start, *switched)}) if to_start or switched else {}
     caps = reached_caps(to_start) if to_start else {}
+    shut = shut_for(to_start) if to_start else {}
     lonely = nodes_without_worker({a.node for a in of_nodes}) if of_nodes else {}
     out: dict[UUID, list[Wait]] = {}
     for action in (*to_start, *switched):
@@ -48,6 +50,8 @@ def waits_of(actions: Iterable[Action]) -> dict[UUID, list[Wait]]:
     for action in to_start:
         for cap in caps.get(action.pk, []):
             out.setdefault(action.pk, []).append(cap)
+        if breaker := shut.get(action.pk):
+            out.setdefault(action.pk, []).append(of_breaker(breaker))
     return out
 
 
@@ -73,6 +77,10 @@ def of_switch(hold: EnvironmentHold) -> Wait:
     place = hold.environment.name
     since = f"{hold.since:%d %b %H:%M} UTC"
     return Wait(SWITCH, f"{place} is held", f"{place} is held by {hold.set_by} since {since}: {hold.reason}")
+
+
+def of_breaker(breaker: Breaker) -> Wait:
+    return Wait("breaker", f"the breaker of {named(breaker)}", in_words(breaker))
 
 
 def of_cap(cap: Cap, running: int) -> Wait:

@@ -1,14 +1,13 @@
 """
 A tenant is an island: whatever exists in another one answers exactly as what never was.
 
-Walks the whole URL table and every socket. A route that is not in the tables below fails: say what it is about, and it
-is walked like the others.
+Walks the whole URL table and every socket. A route that is not in the tables of `tests.house.routes` fails: say what it
+is about, and it is walked like the others.
 """
 
 import re
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,18 +18,22 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.urls import URLResolver, get_resolver
 from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
-from actions.models import Action, Backtest, HandoffRule, Ticket, Webhook
+from actions.models import Action, Backtest, Breaker, Cap, HandoffRule, Ticket, Webhook
 from actions.quarantine_keeper import put_in_quarantine
 from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
 from approvals.policies.drafts import draft_matrix
 from audit.artifacts import store
+from audit.explore.saved import save
+from audit.models import Archive, Event
+from audit.reports.runs import ask as ask_report
+from audit.reports.schedules import create as schedule
+from audit.retention.holds import hold
 from audit.streams.models import Stream
 from audit.streams.verbs import Wanted, create
 from config.asgi import application
@@ -39,141 +42,10 @@ from tenants.models import PERMISSIONS, Principal
 from tenants.roles import SETUP, add_member
 from tenants.tokens import issue_token
 from tests.api.conftest import carry, place, program
+from tests.house.routes import API, METHODS, OBJECTS, OPEN, PAGES, SOCKETS, TRACE, UNBUILT, routes
 from tests.policies.factory import backtested, drafted
 
 __all__ = ["carry", "place", "program"]
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
-DIGEST = "0" * 64
-
-OPEN = {
-    "healthz", "readyz", "metrics", "api/openapi.json", "api/docs", "api/", "account/sign-in/",
-    "account/password/reset/", "account/password/reset/sent/",
-}  # fmt: skip
-"""About no tenant, and for everybody."""
-API = {
-    "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
-    "api/workflows", "api/tokens", "api/audit-logs", "api/matrix", "api/matrix/drafts",
-    "api/impact", "api/blast/weights", "api/caps", "api/quarantines", "api/streams",
-    "api/approvals", "api/approvals/bulk", "api/tickets",
-    "api/policies", "api/policies/facts", "api/policies/check",
-}  # fmt: skip
-"""About the caller's own tenant; 401 for a stranger."""
-PAGES = {
-    "approvals/", "approvals/bulk/", "handoff/",
-    "", "queue/live/", "system/", "impact/", "quarantine/", "actions/new/", "account/tokens/", "account/password/",
-    "audit/", "audit/streams/",
-    "account/tenant/", "account/sign-out/",
-    "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
-}  # fmt: skip
-"""About the caller's own tenant; a stranger is sent to sign in."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What a route's parameter names, what to send it, and what it may answer to an outsider."""
-
-    what: str
-    body: dict[str, Any] = field(default_factory=dict)
-    answers: frozenset[int] = frozenset({404, 405})
-    opens: bool = True
-    """Whether its own people get through with this body (else the body alone cannot show it)."""
-
-
-REFUSED = frozenset({403, 404, 405})
-UNBUILT = frozenset({405, 501})
-ANY = frozenset({200, 302, 404, 405})
-WHY = {"reason": "because"}
-WORDING = {"expression": "true", "effect": "warn", "message": "because"}
-DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
-TICKET_VERBS: dict[str, dict[str, Any]] = {
-    "": {}, "/diagnostics": {}, "/assign": {"assignee": "acmes-own"}, "/acknowledge": {}, "/decline": WHY,
-    "/resolve": {}, "/comment": {"text": "hello"},
-}  # fmt: skip
-OBJECTS: dict[str, About] = {
-    "api/actions/<action_id>": About("action"),
-    **{f"api/actions/<action_id>/{part}": About("action") for part in
-       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")},
-    "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
-    "api/actions/<action_id>/approve": About("action", DECISION),
-    "api/actions/<action_id>/comments": About("action", {"text": "hello"}),
-    "api/actions/<action_id>/comments/<comment_id>/resolve": About("action", {"resolved": True}, opens=False),
-    "actions/<uuid:action_id>/comments/": About("action", {"text": "hello"}),
-    "actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/": About("action", {"resolved": "yes"}, opens=False),
-    **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
-       for verb in ("ask-for-changes", "withdraw-ask", "withdraw")},
-    "api/actions/<action_id>/cancel": About("action", WHY),
-    "api/actions/<action_id>/abort": About("action", WHY),
-    "api/actions/<action_id>/resume": About("action", {**WHY, "how": "continue"}),
-    "api/actions/<action_id>/rollback": About("action", WHY),
-    "api/actions/<action_id>/retry": About("action", WHY),
-    "api/actions/<action_id>/break-glass": About("action", WHY, UNBUILT),
-    "api/workflows/<workflow_id>": About("workflow", {}, UNBUILT),
-    "api/tokens/<uuidstr:token_id>": About("token"),
-    "quarantine/<uuid:quarantine_id>/clear/": About("quarantine", {"found": "it is well"}),
-    "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
-    "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
-    "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
-    "rules/policies/<uuid:policy_id>/": About("policy"),
-    "rules/policies/drafts/<uuid:draft_id>/": About("draft", WORDING),
-    "rules/policies/drafts/<uuid:draft_id>/abandon/": About("draft"),
-    "rules/matrix/<slug:environment>/edit/": About("place", {"low": "denied"}),
-    "rules/matrix/drafts/<uuid:draft_id>/": About("matrix_draft", {"low": "denied"}),
-    "rules/matrix/drafts/<uuid:draft_id>/abandon/": About("matrix_draft"),
-    "api/policies/<uuidstr:policy_id>": About("policy"),
-    "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
-    "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
-    "api/policies/drafts/<uuidstr:draft_id>": About("draft", WORDING, opens=False),
-    "api/policies/drafts/<uuidstr:draft_id>/abandon": About("draft"),
-    "api/policies/drafts/<uuidstr:draft_id>/propose": About("draft", {**WHY, "environment": "prod"}),
-    "api/matrix/drafts/<uuidstr:draft_id>": About("matrix_draft", {"rows": {}}, opens=False),
-    "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
-    "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
-    "api/policies/drafts/<uuidstr:draft_id>/backtest": About("draft"),
-    "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
-    "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
-    "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
-    **{f"rules/{kind}/<uuid:draft_id>/{part}":
-       About("matrix_draft" if kind == "matrix" else "draft", opens=kind != "retire")
-       for kind in ("policy", "retire", "matrix")
-       for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")},
-    **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
-    **{f"api/tickets/<ticket_id>{part}": About("ticket", body) for part, body in TICKET_VERBS.items()},
-    **{f"handoff/<uuid:ticket_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
-       for part, body in TICKET_VERBS.items() if part not in ("/diagnostics", "/comment")},
-    "handoff/<uuid:ticket_id>/diagnostics.json": About("ticket", opens=False),
-    "handoff/<uuid:ticket_id>/comments/": About("ticket", {"text": "hello"}),
-    "handoff/<uuid:ticket_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
-    "api/tickets/<ticket_id>/deliveries/<delivery_id>/send": About("ticket", opens=False),
-    "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
-    "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
-    "audit/<uuid:subject_id>/verify/": About("action"),
-    "audit/<uuid:subject_id>/evidence/": About("action"),
-    "account/tokens/<uuid:token_id>/revoke/": About("token"),
-    **{f"api/streams/<uuidstr:stream_id>{verb}": About("stream", {}, REFUSED) for verb in
-       ("", "/pause", "/resume", "/resend", "/renew-secret")},
-    "audit/streams/<uuid:stream_id>/<stream_verb:name>/": About("stream", {}, REFUSED),
-    "account/password/set/<uidb64>/<token>/": About("person", {}, ANY, opens=False),
-    "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
-    "actions/<uuid:action_id>/": About("action"),
-    **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
-       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/",
-                    "abort/", "resume/", "rollback/",
-                    "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
-    "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
-    **{f"api/environments/<slug>/{part}": About("place", WHY) for part in ("hold", "release")},
-    **{f"environments/<slug:slug>/{part}": About("place", WHY) for part in ("", "hold/", "release/")},
-}  # fmt: skip
-SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
-
-
-def routes() -> list[str]:
-    def walk(patterns: Any, prefix: str = "") -> Iterator[str]:
-        for it in patterns:
-            here = prefix + str(it.pattern)
-            yield from walk(it.url_patterns, here) if isinstance(it, URLResolver) else [here]
-
-    return sorted(set(walk(get_resolver().url_patterns)))
 
 
 def is_admin_object(route: str) -> bool:
@@ -191,7 +63,8 @@ class World:
 
     def pair(self, what: str) -> list[dict[str, str]]:
         """Fillings for a route's parameters: a thing of acme's, and one that never was."""
-        return [_filling(self.foreign[what]), _filling(uuid.uuid4())]
+        thing = self.foreign[what]
+        return [_filling(thing), _filling(987_654_321 if isinstance(thing, int) else uuid.uuid4())]
 
 
 def _filling(value: Any) -> dict[str, str]:
@@ -229,12 +102,14 @@ def world(program, place, carry) -> World:
     foreign = {
         "ticket": ticket.pk, "actions.handoffrule": HandoffRule.objects.create(tenant=place.acme).pk,
         "actions.webhook": Webhook.objects.create(tenant=place.acme, name="ours").pk,
-        "backtest": backtest.pk,
+        **_auditors_things(place, action["id"]), "backtest": backtest.pk, "breaker": _breaker(place),
         "quarantine": shut.pk,
+        "actions.cap": Cap.objects.create(tenant=place.acme, most=1).pk,
         "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
         "approvals.matrixdraft": matrix.pk, "place": "staging",
         "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
-        "stream": a_webhook(place.acme.pk),
+        "stream": a_webhook(place.acme.pk), "hold": hold(place.acme.pk, "case 7", SETUP),
+        "archive": Archive.objects.create(tenant=place.acme.pk, first=0, upto=1, file="none", sha256="", size=0),
         "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
         "approvals.notifyrule": NotifyRule.objects.create(tenant=place.acme, event="opened", to="nobody").pk,
         "approvals.approvalsettings": ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high").pk,
@@ -247,6 +122,23 @@ def world(program, place, carry) -> World:
 def a_webhook(tenant: uuid.UUID) -> Stream:
     wanted = Wanted("siem", "webhook", "https://siem.example/in")
     return create(tenant, wanted, SETUP)[0]
+
+
+def _breaker(place: Any) -> Any:
+    return Breaker.objects.create(
+        key="k", tenant=place.acme, environment=place.prod, type="modify_files", state="open", failures=5
+    ).pk
+
+
+def _auditors_things(place: Any, action: str) -> dict[str, Any]:
+    """What an auditor of acme made, and an event of its log."""
+    me, period = str(place.auditor.pk), {"since": "2026-07-01", "until": "2026-09-30"}
+    made = {
+        "saved_search": save(place.acme.pk, me, "ours", "q=x"),
+        "report_run": ask_report(place.acme.pk, me, "changes", "csv", period),
+        "report_schedule": schedule(place.acme.pk, me, "changes", "csv", "week", [], {}),
+    }
+    return {"event": Event.objects.filter(subject_id=action).first().pk, **{name: it.pk for name, it in made.items()}}
 
 
 def _tomorrow() -> Any:
@@ -296,7 +188,7 @@ def plain(text: str, filling: dict[str, str]) -> str:
 def test_every_route_is_in_a_table():
     known = OPEN | API | PAGES | OBJECTS.keys()
     new = [r for r in routes() if r not in known and not r.startswith("admin/")]
-    assert not new, f"Say in {__file__} what these routes are about: {new}"
+    assert not new, f"Say in tests/house/routes.py what these routes are about: {new}"
     assert not known - set(routes()), f"These are gone: {known - set(routes())}"
 
 
