@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.conf import settings
@@ -24,7 +24,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from audit.archive_verify import FORMAT, BrokenArchive, verify
 from audit.artifacts import ArtifactMissing, open_artifact
 from audit.clock import database_time
-from audit.errors import Conflict
+from audit.errors import Conflict, Unavailable
 from audit.events import Entry, Subject, record
 from audit.models import Event, PrivateValue
 from audit.retention.holds import held_of
@@ -38,6 +38,7 @@ from audit.streams.delivery import least_taken
 
 BY = "system:retention"
 BATCH = 1_000
+PIECE_BYTES = 256 * 1024
 Ended = Callable[[list[UUID]], set[UUID]]
 """Given ids of subjects of one kind: those that have ended, and will have no further event."""
 _ended: dict[str, Ended] = {}
@@ -217,6 +218,22 @@ def keep_days_of(tenant: UUID) -> int | None:
     """For how many days the tenant keeps its events at least; None is for ever."""
     row = Retention.objects.filter(pk=tenant).first()
     return row.keep_days if row else None
+
+
+def pieces_of(it: Archive) -> Iterator[bytes]:
+    """An archive's file, piece by piece. Raises Unavailable where it is not, or no longer, on this machine."""
+    try:
+        file = (directory_of(it.tenant) / it.file).open("rb")
+    except OSError as error:
+        words = f"{it.file} is not on this machine ({error.strerror}). Its SHA-256 is {it.sha256}."
+        raise Unavailable(words, remedies=["Look where archives of this installation are kept."]) from error
+    return _pieces(file)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def subject_of(it: Archive) -> Subject:

@@ -1,0 +1,128 @@
+"""Retention over HTTP: the twin of /audit/retention/."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest, StreamingHttpResponse
+from ninja import Field, Router, Schema, Status
+
+from audit.access import tenant_to_administer, tenant_to_audit
+from audit.retention import holds, verbs
+from audit.retention.archives import keep_days_of, pieces_of
+from audit.retention.models import Archive, LegalHold
+from audit.streaming import streamed
+
+router = Router(tags=["audit"])
+
+
+class HoldIn(Schema):
+    """What must be kept, and why. Without a subject: everything of the tenant."""
+
+    model_config = {"extra": "forbid"}
+
+    reason: str = Field(min_length=1, max_length=500)
+    subject: UUID | None = None
+
+
+class HoldOut(Schema):
+    id: UUID
+    subject: UUID | None
+    reason: str
+    set_by: str
+    set_at: datetime
+
+
+class ArchiveOut(Schema):
+    """A file with the sealed events `first` to `upto` (not included). `pruned`: how many of them left the database."""
+
+    id: UUID
+    file: str
+    first: int
+    upto: int
+    sha256: str
+    size: int
+    made_at: datetime
+    pruned: int
+
+
+class RetentionIn(Schema):
+    model_config = {"extra": "forbid"}
+
+    keep_days: int | None = Field(description="At least 30; null keeps the log in the database for ever.")
+
+
+class RetentionOut(Schema):
+    keep_days: int | None
+    holds: list[HoldOut]
+    archives: list[ArchiveOut]
+
+
+class ErasureIn(Schema):
+    """Whose words are erased, and on whose request."""
+
+    model_config = {"extra": "forbid"}
+
+    principal: UUID
+    reason: str = Field(min_length=1, max_length=4000)
+
+
+class ErasureOut(Schema):
+    """How much was erased, by kind."""
+
+    erased: dict[str, int]
+
+
+@router.get("/retention", response=RetentionOut, summary="How long the log is kept, what is held, what is archived")
+def retention(request: HttpRequest) -> dict[str, Any]:
+    tenant = tenant_to_audit(request)
+    return {
+        "keep_days": keep_days_of(tenant),
+        "holds": [_hold(row) for row in holds.standing(tenant)],
+        "archives": [_archive(row) for row in verbs.archives_of(tenant)],
+    }
+
+
+@router.put("/retention", response=RetentionOut, summary="Say how long the log is kept")
+def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
+    """What is older is archived to files that verify on their own, and only then pruned."""
+    tenant, by = tenant_to_administer(request)
+    verbs.keep_for(tenant, body.keep_days, by)
+    return retention(request)
+
+
+@router.post("/legal-holds", response={201: HoldOut}, summary="Keep a subject, or everything")
+def hold(request: HttpRequest, body: HoldIn) -> Status[dict[str, Any]]:
+    """Until it is lifted, nothing of it is pruned or erased."""
+    tenant, by = tenant_to_administer(request)
+    return Status(201, _hold(holds.hold(tenant, body.reason, by, body.subject)))
+
+
+@router.post("/legal-holds/{uuidstr:hold_id}/lift", response=RetentionOut, summary="Lift a hold")
+def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
+    tenant, by = tenant_to_administer(request)
+    holds.lift(tenant, UUID(hold_id), by)
+    return retention(request)
+
+
+@router.post("/erasures", response=ErasureOut, summary="Erase a person's words")
+def erase(request: HttpRequest, body: ErasureIn) -> dict[str, Any]:
+    """What they wrote and are called is gone for good; every event stays, and the log verifies as before."""
+    tenant, by = tenant_to_administer(request)
+    return {"erased": verbs.erase_person(tenant, body.principal, body.reason, by)}
+
+
+@router.get("/archives/{uuidstr:archive_id}", summary="Download an archive")
+def download(request: HttpRequest, archive_id: str) -> StreamingHttpResponse:
+    """`python -m audit.archive_verify FILE` verifies it."""
+    row = verbs.archive_of(tenant_to_audit(request), UUID(archive_id))
+    return streamed(request, pieces_of(row), "application/gzip", row.file)
+
+
+def _hold(row: LegalHold) -> dict[str, Any]:
+    return {"subject": row.subject_id, **{n: getattr(row, n) for n in ("id", "reason", "set_by", "set_at")}}
+
+
+def _archive(row: Archive) -> dict[str, Any]:
+    names = ("id", "file", "first", "upto", "sha256", "size", "made_at", "pruned")
+    return {name: getattr(row, name) for name in names}
