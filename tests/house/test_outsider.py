@@ -15,7 +15,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection, transaction
+from django.db import connection, reset_queries, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -168,6 +168,7 @@ def ask(client: Client, method: str, route: str, filling: dict[str, str], body: 
         options = {"data": body, "content_type": "application/json"} if is_api else {"data": body}
         if not is_api and method != "POST":
             options = {}
+    reset_queries()
     with transaction.atomic(), CaptureQueriesContext(connection) as seen:
         response = getattr(client, method.lower())(path, **options)
         text = b"".join(response.streaming_content) if response.streaming else response.content
