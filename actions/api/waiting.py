@@ -110,4 +110,7 @@ HELD = {
     "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
     "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
     "replans": "What was approved ceased to hold again and again. An operator has to give it up; propose it anew.",
+    "checkpoint": "It went back to a checkpoint. An operator has to let it go on, roll it back wholly, or give it up.",
+    "risk_spike": "What it is watched by no longer holds. An operator has to say how to go on.",
+    "quarantine": "What it would undo is in quarantine. That has to be cleared first, then an operator resumes it.",
 }

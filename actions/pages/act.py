@@ -9,6 +9,7 @@ from django.views.decorators.http import require_POST
 from actions import verbs
 from actions.intake.submission import MODES
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
+from actions.pages.way_back import roll_back_to
 
 
 def _reason(request: HttpRequest) -> str:
@@ -25,14 +26,6 @@ def cancel(request: HttpRequest, action_id: UUID) -> HttpResponse:
 
 @require_POST
 @page
-def abort(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    action = verbs.abort(access_of(request), action_id, _reason(request), correlation_id=correlation_of(request))
-    messages.warning(request, "Asked to stop. The run stops at its next checkpoint and undoes what was done.")
-    return go(request, f"/actions/{action.pk}/run/")
-
-
-@require_POST
-@page
 def resume(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Settle a held action: go on, undo, or give up; for a step in doubt with the person's word on it."""
     found = {"yes": True, "no": False}.get(request.POST.get("step_done", ""))
@@ -45,7 +38,12 @@ def resume(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_POST
 @page
 def rollback(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Undo: of a completed action by a new one that goes through the gate, of a failed or held one at once."""
+    """Undo: of a completed action by a new one that goes through the gate, of a failed or held one at once.
+
+    With a checkpoint, back to just after that step.
+    """
+    if request.POST.get("to"):
+        return roll_back_to(request, action_id)
     action, new = verbs.rollback(
         access_of(request), action_id, _reason(request), correlation_id=correlation_of(request)
     )

@@ -1,5 +1,6 @@
 """Review: may exactly this happen?"""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,14 +10,18 @@ from django.shortcuts import render
 from actions.handoff.reading import ticket_of
 from actions.locks import queued_up
 from actions.models import Action
+from actions.pace import runs_known, steps_of, usual_of
 from actions.pages.activity import activity_of
 from actions.pages.changes import OPERATIONS, PAGE, changes_of, diff_of, plan_with, view_of
 from actions.pages.decision import decision_context
 from actions.pages.entry import access_of, page
+from actions.pages.recovery import fallbacks_of, recovery_of
 from actions.pages.stepper import stations_of
 from actions.pages.talk import talk_context
+from actions.pages.way_back import said
 from actions.reading import note_reading
 from actions.scheduling.waits import waits_of
+from actions.states import ENDED
 from actions.verbs import find
 from audit import charts
 from audit.errors import NotFound
@@ -86,6 +91,8 @@ def head_context(access: Access, action: Action) -> dict[str, Any]:
         "ticket": ticket_of(action),
         "behind": queued_up([action]).get(action.pk, []),
         "waits": waits_of([action]).get(action.pk, []),
+        "fallbacks": fallbacks_of(action),
+        "is_live": action.state not in ENDED,
         "stations": stations_of(action, decision["asked"], decision["have"], decision["needed"]),
         **decision,
     }
@@ -102,7 +109,11 @@ def body_context(action: Action, request: HttpRequest) -> dict[str, Any]:
         "silent": [_labelled(f) for f in factors if not f["points"]],
         "blast_chart": charts.blast([f["points"] for f in factors if f["points"]]),
         "reasons": plan.verdict.get("reasons", []),
-        "steps": ordered(plan.steps),
+        "way_back": said(plan),
+        "recovery": recovery_of(plan),
+        "steps": ordered(plan.steps, steps_of(action)),
+        "pace": usual_of(action),
+        "runs_known": runs_known(action),
         **changes_context(action, plan, request),
     }
 
@@ -128,17 +139,19 @@ def changes_context(action: Action, plan: Any, request: HttpRequest, after: int 
     }
 
 
-def ordered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Steps with their number, those that they come after, their sign, and where undoing stops being whole."""
+def ordered(steps: list[dict[str, Any]], paces: Sequence[Sequence[float]] = ()) -> list[dict[str, Any]]:
+    """Steps with their number, those that they come after, their sign, how long they usually take, and where undoing
+    stops being whole."""
     number = {s["key"]: n for n, s in enumerate(steps, 1)}
     out, passed = [], False
-    for s in steps:
+    for k, s in enumerate(steps):
         final = s["compensation"]["kind"] == "irreversible"
         op, sign, _ = OPERATIONS.get(s["operation"], ("mod", "·", ""))
         follows = ", ".join(str(number[k]) for k in s.get("after", []) if k in number)
-        out.append(
-            {**s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed}
-        )
+        out.append({
+            **s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed,
+            "usual_s": paces[k][0] if paces else None,
+        })  # fmt: skip
         passed = passed or final
     return out
 

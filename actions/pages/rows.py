@@ -31,6 +31,9 @@ HELD_BECAUSE = {
     "rollback_failed": "undo failed",
     "replans": "keeps drifting",
     "operator": "held by a person",
+    "checkpoint": "back at a checkpoint",
+    "risk_spike": "risk spike",
+    "quarantine": "in quarantine",
     "switch": "environment held",
 }
 

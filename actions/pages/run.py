@@ -9,11 +9,15 @@ from django.shortcuts import render
 
 from actions.handoff.reading import ticket_of
 from actions.models import Action
+from actions.pace import pace_of, runs_known
 from actions.pages.activity import Happening, activity_of
 from actions.pages.entry import access_of, page
 from actions.pages.log import Range, as_text, range_of
+from actions.pages.recovery import fallbacks_of
 from actions.pages.rows import HELD_BECAUSE
 from actions.pages.steps import graph, now, progress, steps_of, timeline
+from actions.pages.way_back import back_context
+from actions.run.metrics import total_of
 from actions.states import ENDED, State
 from actions.verbs import allowed, find
 from audit.artifacts import ArtifactMissing, read_artifact
@@ -27,6 +31,9 @@ HELD = {
     "in_doubt": "It cannot be told whether this step took effect. Look at the target, then say what you found.",
     "rollback_failed": "A step would not be undone. Put the target right, or give up and leave it as it is.",
     "replans": "What was approved ceased to hold again and again, so it never began. Give up, then propose it again.",
+    "checkpoint": "It went back to a checkpoint. It can go on from there, be rolled back wholly, or be given up.",
+    "risk_spike": "What it is watched by no longer holds. Look at why, then say how to go on.",
+    "quarantine": "What it would undo is in quarantine by now. Have that cleared first, then let it go on.",
 }
 
 
@@ -69,7 +76,7 @@ def log_text(request: HttpRequest, action_id: UUID) -> HttpResponse:
 def run_context(access: Access, action: Action) -> dict[str, Any]:
     """Progress, steps, events, verification, and what can be done. Five queries."""
     at = now()
-    lines = list(action.checkpoints.order_by("pk"))
+    lines = list(action.checkpoints.order_by("pk").defer("log"))
     steps = steps_of(action, lines, at)
     activity = activity_of(action)
     report = report_of(action, activity)
@@ -81,14 +88,20 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         "plan": action.plan,
         "steps": steps,
         "progress": progress(action, steps),
+        "skipped": [s for s in steps if s.look == "skipped"],
+        "fallbacks": fallbacks_of(action),
         "graph": graph(steps),
         "activity": activity,
         "report": report,
         **checks_of(report),
         "report_ok": sum(c["ok"] for c in report["checks"]) if report else 0,
         "took": took,
+        "pace": pace_of(action, at),
+        "runs_known": runs_known(action),
+        "used": total_of([line.metrics for line in lines if line.metrics]),
         "result_json": json.dumps(action.result["data"], indent=2, sort_keys=True) if action.result else "",
-        "verbs": allowed(access, action),
+        "verbs": (may := allowed(access, action)),
+        **back_context(action, lines, activity, may),
         "is_live": action.state not in ENDED,
         "is_running": action.state in (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK),
         "held_label": HELD_BECAUSE.get(action.held_reason, action.held_reason),

@@ -1,7 +1,7 @@
 /* Run: follow the log, arm before abort. */
 (() => {
   "use strict";
-  const { $, $$, keys, page } = window.il;
+  const { $, $$, keys, now, page } = window.il;
   if (page !== "run") return;
   const follow = () => $("#follow")?.checked;
   const down = () => { const log = $("#log"); if (log && follow()) log.scrollTop = log.scrollHeight; };
@@ -9,7 +9,9 @@
   document.addEventListener("scroll", (e) => {
     if (e.target.id !== "log") return;
     const box = $("#follow"), log = e.target;
-    if (box?.checked && log.scrollHeight - log.scrollTop - log.clientHeight > 120) box.checked = false;
+    const above = log.scrollHeight - log.scrollTop - log.clientHeight;
+    if (box?.checked && above > 120) box.checked = false;
+    else if (box && !box.checked && above < 4) box.checked = true; /* back at the end: go on with it */
   }, true);
   document.addEventListener("change", (e) => {
     if (e.target.id === "follow") down();
@@ -25,25 +27,31 @@
   }
   keys({ f: () => $("#follow")?.click(), e: nextWarning });
 
-  /* abort: arm, then confirm; it disarms by itself unless something is being typed */
-  let left = 0, timer = 0;
-  function set(armed) {
-    const panel = $("[data-abort]");
-    clearInterval(timer);
-    if (!panel) return;
-    panel.dataset.state = armed ? "armed" : "safe";
-    $(".abort__safe", panel).hidden = armed;
-    $(".abort__armed", panel).hidden = !armed;
-    if (!armed) return;
-    left = 15;
-    $("[data-disarm-btn]", panel).focus();
-    timer = setInterval(() => { $("[data-disarm]", panel).textContent = String(--left); if (left <= 0) set(false); }, 1000);
+  /* how long it should still take: the same words as the server's (actions/pace.py), which puts them right at every change */
+  function left(s) {
+    if (s <= 0) return "should end any moment";
+    if (s < 10) return "a few seconds left";
+    if (s < 90) return `about ${5 * Math.round(s / 5)} s left`;
+    return s < 5400 ? `about ${Math.round(s / 60)} min left` : `about ${Math.round(s / 3600)} h left`;
   }
-  document.addEventListener("click", (e) => {
-    if (e.target.closest("[data-arm]")) { e.preventDefault(); set(true); }
-    if (e.target.closest("[data-disarm-btn]")) { e.preventDefault(); set(false); }
+  setInterval(() => {
+    for (const el of $$("[data-left]")) {
+      const late = now() > el.dataset.late, words = late ? "longer than usual" : left(el.dataset.left - now());
+      if (el.textContent !== words) el.textContent = words;
+      el.classList.toggle("is-late", late);
+    }
+  }, 1000);
+
+  /* abort: the first press fetches what would happen, the second confirms; what is not confirmed is put away again */
+  let left = 0;
+  document.addEventListener("htmx:after:swap", () => {
+    const title = $("[data-armed]:not([data-seen])");
+    if (!title) return;
+    title.dataset.seen = "";
+    left = 60;
+    title.focus();
   });
-  document.addEventListener("input", (e) => { if (e.target.closest("[data-abort]")) left = 15; });
-  if ($("[data-abort]")) set(false);
+  setInterval(() => { if (left > 0 && --left === 0) $(".abort__armed [data-disarm-btn]")?.click(); }, 1000);
+  document.addEventListener("input", (e) => { if (e.target.closest("[data-abort]")) left = 60; });
   down();
 })();
