@@ -79,8 +79,8 @@ class Ledger:
             record.effect, record.facts = _may_stand(line.facts) and not self.is_simulated, line.facts
         elif line.kind == K.UNDO_RECEIPT:
             record.effect = False
-        if line.log:
-            record.log.extend(line.log.splitlines())
+        if log := line.__dict__.get("log"):  # who has no use for it leaves it in the database
+            record.log.extend(log.splitlines())
 
     def __getitem__(self, step: str) -> StepRecord:
         return self.records.get(step) or StepRecord()

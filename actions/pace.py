@@ -6,7 +6,7 @@ Like it: of its type, in its environment, with its target, and of as many steps.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -58,30 +58,38 @@ class Pace:
         return LATE if self.is_late else in_words(self.left_s or 0)
 
 
+def _known(action: Action) -> dict[str, Any]:
+    return dict((action.plan.observations or {}).get("expected") or {}) if action.plan else {}
+
+
+def usual_of(action: Action) -> Pace | None:
+    """What is expected of an action's run; None where there is no history yet. Pure, given its plan."""
+    known = _known(action)
+    return Pace(known["runs"], known["median_ms"] / 1000, known["p90_ms"] / 1000) if "median_ms" in known else None
+
+
 def pace_of(action: Action, at: datetime) -> Pace | None:
-    """How an action's run goes at a moment; None where there is no history yet. Pure, given its plan."""
-    known = (action.plan.observations or {}).get("expected", {}) if action.plan else {}
-    if "median_ms" not in known:
-        return None
-    runs, expected, p90 = known["runs"], known["median_ms"] / 1000, known["p90_ms"] / 1000
-    if action.started_at is None or action.state not in (State.IN_PROGRESS, State.VERIFYING) or action.simulated:
-        return Pace(runs, expected, p90)
+    """The same, and while it runs, how it goes by that at a moment."""
+    usual = usual_of(action)
+    runs = action.state in (State.IN_PROGRESS, State.VERIFYING) and not action.simulated
+    if usual is None or action.started_at is None or not runs:
+        return usual
     began, spent = action.started_at.timestamp(), (at - action.started_at).total_seconds()
-    return Pace(
-        runs, expected, p90, max(0.0, expected - spent), spent > max(p90, expected), began + expected,
-        began + max(p90, expected),
+    late = max(usual.p90_s, usual.expected_s)
+    return replace(
+        usual, left_s=max(0.0, usual.expected_s - spent), is_late=spent > late, until=began + usual.expected_s,
+        late_at=began + late,
     )  # fmt: skip
 
 
 def runs_known(action: Action) -> int:
     """How many runs there were to go by, however few."""
-    return int((action.plan.observations or {}).get("expected", {}).get("runs", 0)) if action.plan else 0
+    return int(_known(action).get("runs", 0))
 
 
 def steps_of(action: Action) -> list[list[float]]:
     """[median, 90th percentile] in seconds of each step of the plan, in order; empty where that is not known."""
-    known = (action.plan.observations or {}).get("expected", {}) if action.plan else {}
-    each = known.get("steps", [])
+    each = _known(action).get("steps", [])
     return [[a / 1000, b / 1000] for a, b in each] if action.plan and len(each) == len(action.plan.steps) else []
 
 

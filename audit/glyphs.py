@@ -37,6 +37,8 @@ GLYPHS = {
     "expired": '<circle class="g-l" cx="8" cy="8" r="5.9" stroke-dasharray="28 9.07" stroke-dashoffset="-9.3"/>'
     '<path class="g-l" d="M8 4.8V8l2 1.6"/>',
     "pending": RING,
+    "waiting": '<circle class="g-l" cx="8" cy="8" r="5.9" stroke-dasharray="2.1 2.53"/>'
+    '<path class="g-l" d="M8 4.8V8l2 1.6"/>',
     "skipped": RING + '<path class="g-l" d="M5.6 8h4.8"/>',
     "hold": f'<path class="g-l" d="{HEX}"/><path class="g-l" d="M6.35 5.8v4.4M9.65 5.8v4.4"/>',
     "warn": '<path class="g-f" d="M8 1.6c.6 0 1.1.3 1.4.8l5.2 9.4c.6 1.1-.2 2.4-1.4 2.4H2.8c-1.2 0-2-1.3-1.4-2.4'
@@ -61,9 +63,10 @@ LABELS = {
     "cancelled": "Cancelled",
     "expired": "Expired",
     "pending": "Pending",
+    "waiting": "Waiting",
     "skipped": "Skipped",
 }
-"""Words for the lifecycle's states and a step's (`pending`, `skipped`)."""
+"""Words for the lifecycle's states and a step's (`pending`, `waiting`, `skipped`)."""
 
 TIERS = ("low", "medium", "high", "critical")
 TIER_FROM = (0, 25, 50, 75)

@@ -1,9 +1,15 @@
 """Run: is it safe, and how do I stop it?"""
 
+import re
+from datetime import timedelta
+from html import unescape
 from pathlib import Path
 from typing import Any
 
-from actions.models import Action
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from actions.models import Action, Plan
 from tests.cast import Cast
 from tests.pages.conftest import Propose, a_file
 
@@ -88,3 +94,59 @@ def test_the_live_fragment_holds_everything_but_the_log(place: Cast, propose: Pr
     for target in ("run-head", "steps", "activity", "rail"):
         assert f'hx-target="#{target}"' in html and f'id="{target}"' in html
     assert 'id="log"' not in html
+
+
+def test_what_steps_used_and_what_is_usual_are_shown(place: Cast, propose: Propose) -> None:
+    for n in range(3):
+        propose("dev", accept=True, parameters=a_file(f"{n}.txt"))
+    action = propose("dev", accept=True, parameters=a_file("last.txt"))
+    html = page(place.client("operator"), action)
+    assert "Time and use" in html and "1 attempt" in html and "All together" in html
+    Action.objects.filter(pk=action.pk).update(state="in_progress", started_at=Now(), completed_at=None)
+    html = page(place.client("operator"), action)
+    assert "data-left=" in html and "Half of the last 3 runs like it" in html
+    Action.objects.filter(pk=action.pk).update(started_at=Now() - timedelta(hours=1))
+    assert "longer than usual" in page(place.client("operator"), action)
+    first = propose("staging", parameters=a_file("first.txt"))
+    assert "no history yet" in page(place.client("operator"), first)
+    assert "no history yet" in place.client("operator").get(f"/actions/{first.pk}/").content.decode()
+
+
+def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cast, propose: Propose) -> None:
+    changes = {"changes": [a_file(f"{n}.txt")["changes"][0] for n in range(3)]}
+    action = propose("dev", accept=True, parameters=changes)
+    assert action.plan is not None
+    one, two, three = (s["key"] for s in action.plan.steps)
+    steps = [*action.plan.steps[:2], {**action.plan.steps[2], "fallback_for": one}]
+    Plan.objects.filter(pk=action.plan_id).update(steps=steps)
+    Action.objects.filter(pk=action.pk).update(state="in_progress", completed_at=None)
+    action.checkpoints.all().delete()
+    at, later = action.started_at, timezone.now() + timedelta(minutes=5)
+    for step, attempt, kind, facts in (
+        (one, 1, "intent", {}), (one, 1, "failure", {"message": "not now"}),
+        (two, 1, "skip", {"message": "not needed"}),
+        (one, 2, "intent", {"retry_at": later.isoformat(), "wait_s": 300}),
+    ):  # fmt: skip
+        action.checkpoints.create(
+            plan_id=action.plan_id, step=step, attempt=attempt, kind=kind, lease=0, at=at, facts=facts
+        )
+    html = page(place.client("operator"), action)
+    assert "waits to be tried again" in html and "left out" in html and "in reserve" in html
+    assert "1 of 2 steps" in html and f"until {later:%H:%M:%S}, attempt 2" in html
+
+
+def test_a_long_log_is_fetched_in_parts_and_beyond_that_only_when_asked_for(
+    place: Cast, propose: Propose, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("actions.transcripts.MOST_CHARACTERS", 20)
+    monkeypatch.setattr("actions.pages.log.MOST_UNASKED", 14)
+    changes = {"changes": [a_file(f"{n}.txt")["changes"][0] for n in range(6)]}
+    action = propose("dev", accept=True, parameters=changes)
+    client = place.client("operator")
+    html = page(client, action)
+    assert 'hx-trigger="load"' in html
+    tail = re.search(r'hx-get="([^"]*/log[?][^"]*)"', html)
+    while tail and "Show more" not in html:
+        html = client.get(unescape(tail[1])).content.decode()
+        tail = re.search(r'hx-get="([^"]*/log[?][^"]*)"', html)
+    assert 'hx-trigger="click from:#log-more"' in html
