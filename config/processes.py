@@ -62,9 +62,9 @@ def web(bind: str, port: int) -> list[str]:
             "config.asgi:application"]  # fmt: skip
 
 
-def worker(name: str, queues: str, pool: str = "prefork") -> list[str]:
+def worker(name: str, queues: str, pool: str = "prefork", processes: int = 1) -> list[str]:
     return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-Q", queues,
-            "-P", pool, "-c", "1", "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
+            "-P", pool, "-c", str(processes), "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
 
 
 def beat() -> list[str]:

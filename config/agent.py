@@ -1,0 +1,45 @@
+"""
+A worker for a node, or for some environments only. Run as `python -m config.agent`, with INTERLOCK_NODE,
+INTERLOCK_ENVIRONMENTS or both set, and the other settings as on every process.
+
+It becomes a Celery worker of two processes, one of which can decide while the other executes.
+"""
+
+import os
+import sys
+
+from config.env import Environment, load
+from config.processes import worker
+
+PROCESSES = 2
+
+
+def command(environment: Environment) -> list[str]:
+    """The command of a worker that carries only what these settings say; its name tells which."""
+    from actions.scheduling.routes import here
+
+    scope = here()
+    name = "node." + scope.node if scope.node else scope.route("agent")
+    queues = ",".join(scope.route(queue) for queue in ("decide", "execute"))
+    return worker(name, queues, processes=PROCESSES)
+
+
+def main() -> int:
+    environment = load()
+    if not (environment.node or environment.environments):
+        print(
+            "Say what this worker is for: INTERLOCK_NODE=web-1, or INTERLOCK_ENVIRONMENTS=acme/prod,acme/staging. "
+            "A worker for everything else starts with `celery -A config.celery worker`.",
+            file=sys.stderr,
+        )
+        return 2
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    import django
+
+    django.setup()
+    arguments = command(environment)
+    os.execv(arguments[0], arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
