@@ -16,8 +16,8 @@ from audit.explore.listing import page_of
 from audit.log_rows import log_indexes
 from audit.models import Event
 from audit.reading import Asked, envelope_of, private_values
+from audit.seals.checking import verify_subject_and_seals
 from audit.subjects import describe, subject_of
-from audit.verification import verify_log
 
 router = Router(tags=["audit"])
 
@@ -105,6 +105,8 @@ class VerdictOut(Schema):
     artifacts: int
     openings: int
     head: str
+    sealed: int = Field(description="How many of its events are in the sealed log, by a path to its newest head.")
+    log_size: int = Field(description="Entries under that head.")
     broken: BrokenOut | None
 
 
@@ -126,11 +128,11 @@ def list_events(request: HttpRequest, query: Query[LogQuery]) -> dict[str, Any]:
 @router.post("/audit-logs/{uuid:subject_id}/verify", response=VerdictOut, summary="Verify the chain of one subject")
 def verify_chain(request: HttpRequest, subject_id: UUID) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
-    report = verify_log(tenant=tenant, subject_id=subject_of(tenant, subject_id).id)
+    report = verify_subject_and_seals(tenant, subject_of(tenant, subject_id).id)
     broken = report.broken
     return {
         "intact": report.ok, "events": report.events, "artifacts": report.artifacts, "openings": report.openings,
-        "head": report.head.hash.hex(),
+        "head": report.head.hash.hex(), "sealed": report.sealed, "log_size": report.entries,
         "broken": {"kind": broken.kind, "item": broken.item, "detail": broken.detail} if broken else None,
     }  # fmt: skip
 

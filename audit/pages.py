@@ -17,8 +17,8 @@ from audit.evidence.pack import plan_pack
 from audit.evidence.response import pack_response
 from audit.explore.context import explorer_context
 from audit.log_filters import Filters
+from audit.seals.checking import verify_subject_and_seals
 from audit.subjects import subject_of
-from audit.verification import verify_log
 
 View = Callable[..., HttpResponseBase]
 
@@ -53,7 +53,7 @@ def log(request: HttpRequest, tenant: UUID) -> HttpResponse:
 def verify(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
     """Verify one subject's chain now, and show what came out above its events."""
     subject = subject_of(tenant, subject_id)
-    report = verify_log(tenant=tenant, subject_id=subject.id)
+    report = verify_subject_and_seals(tenant, subject.id)
     filters = Filters(subject=str(subject.id))
     context = explorer_context(request, tenant, filters, report)
     is_fragment = request.headers.get("HX-Request") == "true"

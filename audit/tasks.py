@@ -8,6 +8,7 @@ from audit.explore.indexer import BATCH, carry_on
 from audit.reports.mailing import send_due
 from audit.reports.schedules import ask_due
 from audit.reports.work import carry_on as make_report
+from audit.seals.jobs import carry_on as verify_on
 from audit.seals.sealer import seal_all
 from audit.streams.delivery import deliver
 
@@ -21,6 +22,13 @@ def seal() -> None:
     until = monotonic() + SEALING_S
     if seal_all(lambda: monotonic() > until).is_more:
         seal.delay()
+
+
+@shared_task(ignore_result=True)
+def verify() -> None:
+    """A slice of a verification that somebody asked for, then the next one by a message of its own."""
+    if verify_on():
+        verify.delay()
 
 
 @shared_task(ignore_result=True)

@@ -5,6 +5,7 @@ from django.urls import path, register_converter
 from audit import pages
 from audit.explore import pages as explore
 from audit.reports import pages as reports
+from audit.seals import pages as seals
 from audit.streams import pages as streams
 
 register_converter(streams.VerbConverter, "stream_verb")
@@ -25,6 +26,8 @@ urlpatterns = [
     path("reports/<slug:kind>/ask/", reports.ask, name="ask_report"),
     path("reports/<slug:kind>/schedule/", reports.schedule, name="schedule_report"),
     path("controls/", reports.controls, name="controls"),
+    path("verification/", seals.verification, name="verification"),
+    path("verification/heads/<int:number>/", seals.head, name="head"),
     path("streams/", streams.streams, name="streams"),
     path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),
     path("<uuid:subject_id>/verify/", pages.verify, name="verify"),

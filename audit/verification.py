@@ -28,12 +28,17 @@ HEAD_LINE = re.compile(r"(?P<id>[0-9a-f-]{36}) (?P<seq>\d{1,18}) (?P<hash>[0-9a-
 
 @dataclass
 class Report:
-    """What was looked at, and the first thing that is broken. `head` is that of the last subject."""
+    """What was looked at, and the first thing that is broken. `head` is that of the last subject.
+
+    `sealed` events of a subject that was verified alone are in the log, which had `entries` then.
+    """
 
     events: int = 0
     subjects: int = 0
     artifacts: int = 0
     openings: int = 0
+    sealed: int = 0
+    entries: int = 0
     head: Head = EMPTY
     broken: Broken | None = None
 

@@ -14,6 +14,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.hand_off": {"queue": "background"},
     "approvals.tasks.notify": {"queue": "background"},
     "audit.tasks.seal": {"queue": "sweep"},
+    "audit.tasks.verify": {"queue": "background"},
     "audit.tasks.index": {"queue": "background"},
     "audit.tasks.reports": {"queue": "background"},
     "audit.tasks.stream": {"queue": "background"},

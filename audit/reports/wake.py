@@ -1,5 +1,7 @@
 """Wake the worker that makes reports. The database says what waits: losing the message costs a few seconds."""
 
+from functools import partial
+
 import structlog
 from celery import current_app
 from django.db import transaction
@@ -9,13 +11,13 @@ log = structlog.get_logger(__name__)
 TASK = "audit.tasks.reports"
 
 
-def wake() -> None:
+def wake(task: str = TASK) -> None:
     """After the commit, if one is under way. Never raises."""
-    transaction.on_commit(_send)
+    transaction.on_commit(partial(_send, task))
 
 
-def _send() -> None:
+def _send(task: str) -> None:
     try:
-        current_app.send_task(TASK, retry=False)
+        current_app.send_task(task, retry=False)
     except (OperationalError, OSError) as error:
-        log.warning("report_nudge_lost", error=str(error))
+        log.warning("report_nudge_lost", task=task, error=str(error))

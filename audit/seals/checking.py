@@ -18,7 +18,7 @@ from audit.seals.notes import BadNote
 from audit.seals.notes import Checkpoint as Head
 from audit.seals.proofs import consistency_between, newest
 from audit.seals.walk import LogWalk, check_entry, forked, known_keys, linked
-from audit.verification import BATCH, Contents, Report
+from audit.verification import BATCH, Contents, Report, verify_log
 from audit.verify import Broken
 
 
@@ -32,11 +32,17 @@ class Verdict:
     artifacts: int = 0
     openings: int = 0
     size: int = 0
+    logs: int = 0
     broken: Broken | None = None
 
     @property
     def ok(self) -> bool:
         return self.broken is None
+
+    def __add__(self, other: "Verdict") -> "Verdict":
+        counts = ("events", "entries", "heads", "artifacts", "openings", "size", "logs")
+        added = {name: getattr(self, name) + getattr(other, name) for name in counts}
+        return Verdict(**added, broken=self.broken or other.broken)
 
 
 def verify_tenant(tenant: UUID, *, start: int = 0, upto: int | None = None, kept: list[Head] | None = None,
@@ -45,7 +51,7 @@ def verify_tenant(tenant: UUID, *, start: int = 0, upto: int | None = None, kept
 
     `kept` are heads from elsewhere. With `remember` the outcome shows on the auditor's pages.
     """
-    verdict = Verdict()
+    verdict = Verdict(logs=1)
     walk: LogWalk | None = None
     try:
         walk = LogWalk(tenant, start, upto, kept)
@@ -102,7 +108,21 @@ def _batches(events: QuerySet[Event]) -> Iterator[list[Event]]:
         after = batch[-1].pk
 
 
-def check_subject(tenant: UUID, subject_id: UUID, report: Report) -> tuple[int, int]:
+def verify_subject_and_seals(tenant: UUID | None, subject_id: UUID) -> Report:
+    """One subject: its sealed events against the log, then its chain. `sealed` of its events are under a head."""
+    report = Report()
+    owner = tenant or Event.objects.filter(subject_id=subject_id).values_list("tenant", flat=True).first()
+    try:
+        sealed = check_subject(owner, subject_id) if owner else (0, 0)
+    except Broken as broken:
+        report.broken = broken
+        return report
+    report = verify_log(tenant=tenant, subject_id=subject_id)
+    report.sealed, report.entries = sealed
+    return report
+
+
+def check_subject(tenant: UUID, subject_id: UUID) -> tuple[int, int]:
     """Each sealed event of a subject against its entry, and its entry's path to the newest signed head.
 
     Returns how many entries, and of how many that head is. Raises Broken.

@@ -1,47 +1,135 @@
 """manage.py verify_audit: verify the stored log. Exit status 0 or 1; the first broken item is named."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from audit.errors import Problem
 from audit.events import Head
-from audit.verification import head_line, read_heads, verify_log
+from audit.seals.checking import (
+    Verdict,
+    between,
+    sealed_tenants,
+    verified_size,
+    verify_subject_and_seals,
+    verify_tenant,
+)
+from audit.seals.kept import KeptHead, read_kept
+from audit.seals.notes import BadNote
+from audit.verification import Report, head_line, read_heads, verify_log
 
 
 class Command(BaseCommand):
     help = (
-        "Verify the audit log: hashes, chains, columns, artifacts, openings. Exit status 1 names the first broken item."
+        "Verify the audit log: sealed entries and signed heads, hashes, chains, columns, artifacts, openings. Exit "
+        "status 1 names the first broken item. Without options everything is verified."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--tenant", type=UUID, help="only this tenant's events (its id)")
-        parser.add_argument("--subject", type=UUID, help="only the chain of this subject (its id)")
+        parser.add_argument("--tenant", type=UUID, help="only this tenant's log (its id)")
+        parser.add_argument("--subject", type=UUID, help="only the chain of this subject (its id), and its seals")
+        parser.add_argument("--range", metavar="A:B", help="only entries A up to B of a tenant's log")
+        parser.add_argument("--since", type=_time, help="only what was sealed from this time on (ISO 8601, UTC)")
+        parser.add_argument("--until", type=_time, help="only what was sealed before this time")
         parser.add_argument(
-            "--heads", type=Path, metavar="FILE", help="heads kept from an earlier run: finds what was cut off"
+            "--incremental", action="store_true", help="only what came since the last verification that found all well"
         )
         parser.add_argument(
-            "--save-heads", type=Path, metavar="FILE", help="write the verified heads, to be kept elsewhere"
+            "--head", type=Path, action="append", default=[], metavar="FILE",
+            help="signed heads that were kept elsewhere: finds a tail that was cut off or rewritten",
+        )  # fmt: skip
+        parser.add_argument("--heads", type=Path, metavar="FILE", help="the same for chains, from --save-heads")
+        parser.add_argument(
+            "--save-heads", type=Path, metavar="FILE", help="write the verified heads of chains, to be kept elsewhere"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        known = _read(options["heads"]) if options["heads"] else {}
-        lines: list[str] = []
-        report = verify_log(
-            tenant=options["tenant"],
-            subject_id=options["subject"],
-            known_heads=known,
-            on_head=(lambda i, head: lines.append(head_line(i, head))) if options["save_heads"] else None,
-        )
+        try:
+            kept = [head for path in options["head"] for head in _kept(path)]
+            sealed = self._sealed(options, kept)
+            chains = None if _is_part(options) or not sealed.ok else self._chains(options)
+        except Problem as problem:
+            raise CommandError(str(problem)) from problem
+        if not sealed.ok or (chains and not chains.ok):
+            self.stdout.write(f"BROKEN {sealed.broken or (chains and chains.broken)}")
+            sys.exit(1)
+        if chains is not None:
+            self.stdout.write(str(chains))
+        if sealed.heads or chains is None:
+            self.stdout.write(_said(sealed, options))
+
+    def _sealed(self, options: dict[str, Any], kept: list[KeptHead]) -> Verdict:
+        """The verdict on the seals; of several logs, the sum up to the first that is broken."""
+        total = Verdict()
+        if options["subject"]:
+            return total
+        tenants = [options["tenant"]] if options["tenant"] else sealed_tenants()
+        unknown = next((head for head in kept if head.tenant not in tenants), None)
+        if unknown is not None:
+            raise CommandError(f"{unknown.where} is a head of the log of {unknown.tenant}, which is not among these.")
+        for tenant in tenants:
+            start, upto = _bounds(tenant, options)
+            found = verify_tenant(tenant, start=start, upto=upto, kept=[h.head for h in kept if h.tenant == tenant])
+            total = total + found
+            if not found.ok:
+                break
+        return total
+
+    def _chains(self, options: dict[str, Any]) -> Report:
+        known, lines = _read(options["heads"]) if options["heads"] else {}, list[str]()
+        if options["subject"] and not known and not options["save_heads"]:
+            report = verify_subject_and_seals(options["tenant"], options["subject"])
+        else:
+            report = verify_log(
+                tenant=options["tenant"],
+                subject_id=options["subject"],
+                known_heads=known,
+                on_head=(lambda i, head: lines.append(head_line(i, head))) if options["save_heads"] else None,
+            )
         if report.ok and options["subject"] and not report.events:
             raise CommandError(f"Nothing was recorded about {options['subject']}.")
         if report.ok and options["save_heads"]:
             options["save_heads"].write_text("".join(lines), encoding="ascii")
-        self.stdout.write(str(report))
-        if not report.ok:
-            sys.exit(1)
+        return report
+
+
+def _is_part(options: dict[str, Any]) -> bool:
+    """Whether only a part of the log was asked for: its chains are followed as far as the part reaches."""
+    return bool(options["range"] or options["since"] or options["until"] or options["incremental"])
+
+
+def _bounds(tenant: UUID, options: dict[str, Any]) -> tuple[int, int | None]:
+    if options["range"]:
+        first, _, last = options["range"].partition(":")
+        if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+            raise CommandError("Give a range as A:B, two entry numbers with A below B, for example 0:1000.")
+        return int(first), int(last)
+    if options["since"] or options["until"]:
+        return between(tenant, options["since"], options["until"])
+    return (verified_size(tenant) if options["incremental"] else 0), None
+
+
+def _said(found: Verdict, options: dict[str, Any]) -> str:
+    part = f" from entry {found.size - found.entries}" if _is_part(options) and found.logs == 1 else ""
+    return f"sealed: {found.entries} entries{part} under {found.heads} heads, in {found.logs} logs"
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _kept(path: Path) -> list[KeptHead]:
+    try:
+        return read_kept(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise CommandError(f"Cannot read {path}: {error.strerror}") from error
+    except (BadNote, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
 
 
 def _read(path: Path) -> dict[UUID, Head]:

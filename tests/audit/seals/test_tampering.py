@@ -14,7 +14,6 @@ from audit.seals.proofs import newest
 from audit.seals.sealer import seal_all
 from audit.seals.status import integrity
 from audit.seals.walk import LogWalk
-from audit.verification import Report
 from audit.verify import Broken
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import WAYS, a_log, at, cut_back, harmed, rewrite
@@ -41,7 +40,7 @@ def test_a_whole_log_verifies(log):
     record(an_entry(log.subjects[0]))
     assert verify_tenant(TENANT).events == 26, "what is not sealed yet is verified, too"
     assert verify_tenant(TENANT, start=20).entries == 5
-    assert check_subject(TENANT, log.subjects[1].id, Report()) == (8, 25)
+    assert check_subject(TENANT, log.subjects[1].id) == (8, 25)
 
 
 def try_all(log, way, positions, seed=7):
@@ -79,7 +78,7 @@ def test_events_of_one_subject_are_held_against_the_log(log):
             found = []
             for subject in log.subjects:
                 try:
-                    check_subject(TENANT, subject.id, Report())
+                    check_subject(TENANT, subject.id)
                 except Broken as broken:
                     found.append((broken.kind, broken.item))
             assert found == [(kind, item)]

@@ -1,0 +1,170 @@
+"""Heads, keys and proofs of the tenant's log over HTTP, and verifications: the twin of /audit/verification/."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Field, Query, Router, Schema, Status
+from pydantic import AwareDatetime, model_validator
+
+from audit.access import tenant_to_audit
+from audit.errors import Invalid, NotFound
+from audit.reports.wake import wake
+from audit.seals import jobs, keys
+from audit.seals.checking import between
+from audit.seals.models import Checkpoint, Verification
+from audit.seals.proofs import consistency_between, newest
+from audit.seals.status import integrity
+
+router = Router(tags=["audit"])
+TASK = "audit.tasks.verify"
+MOST = 2**63 - 1
+
+
+class HeadOut(Schema):
+    """A signed head. `note` is what to keep elsewhere: C2SP's signed note of a tlog-checkpoint."""
+
+    number: int
+    size: int
+    root: str
+    at: datetime
+    key_id: str
+    note: str
+
+
+class HeadsQuery(Schema):
+    limit: int = Field(20, ge=1, le=200)
+    before: int | None = Field(None, ge=1, le=MOST, description="The `next` of the page before.")
+
+
+class ConsistencyQuery(Schema):
+    """Sizes of two heads; without `second`, the newest."""
+
+    first: int = Field(ge=1, le=MOST)
+    second: int | None = Field(None, ge=1, le=MOST)
+
+
+class HeadPage(Schema):
+    items: list[HeadOut]
+    next: int | None = Field(description="Send it as `before` for the page after; null on the last.")
+
+
+class SigningKeyOut(Schema):
+    vkey: str = Field(description="The verifier key as C2SP writes it.")
+    key_id: str
+    valid_from: str
+    valid_until: str | None
+    revoked_at: str | None
+
+
+class ConsistencyOut(Schema):
+    """RFC 9162 2.1.4: that the log of `first` entries is the beginning of that of `second`."""
+
+    first: int
+    second: int
+    proof: list[str]
+
+
+class IntegrityOut(Schema):
+    """`ok` is null before the first verification. `behind_s`: age of the oldest event that is not sealed yet."""
+
+    ok: bool | None
+    sealed_upto: int
+    behind_s: float
+    last_verified_at: datetime | None
+    broken: str
+
+
+class VerificationIn(Schema):
+    """What to verify. `range` takes entries (`first`, `upto`) or times (`since`, `until`)."""
+
+    depth: str = Field("new", description="`new`, `log`, `range` or `subject`", max_length=16)
+    subject: UUID | None = None
+    first: int = Field(0, ge=0, le=MOST)
+    upto: int | None = Field(None, ge=1, le=MOST)
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    head: str = Field("", max_length=200_000, description="Signed heads that you kept.")
+
+    @model_validator(mode="after")
+    def _readable(self) -> "VerificationIn":
+        if "\x00" in self.depth + self.head:
+            raise ValueError("NUL characters are not accepted.")
+        for moment in (self.since, self.until):
+            if moment is not None and not 2000 <= moment.year <= 9000:
+                raise ValueError("Give times between the years 2000 and 9000.")
+        return self
+
+
+class VerificationOut(Schema):
+    """`intact` is null until it is done. `report`: what was looked at, and kind, item and detail of the first break."""
+
+    id: UUID
+    depth: str
+    state: str
+    position: int
+    total: int
+    asked_at: datetime
+    ended_at: datetime | None
+    intact: bool | None
+    broken: str
+    report: dict[str, Any]
+
+
+@router.get("/audit-logs/heads", response=HeadPage, summary="The signed heads of the log, newest first")
+def heads(request: HttpRequest, query: Query[HeadsQuery]) -> dict[str, Any]:
+    found = Checkpoint.objects.filter(tenant=tenant_to_audit(request))
+    if query.before is not None:
+        found = found.filter(number__lt=query.before)
+    rows = list(found.order_by("-number")[: query.limit + 1])
+    names = ("number", "size", "at", "key_id", "note")
+    items = [{**{name: getattr(row, name) for name in names}, "root": bytes(row.root).hex()} for row in rows]
+    return {"items": items[: query.limit], "next": rows[query.limit - 1].number if len(rows) > query.limit else None}
+
+
+@router.get("/audit-logs/keys", response=list[SigningKeyOut], summary="The keys that heads and packs are signed with")
+def signing_keys(request: HttpRequest) -> list[dict[str, Any]]:
+    return keys.public_keys(tenant_to_audit(request))
+
+
+@router.get("/audit-logs/consistency", response=ConsistencyOut, summary="Prove that one head continues another")
+def consistency(request: HttpRequest, query: Query[ConsistencyQuery]) -> dict[str, Any]:
+    tenant, first = tenant_to_audit(request), query.first
+    last = newest(tenant)
+    upto = query.second or (last.size if last else 0)
+    if last is None or not first <= upto <= last.size:
+        raise Invalid(f"The log has {last.size if last else 0} entries; `first` must not be larger than `second`.")
+    try:
+        proof = consistency_between(tenant, first, upto)
+    except LookupError:
+        raise NotFound("What is stored of this log has holes. Run `manage.py verify_audit`.") from None
+    return {"first": first, "second": upto, "proof": [part.hex() for part in proof]}
+
+
+@router.get("/audit-logs/integrity", response=IntegrityOut, summary="Whether the log is sealed and verified")
+def standing(request: HttpRequest) -> Any:
+    return integrity(tenant_to_audit(request))
+
+
+@router.post("/audit-logs/verifications", response={202: VerificationOut}, summary="Verify the log in the background")
+def verify(request: HttpRequest, body: VerificationIn) -> Status[dict[str, Any]]:
+    tenant, first, upto = tenant_to_audit(request), body.first, body.upto
+    if body.depth == "range" and (body.since or body.until):
+        first, upto = between(tenant, body.since, body.until)
+        upto = upto or (last.size if (last := newest(tenant)) else 0)
+    job = jobs.ask(
+        tenant, str(request.user.pk), body.depth, subject_id=body.subject, first=first, upto=upto, head=body.head
+    )
+    wake(TASK)
+    return Status(202, _shown(job))
+
+
+@router.get("/audit-logs/verifications/{uuidstr:job_id}", response=VerificationOut, summary="How a verification stands")
+def verification(request: HttpRequest, job_id: str) -> dict[str, Any]:
+    return _shown(jobs.job_of(tenant_to_audit(request), UUID(job_id)))
+
+
+def _shown(job: Verification) -> dict[str, Any]:
+    names = ("id", "depth", "state", "position", "total", "asked_at", "ended_at", "broken", "report")
+    return {**{name: getattr(job, name) for name in names}, "intact": None if job.state != "done" else not job.broken}
