@@ -38,16 +38,16 @@ def role():
             call_command("create_app_role", ROLE)
         yield None
         return
-    os.environ["INTERLOCK_APP_PASSWORD"] = "s3cret with ' quote"
+    os.environ["APP_ROLE_PASSWORD"] = "s3cret with ' quote"
     call_command("create_app_role", ROLE)
     call_command("create_app_role", ROLE)  # again, as after each migration
     options = {k: v for k, v in connection.get_connection_params().items() if k in ("dbname", "host", "port")}
     try:
         yield lambda: psycopg.connect(
-            **options, user=ROLE, password=os.environ["INTERLOCK_APP_PASSWORD"], autocommit=True
+            **options, user=ROLE, password=os.environ["APP_ROLE_PASSWORD"], autocommit=True
         )
     finally:
-        del os.environ["INTERLOCK_APP_PASSWORD"]
+        del os.environ["APP_ROLE_PASSWORD"]
         with connection.cursor() as cursor:
             cursor.execute(f"DROP OWNED BY {ROLE}")
             cursor.execute(f"DROP ROLE {ROLE}")
