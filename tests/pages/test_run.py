@@ -139,7 +139,7 @@ def test_a_long_log_is_fetched_in_parts_and_beyond_that_only_when_asked_for(
     place: Cast, propose: Propose, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("actions.transcripts.MOST_CHARACTERS", 20)
-    monkeypatch.setattr("actions.pages.log.MOST_UNASKED", 14)
+    monkeypatch.setattr("actions.pages.log.MOST_UNASKED", 10)
     changes = {"changes": [a_file(f"{n}.txt")["changes"][0] for n in range(6)]}
     action = propose("dev", accept=True, parameters=changes)
     client = place.client("operator")
