@@ -14,6 +14,7 @@ from actions.intake.submission import Submission
 from actions.pages.changes import INLINE_LINES, shown
 from actions.pages.form import Field, Schema, draw, edit, offer, parse, where
 from actions.preview import preview
+from actions.recovery import recovery_schema
 from actions.types.protocol import Executor
 from actions.types.registry import choices_of, executors
 from actions.verbs import again, find
@@ -45,6 +46,7 @@ MORE: Schema = {
             "service": {"title": "Service", "maxLength": 200, **TEXT}}},
     },
 }  # fmt: skip
+RECOVERY: Schema = {"properties": {"recovery": recovery_schema}}
 CHECKS: Schema = {"properties": {"checks": {**check_schema, "items": {"title": "check", **check_schema["items"]}}}}
 MOST_PREVIEWED = 5 * INLINE_LINES
 
@@ -61,13 +63,15 @@ class Draft:
     checks: list[Any] = field(default_factory=list)
     accept: bool = False
     mode: str = "apply"
+    recovery: dict[str, Any] = field(default_factory=dict)
 
     def submission(self) -> Submission:
         """What would be proposed. A time that is none is refused at intake, like everything else."""
         plain = {k: v for k, v in {**self.about, **self.more}.items() if k != "not_before"}
         return Submission(
             type=self.type, environment=self.environment, parameters=self.parameters, checks=self.checks,
-            accept=self.accept, mode=self.mode, not_before=moment(self.more.get("not_before", "")), **plain,
+            accept=self.accept, mode=self.mode, not_before=moment(self.more.get("not_before", "")),
+            recovery=self.recovery, **plain,
         )  # fmt: skip
 
 
@@ -95,7 +99,7 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
             "target": s.target,
         }
         about = {"title": s.title, "ticket": s.ticket, "external_url": s.external_url}
-        return Draft(s.type, s.environment, s.parameters, about, more, s.checks, mode=s.mode)
+        return Draft(s.type, s.environment, s.parameters, about, more, s.checks, mode=s.mode, recovery=s.recovery)
     slugs = [e.slug for e in environments]
     asked = request.GET.get("environment", "")
     return Draft(_type(request.GET.get("type", "")), asked if asked in slugs else next(iter(slugs), ""))
@@ -115,6 +119,7 @@ def posted_draft(post: QueryDict) -> Draft:
         checks=parse(CHECKS, values, "").get("checks", []),
         accept=values.get("accept") == "on",
         mode="simulate" if values.get("mode") == "simulate" else "apply",
+        recovery=parse(RECOVERY, values, "").get("recovery", {}),
     )
     if values.get("type_was", name) != name:
         draft.parameters = {}
@@ -133,7 +138,8 @@ def form_context(draft: Draft, environments: list[Environment], issues: list[dic
         offer(parameters, choices_of(executor, draft.parameters, target), "parameters")
     about, more = draw(ABOUT, draft.about, "", issues), draw(MORE, draft.more, "", issues)
     checks = draw(CHECKS, {"checks": draft.checks}, "", issues)
-    named = {f.name for f in _flat([*parameters, *about, *more, *checks])}
+    recovery = draw(RECOVERY, {"recovery": draft.recovery}, "", issues)
+    named = {f.name for f in _flat([*parameters, *about, *more, *checks, *recovery])}
     return {
         "draft": draft,
         "executor": executor,
@@ -145,6 +151,8 @@ def form_context(draft: Draft, environments: list[Environment], issues: list[dic
         "about": about,
         "more": more,
         "more_open": any(f.issues for f in _flat(more)),
+        "recovery": recovery,
+        "recovery_open": bool(draft.recovery) or any(i["field"].startswith("recovery") for i in issues),
         "checks": checks,
         "issues": issues,
         "loose": [i for i in issues if where(i) not in named],
