@@ -4,14 +4,12 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
 from pydantic import AwareDatetime, field_validator
 
 from audit.access import tenant_to_audit
 from audit.events import Subject
-from audit.evidence.pack import plan_pack
-from audit.evidence.response import pack_response
 from audit.explore.listing import page_of
 from audit.log_rows import log_indexes
 from audit.models import Event
@@ -135,13 +133,6 @@ def verify_chain(request: HttpRequest, subject_id: UUID) -> dict[str, Any]:
         "head": report.head.hash.hex(), "sealed": report.sealed, "log_size": report.entries,
         "broken": {"kind": broken.kind, "item": broken.item, "detail": broken.detail} if broken else None,
     }  # fmt: skip
-
-
-@router.get("/audit-logs/{uuid:subject_id}/evidence", summary="The evidence pack of one subject")
-def evidence(request: HttpRequest, subject_id: UUID) -> StreamingHttpResponse:
-    tenant = tenant_to_audit(request)
-    subject = subject_of(tenant, subject_id)
-    return pack_response(request, plan_pack(tenant, subject), f"evidence-{subject.kind}-{subject.id}")
 
 
 def _shown(event: Event, private: dict[str, str | None], subject: Subject) -> dict[str, Any]:

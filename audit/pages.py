@@ -1,4 +1,4 @@
-"""The audit log in the browser: read it, open an event, verify a subject's chain, take its evidence along."""
+"""The audit log in the browser: read it, open an event, verify a subject's chain."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,8 +13,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit.access import tenant_to_audit
 from audit.errors import Unauthenticated
-from audit.evidence.pack import plan_pack
-from audit.evidence.response import pack_response
 from audit.explore.context import explorer_context
 from audit.log_filters import Filters
 from audit.seals.checking import verify_subject_and_seals
@@ -58,11 +56,3 @@ def verify(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse
     context = explorer_context(request, tenant, filters, report)
     is_fragment = request.headers.get("HX-Request") == "true"
     return render(request, "audit/_chain.html" if is_fragment else "audit/log.html", context)
-
-
-@require_safe
-@auditors
-def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponseBase:
-    """The evidence pack of one subject, as a download."""
-    subject = subject_of(tenant, subject_id)
-    return pack_response(request, plan_pack(tenant, subject), f"evidence-{subject.kind}-{subject.id}")

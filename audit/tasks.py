@@ -4,6 +4,7 @@ from time import monotonic
 
 from celery import shared_task
 
+from audit.evidence.jobs import carry_on as build_pack
 from audit.explore.indexer import BATCH, carry_on
 from audit.reports.mailing import send_due
 from audit.reports.schedules import ask_due
@@ -53,3 +54,10 @@ def reports() -> None:
         pass
     if is_more:
         reports.delay()
+
+
+@shared_task(ignore_result=True)
+def packs() -> None:
+    """Build a pack that somebody waits for; then the next one by a message of its own."""
+    if build_pack():
+        packs.delay()

@@ -3,6 +3,7 @@
 from django.urls import path, register_converter
 
 from audit import pages
+from audit.evidence import pages as evidence
 from audit.explore import pages as explore
 from audit.reports import pages as reports
 from audit.seals import pages as seals
@@ -31,5 +32,9 @@ urlpatterns = [
     path("streams/", streams.streams, name="streams"),
     path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),
     path("<uuid:subject_id>/verify/", pages.verify, name="verify"),
-    path("<uuid:subject_id>/evidence/", pages.evidence, name="evidence"),
+    path("<uuid:subject_id>/evidence/", evidence.evidence, name="evidence"),
+    path("<uuid:subject_id>/export/", evidence.export, name="export"),
+    path("<uuid:subject_id>/export/live/", evidence.export_live, name="export_live"),
+    path("<uuid:subject_id>/export/audience/", evidence.audience, name="audience"),
+    path("<uuid:subject_id>/export/<uuid:job_id>/", evidence.export_file, name="export_file"),
 ]

@@ -16,6 +16,7 @@ CELERY_TASK_ROUTES = {
     "audit.tasks.seal": {"queue": "sweep"},
     "audit.tasks.verify": {"queue": "background"},
     "audit.tasks.index": {"queue": "background"},
+    "audit.tasks.packs": {"queue": "background"},
     "audit.tasks.reports": {"queue": "background"},
     "audit.tasks.stream": {"queue": "background"},
 }

@@ -99,6 +99,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "notify": {"task": "approvals.tasks.notify", "schedule": every(10), "options": {"expires": 30.0}},
     "reports": {"task": "audit.tasks.reports", "schedule": every(10), "options": {"expires": 30.0}},
+    "packs": {"task": "audit.tasks.packs", "schedule": every(10), "options": {"expires": 30.0}},
     "index": {"task": "audit.tasks.index", "schedule": every(3), "options": {"expires": 9.0}},
     "stream": {"task": "audit.tasks.stream", "schedule": every(5), "options": {"expires": 15.0}},
     "verify": {"task": "audit.tasks.verify", "schedule": every(10), "options": {"expires": 30.0}},

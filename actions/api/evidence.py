@@ -1,21 +1,47 @@
-"""The evidence pack of an action: for everybody who may view it. The audit log's own route needs `audit`."""
+"""The evidence of an action: for everybody who may view it. The audit log's own routes need `audit`."""
 
-from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Router
+from typing import Any
+from uuid import UUID
 
-from actions.api.caller import access_of
+from django.http import HttpRequest, HttpResponseBase
+from ninja import Query, Router, Status
+
+from actions.api.caller import access_of, correlation_of, id_of
 from actions.lifecycle import subject_of
 from actions.verbs import find
-from audit.evidence.pack import plan_pack
-from audit.evidence.response import pack_response
+from audit.evidence.api import DOWNLOAD, EvidenceQuery, JobIn, JobOut, caller, evidence_of, told
+from audit.evidence.jobs import ask, job_of
+from audit.evidence.response import job_response, read_form
 
 router = Router(tags=["evidence"])
-ZIP = {"responses": {200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}}}
 
 
-@router.get("/actions/{action_id}/evidence", summary="The evidence pack", openapi_extra=ZIP)
-def evidence(request: HttpRequest, action_id: str) -> StreamingHttpResponse:
+@router.get("/actions/{action_id}/evidence", summary="The evidence pack", openapi_extra=DOWNLOAD)
+def evidence(request: HttpRequest, action_id: str, query: Query[EvidenceQuery]) -> HttpResponseBase:
     """Every event of the action and what they name, in one file that `python -m audit.verify` checks offline."""
     action = find(access_of(request), action_id)
-    pack = plan_pack(action.tenant_id, subject_of(action))
-    return pack_response(request, pack, f"evidence-action-{action.pk}")
+    return evidence_of(request, action.tenant_id, subject_of(action), caller(request), _here(action.pk))
+
+
+@router.post("/actions/{action_id}/evidence", response={202: JobOut}, summary="Have a pack built in the background")
+def build(request: HttpRequest, action_id: str, wanted: JobIn) -> Status[dict[str, Any]]:
+    action = find(access_of(request), action_id)
+    form, correlation_id = read_form(wanted.form), correlation_of(request)
+    job = ask(action.tenant_id, subject_of(action), wanted.audience, form, caller(request), correlation_id)
+    return Status(202, told(job, _here(action.pk)))
+
+
+@router.get("/actions/{action_id}/evidence/{job_id}", response=JobOut, summary="How far a pack is")
+def look(request: HttpRequest, action_id: str, job_id: str) -> dict[str, Any]:
+    action = find(access_of(request), action_id)
+    return told(job_of(action.tenant_id, action.pk, id_of(job_id)), _here(action.pk))
+
+
+@router.get("/actions/{action_id}/evidence/{job_id}/file", summary="Download it", openapi_extra=DOWNLOAD)
+def download(request: HttpRequest, action_id: str, job_id: str) -> HttpResponseBase:
+    action = find(access_of(request), action_id)
+    return job_response(request, job_of(action.tenant_id, action.pk, id_of(job_id)))
+
+
+def _here(action_id: UUID) -> str:
+    return f"/api/actions/{action_id}/evidence"

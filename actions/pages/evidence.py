@@ -1,0 +1,49 @@
+"""Taking the evidence of an action along: for everybody who may view it."""
+
+from typing import cast
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from actions.lifecycle import subject_of
+from actions.pages.entry import access_of, page
+from actions.verbs import find
+from audit.evidence.jobs import job_of
+from audit.evidence.pages import Place, asked, export_context
+from audit.evidence.response import job_response
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@page
+def evidence(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The page; or, by POST, a pack as it was chosen there."""
+    action = find(access_of(request), action_id)
+    subject, place = subject_of(action), _place(action.pk)
+    if request.method == "POST":
+        return asked(request, action.tenant_id, subject, place)
+    context = export_context(request, action.tenant_id, subject, place)
+    return render(request, "actions/evidence.html", {**context, "here": "queue", "action": action, "plan": action.plan})
+
+
+@require_safe
+@page
+def evidence_live(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    action = find(access_of(request), action_id)
+    return render(
+        request, "audit/_packs.html", export_context(request, action.tenant_id, subject_of(action), _place(action.pk))
+    )
+
+
+@require_safe
+@page
+def evidence_file(request: HttpRequest, action_id: UUID, job_id: UUID) -> HttpResponse:
+    action = find(access_of(request), action_id)
+    sent = job_response(request, job_of(action.tenant_id, action.pk, job_id))
+    return cast(HttpResponse, sent)  # a stream is none, but the door passes it on all the same
+
+
+def _place(action_id: UUID) -> Place:
+    return Place(reverse("action_evidence", args=[action_id]), f"/api/actions/{action_id}/evidence")

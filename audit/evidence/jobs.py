@@ -1,0 +1,189 @@
+"""Packs that take a while: asked for, built by a worker with progress, kept for a day, and downloaded in any pieces.
+
+Whoever claims a job holds it by its `lease`; every write is guarded by that, so a worker that was taken for dead stores
+nothing more. A job whose worker went silent is begun anew, three times at most.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from time import monotonic
+from uuid import UUID
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from django.db.models import F, Q
+from kombu.exceptions import OperationalError
+
+from audit.clock import database_time
+from audit.errors import Conflict, NotFound, Problem
+from audit.events import Entry, Subject, record
+from audit.evidence.collect import Progress
+from audit.evidence.models import PackChunk, PackJob
+from audit.evidence.pack import Pack, Wish, plan_pack
+from audit.evidence.redaction import redaction_for
+
+log = structlog.get_logger(__name__)
+TASK = "audit.tasks.packs"
+BY = "system:packs"
+State = PackJob.State
+OPEN = (State.WAITING, State.BUILDING)
+SILENCE = timedelta(seconds=60)
+KEPT = timedelta(hours=24)
+MOST_TRIES = 3
+MOST_OPEN = 5  # of one person at a time
+CHUNK_BYTES = 1 << 20
+TELL_S = 0.5
+
+
+class Lost(Exception):
+    """Another worker has the job, or it is gone."""
+
+
+def ask(tenant: UUID, subject: Subject, audience: str, form: str, by: str, correlation_id: str = "") -> PackJob:
+    """Want a pack (`form` zip) or its report (pdf); leaves an event, wakes a worker.
+
+    Who waits for just that already gets the same job.
+    Raises NotFound for an unknown audience, Conflict when this person already waits for five.
+    """
+    redaction_for(tenant, audience)
+    same = {"tenant": tenant, "subject_id": subject.id, "audience": audience, "form": form, "asked_by": by}
+    if waiting := PackJob.objects.filter(**same, state__in=OPEN).first():
+        return waiting
+    with transaction.atomic():
+        if PackJob.objects.filter(tenant=tenant, asked_by=by, state__in=OPEN).count() >= MOST_OPEN:
+            raise Conflict(
+                f"You are already waiting for {MOST_OPEN} packs.", remedies=["Wait until one of them is ready."]
+            )
+        job = PackJob.objects.create(**same, subject_kind=subject.kind, asked_at=database_time())
+        _tell(job, "evidence.asked", by, correlation_id)
+        transaction.on_commit(wake)
+    return job
+
+
+def job_of(tenant: UUID, subject_id: UUID, job_id: UUID) -> PackJob:
+    """Raises NotFound; whether the caller may see the subject was asked before."""
+    found = PackJob.objects.filter(tenant=tenant, subject_id=subject_id, pk=job_id).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def jobs_about(tenant: UUID, subject_id: UUID) -> list[PackJob]:
+    """The newest ten."""
+    return list(PackJob.objects.filter(tenant=tenant, subject_id=subject_id).order_by("-asked_at")[:10])
+
+
+def wake() -> None:
+    """Never raises: what waits is found by the next tick."""
+    try:
+        current_app.send_task(TASK, retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("pack_nudge_lost", error=str(error))
+
+
+def carry_on() -> bool:
+    """Build the pack that waited longest; False if none waits. Forgets what is older than a day."""
+    now = database_time()
+    for old in PackJob.objects.filter(asked_at__lt=now - KEPT)[:20]:
+        old.delete()
+    job = _claim()
+    if job is None:
+        return False
+    try:
+        _build(job)
+    except Lost:
+        log.info("pack_given_up", job=str(job.pk))
+    except Problem as problem:
+        _fail(job, problem.detail)
+    except Exception as error:  # what others contribute may fail in any way; the job says what went wrong
+        log.exception("pack_failed", job=str(job.pk))
+        _fail(job, f"{type(error).__name__}: {error}"[:300])
+    return True
+
+
+def content(job: PackJob, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `start` up to `stop` of what was built, a query for each MiB."""
+    for n in range(start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)):
+        data = bytes(PackChunk.objects.filter(job=job, n=n).values_list("data", flat=True).get())
+        at = n * CHUNK_BYTES
+        yield data[max(0, start - at) : stop - at]
+
+
+def _claim() -> PackJob | None:
+    now = database_time()
+    silent = Q(state=State.BUILDING, seen_at__lt=now - SILENCE)
+    free = PackJob.objects.filter(Q(state=State.WAITING) | silent)
+    for pk, lease in free.order_by("asked_at").values_list("pk", "lease")[:5]:
+        taken = free.filter(pk=pk, lease=lease).update(state=State.BUILDING, lease=F("lease") + 1, seen_at=now, done=0)
+        if taken:
+            return PackJob.objects.get(pk=pk)
+    return None
+
+
+def _build(job: PackJob) -> None:
+    if job.lease > MOST_TRIES:
+        _fail(job, "It was begun three times, and its worker was lost each time.")
+        return
+    told = monotonic()
+
+    def tell(doing: str, done: int, total: int) -> None:
+        nonlocal told
+        if total == 0 or monotonic() - told >= TELL_S:
+            _keep(job, doing=doing, done=done, total=total)
+            told = monotonic()
+
+    subject = Subject(job.subject_kind, job.subject_id)
+    wish = Wish(redaction=redaction_for(job.tenant, job.audience))
+    pack = plan_pack(job.tenant, subject, wish, Progress(tell))
+    PackChunk.objects.filter(job=job).delete()
+    size, sha256 = 0, hashlib.sha256()
+    total = form_size(pack, job.form)
+    for n, chunk in enumerate(_chunks(pieces_of(pack, job.form))):
+        size += len(chunk)
+        sha256.update(chunk)
+        PackChunk.objects.create(job=job, n=n, data=chunk)
+        tell("writing", size, total)
+    with transaction.atomic():
+        _keep(job, state=State.READY, size=size, sha256=sha256.hexdigest(), done=size, total=size, doing="")
+        _tell(job, "evidence.built", BY, "", sha256=sha256.hexdigest(), size=size)
+
+
+def pieces_of(pack: Pack, form: str) -> Iterable[bytes]:
+    return pack.file("report.pdf").pieces() if form == "pdf" else pack
+
+
+def form_size(pack: Pack, form: str) -> int:
+    return pack.file("report.pdf").size if form == "pdf" else pack.size
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= CHUNK_BYTES:
+            yield bytes(held[:CHUNK_BYTES])
+            del held[:CHUNK_BYTES]
+    yield bytes(held)
+
+
+def _keep(job: PackJob, **values: object) -> None:
+    mine = PackJob.objects.filter(pk=job.pk, lease=job.lease, state=State.BUILDING)
+    if not mine.update(seen_at=database_time(), **values):
+        raise Lost
+
+
+def _fail(job: PackJob, why: str) -> None:
+    with transaction.atomic():
+        mine = PackJob.objects.filter(pk=job.pk, lease=job.lease, state=State.BUILDING)
+        if mine.update(state=State.FAILED, why=why[:1000], doing=""):
+            PackChunk.objects.filter(job=job).delete()
+            _tell(job, "evidence.failed", BY, "", outcome="failed")
+
+
+def _tell(job: PackJob, verb: str, by: str, correlation_id: str, outcome: str = "ok", **facts: str | int) -> None:
+    """On the job's own chain: on its subject's, every export would change what the next one holds."""
+    about = {"of": str(job.subject_id), "kind": job.subject_kind, "audience": job.audience, "form": job.form}
+    subject = Subject("evidence_pack", job.pk)
+    record(Entry(job.tenant, subject, verb, by, outcome, correlation_id, {**about, **facts}))
