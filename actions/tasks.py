@@ -10,6 +10,7 @@ from actions.handoff.work import waits as handoff_waits
 from actions.nudge import heard, nudge, settle, swept
 from actions.rehearsal.work import carry_on
 from actions.rehearsal.work import waiting as backtests_wait
+from actions.run import tallies
 from actions.run.sweep import sweep_all
 from actions.run.worker import let_go, listen, pass_on, runner_of
 from actions.scheduling.routes import ANY, here
@@ -56,6 +57,7 @@ def drain(queue: str) -> None:
     """
     runner = runner_of(queue)
     runner.drain()
+    tallies.tell()
     if runner.full_claim:
         nudge(runner.route, force=True)
     settle(runner.route)

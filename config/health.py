@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from actions.states import LIVE
 from config.closing import closing
+from config.step_metrics import StepTallies
 
 
 @never_cache
@@ -109,3 +110,4 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 REGISTRY.register(QueueDepth())
+REGISTRY.register(StepTallies())

@@ -6,6 +6,7 @@ import structlog
 
 from actions.case import Case, Result, Script, durably
 from actions.lifecycle import Write
+from actions.run.tallies import count
 
 log = structlog.get_logger(__name__)
 GAVE_UP = "stopped"
@@ -33,7 +34,13 @@ def gave_up(result: Result) -> bool:
 
 
 def tell(w: Write) -> None:
-    """One log line for each turn that a person would look for, with the id that ties it to its request."""
+    """One log line for each turn that a person would look for, with the id that ties it to its request.
+
+    What its attempts used is counted besides.
+    """
+    for line in () if w.action.simulated else w.checkpoints:
+        if line.metrics:
+            count(w.action.type, str(line.kind), line.metrics)
     if w.verb in TOLD:
         action = w.action
         log.info(

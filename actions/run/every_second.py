@@ -4,6 +4,7 @@ import time
 from uuid import UUID
 
 from actions.models import Action
+from actions.run import tallies
 from actions.run.flights import Carried, Flights
 from actions.run.live_log import speak
 from actions.run.stopping import WISH, take_wish
@@ -25,3 +26,4 @@ class EverySecond:
         for wish in asked.only(*WISH):
             take_wish(carried[wish.pk].case.action, wish)
         speak(c.case for c in carried.values())
+        tallies.tell()
