@@ -11,7 +11,7 @@ import signal
 from collections import Counter
 from typing import Any
 
-POINTS = ("claimed", "before_intent", "after_intent", "after_effect", "after_receipt")
+POINTS = ("claimed", "resting", "before_intent", "after_intent", "after_effect", "after_receipt")
 _armed, _, _nth = os.environ.get("INTERLOCK_CRASH_AT", "").partition(":")
 _seen: Counter[str] = Counter()
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from actions.case import Case, Effect, Launch, Overran, Result, Script
 from actions.lifecycle import Write
+from actions.run.crash_points import reached
 
 FOREVER = float("inf")
 
@@ -85,6 +86,7 @@ class Flights:
         flight = Flight(carried, asked.call, asked.key, asked.overdue_s)
         if asked.delay_s > 0:
             self.resting.append((time.monotonic() + asked.delay_s, flight))
+            reached("resting")
         else:
             self._begin(flight)
 

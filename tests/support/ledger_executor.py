@@ -57,6 +57,15 @@ SCHEMA: dict[str, Any] = {
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
         "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
         "deaf_s": {"title": "Seconds to stay deaf to a stop in step 1, once", "type": "integer", "minimum": 0},
+        "busy": {
+            "title": "A step that is busy at first",
+            "type": "object",
+            "required": ["step", "times"],
+            "properties": {
+                "step": {"title": "Step (from 1)", "type": "integer", "minimum": 1},
+                "times": {"title": "Attempts, of all actions together, until it is not", "type": "integer"},
+            },
+        },
         "blind": {"title": "Probe cannot tell", "type": "boolean"},
         "level": {"title": "Security level", "enum": ["low", "medium", "high", "critical"]},
         "monthly_cost": {"title": "Monthly cost delta; empty: unknown", "type": "string"},
@@ -143,6 +152,8 @@ class LedgerExecutor:
             time.sleep(ctx.parameters.get("slow_ms", 0) / 1000)
         if ctx.parameters.get("fail_at") == number:
             return Outcome(False, "told_to_fail", f"Step {number} was told to fail.")
+        if ctx.parameters.get("busy", {}).get("step") == number and tries(ctx) <= ctx.parameters["busy"]["times"]:
+            return Outcome(False, "busy", "Somebody else is at work.", retryable=True)
         here = crash.get("at") if crash.get("step") == number else None
         if here == "before_effect":
             die_once(ctx)
@@ -227,6 +238,14 @@ def first_time(ctx: StepContext, what: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def tries(ctx: StepContext) -> int:
+    """How often the busy step was tried, by whatever action and process, this time included."""
+    path = ledger_of(ctx.target)
+    assert path is not None, "attempts are counted beside the ledger"
+    append(beside := path.with_name(f"{path.name}.tries"), {"pid": os.getpid(), "key": ctx.step["idempotency_key"]})
+    return len(read_ledger(beside))
 
 
 def ledger_of(target: Target) -> Path | None:
