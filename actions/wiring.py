@@ -6,6 +6,7 @@ from actions.gate import on_reopened, on_settled
 from actions.lifecycle import committed
 from actions.live import hints
 from actions.naming import connect as connect_names
+from actions.packed import connect as connect_packs
 from actions.quarantine_keeper import DatabaseKeeper
 from actions.rehearsal.gate import told
 from actions.reports.connect import connect as connect_reports
@@ -25,5 +26,6 @@ def connect() -> None:
     backtests_needed(told)
     quarantines_kept(DatabaseKeeper())
     connect_names()
+    connect_packs()
     letting_go.connect()
     connect_reports()

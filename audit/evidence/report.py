@@ -115,7 +115,7 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
         "score": str(blast.get("score", "")), "tier": str(facts.get("tier", blast.get("tier", ""))),
         "digest": str(facts.get("digest", ""))[:16],
         "seats": ", ".join(f"{s.get('count', 1)} × {s.get('role', '?')}" for s in seats),
-        "reasons": [[str(r.get("effect", "")), str(r.get("policy", r.get("name", ""))), str(r.get("message", ""))]
+        "reasons": [[str(r.get("effect", "")), str(r.get("rule", "")), str(r.get("message", ""))]
                     for r in reasons],
     }  # fmt: skip
 
