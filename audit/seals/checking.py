@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from audit.clock import database_time
 from audit.models import Event
+from audit.retention.standing import archived_upto
 from audit.seals import blame, keys
 from audit.seals.merkle import inclusion_proof, root_of, verify_consistency, verify_inclusion
 from audit.seals.models import Checkpoint, Horizon, Leaf, Tree
@@ -94,10 +95,11 @@ def check_tail(tenant: UUID, contents: Contents, after_entry: int = 0) -> None:
     lost = left.filter(pk__lte=horizon).order_by("pk").first()
     if lost is not None:
         raise blame.never_sealed(lost)
+    archived = archived_upto(tenant)
     before = Event.objects.filter(subject_id=OuterRef("subject_id"), seq=OuterRef("seq") - 1)
     tail = left.annotate(before=Subquery(before.values("hash")[:1])).order_by("pk")
     for batch in _batches(tail):
-        contents.check([(event, linked(event)) for event in batch])
+        contents.check([(event, linked(event, archived)) for event in batch])
         contents.report.events += len(batch)
 
 
@@ -136,7 +138,7 @@ def check_subject(tenant: UUID, subject_id: UUID) -> tuple[int, int]:
         raise Broken("edited", f"head #{head.number}", str(bad)) from bad
     nodes, count = StoredNodes(tenant), 0
     leaves = Leaf.objects.filter(tenant=tenant, subject_id=subject_id, log_index__lt=signed.size).order_by("seq")
-    after = 0
+    after, archived = 0, archived_upto(tenant)
     while batch := list(leaves.filter(seq__gt=after)[:BATCH]):
         after = batch[-1].seq
         events = Event.objects.in_bulk([leaf.event_id for leaf in batch])
@@ -146,7 +148,7 @@ def check_subject(tenant: UUID, subject_id: UUID) -> tuple[int, int]:
                 proof = inclusion_proof(leaf.log_index, signed.size, nodes)
             except LookupError:
                 raise blame.missing_entry(tenant, leaf.log_index, signed.size) from None
-            check_entry(leaf, events.get(leaf.event_id), wanted)
+            check_entry(leaf, events.get(leaf.event_id), wanted, archived)
             if not verify_inclusion(wanted, leaf.log_index, signed.size, proof, signed.root):
                 raise Broken("forked", f"entry {leaf.log_index} of the log", f"no path leads to head #{head.number}")
             count += 1

@@ -12,6 +12,7 @@ from django.db.models import OuterRef, Subquery
 
 from audit.kek import Undecryptable
 from audit.models import Event
+from audit.retention.standing import archived_upto, are_archived
 from audit.seals import blame, keys
 from audit.seals.merkle import MAX_SIZE, Frontier, leaf_hash
 from audit.seals.models import TILE, Checkpoint, Leaf, Tile, Tree
@@ -41,6 +42,7 @@ class LogWalk:
         self.pending: list[Leaf] = []
         self.is_done = False
         self.end = _covering(tenant, upto)
+        self.archived = archived_upto(tenant)
         if start:
             self._begin_at(start)
 
@@ -112,7 +114,7 @@ class LogWalk:
             event = events.get(leaf.event_id)
             yield leaf, event
             if event is not None:  # nothing was raised: it is what was sealed
-                checked.append((event, linked(event)))
+                checked.append((event, linked(event, self.archived)))
         self.contents.check(checked)
 
     def _check(self, leaf: Leaf, event: Event | None, tiles: dict[int, list[bytes]]) -> None:
@@ -120,8 +122,8 @@ class LogWalk:
         if leaf.log_index != self.frontier.size:
             raise blame.missing_entry(self.tenant, self.frontier.size, self.signed)
         check_entry(leaf, event, tiles[leaf.log_index // TILE][leaf.log_index % TILE] if leaf.log_index // TILE in tiles
-                    else bytes(leaf.hash))  # fmt: skip
-        self.report.events += 1
+                    else bytes(leaf.hash), self.archived)  # fmt: skip
+        self.report.events += event is not None
 
     def _pass(self, head: Checkpoint | None, heads: Iterator[Checkpoint]) -> Checkpoint | None:
         """Pass the heads that stand for just as many entries as were walked; return the one after."""
@@ -186,11 +188,17 @@ class LogWalk:
         return walk
 
 
-def check_entry(leaf: Leaf, event: Event | None, wanted: bytes) -> None:
-    """One sealed entry against the event that is stored, and the hash that the tree has for it. Raises Broken."""
+def check_entry(leaf: Leaf, event: Event | None, wanted: bytes, archived: int = 0) -> None:
+    """
+    One sealed entry against the event that is stored, and the hash that the tree has for it. Raises Broken.
+
+    Below the index `archived`, the event may have left the database: its archive has it.
+    """
     if bytes(leaf.hash) != wanted:
         raise blame.wrong_entry(leaf, event, wanted)
     if event is None:
+        if leaf.log_index < archived:
+            return
         raise blame.gone(leaf)
     if (event.tenant, event.subject_id, event.seq) != (leaf.tenant, leaf.subject_id, leaf.seq):
         raise blame.moved(leaf, event)
@@ -198,9 +206,15 @@ def check_entry(leaf: Leaf, event: Event | None, wanted: bytes) -> None:
         raise blame.changed(leaf, event, wanted)
 
 
-def linked(event: Event) -> dict[str, Any]:
-    """The envelope of an event that was read with the hash `before` it, once it and its link are checked."""
+def linked(event: Event, archived: int = 0) -> dict[str, Any]:
+    """
+    The envelope of an event that was read with the hash `before` it, once it and its link are checked.
+
+    The one before may have left the database, if anything was `archived`.
+    """
     envelope, before = check_event(event), getattr(event, "before", None)
+    if before is None and archived and event.seq > 1 and are_archived(event.tenant, event.subject_id, 1, event.seq - 1):
+        return envelope
     if envelope["prev"] != (bytes(before).hex() if before else ""):
         name = f"event #{event.seq - 1} of {event.subject_kind} {event.subject_id}"
         raise Broken("edited", name, f"its hash is not the one that #{event.seq} was chained to")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 
+from audit import append_only
 from audit.archive_verify import BrokenArchive, main, verify
 from audit.artifacts import store
 from audit.errors import Conflict, Invalid, NotFound
@@ -20,9 +21,11 @@ from audit.retention.archives import archive, prune
 from audit.retention.erasure import erase_person, erase_values
 from audit.retention.holds import Held, hold, lift
 from audit.retention.models import Archive
+from audit.seals.checking import verify_subject_and_seals, verify_tenant
 from audit.seals.keys import public_keys
 from audit.seals.models import Leaf
 from audit.seals.sealer import seal_all
+from audit.verification import verify_log
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db
@@ -189,3 +192,31 @@ def test_erasing_a_person_empties_what_they_wrote_and_leaves_every_chain(tmp_pat
     with pytest.raises(Invalid):
         erase_person(TENANT, person, " ", "somebody")
     archived(tmp_path)
+
+
+def test_what_was_pruned_still_verifies_and_what_was_deleted_is_found(tmp_path: Path) -> None:
+    ended, other = a_life("thing.made", "thing.changed", "thing.gone"), a_life("tree.made", "tree.grew", kind="tree")
+    archived(tmp_path)
+    assert prune(TENANT) == 2
+    seal_all()
+    assert verify_tenant(TENANT).ok and verify_log(tenant=TENANT).ok
+    assert verify_subject_and_seals(TENANT, ended.id).ok
+    record(an_entry(ended, "thing.remembered"))
+    assert verify_tenant(TENANT).ok and verify_log(tenant=TENANT).ok
+    seal_all()
+    assert verify_tenant(TENANT).ok
+    append_only.unprotect(connection)
+    gone = a_life("thing.made", "thing.changed")
+    seal_all()
+    Event.objects.filter(subject_id=gone.id, seq=1)._raw_delete("default")
+    verdict = verify_tenant(TENANT)
+    assert verdict.broken is not None and verdict.broken.kind == "deleted"
+    assert not verify_log(subject_id=gone.id).ok and verify_log(subject_id=other.id).ok
+
+
+def test_a_row_that_says_archived_is_no_excuse(tmp_path: Path) -> None:
+    subject = a_life("thing.made", "thing.changed")
+    seal_all()
+    Archive.objects.create(tenant=TENANT, first=0, upto=2, file="none", sha256="", size=0, prunable=True)
+    Event.objects.filter(subject_id=subject.id, seq=1)._raw_delete("default")
+    assert not verify_tenant(TENANT).ok and not verify_log(subject_id=subject.id).ok
