@@ -20,7 +20,7 @@ class StreamIn(Schema):
 
     name: str = Field(max_length=64)
     kind: str = Field(description="webhook, file or syslog", max_length=8)
-    address: str = Field("", max_length=500, description="A web address, or tls, tcp or udp with host and port for syslog.")
+    address: str = Field("", max_length=500, description="A web address, or tls, tcp or udp for syslog.")
     verbs: list[str] = Field([], max_length=20, description="Beginnings of verbs, such as `action.`; none is all.")
     allow_private: bool = False
     from_start: bool = False
