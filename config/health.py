@@ -16,6 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from actions.states import LIVE
+from audit.seals.status import TOO_LONG_S, behind, halted_logs
 from config.closing import closing
 from config.step_metrics import StepTallies
 
@@ -37,7 +38,10 @@ def readyz(request: HttpRequest) -> HttpResponse:
     if checks["database"] == "ok":
         checks["migrations"] = check_migrations()
     is_ready = all(result == "ok" for result in checks.values())
-    return JsonResponse({"ready": is_ready, "checks": checks}, status=200 if is_ready else 503)
+    found = {"ready": is_ready, "checks": checks}
+    if is_ready:
+        found["sealing"] = check_sealing()  # for whoever watches: requests are served all the same
+    return JsonResponse(found, status=200 if is_ready else 503)
 
 
 @never_cache
@@ -52,6 +56,16 @@ def check_database() -> str:
             cursor.execute("SELECT 1")
     except DatabaseError:
         return "The database does not answer: check DATABASE_URL and that it runs."
+    return "ok"
+
+
+def check_sealing() -> str:
+    """Whether the audit log is sealed as it grows; says nothing about whose."""
+    late, halted = max(behind().values(), default=0.0), halted_logs()
+    if halted:
+        return f"Sealing of {halted} audit logs has stopped: run `python manage.py verify_audit`."
+    if late > TOO_LONG_S:
+        return f"The audit log is sealed {late:.0f} s late: check that beat and a worker of the queue `sweep` run."
     return "ok"
 
 
@@ -79,6 +93,21 @@ def check_migrations() -> str:
 
 class _Migrations:
     are_applied = False
+
+
+class Sealing:
+    """How late the sealer is, over all tenants, and how many logs it had to stop at."""
+
+    def collect(self) -> Iterator[Any]:
+        try:
+            late, halted = max(behind().values(), default=0.0), halted_logs()
+        except DatabaseError:
+            return
+        yield GaugeMetricFamily("interlock_seal_lag_seconds", "Age of the oldest unsealed event", value=late)
+        yield GaugeMetricFamily("interlock_logs_halted", "Audit logs whose sealing has stopped", value=halted)
+
+    def describe(self) -> list[Any]:
+        return []
 
 
 class QueueDepth:
@@ -110,4 +139,5 @@ ProcessCollector(registry=REGISTRY)
 PlatformCollector(registry=REGISTRY)
 GCCollector(registry=REGISTRY)
 REGISTRY.register(QueueDepth())
+REGISTRY.register(Sealing())
 REGISTRY.register(StepTallies())

@@ -60,6 +60,11 @@ def behind(tenants: list[UUID] | None = None) -> dict[UUID, float]:
     return {as_uuid(tenant): max((now - _moment(at)).total_seconds(), 0.0) for tenant, at in found if now}
 
 
+def halted_logs() -> int:
+    """How many tenants' logs are not sealed further, because what they would be built on is in doubt."""
+    return Tree.objects.exclude(halted="").count()
+
+
 def _moment(at: datetime | str) -> datetime:
     found = datetime.fromisoformat(at) if isinstance(at, str) else at
     return found if found.tzinfo else found.replace(tzinfo=UTC)

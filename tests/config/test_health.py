@@ -7,6 +7,9 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from audit.events import Entry, Subject, record
+from audit.ids import uuid7
+from audit.models import Tree
 from config import health
 
 
@@ -24,14 +27,15 @@ def test_liveness_needs_no_database() -> None:
 def test_ready_when_database_redis_and_schema_are_there(db: None) -> None:
     response = Client().get("/readyz")
     assert response.status_code == 200
-    assert response.json() == {"ready": True, "checks": dict.fromkeys(("database", "redis", "migrations"), "ok")}
+    checks = dict.fromkeys(("database", "redis", "migrations"), "ok")
+    assert response.json() == {"ready": True, "checks": checks, "sealing": "ok"}
 
 
 def test_readiness_is_cheap_once_the_schema_was_seen(
     db: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     Client().get("/readyz")
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(3):
         Client().get("/readyz")
 
 
@@ -50,10 +54,10 @@ def test_a_missing_migration_is_not_ready(db: None) -> None:
     assert "manage.py migrate" in response.json()["checks"]["migrations"]
 
 
-def test_metrics_count_actions_by_state_in_one_query(
+def test_metrics_count_actions_by_state_and_ask_how_late_the_sealer_is(
     db: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(3):
         text = Client().get("/metrics").content.decode()
     assert 'interlock_actions{state="awaiting_approval"} 0.0' in text
     assert "tenant" not in text
@@ -62,3 +66,14 @@ def test_metrics_count_actions_by_state_in_one_query(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_probes_only_read(path: str) -> None:
     assert Client().post(path).status_code == 405
+
+
+def test_late_sealing_is_told_and_serves_on(client: Client, db: None) -> None:
+    assert client.get("/readyz").json()["sealing"] == "ok"
+    record(Entry(uuid7(), Subject("deed", uuid7()), "deed.done", "system:setup"))
+    text = client.get("/metrics").content.decode()
+    assert "interlock_seal_lag_seconds " in text and "interlock_logs_halted 0.0" in text
+    Tree.objects.create(tenant=uuid7(), halted="doubt")
+    answer = client.get("/readyz")
+    assert answer.status_code == 200 and "1 audit logs has stopped" in answer.json()["sealing"]
+    assert "interlock_logs_halted 1.0" in client.get("/metrics").content.decode()
