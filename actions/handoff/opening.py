@@ -29,6 +29,7 @@ from tenants.vault import mask_key
 BY = "system:handoff"
 BATCH = 50
 RESTING = ("failed", "rolled_back")
+ENDS = ("action.hold", "action.fail", "action.finish_rollback")
 ENDED_WELL = Q(action__state="completed") | (Q(action__state="rolled_back") & ~Q(ending="rolled_back"))
 UNRESOLVED = ~Q(state="resolved")
 HEAVY = ("parameters", "checks", "result", "reason")
@@ -59,7 +60,7 @@ def open_due(limit: int = BATCH) -> int:
         new = [
             _ticket(a, rules[a.environment_id], bodies[a.pk]["facts"], older.get(a.pk), now)
             for a in actions
-            if _wanted(a, rules[a.environment_id], bodies.get(a.pk))
+            if _wanted(a, rules[a.environment_id], bodies[a.pk])
         ]
         _keep_to_the_entitled(new)
         over = {t.action_id for t in new} | {a.pk for a in actions if a.state == "rolled_back"}
@@ -103,12 +104,13 @@ def _older(actions: Sequence[Action]) -> dict[UUID, Ticket]:
 
 def _bodies(actions: Sequence[Action]) -> Told:
     """The events that ended or held these actions, by action. One query."""
-    which = Q(pk__in=[])
-    for a in actions:
-        which |= Q(subject_id=a.pk, seq=a.handoff_seq)
-    rows = Event.objects.filter(which, subject_kind="action").values_list("subject_id", "body")
-    found = {pk: json.loads(bytes(body)) for pk, body in rows}
-    return {a.pk: found.get(a.pk, {"actor": BY, "facts": {}}) for a in actions}
+    wanted = {a.pk: a.handoff_seq or 0 for a in actions}
+    about = Event.objects.filter(subject_kind="action", subject_id__in=list(wanted), verb__in=ENDS)
+    found: Told = {pk: {"actor": BY, "facts": {}} for pk in wanted}
+    for pk, seq, body in about.order_by("seq").values_list("subject_id", "seq", "body"):
+        if seq <= wanted[pk]:  # what was held before an upgrade is noted by its newest event of any kind
+            found[pk] = json.loads(bytes(body))
+    return found
 
 
 def ending_of(action: Action) -> str:
@@ -118,9 +120,9 @@ def ending_of(action: Action) -> str:
     return str(action.state) if action.state in RESTING else ""
 
 
-def _wanted(action: Action, rule: HandoffRule, body: dict[str, Any] | None) -> bool:
+def _wanted(action: Action, rule: HandoffRule, body: dict[str, Any]) -> bool:
     ending = ending_of(action)
-    if not ending or body is None or not str(body["actor"]).startswith("system:"):
+    if not ending or not str(body["actor"]).startswith("system:"):
         return False
     return ending in rule.endings or (action.state == "held" and ending not in ENDINGS)
 
