@@ -8,9 +8,11 @@ from actions.models import Action
 from audit.events import Subject
 from audit.explore.relations import register_links
 from audit.subjects import register_describer
+from tenants.models import Environment
 
 
 def connect() -> None:
+    register_describer("environment", environments)
     register_describer("action", actions)
     register_links("action", followers)
 
@@ -28,3 +30,9 @@ def followers(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
         ("retried by" if it.retry_of_id else "undone by", Subject("action", it.pk, it.title, f"/actions/{it.pk}/"))
         for it in found.only("pk", "title", "retry_of")
     ]
+
+
+def environments(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """Environments, by whose switch something was held."""
+    found = Environment.objects.filter(tenant=tenant, pk__in=ids)
+    return {e.pk: Subject("environment", e.pk, e.name, f"/environments/{e.slug}/") for e in found}

@@ -69,7 +69,7 @@ def live(request: HttpRequest) -> HttpResponse:
     came = {str(a.pk) for g in groups for a in page_of(base, g)[0]} - shown.keys()
     moved = {pk for pk, key in shown.items() if now.get(pk) != key}
     context = {"rows": rows, "updates": len(came | moved), "filters": filters, "tabs": _tabs(access, filters.tab)}
-    return render(request, "actions/_queue_live.html", context)
+    return render(request, "actions/_queue_live.html", context | {"holds": holds_seen(access)})
 
 
 def queue_context(access: Access, request: HttpRequest) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from actions.scheduling.standing import SWITCH
 from actions.states import ENDED, LIVE, State
 from approvals.models import Request
 from approvals.people import standing_in
@@ -63,7 +64,8 @@ def yours_to_accept(access: Access) -> Q:
 
 
 def yours_to_settle(access: Access) -> Q:
-    return Q(state=State.HELD, environment__in=access.environments_where("operate"))
+    """But for what goes on by itself once the switch of its environment is lifted."""
+    return Q(state=State.HELD, environment__in=access.environments_where("operate")) & ~Q(held_reason=SWITCH)
 
 
 def needs_you(access: Access) -> Q:

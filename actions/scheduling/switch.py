@@ -68,7 +68,7 @@ def throw(access: Access, slug: str, reason: str, *, correlation_id: str = "") -
         raise WrongState(
             f"{place.name} is held already.", remedies=["Lift the switch first to set it for another reason."]
         ) from None
-    ask_to_stop([place.pk], by)
+    ask_to_stop([place.tenant_id], [place.pk], by)
     return EnvironmentHold.objects.select_related("environment", "set_by").get(pk=made.pk)
 
 
@@ -93,11 +93,12 @@ def lift(access: Access, slug: str, reason: str, *, correlation_id: str = "") ->
     return resumed
 
 
-def ask_to_stop(environment_ids: Iterable[UUID], by: str = BY) -> int:
+def ask_to_stop(tenant_ids: Iterable[UUID], environment_ids: Iterable[UUID], by: str = BY) -> int:
     """Ask runs in these environments to stop at their next checkpoint, unless somebody has asked; return how many."""
     running = Action.objects.filter(
-        environment__in=list(environment_ids), state=State.IN_PROGRESS, stop_requested_at=None
-    )
+        tenant__in=set(tenant_ids), environment__in=list(environment_ids), state=State.IN_PROGRESS,
+        stop_requested_at=None,
+    )  # fmt: skip
     asked = [
         Write(action, by=by, notes=[Note("action.hold_requested", {"reason": SWITCH})], stop=True,
               sets={"stop_why": SWITCH})
@@ -129,9 +130,9 @@ def let_go_on(by: str = BY, environment_ids: Iterable[UUID] | None = None) -> in
 
 def repair() -> None:
     """The sweep's part: ask runs to stop that nobody could ask, and let go on what is held by no switch any more."""
-    held = list(EnvironmentHold.objects.filter(lifted_at=None).values_list("environment", flat=True))
+    held = list(EnvironmentHold.objects.filter(lifted_at=None).values_list("tenant", "environment"))
     if held:
-        ask_to_stop(held)
+        ask_to_stop({tenant for tenant, _ in held}, {place for _, place in held})
     let_go_on()
 
 

@@ -1,0 +1,41 @@
+"""The switch of an environment on a phone: two presses hold it, what waits says so, two presses release it."""
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Site
+from tests.browser.test_phone import _fits
+
+
+def test_an_operator_holds_and_releases_an_environment_on_a_phone(site: Site) -> None:
+    tab = site.page("operator", width=390, height=844, scheme="dark")
+    tab.goto("/system/")
+    _fits(tab)
+    tab.get_by_role("link", name="dev", exact=True).click()
+    _fits(tab)
+    press = tab.get_by_role("button", name="Hold it now")
+    expect(press).not_to_be_visible()
+    tab.get_by_text("Hold dev …").click()
+    tab.get_by_label("Reason").fill("The disk is failing; " * 12)
+    site.picture(tab, "switch-armed", full_page=True)
+    press.click()
+    expect(tab.get_by_text("dev is held by").first).to_be_visible()
+    _fits(tab)
+    site.picture(tab, "switch-set", full_page=True)
+
+    action = site.reached(site.propose("dev", accept=True), "approved")
+    tab.goto("/?tab=all")
+    expect(tab.locator("#holds")).to_contain_text("dev is held")
+    expect(tab.locator(f"#row-{action.pk}")).to_contain_text("waits: dev is held")
+    _fits(tab)
+    site.picture(tab, "switch-queue", full_page=True)
+    tab.goto(f"/actions/{action.pk}/")
+    expect(tab.locator("#notices")).to_contain_text("The disk is failing")
+    _fits(tab)
+
+    tab.locator("#notices").get_by_role("link", name="Open dev").click()
+    tab.get_by_text("Release dev …").click()
+    tab.get_by_label("Reason").fill("A new disk is in.")
+    tab.get_by_role("button", name="Release it now").click()
+    expect(tab.get_by_text("not set: actions start and run")).to_be_visible()
+    site.reached(action, "completed")
+    assert not site.complaints
