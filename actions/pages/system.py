@@ -18,6 +18,7 @@ from actions.models import Action, Lease
 from actions.nudge import is_nudged, last_sweep, store
 from actions.pages.breakers import breakers_context
 from actions.pages.entry import access_of, page
+from actions.pages.locks import locks_of
 from actions.pages.rows import visible
 from actions.scheduling.places import holds_seen
 from actions.scheduling.waits import Wait, waits_of
@@ -59,6 +60,7 @@ def system_context(access: Access) -> dict[str, Any]:
         "ended": list(Lease.objects.filter(ended_at__isnull=False).order_by("-ended_at")[:ENDED_SHOWN]),
         "queues": [_queue(access, name, states, alive, now) for name, states in QUEUES.items()],
         "blocked": blocked(access, alive, now),
+        **locks_of(access),
         "environments": environments_of(access),
         "breakers": breakers_context(access),
         "types": executors(),

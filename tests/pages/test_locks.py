@@ -1,0 +1,55 @@
+"""Locks on the system page: who has what, since when, and who waits."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from actions.models import Action, ResourceClaim
+from actions.pages.locks import MOST_SHOWN, locks_of
+from tests.actions.factory import an_action
+from tests.cast import Cast
+
+pytestmark = pytest.mark.django_db
+
+
+def claim(cast: Cast, action: Action, name: str, held: bool = True) -> ResourceClaim:
+    place = action.environment
+    return ResourceClaim.objects.create(
+        key=f"{place.pk.hex}:{name}"[:64], tenant=place.tenant, environment=place, kind="file", name=name,
+        action=action, held=held,
+    )  # fmt: skip
+
+
+def test_those_that_somebody_waits_for_come_first(cast):
+    holder, others = an_action(cast, "in_progress", title="Holds both"), []
+    claim(cast, holder, "quiet.conf"), claim(cast, holder, "busy.conf")
+    for n in range(5):
+        others.append(an_action(cast, "approved", title=f"Waits {n}"))
+        claim(cast, others[-1], "busy.conf", held=False)
+    busy, quiet = locks_of(cast.access("operator"))["locks"]
+    assert (busy.claim.name, busy.count, busy.more, len(busy.waiting)) == ("busy.conf", 5, 2, 3)
+    assert (quiet.claim.name, quiet.count, quiet.waiting) == ("quiet.conf", 0, [])
+    page = cast.client("operator").get("/system/").content.decode()
+    assert "Holds both" in page and "Waits 0" in page and "and 2 more" in page
+
+
+def test_another_tenants_locks_are_nobodys(cast):
+    claim(cast, an_action(cast, "held", environment=cast.globex_prod, tenant=cast.globex), "theirs.conf")
+    assert locks_of(cast.access("operator"))["locks"] == []
+    assert "Nobody has a resource for itself" in cast.client("operator").get("/system/").content.decode()
+
+
+def test_many_are_cut_and_cost_the_same(cast):
+    counts: list[Any] = []
+    for n in (2, 60):
+        for k in range(n):
+            action = an_action(cast, "in_progress")
+            claim(cast, action, f"{n}-{k}.conf")
+            claim(cast, an_action(cast, "approved"), f"{n}-{k}.conf", held=False)
+        with CaptureQueriesContext(connection) as seen:
+            found = locks_of(cast.access("operator"))
+        counts.append(len(seen))
+    assert counts[0] == counts[1]
+    assert len(found["locks"]) == MOST_SHOWN and found["locks_cut"]
