@@ -43,15 +43,15 @@
   }, 1000);
 
   /* abort: the first press fetches what would happen, the second confirms; what is not confirmed is put away again */
-  let left = 0;
+  let armed_s = 0;
   document.addEventListener("htmx:after:swap", () => {
     const title = $("[data-armed]:not([data-seen])");
     if (!title) return;
     title.dataset.seen = "";
-    left = 60;
+    armed_s = 60;
     title.focus();
   });
-  setInterval(() => { if (left > 0 && --left === 0) $(".abort__armed [data-disarm-btn]")?.click(); }, 1000);
-  document.addEventListener("input", (e) => { if (e.target.closest("[data-abort]")) left = 60; });
+  setInterval(() => { if (armed_s > 0 && --armed_s === 0) $(".abort__armed [data-disarm-btn]")?.click(); }, 1000);
+  document.addEventListener("input", (e) => { if (e.target.closest("[data-abort]")) armed_s = 60; });
   down();
 })();
