@@ -9,12 +9,14 @@ from django.db import transaction
 from approvals.errors import CommentNeeded, TooManyComments
 from approvals.models import Comment
 from audit.clock import database_time
-from audit.errors import Invalid, NotFound
+from audit.errors import Forbidden, Invalid, NotFound
 from audit.events import Entry, Subject, record
 from tenants.access import Access
 
 MAX_TEXT = 4_000  # characters
 MOST = 1_000  # comments on one subject
+TALKERS = ("propose", "approve", "operate", "administer")
+"""Whoever may do one of these in an environment has a say about what happens there; who only reads has none."""
 
 
 @dataclass
@@ -32,8 +34,9 @@ def say(
 ) -> Comment:  # fmt: skip
     """Comment on a subject that the caller may view; a reply stands where its thread does. Event `comment.made`.
 
-    Raises CommentNeeded, Invalid, NotFound (no such thread), TooManyComments.
+    Raises Forbidden, CommentNeeded, Invalid, NotFound (no such thread), TooManyComments.
     """
+    require_say(access, environment_id)
     text = text.replace("\x00", "").strip()
     if not text:
         raise CommentNeeded("Write what you have to say.", issues=[_issue("Write what you have to say.")])
@@ -61,18 +64,33 @@ def say(
 
 
 def resolve(access: Access, subject: Subject, comment_id: UUID, done: bool, *, correlation_id: str = "") -> Comment:
-    """Resolve a thread, or take it up again; anybody who may view may. An event only where that changes anything."""
+    """Resolve a thread, or take it up again; anybody who has a say may. An event only where that changes anything."""
     with transaction.atomic():
         about = Comment.objects.filter(tenant=access.tenant, subject_kind=subject.kind, subject_id=subject.id)
         found = about.select_for_update(of=("self",)).filter(pk=comment_id, parent=None).first()
         if found is None:
             raise NotFound
+        require_say(access, found.environment_id)
         if bool(found.resolved_at) != done:
             found.resolved_at = database_time() if done else None
             found.resolved_by_id = access.principal.pk if done else None
             found.save(update_fields=["resolved_at", "resolved_by"])
             _record(access, found, "comment.resolved" if done else "comment.reopened", {}, correlation_id)
     return found
+
+
+def has_say(access: Access, environment_id: UUID) -> bool:
+    """Whether somebody may comment on what happens in an environment."""
+    return any(access.can(permission, environment_id) for permission in TALKERS)
+
+
+def require_say(access: Access, environment_id: UUID) -> None:
+    """Raises Forbidden."""
+    if not has_say(access, environment_id):
+        raise Forbidden(
+            "You may read this, but have no say in it.",
+            remedies=["Ask somebody who may propose, approve or operate here to comment for you."],
+        )
 
 
 def threads_of(tenant_id: UUID, kind: str, subject_id: UUID, digest: str) -> dict[int, list[Thread]]:

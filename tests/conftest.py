@@ -124,6 +124,7 @@ ONCE = {
     "tests/pages/test_handoff.py": "sqlite",
     "tests/faults/test_rabbitmq.py": "postgresql",
     "tests/house/test_outsider.py": "postgresql",
+    "tests/house/test_auditor_reads.py": "postgresql",
     "tests/live/test_server.py": "postgresql",
     "tests/mutations/": "postgresql",
     "tests/faults/test_hostile_steps.py": "sqlite",

@@ -22,14 +22,14 @@ def verbs(action: Any) -> list[str]:
 
 
 def test_a_comment_stands_next_to_its_change_and_may_be_answered_and_resolved(place: Cast, propose: Propose) -> None:
-    action, client = propose("prod"), place.client("auditor")
+    action, client = propose("prod"), place.client("security")
     here = f"/actions/{action.pk}/comments/"
     sent = {"text": "why <script>?", "change": "1", "line": "1", "digest": action.plan.digest}
     answer = client.post(here, sent, headers=HX)
     assert answer.status_code == 200 and 'id="talk-1"' in answer.content.decode()
     assert "why &lt;script&gt;?" in answer.content.decode()
     made = Comment.objects.get()
-    assert (made.author, made.change, made.line, made.digest) == (place.auditor, 1, 1, action.plan.digest)
+    assert (made.author, made.change, made.line, made.digest) == (place.security, 1, 1, action.plan.digest)
     assert place.client("operator").post(here, {"text": "because", "reply_to": made.pk}).status_code == 302
     reply = Comment.objects.exclude(pk=made.pk).get()
     assert (reply.parent, reply.change, reply.digest) == (made, 1, made.digest)
@@ -40,6 +40,17 @@ def test_a_comment_stands_next_to_its_change_and_may_be_answered_and_resolved(pl
     assert "open comment" not in place.client("approver").get(f"/actions/{action.pk}/").content.decode()
     place.client("operator").post(f"{here}{made.pk}/resolve/", {"resolved": "no"})
     assert verbs(action) == ["comment.made", "comment.made", "comment.resolved", "comment.reopened"]
+
+
+def test_who_only_reads_has_no_say(place: Cast, propose: Propose) -> None:
+    action = propose("prod")
+    made = Program(place.api("approver")).post(f"/api/actions/{action.pk}/comments", {"text": "one"})[1]
+    here = f"/actions/{action.pk}/comments/"
+    assert place.client("auditor").post(here, {"text": "two"}).status_code == 403
+    assert place.client("auditor").post(f"{here}{made['id']}/resolve/", {"resolved": "yes"}).status_code == 403
+    page = place.client("auditor").get(f"/actions/{action.pk}/").content.decode()
+    assert "one" in page and 'placeholder="Reply"' not in page
+    assert Comment.objects.count() == 1 and verbs(action) == ["comment.made"]
 
 
 def test_its_words_are_erasable_and_not_in_the_event(place: Cast, propose: Propose) -> None:

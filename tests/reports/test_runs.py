@@ -61,12 +61,13 @@ def test_a_report_is_made_with_its_digest_in_the_log_and_the_head_it_rests_on(ca
 
 
 def test_a_large_one_is_written_in_parts_and_tells_how_far_it_is(cast, things, monkeypatch):
-    things[0] = 30_000
+    things[0] = 300
     told = []
     monkeypatch.setattr(work, "TELL_S", 0.0)
     keep = work._keep
     monkeypatch.setattr(work, "_keep", lambda run, **values: (told.append(values.get("done")), keep(run, **values)))
-    monkeypatch.setattr(work, "MOST_ROWS", 25_000)
+    monkeypatch.setattr(work, "MOST_ROWS", 250)
+    monkeypatch.setattr(work, "PART_BYTES", 1_000)
     run = ask(cast)
     work.carry_on()
     run.refresh_from_db()
