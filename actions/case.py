@@ -210,13 +210,8 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     edges = edges_in({a.tenant_id for a in actions}) if resources else {}
     careful = {a.environment_id for a in actions if a.has_quarantine}
     quarantines = in_force(careful) if careful else {}
-    begun = [a.pk for a in actions if a.started_at]
-    lines: dict[UUID, list[Checkpoint]] = {}
-    if begun:
-        for line in Checkpoint.objects.filter(action__in=begun).order_by("id"):
-            lines.setdefault(line.action_id, []).append(line)
     found = {a.type: executor_of(a.type) for a in actions}
-    ledgers = {a.pk: Ledger.of(lines.get(a.pk, []), a.simulated) for a in actions}
+    ledgers = ledgers_of(actions)
     left_open = [a.pk for a in actions if ledgers[a.pk].open_steps()]
     earlier = earlier_of(left_open) if left_open else {}
     weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
@@ -247,6 +242,15 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
         )
         for a in actions
     ]
+
+
+def ledgers_of(actions: list[Any]) -> dict[UUID, Ledger]:
+    """The step ledgers of actions, by id. One query, none where nothing has begun."""
+    begun = [a.pk for a in actions if a.started_at]
+    lines: dict[UUID, list[Checkpoint]] = {}
+    for line in Checkpoint.objects.filter(action__in=begun).order_by("id") if begun else ():
+        lines.setdefault(line.action_id, []).append(line)
+    return {a.pk: Ledger.of(lines.get(a.pk, []), a.simulated) for a in actions}
 
 
 def _joined(action_ids: list[UUID]) -> list[Any]:

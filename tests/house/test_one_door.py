@@ -30,6 +30,7 @@ ALLOWED = {
     "approvals/policies/publish.py": {"update(state=)"},
     "actions/rehearsal/backtests.py": {"update(state=)"},  # a backtest
     "actions/rehearsal/work.py": {"update(state=)"},
+    "actions/run/breakers.py": {"row.state", "self.row.state"},  # a circuit breaker's
     "actions/handoff/opening.py": {"ticket.state", "update(state=)"},  # a ticket's
     "actions/handoff/sending.py": {"update(state=)"},  # a delivery's
 }
