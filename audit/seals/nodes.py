@@ -6,7 +6,7 @@ from uuid import UUID
 from audit.seals.merkle import HASH_BYTES, node_hash
 from audit.seals.models import TILE, Leaf, Tile
 
-MOST_TILES = 64  # kept in memory: about 1 MB
+MOST_TILES = 512  # kept in memory: about 30 MB
 LEVELS = 8  # of the tree, in a tile
 
 
