@@ -1,6 +1,6 @@
 """What to do now, per ending and error code: proposals, each with the verb or the page that carries it out. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ BREAKER = NextStep(
     "/system/",
 )
 QUARANTINE = NextStep(
-    "quarantine", "Clear the quarantine", "Nothing may touch what it left in doubt until an approved action clears it.",
+    "quarantine", "Clear the quarantine", "{shut}",
     "", "/quarantine/",
 )  # fmt: skip
 DIAGNOSE = NextStep(
@@ -67,7 +67,7 @@ DIAGNOSE = NextStep(
 
 HELD = {
     "in_doubt": (LOOK, SETTLE, GIVE_UP),
-    "rollback_failed": (LOOK, TRY_UNDO, GIVE_UP, QUARANTINE),
+    "rollback_failed": (LOOK, TRY_UNDO, GIVE_UP),
     "risk_spike": (LOOK, UNDO, GO_ON),
     "breaker": (BREAKER, GO_ON, GIVE_UP),
     "policy": (RULES, UNDO, GO_ON),
@@ -103,10 +103,13 @@ TO_ADMINS = {
 }
 
 
-def next_steps(ticket: Ticket, action: Action, place: str, allowed: Collection[str] | None = None) -> list[NextStep]:
+def next_steps(
+    ticket: Ticket, action: Action, place: str, allowed: Collection[str] | None = None, shut: Sequence[str] = ()
+) -> list[NextStep]:
     """Proposals for a ticket as its action stands now, the first to be done first; `place` is the environment's slug.
 
-    `allowed` are the verbs that the reader may use on the action; without it nothing is marked as out of reach.
+    `allowed` are the verbs that the reader may use on the action; without it nothing is marked as out of reach. `shut`
+    names what is in quarantine because of it.
     """
     if action.state == "held":
         chosen: tuple[NextStep, ...] = HELD.get(action.held_reason, (LOOK, GO_ON, UNDO, GIVE_UP))
@@ -117,7 +120,8 @@ def next_steps(ticket: Ticket, action: Action, place: str, allowed: Collection[s
         chosen = CODES.get(ticket.code, (EDIT, RETRY))
     else:
         return []
-    words = _words(ticket, action)
+    words = _words(ticket, action) | {"shut": f"Nothing may touch {', '.join(shut)} until an approved action says so."}
+    chosen = (*chosen, QUARANTINE) if shut else chosen
     return [_filled(step, action, place, words, allowed) for step in chosen]
 
 

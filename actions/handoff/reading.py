@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 
 from actions.handoff.next_steps import NextStep, next_steps
-from actions.models import Action, Delivery, Ticket, Webhook
+from actions.models import Action, Delivery, Quarantine, Ticket, Webhook
 from actions.models.handoff import ENDINGS, SEVERITIES
 from actions.verbs import allowed as action_verbs
 from approvals.models import Comment
@@ -19,7 +19,7 @@ from tenants.models import Principal
 
 TABS = {"mine": "Yours", "open": "Open", "all": "All"}
 UNRESOLVED = ~Q(state="resolved")
-MOST_DELIVERIES, MOST_COMMENTS = 50, 100
+MOST_DELIVERIES, MOST_COMMENTS, MOST_NAMED = 50, 100, 20
 LIGHT = (
     "tenant_id", "environment_id", "action_id", "ending", "code", "severity", "summary", "state", "assignee_id",
     "due_at", "escalated_at", "opened_at", "acknowledged_at", "resolved_at", "assigned_at", "evidence", "gathered_at",
@@ -82,7 +82,9 @@ def ticket_of(action: Action) -> Ticket | None:
 def steps_for(access: Access, ticket: Ticket) -> list[NextStep]:
     """What to do next, each with whether the reader may. `action__plan` and `environment` must be joined."""
     verbs = action_verbs(access, ticket.action)
-    steps = next_steps(ticket, ticket.action, ticket.environment.slug, verbs)
+    shut = Quarantine.objects.filter(action=ticket.action_id, cleared_at=None).order_by("kind", "name")
+    names = [f"{kind} {name}" for kind, name in shut.values_list("kind", "name")[:MOST_NAMED]]
+    steps = next_steps(ticket, ticket.action, ticket.environment.slug, verbs, names)
     if access.can("propose", ticket.environment_id):
         return steps
     return [s for s in steps if not s.href.startswith("/actions/new/") or s.verb]
