@@ -44,6 +44,16 @@ def test_a_step_that_may_not_be_left_out_is_not(committed_cast, ledger):
     assert balance(ledger) == {}
 
 
+def test_no_return_begins_after_what_was_stood_in_for_but_not_after_what_was_left_out(committed_cast, ledger):
+    final = {"compensation": {"kind": "irreversible", "title": ""}}
+    with scripted(fails={2: [ODD]}, shape={3: {"fallback_for": 2}, 4: final}):
+        assert run(committed_cast, steps=4, recovery=FALL_BACK).state == "completed"
+    ledger.unlink()
+    with scripted(fails={2: [ODD]}, shape={3: final}):
+        assert run(committed_cast, recovery=SKIP).state == "rolled_back"
+    assert balance(ledger) == {}
+
+
 def test_an_undo_leaves_alone_what_was_left_out(committed_cast, ledger):
     with scripted(fails={2: [ODD]}):
         action = run(committed_cast, recovery=SKIP)
