@@ -141,18 +141,25 @@ def web(fonts: None, product_environment: dict[str, str], tmp_path: Path) -> Ite
 
 
 @pytest.fixture
+def worker_app() -> str:
+    """The Celery application of the worker; a module that needs another executor brings its own."""
+    return "config.celery"
+
+
+@pytest.fixture
 def site(
     web: Callable[[], str],
     product_environment: dict[str, str],
     chromium: Browser,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    worker_app: str,
 ) -> Iterator[Site]:
     """The product with a worker, the cast and the matrix."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright's loop runs in this thread; nothing here awaits
     cast = make_cast(tmp_path)
     write_matrix(cast)
-    with worker(product_environment, tmp_path / "worker.log"):
+    with worker(product_environment, tmp_path / "worker.log", worker_app):
         made = Site(web(), cast, chromium, tmp_path)
         yield made
         for context in chromium.contexts:
