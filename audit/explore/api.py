@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
-from ninja import Field, Query, Router, Schema
+from ninja import Field, Query, Router, Schema, Status
 
 from audit.access import Reader, tenant_to_audit
 from audit.api import LogQuery, SubjectOut
@@ -105,11 +105,11 @@ def list_searches(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 @router.post("/audit-searches", response={201: SavedSearchOut}, summary="Save a search")
-def save_search(request: HttpRequest, body: SavedSearchIn) -> tuple[int, dict[str, Any]]:
+def save_search(request: HttpRequest, body: SavedSearchIn) -> Status[dict[str, Any]]:
     tenant, by = reader_of(request)
     correlation_id = getattr(request, "correlation_id", "")
     made = saved.save(tenant, by, body.name, body.query, is_shared=body.is_shared, correlation_id=correlation_id)
-    return 201, _saved(made, by)
+    return Status(201, _saved(made, by))
 
 
 @router.patch("/audit-searches/{uuid:search_id}", response=SavedSearchOut, summary="Rename or share a search of yours")
@@ -123,10 +123,10 @@ def change_search(request: HttpRequest, search_id: UUID, body: SavedSearchChange
 
 
 @router.delete("/audit-searches/{uuid:search_id}", response={204: None}, summary="Delete a search of yours")
-def delete_search(request: HttpRequest, search_id: UUID) -> tuple[int, None]:
+def delete_search(request: HttpRequest, search_id: UUID) -> Status[None]:
     tenant, by = reader_of(request)
     saved.delete(tenant, by, search_id, correlation_id=getattr(request, "correlation_id", ""))
-    return 204, None
+    return Status(204, None)
 
 
 def reader_of(request: HttpRequest) -> tuple[UUID, str]:

@@ -52,7 +52,9 @@ def relations(tenant: UUID, subject: Subject, rows: Sequence[Row]) -> list[Relat
     if not rows:
         return []
     asked = rows[0]
-    found = [*_answering(tenant, asked), Relation(asked.who, _first_word(asked), _kind(asked), 1, asked.event.at, 1)]
+    answering = _answering(tenant, asked)
+    kind = "agent" if answering else _kind(asked)
+    found = [*answering, Relation(asked.who, _first_word(asked), kind, 1, asked.event.at, 1)]
     seen: set[tuple[str, str]] = set()
     for row in rows[1:]:
         word = DECISIONS.get(row.event.verb) or ("" if row.is_system else f"{row.event.verb}")
@@ -73,20 +75,21 @@ def relations(tenant: UUID, subject: Subject, rows: Sequence[Row]) -> list[Relat
 def drawn(subject: Subject, found: Sequence[Relation]) -> SafeString:
     """The picture: who asked on the left, the subject in the middle, who decided and what followed on the right."""
     columns: dict[int, int] = {}
-    nodes: list[dict[str, Any]] = [_node("it", 2, 0, _title(subject), subject.kind, "subject", _title(subject))]
+    left = min((it.side for it in found), default=2)
+    nodes: list[dict[str, Any]] = [_node("it", 2 - left, 0, _title(subject), subject.kind, "subject", _title(subject))]
     edges: list[tuple[str, str]] = []
     for n, it in enumerate(found):
         row = columns.get(it.side, 0)
         columns[it.side] = row + 1
         words = f"{it.word} as {it.role}" if it.role else it.word
-        nodes.append(_node(f"n{n}", it.side, row, it.who, words, it.kind, f"{it.who}: {words}"))
+        nodes.append(_node(f"n{n}", it.side - left, row, it.who, words, it.kind, f"{it.who}: {words}"))
         edges.append((f"n{n}", "it") if it.side == 1 else ("it", f"n{n}") if it.side == 3 else (f"n{n}", "n-asked"))
     first = next((f"n{n}" for n, it in enumerate(found) if it.side == 1), "it")
     return charts.dag(nodes, [(a, first if b == "n-asked" else b) for a, b in edges], _mark)
 
 
 def _node(pk: str, col: int, row: int, name: str, sub: str, kind: str, title: str) -> dict[str, Any]:
-    return {"id": pk, "col": col, "row": row, "name": _cut(name, 15), "sub": _cut(sub, 19), "state": kind,
+    return {"id": pk, "col": col, "row": row, "name": _cut(name, 13), "sub": _cut(sub, 17), "state": kind,
             "title": visible(title)}  # fmt: skip
 
 
@@ -122,7 +125,7 @@ def _earlier(tenant: UUID, asked: Row) -> list[Relation]:
     events = [type(asked.event)(subject_kind=asked.event.subject_kind, subject_id=pk) for pk in ids.values() if pk]
     known = describe(tenant, events)
     return [
-        Relation(_title(known[pk]), word, "change", 0, url=f"/audit/subjects/{pk}/") for word, pk in ids.items() if pk
+        Relation(_title(known[pk]), word, "change", 1, url=f"/audit/subjects/{pk}/") for word, pk in ids.items() if pk
     ]
 
 
