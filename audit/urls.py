@@ -6,6 +6,7 @@ from audit import pages
 from audit.evidence import pages as evidence
 from audit.explore import pages as explore
 from audit.reports import pages as reports
+from audit.retention import pages as retention
 from audit.seals import pages as seals
 from audit.streams import pages as streams
 
@@ -27,7 +28,12 @@ urlpatterns = [
     path("reports/<slug:kind>/ask/", reports.ask, name="ask_report"),
     path("reports/<slug:kind>/schedule/", reports.schedule, name="schedule_report"),
     path("controls/", reports.controls, name="controls"),
+    path("retention/", retention.retention, name="retention"),
+    path("retention/say/", retention.say, name="retention_say"),
+    path("archives/<uuid:archive_id>/", retention.download, name="archive"),
     path("verification/", seals.verification, name="verification"),
+    path("verification/targets/", seals.add_target, name="add_head_target"),
+    path("verification/targets/<int:target_id>/remove/", seals.remove_target, name="remove_head_target"),
     path("verification/heads/<int:number>/", seals.head, name="head"),
     path("streams/", streams.streams, name="streams"),
     path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),

@@ -44,6 +44,7 @@ class Environment(BaseSettings):
     sweep_s: float = Field(default=5, gt=0)
     seal_s: float = Field(default=2, gt=0, le=5)
     seal_idle_s: int = Field(default=900, ge=60)
+    heads_dir: Path | None = None
     approval_ttl_s: int = Field(default=86_400, gt=0)
     linger_ms: int = Field(default=10, ge=0)
     closing_s: float = Field(default=1, ge=0)

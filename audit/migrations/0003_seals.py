@@ -86,6 +86,7 @@ class Migration(migrations.Migration):
                 ("address", models.CharField(blank=True, max_length=500)),
                 ("every_s", models.PositiveIntegerField(default=3600)),
                 ("is_active", models.BooleanField(default=True)),
+                ("allow_private", models.BooleanField(default=False)),
                 ("shipped_number", models.BigIntegerField(default=0)),
                 ("shipped_size", models.BigIntegerField(default=0)),
                 ("shipped_at", models.DateTimeField(null=True)),

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema, Status
-from pydantic import AwareDatetime, model_validator
+from pydantic import AwareDatetime, field_validator, model_validator
 
-from audit.access import tenant_to_audit
+from audit.access import may_reach_private, tenant_to_administer, tenant_to_audit
 from audit.errors import Invalid, NotFound
 from audit.reports.wake import wake
-from audit.seals import jobs, keys
+from audit.seals import jobs, keys, shipping
 from audit.seals.checking import between
-from audit.seals.models import Checkpoint, Verification
+from audit.seals.models import Checkpoint, HeadTarget, Verification
 from audit.seals.proofs import consistency_between, newest
 from audit.seals.status import integrity
 
@@ -112,6 +112,33 @@ class VerificationOut(Schema):
     report: dict[str, Any]
 
 
+class TargetIn(Schema):
+    """`every_s`: at most one head in so many seconds. Private addresses: only who administers the installation."""
+
+    kind: str = Field(max_length=8, description="`file`, `http` or `email`")
+    address: str = Field("", max_length=500)
+    every_s: int = Field(3600, ge=10, le=604_800)
+    allow_private: bool = False
+
+    @field_validator("kind", "address")
+    @classmethod
+    def _no_nul(cls, value: str) -> str:
+        if "\x00" in value:
+            raise ValueError("NUL characters are not accepted.")
+        return value
+
+
+class TargetOut(Schema):
+    id: int
+    kind: str
+    address: str
+    every_s: int
+    shipped_number: int
+    shipped_at: datetime | None
+    failures: int
+    fault: str
+
+
 @router.get("/audit-logs/heads", response=HeadPage, summary="The signed heads of the log, newest first")
 def heads(request: HttpRequest, query: Query[HeadsQuery]) -> dict[str, Any]:
     found = Checkpoint.objects.filter(tenant=tenant_to_audit(request))
@@ -163,6 +190,32 @@ def verify(request: HttpRequest, body: VerificationIn) -> Status[dict[str, Any]]
 @router.get("/audit-logs/verifications/{uuidstr:job_id}", response=VerificationOut, summary="How a verification stands")
 def verification(request: HttpRequest, job_id: str) -> dict[str, Any]:
     return _shown(jobs.job_of(tenant_to_audit(request), UUID(job_id)))
+
+
+@router.get("/audit-logs/head-targets", response=list[TargetOut], summary="Where signed heads are sent")
+def targets(request: HttpRequest) -> list[dict[str, Any]]:
+    found = HeadTarget.objects.filter(tenant=tenant_to_audit(request)).order_by("pk")[:50]
+    return [_target_shown(target) for target in found]
+
+
+@router.post("/audit-logs/head-targets", response={201: TargetOut}, summary="Let signed heads be sent somewhere")
+def add_target(request: HttpRequest, body: TargetIn) -> Status[dict[str, Any]]:
+    tenant, who = tenant_to_administer(request)
+    is_private = body.allow_private and may_reach_private(request)
+    target = shipping.add_target(tenant, body.kind, body.address, body.every_s, who, is_private)
+    return Status(201, _target_shown(target))
+
+
+@router.delete("/audit-logs/head-targets/{int:target_id}", response={204: None}, summary="Send heads there no more")
+def remove_target(request: HttpRequest, target_id: int) -> Status[None]:
+    tenant, who = tenant_to_administer(request)
+    shipping.remove_target(tenant, min(target_id, MOST), who)
+    return Status(204, None)
+
+
+def _target_shown(target: HeadTarget) -> dict[str, Any]:
+    names = ("id", "kind", "address", "every_s", "shipped_number", "shipped_at", "failures", "fault")
+    return {name: getattr(target, name) for name in names}
 
 
 def _shown(job: Verification) -> dict[str, Any]:

@@ -138,6 +138,7 @@ class HeadTarget(models.Model):
     address = models.CharField(max_length=500, blank=True)
     every_s = models.PositiveIntegerField(default=3600)
     is_active = models.BooleanField(default=True)
+    allow_private = models.BooleanField(default=False)
     shipped_number = models.BigIntegerField(default=0)
     shipped_size = models.BigIntegerField(default=0)
     shipped_at = models.DateTimeField(null=True)

@@ -5,12 +5,13 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from audit.access import may_administer, may_reach_private, tenant_to_administer
 from audit.errors import Conflict, Invalid, NotFound
 from audit.pages import auditors
 from audit.reports.wake import wake
-from audit.seals import jobs, keys
+from audit.seals import jobs, keys, shipping
 from audit.seals.models import Checkpoint, HeadTarget, Verification
 from audit.seals.status import integrity
 
@@ -65,6 +66,32 @@ def head(request: HttpRequest, tenant: UUID, number: int) -> HttpResponse:
     return response
 
 
+@require_POST
+@auditors
+def add_target(request: HttpRequest, tenant: UUID) -> HttpResponse:
+    """Let heads be sent somewhere: for who administers the tenant."""
+    tenant, who = tenant_to_administer(request)
+    form = request.POST
+    every_s = form.get("every_s", "").strip()
+    try:
+        if not (every_s.isascii() and every_s.isdecimal() and len(every_s) <= MOST_DIGITS):
+            raise Invalid("Say in seconds how often heads are sent.")
+        is_private = bool(form.get("allow_private")) and may_reach_private(request)
+        shipping.add_target(tenant, form.get("kind", ""), form.get("address", "")[:500], int(every_s), who, is_private)
+    except (Invalid, Conflict) as refused:
+        context = _context(request, tenant, "", target_issue=str(refused))
+        return render(request, "audit/verification.html", context, status=422)
+    return redirect("audit:verification")
+
+
+@require_POST
+@auditors
+def remove_target(request: HttpRequest, tenant: UUID, target_id: int) -> HttpResponse:
+    tenant, who = tenant_to_administer(request)
+    shipping.remove_target(tenant, min(target_id, 2**63 - 1), who)
+    return redirect("audit:verification")
+
+
 def _asked(request: HttpRequest) -> dict[str, Any]:
     """What the form says. Raises Invalid."""
     form = request.POST
@@ -82,13 +109,15 @@ def _asked(request: HttpRequest) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _context(request: HttpRequest, tenant: UUID, issue: str) -> dict[str, Any]:
+def _context(request: HttpRequest, tenant: UUID, issue: str, target_issue: str = "") -> dict[str, Any]:
     found = list(Verification.objects.filter(tenant=tenant).order_by("-asked_at")[:SHOWN])
     return {
         "here": "audit", "on": "verification", "issue": issue, "depths": DEPTHS, "form": request.POST,
         "integrity": integrity(tenant), "jobs": [_row(job) for job in found],
         "is_running": any(job.state != "done" for job in found),
         "heads": Checkpoint.objects.filter(tenant=tenant).order_by("-number")[:5],
+        "may_administer": may_administer(request), "may_reach_private": may_reach_private(request),
+        "target_issue": target_issue, "kinds": HeadTarget.Kind.choices,
         "keys": keys.public_keys(tenant), "targets": HeadTarget.objects.filter(tenant=tenant).order_by("pk")[:20],
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from audit.events import Entry, Subject, record
 from audit.ids import uuid7
-from audit.models import Event, Tree, Verification
+from audit.models import Event, HeadTarget, Tree, Verification
 from audit.seals import jobs
 from audit.seals.proofs import newest
 from audit.seals.sealer import seal_all
@@ -124,3 +124,22 @@ def test_only_auditors_of_the_tenant_come_in(cast, subject):
 def test_verifying_a_subject_says_that_it_is_sealed(cast, subject):
     text = cast.client("auditor").post(f"/audit/{subject.id}/verify/", headers={"HX-Request": "true"}).content.decode()
     assert "All of them are sealed" in text
+
+
+def test_who_administers_says_where_heads_go(cast, subject):
+    admin, auditor = cast.client("admin"), cast.client("auditor")
+    wanted = {"kind": "email", "address": "keeper@example.org", "every_s": "3600"}
+    assert auditor.post(f"{PAGE}targets/", wanted).status_code == 403
+    assert admin.post(f"{PAGE}targets/", wanted).status_code == 302
+    refused = admin.post(f"{PAGE}targets/", {**wanted, "every_s": "x"})
+    assert refused.status_code == 422 and "in seconds" in refused.content.decode()
+    text = auditor.get(PAGE).content.decode()
+    assert "keeper@example.org" in text and "Send heads there" not in text
+    target = HeadTarget.objects.get()
+    assert cast.client("outsider").post(f"{PAGE}targets/{target.pk}/remove/").status_code in (403, 404)
+    assert admin.post(f"{PAGE}targets/{target.pk}/remove/").status_code == 302 and not HeadTarget.objects.exists()
+    api = cast.api("admin")
+    made = api.post(f"{API}/head-targets", {"kind": "file"}, content_type="application/json")
+    assert made.status_code == 201 and api.get(f"{API}/head-targets").json()[0]["kind"] == "file"
+    assert api.delete(f"{API}/head-targets/{made.json()['id']}").status_code == 204
+    assert api.delete(f"{API}/head-targets/{made.json()['id']}").status_code == 404

@@ -1,0 +1,59 @@
+"""manage.py compare_heads OLD [NEW]: whether one signed head continues another. Exit status 0 or 1."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from audit.errors import Problem
+from audit.seals.kept import KeptHead, read_kept
+from audit.seals.merkle import verify_consistency
+from audit.seals.notes import BadNote
+from audit.seals.proofs import consistency_between, newest
+
+
+class Command(BaseCommand):
+    help = (
+        "Compare two signed heads of a log, or one with the newest: does the later one continue the earlier? Checks "
+        "both signatures and a consistency proof (RFC 9162). Exit status 1 when it does not."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("old", type=Path, help="a file with a signed head")
+        parser.add_argument("new", type=Path, nargs="?", help="another; without it, the newest head of the same log")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            old = _head(options["old"])
+            new = _head(options["new"]) if options["new"] else _newest(old)
+        except Problem as problem:
+            raise CommandError(str(problem)) from problem
+        if old.tenant != new.tenant:
+            raise CommandError("These are heads of different logs.")
+        first, second = sorted((old.head, new.head), key=lambda head: head.size)
+        try:
+            proof = consistency_between(old.tenant, first.size, second.size)
+        except (LookupError, ValueError):
+            self.stdout.write(f"BROKEN truncated: the log no longer has {second.size} entries, or has holes")
+            sys.exit(1)
+        if not verify_consistency(first.size, second.size, first.root, second.root, proof):
+            self.stdout.write(f"BROKEN forked: the head over {second.size} entries does not continue {first.size}")
+            sys.exit(1)
+        self.stdout.write(f"consistent: {second.size} entries begin with the same {first.size}; {len(proof)} hashes")
+
+
+def _head(path: Path) -> KeptHead:
+    try:
+        return read_kept(path.read_text(encoding="utf-8"), str(path))[-1]
+    except OSError as error:
+        raise CommandError(f"Cannot read {path}: {error.strerror}") from error
+    except (BadNote, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
+
+
+def _newest(old: KeptHead) -> KeptHead:
+    last = newest(old.tenant)
+    if last is None:
+        raise CommandError("The log of this head has no heads any more.")
+    return read_kept(last.note, "the newest head")[0]
