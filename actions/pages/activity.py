@@ -126,6 +126,8 @@ def _opened(action_id: UUID, seqs: list[int]) -> dict[tuple[int, str], str]:
 def _told(event: Event, body: dict[str, Any], said: dict[tuple[int, str], str], names: dict[str, str]) -> Happening:
     facts = body["facts"]
     hue, sentence = SENTENCES.get(event.verb, ("", event.verb.replace(".", ": ").replace("_", " ")))
+    if event.verb == "action.complete" and facts.get("simulated"):
+        sentence = "completed the simulation: nothing was changed"
     quote = next((said[event.seq, name] for name in QUOTED if (event.seq, name) in said), "")
     if event.verb == "action.submitted":
         quote = ""  # the reason stands under the title

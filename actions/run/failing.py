@@ -70,7 +70,11 @@ def stands_in(case: Case, step: Step) -> bool:
 def falls_back(case: Case, decisions: list[Decision | None]) -> bool:
     """Whether an action is to be proposed in place of this one, once that has gone back."""
     fallback = (case.plan.recovery or {}).get("fallback")
-    return bool(fallback) and any(d is not None and d.strategy == "fallback" for d in decisions)
+    return (
+        bool(fallback)
+        and not case.action.simulated
+        and any(d is not None and d.strategy == "fallback" for d in decisions)
+    )
 
 
 def counted_steps(steps: list[Step]) -> list[Step]:

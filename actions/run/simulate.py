@@ -66,7 +66,8 @@ def simulate_step(case: Case, step: Mapping[str, Any], ctx: StepContext) -> Outc
 def in_words(change: Intended) -> str:
     ends = [change[side][:SHOWN_DIGITS] or "nothing" for side in ("before", "after")]
     verb = WORDS.get(change["operation"], change["operation"])
-    return f"Would {verb} {change['path']}: +{change['adds']} −{change['dels']} lines, {ends[0]} → {ends[1]}."
+    said = f"Would {verb} {change['path']}: +{change['adds']} −{change['dels']} lines"
+    return f"{said}, {ends[0]} → {ends[1]}." if change["before"] or change["after"] else f"{said}."
 
 
 def is_there_already(case: Case, ctx: StepContext) -> bool:

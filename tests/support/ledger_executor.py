@@ -55,6 +55,7 @@ SCHEMA: dict[str, Any] = {
         },
         "exclusive": {"title": "Cells are its own while it runs", "type": "boolean"},
         "step_timeout_s": {"title": "Time of each step", "type": "number"},
+        "chatter": {"title": "Write a line every 50 ms while it sleeps", "type": "boolean"},
         "log_mb": {"title": "Megabytes to log in each step", "type": "integer", "minimum": 0, "maximum": 1000},
         "deaf_s": {"title": "Seconds to stay deaf to a stop in step 1, once", "type": "integer", "minimum": 0},
         "busy": {
@@ -219,7 +220,10 @@ def _draft(cells: list[tuple[str, str, int]], target: Target) -> Draft:
 
 def _sleep(ctx: StepContext) -> None:
     until = min(time.monotonic() + ctx.parameters.get("sleep_ms", 0) / 1000, ctx.deadline)
+    said = 0
     while (left := until - time.monotonic()) > 0 and not ctx.stopping():
+        if ctx.parameters.get("chatter"):
+            ctx.log(f"{'warning: ' if said % 20 == 19 else ''}line {(said := said + 1)} of {ctx.step['target']}")
         time.sleep(min(left, 0.05))
 
 
