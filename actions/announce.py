@@ -6,7 +6,8 @@ from actions.case import Case
 from actions.lifecycle import Changed
 from actions.live.groups import messages, tell_said
 from actions.nudge import announce
-from actions.scheduling.routes import limited_routes, of_node
+from actions.scheduling.routes import limited_routes
+from actions.scheduling.scope import of_node
 from actions.states import TO_DECIDE, TO_EXECUTE
 
 STATES = (("decide", TO_DECIDE), ("execute", TO_EXECUTE))

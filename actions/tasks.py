@@ -13,7 +13,8 @@ from actions.rehearsal.work import waiting as backtests_wait
 from actions.run import tallies
 from actions.run.sweep import sweep_all
 from actions.run.worker import let_go, listen, pass_on, runner_of
-from actions.scheduling.routes import ANY, here
+from actions.scheduling.routes import here
+from actions.scheduling.scope import ANY
 
 
 @shared_task(ignore_result=True)

@@ -8,6 +8,7 @@ It becomes a Celery worker of two processes, one of which can decide while the o
 import os
 import sys
 
+from actions.scheduling.scope import Scope
 from config.env import Environment, load
 from config.processes import worker
 
@@ -16,9 +17,7 @@ PROCESSES = 2
 
 def command(environment: Environment) -> list[str]:
     """The command of a worker that carries only what these settings say; its name tells which."""
-    from actions.scheduling.routes import here
-
-    scope = here()
+    scope = Scope(environment.node, tuple(environment.environments))
     name = "node." + scope.node if scope.node else scope.route("agent")
     queues = ",".join(scope.route(queue) for queue in ("decide", "execute"))
     return worker(name, queues, processes=PROCESSES)
@@ -33,10 +32,6 @@ def main() -> int:
             file=sys.stderr,
         )
         return 2
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    import django
-
-    django.setup()
     arguments = command(environment)
     os.execv(arguments[0], arguments)
 

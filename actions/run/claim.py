@@ -19,8 +19,8 @@ from django.db import connection
 from actions.guarded_update import as_time, as_uuid
 from actions.models import Action
 from actions.run.breakers import LETS
-from actions.scheduling.routes import ANY, Scope
 from actions.scheduling.rules import CAPS, COVERS, IS_OPEN
+from actions.scheduling.scope import ANY, Scope
 from actions.states import TO_DECIDE, TO_EXECUTE
 from audit.statements import run_prepared
 

@@ -19,7 +19,8 @@ from django.db.models.functions import Now
 
 from actions.models import Lease
 from actions.scheduling.nodes import introduce
-from actions.scheduling.routes import Scope, here
+from actions.scheduling.routes import here
+from actions.scheduling.scope import Scope
 
 log = structlog.get_logger(__name__)
 

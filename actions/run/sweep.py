@@ -21,7 +21,8 @@ from actions.run.breakers import let_one_through
 from actions.run.budget import forget_full
 from actions.run.claim import STATES, waits
 from actions.run.fallback import propose_due
-from actions.scheduling.routes import ANY, living, tell
+from actions.scheduling.routes import living, tell
+from actions.scheduling.scope import ANY
 from actions.scheduling.switch import repair
 from actions.transcripts import forget_ended
 from approvals.requests import expire_due, void_open

@@ -9,8 +9,6 @@ import json
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -20,31 +18,8 @@ from redis import RedisError
 
 from actions.models import Lease
 from actions.nudge import flag_ms, store
+from actions.scheduling.scope import Scope
 from tenants.models import Environment
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Whose actions a worker carries: one node's or no node's; `serves` limits it to `tenant/environment` pairs."""
-
-    node: str = ""
-    serves: tuple[str, ...] = ()
-
-    def route(self, queue: str) -> str:
-        """The queue on which this worker hears of work; `queue` itself for a worker that takes what comes."""
-        if self.node:
-            return of_node(queue, self.node)
-        if self.serves:
-            return f"{queue}.in.{sha256(' '.join(sorted(self.serves)).encode()).hexdigest()[:12]}"
-        return queue
-
-
-ANY = Scope()
-
-
-def of_node(queue: str, node: str) -> str:
-    """The queue of a node's own workers."""
-    return f"{queue}.node.{node}"
 
 
 def here() -> Scope:
@@ -61,7 +36,7 @@ def living() -> set[Scope]:
 
 def tell(scopes: Iterable[Scope]) -> None:
     """Leave word of workers that are limited to environments, for whoever nudges. Said by the sweep; never raises."""
-    limited = {s: [] for s in scopes if s.serves and not s.node}  # type: dict[Scope, list[str]]
+    limited: dict[Scope, list[str]] = {s: [] for s in scopes if s.serves and not s.node}
     if not limited:
         return
     for pk, slug, tenant in Environment.objects.values_list("pk", "slug", "tenant__slug"):

@@ -16,7 +16,7 @@ from actions.run.claim import claim
 from actions.run.sweep import waiting
 from actions.scheduling import routes
 from actions.scheduling.nodes import introduce
-from actions.scheduling.routes import Scope
+from actions.scheduling.scope import Scope
 from audit.models import Event
 from tests.actions.factory import a_running_lease, an_action, edit, propose, root_of
 from tests.support.processes import ALL_QUEUES, QUICK, REPO, Group, wait_for, worker
