@@ -1,10 +1,11 @@
-"""What the audit log calls actions."""
+"""What the audit log calls actions, environments and circuit breakers."""
 
 from uuid import UUID
 
 from django.db.models import Q
 
-from actions.models import Action
+from actions.models import Action, Breaker
+from actions.run.breakers import subject_of as breaker_subject
 from audit.events import Subject
 from audit.explore.relations import register_links
 from audit.subjects import register_describer
@@ -14,6 +15,7 @@ from tenants.models import Environment
 def connect() -> None:
     register_describer("environment", environments)
     register_describer("action", actions)
+    register_describer("breaker", breakers)
     register_links("action", followers)
 
 
@@ -24,12 +26,21 @@ def actions(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
 
 
 def followers(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
-    """What was proposed because of an action: its retries and what undoes it, the newest twenty."""
-    found = Action.objects.filter(Q(retry_of=action_id) | Q(undo_of=action_id), tenant=tenant).order_by("-id")[:20]
+    """What was proposed because of an action: its retries, what undoes it or it fell back to, the newest twenty."""
+    related = Q(retry_of=action_id) | Q(undo_of=action_id) | Q(fallback_of=action_id)
+    found = Action.objects.filter(related, tenant=tenant).order_by("-id")[:20]
     return [
-        ("retried by" if it.retry_of_id else "undone by", Subject("action", it.pk, it.title, f"/actions/{it.pk}/"))
-        for it in found.only("pk", "title", "retry_of")
+        (
+            "retried by" if it.retry_of_id else "undone by" if it.undo_of_id else "fell back to",
+            Subject("action", it.pk, it.title, f"/actions/{it.pk}/"),
+        )
+        for it in found.only("pk", "title", "retry_of", "undo_of")
     ]
+
+
+def breakers(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """Circuit breakers, which are listed on the system page."""
+    return {b.pk: breaker_subject(b) for b in Breaker.objects.filter(tenant=tenant, pk__in=ids)}
 
 
 def environments(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:

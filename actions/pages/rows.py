@@ -23,7 +23,7 @@ from approvals.tally import Tally, count
 from tenants.access import Access, visible_to
 
 PAGE = 25
-HEAVY = ("parameters", "checks", "result", "reason", "target")
+HEAVY = ("parameters", "checks", "recovery", "result", "reason", "target")
 """Columns that a list must not read: parameters alone may be megabytes."""
 URGENT = timedelta(hours=1)
 HELD_BECAUSE = {
