@@ -1,5 +1,10 @@
 """Runners driven by the test itself, without messages: what waits is carried until nobody but a person has the turn."""
 
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+
 from actions.models import Action
 from actions.run.runner import Runner
 from audit.models import Event
@@ -15,6 +20,14 @@ def carry(action: Action) -> Action:
         for r in runners:
             r.stop()
     return Action.objects.select_related("plan", "environment", "requester").get(pk=action.pk)
+
+
+def called(verb: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Call a verb from inside an effect, whose thread must not keep the connection."""
+    try:
+        verb(*args, **kwargs)
+    finally:
+        connection.close()
 
 
 def verbs_of(action: Action) -> list[str]:

@@ -10,7 +10,7 @@ from actions.types import registry
 from actions.types.protocol import Outcome, Probe
 from audit.errors import Invalid
 from tests.actions.factory import propose
-from tests.actions.running import carry, verbs_of
+from tests.actions.running import called, carry, verbs_of
 from tests.support.ledger_executor import Hooked, balance, doubles, read_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,7 +30,7 @@ def at_step_three(committed_cast, ledger_type):
     def ask(ctx):
         if ctx.step["key"].startswith("003") and not asked:
             asked.append("x")
-            back_to(access, action.pk, "001:cell-1", "too far")
+            called(back_to, access, action.pk, "001:cell-1", "too far")
 
     ledger_type.before = ask
     return carry(action)
@@ -138,7 +138,7 @@ def test_a_worker_lost_on_the_way_to_a_checkpoint_changes_nothing_about_where_it
         def ask(ctx):
             if "004" in ctx.step["key"] and not asked:
                 asked.append("x")
-                back_to(access, action.pk, "002:cell-2", "")
+                called(back_to, access, action.pk, "002:cell-2", "")
 
         executor.before = ask
         carry(action)

@@ -12,6 +12,7 @@ from actions import verbs
 from actions.locks import in_the_way, let_go, take, wanted
 from actions.models import Action, ResourceClaim
 from actions.run.sweep import waiting
+from actions.types.protocol import Probe
 from tests.actions.factory import an_action, propose, root_of
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import balance, doubles
@@ -118,10 +119,10 @@ def test_of_many_that_take_the_same_at_once_one_has_it(committed_cast):
 
 def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(committed_cast, ledger_type):
     shared = {"steps": 2, "exclusive": True}
-    doubtful = carry(
-        propose(committed_cast, type="ledger", parameters={**shared, "fail_undo_at": 1, "fail_at": 2}, accept=True)
-    )
-    assert doubtful.state == "held"
+    ledger_type.probe = lambda ctx: Probe.UNKNOWN
+    doubtful = carry(propose(committed_cast, type="ledger", parameters={**shared, "fail_at": 2}, accept=True))
+    del ledger_type.probe
+    assert doubtful.held_reason == "in_doubt"
     behind = carry(propose(committed_cast, type="ledger", parameters=shared, accept=True))
     assert (behind.state, behind.lease_id) == ("approved", None)
     assert verbs_of(behind)[-1] == "action.waiting"
@@ -132,7 +133,7 @@ def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(
     assert "It waits its turn at cell <code>cell-1</code>" in page
     seen = verbs_of(behind)
     assert carry(behind).state == "approved" and verbs_of(behind) == seen, "it waits without being picked up"
-    verbs.resume(committed_cast.access("operator"), doubtful.pk, "settled by hand", how="give_up")
+    verbs.resume(committed_cast.access("operator"), doubtful.pk, "not there", how="give_up", step_done=False)
     assert "execute" in waiting()
     assert carry(behind).state == "completed"
     assert not ResourceClaim.objects.exists()

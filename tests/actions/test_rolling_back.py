@@ -10,7 +10,7 @@ from actions.types.protocol import Outcome, Probe
 from audit.artifacts import read_artifact
 from audit.models import Event
 from tests.actions.factory import propose
-from tests.actions.running import carry, verbs_of
+from tests.actions.running import called, carry, verbs_of
 from tests.support.ledger_executor import balance, read_ledger
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,7 +151,6 @@ def test_an_abort_says_whether_it_cut_an_attempt_short(committed_cast, ledger_ty
 
     def stop(ctx):
         if ctx.step["key"].startswith("002"):
-            Action.objects.filter(type="ledger").first()
             ledger_type.wish()
             return Outcome(False, "stopped", "Stopped.") if ledger_type.cut else None
         return None
@@ -160,7 +159,7 @@ def test_an_abort_says_whether_it_cut_an_attempt_short(committed_cast, ledger_ty
     for cut, how in ((False, "at_checkpoint"), (True, "cancelled_attempt")):
         action = propose(committed_cast, type="ledger", parameters={"steps": 3}, accept=True)
         ledger_type.cut = cut
-        ledger_type.wish = lambda pk=action.pk: verbs.abort(access, pk, "wrong window")
+        ledger_type.wish = lambda pk=action.pk: called(verbs.abort, access, pk, "wrong window")
         action = carry(action)
         assert action.state == "rolled_back"
         assert facts_of(action, "action.roll_back")["stopped"] == how
