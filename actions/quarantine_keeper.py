@@ -99,9 +99,11 @@ class DatabaseKeeper:
         q = found.first()
         return kept(q) if q else None
 
-    def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID, key: str) -> bool:
+    def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
         with transaction.atomic():
             q = _locked(tenant_id, quarantine_id)
+            if action_id is None:
+                raise WrongState("A quarantine is cleared by an action only.")
             if q.cleared_at is not None:
                 if q.cleared_by_action_id == action_id:
                     return False
@@ -112,7 +114,7 @@ class DatabaseKeeper:
             _record(q, "quarantine.cleared", BY, f"step:{key}", {"action": str(action_id)})
         return True
 
-    def put_back(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID, key: str) -> bool:
+    def put_back(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
         with transaction.atomic():
             q = _locked(tenant_id, quarantine_id)
             if q.cleared_at is None:

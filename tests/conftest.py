@@ -145,6 +145,7 @@ ONCE = {
     "tests/recovery/test_pages.py": "sqlite",
     "tests/recovery/test_strategy.py": "sqlite",
     "tests/house/test_one_door.py": "sqlite",
+    "tests/types/test_clear_quarantine.py": "sqlite",
     "tests/types/test_conformance.py": "sqlite",
     "tests/types/test_modify_files": "sqlite",
     "tests/types/test_probing.py": "sqlite",

@@ -77,11 +77,12 @@ class ClearQuarantine:
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
+        spec = plan_steps[0]["spec"]
         with own_connection():
-            kept = keeper().find(target.tenant_id, UUID(plan_steps[0]["spec"]["quarantine"]))
-        if kept is None or kept.standing != "cleared":
-            raise PlanRefused("It is not cleared any more, so there is nothing to put back.")
-        return draft_of(kept, "put_back")
+            kept = keeper().find(target.tenant_id, UUID(spec["quarantine"]))
+        if kept is None or kept.standing != AFTER[spec["verb"]]:
+            raise PlanRefused("It does not stand any more as this left it, so there is nothing to undo.")
+        return draft_of(kept, OPPOSITE[spec["verb"]])
 
     def apply(self, ctx: StepContext) -> Outcome:
         stopped = out_of_time(ctx)
@@ -106,7 +107,6 @@ class ClearQuarantine:
         return Probe.DONE if found == AFTER[verb] else Probe.NOT_DONE if found else Probe.UNKNOWN
 
     def _carry_out(self, ctx: StepContext, verb: str, key: str) -> Outcome:
-        assert ctx.action_id is not None, "the engine names the action"
         spec = ctx.step["spec"]
         try:
             with own_connection():
@@ -138,7 +138,7 @@ def draft_of(kept: Kept, verb: str) -> Draft:
         "spec": {"verb": verb, "quarantine": str(kept.id), "kind": kept.kind, "name": kept.name},
     }  # fmt: skip
     change = Change(
-        key=str(kept.id), target=f"quarantine/{kept.kind}/{kept.name}", kind="quarantine", operation="modify",
+        key=STEP, target=f"quarantine/{kept.kind}/{kept.name}", kind="quarantine", operation="modify",
         before=before, after=after, before_digest=digests[0], after_digest=digests[1], language="yaml",
     )  # fmt: skip
     return Draft(

@@ -29,10 +29,10 @@ class Keeper(Protocol):
     def find(self, tenant_id: UUID, quarantine_id: UUID) -> Kept | None:
         """The quarantine of this tenant."""
 
-    def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID, key: str) -> bool:
+    def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
         """Clear it for this action; False if it was cleared by this action already. Raises Problem if by another."""
 
-    def put_back(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID, key: str) -> bool:
+    def put_back(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
         """Put back what this action cleared; False if it is in force. Raises Problem if somebody else's is."""
 
 

@@ -1,0 +1,74 @@
+"""Clearing a quarantine keeps the same promises as changing files; who keeps quarantines is a stand-in here."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from actions.quarantine_keeper import DatabaseKeeper
+from actions.types.clear_quarantine import ClearQuarantine, keeper
+from actions.types.clear_quarantine.keeper import Kept
+from actions.types.conformance import Case, ExecutorConformance, target
+from actions.types.protocol import PlanRefused
+from audit.errors import Conflict
+
+ID = UUID("01930000-0000-7000-8000-000000000001")
+OTHER = UUID("01930000-0000-7000-8000-000000000002")
+
+
+class Shelf:
+    """Quarantines in a dictionary."""
+
+    def __init__(self) -> None:
+        self.kept: dict[UUID, Kept] = {}
+
+    def find(self, tenant_id, quarantine_id):
+        return self.kept.get(quarantine_id)
+
+    def clear(self, tenant_id, quarantine_id, action_id, key):
+        return self._set(quarantine_id, "cleared")
+
+    def put_back(self, tenant_id, quarantine_id, action_id, key):
+        return self._set(quarantine_id, "in_force")
+
+    def _set(self, quarantine_id, standing):
+        found = self.kept.get(quarantine_id)
+        if found is None:
+            raise Conflict("It is gone.")
+        self.kept[quarantine_id] = replace(found, standing=standing)
+        return found.standing != standing
+
+
+@pytest.fixture
+def shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    keeper.register(shelf)
+    yield shelf
+    keeper.register(DatabaseKeeper())
+
+
+class TestClearQuarantine(ExecutorConformance):
+    @pytest.fixture
+    def case(self, shelf: Shelf, tmp_path: Path) -> Case:
+        place = target(tmp_path)
+        shelf.kept[ID] = Kept(
+            ID, place.environment_id, "dev", "file", "app.conf", "its undo failed", "2026-01-01", "in_force"
+        )
+        bad = [
+            ({}, ""),
+            ({"quarantine": "x"}, "quarantine"),
+            ({"quarantine": str(OTHER)}, "quarantine"),
+            ({"quarantine": str(ID), "more": 1}, ""),
+        ]
+        return Case(
+            ClearQuarantine(), place, {"quarantine": str(ID)}, snapshot=lambda: dict(shelf.kept),
+            tamper=lambda: shelf.kept.pop(ID), bad=bad,
+        )  # fmt: skip
+
+
+def test_where_nobody_keeps_quarantines_none_is_cleared(shelf, tmp_path):
+    keeper._keepers.clear()
+    with pytest.raises(PlanRefused, match="Nobody here keeps"):
+        ClearQuarantine().plan({"quarantine": str(ID)}, target(tmp_path))
