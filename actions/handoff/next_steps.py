@@ -84,15 +84,24 @@ CODES = {
     "busy": (RETRY,),
     "unstable": (RETRY,),
     "address_refused": (ADMIN, EDIT),
+    "settings": (ADMIN, RETRY),
+    "content": (EDIT, RETRY),
+    "does_not_start": (LOOK, DIAGNOSE, EDIT),
+    "supervisor": (ADMIN, RETRY),
+    "keeper": (ADMIN, RETRY),
+    "overran": (EDIT, RETRY),
     "executor_error": (ADMIN, RETRY),
     "executor_missing": (ADMIN, RETRY),
     "internal_error": (ADMIN, RETRY),
     "policy": (RULES, RETRY),
     "aborted": (EDIT, RETRY),
-    **dict.fromkeys(("connection", "dns", "status", "body", "certificate"), (LOOK, DIAGNOSE, RETRY)),
+    **dict.fromkeys(("connection", "dns", "status", "body", "certificate", "unhealthy"), (LOOK, DIAGNOSE, RETRY)),
 }
 ADVICE = {
     "timeout": "Give it more time, or make it smaller.",
+    "overran": "A step did not end in its time: give it more, or make it smaller.",
+    "content": "What was to be written cannot be; its message says why.",
+    "does_not_start": "The release does not start: choose another, or repair it first.",
     "address_refused": "Name an address that may be asked from here.",
     "verification_failed": "What was checked afterwards did not hold: change it, or its checks.",
     "aborted": "Somebody stopped it; the reason is in its activity.",
@@ -100,6 +109,9 @@ ADVICE = {
 TO_ADMINS = {
     "executor_missing": "The action type is not installed on the workers.",
     "address_refused": "They can allow private addresses for this environment.",
+    "settings": "What this environment's settings say of it is missing or wrong.",
+    "supervisor": "The supervisor of services does not answer on the worker's machine.",
+    "keeper": "The keeper of deployments does not answer on the worker's machine.",
 }
 
 
