@@ -9,7 +9,7 @@ from audit.evidence.collect import Collected
 from audit.evidence.typesetting import Code, printable
 
 COLUMNS = 88
-MAX_LINES = 5_000  # of one report; about 80 pages
+MAX_LINES = 3_000  # of one report; about 40 pages
 MAX_CUTS = 40  # pieces of one very long line
 Line = list[Any]  # old number or "", new number or "", sign, text
 
@@ -38,7 +38,7 @@ def _plan(row: dict[str, Any], found: Collected) -> dict[str, Any]:
     digest = str(row["facts"].get("digest", ""))
     by = [d for d in found.story.decisions if d["facts"].get("digest") == digest and d["outcome"] == "ok"]
     names = [
-        found.people.get(d["actor"], d["actor"][:8])
+        found.people.get(d["actor"], f"…{d['actor'][-8:]}")
         for d in by
         if d["verb"] in ("approval.granted", "approval.accepted")
     ]

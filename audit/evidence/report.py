@@ -6,14 +6,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from audit.events import Subject
 from audit.evidence.collect import Collected
 from audit.evidence.paper_diff import paper_changes
 from audit.evidence.proofs import Seal
-from audit.evidence.typesetting import pdf
+from audit.evidence.typesetting import NotSet, pdf
 from audit.subjects import described
 
+log = structlog.get_logger(__name__)
 MAX_FILES_LISTED = 60
+NOT_SET = "This report could not be set. The evidence is whole: it is in the pack, and attached to this page."
 WORDS = {
     "approval.granted": "approved", "approval.rejected": "rejected", "approval.refused": "was refused",
     "approval.accepted": "accepted the dry run", "approval.requested": "asked for approval",
@@ -31,7 +35,12 @@ def report_pdf(
     at = datetime.fromisoformat(about["created_at"])
     data = report_data(found, seal, about, key_id, _title(found, subject), attached is not None)
     files = [("evidence.zip", attached, "application/zip")] if attached is not None else []
-    return pdf("evidence", data, files, f"Evidence of {subject.kind} {subject.id}", at)
+    heading = f"Evidence of {subject.kind} {subject.id}"
+    try:
+        return pdf("evidence", data, files, heading, at)
+    except NotSet:  # what somebody wrote must not keep the evidence from being given
+        log.exception("report_not_set", subject=str(subject.id))
+        return pdf("plain", {"heading": heading, "lead": NOT_SET}, files, heading, at)
 
 
 def report_data(
@@ -70,7 +79,7 @@ def moment(stamp: str) -> str:
 
 def who(actor: str, found: Collected) -> str:
     name = found.people.get(actor)
-    return name or (actor.replace("system:", "Interlock: ") if actor.startswith("system:") else f"{actor[:8]}…")
+    return name or (actor.replace("system:", "Interlock: ") if actor.startswith("system:") else f"…{actor[-8:]}")
 
 
 def _title(found: Collected, subject: Subject) -> str:

@@ -1,11 +1,8 @@
 """Send evidence, in pieces, under either server interface; what was built in the background also from the middle on."""
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from audit.errors import Conflict, Invalid
@@ -14,6 +11,7 @@ from audit.evidence.models import PackJob
 from audit.evidence.pack import Pack, Wish
 from audit.evidence.redaction import FULL, redaction_for
 from audit.models import Event
+from audit.streaming import streamed
 
 FORMS = {"zip": "application/zip", "pdf": "application/pdf"}
 LARGE_EVENTS = 2_000
@@ -23,8 +21,7 @@ RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 
 def pack_response(request: HttpRequest, pack: Pack, name: str, form: str = "zip") -> StreamingHttpResponse:
     """A download called `name`.zip (or the report, .pdf) with its length; artifacts are read while they are sent."""
-    response = _streamed(request, iter(pieces_of(pack, form)), FORMS[form])
-    response["Content-Disposition"] = f'attachment; filename="{name}.{form}"'
+    response = streamed(request, iter(pieces_of(pack, form)), FORMS[form], f"{name}.{form}")
     response["Content-Length"] = str(form_size(pack, form))
     return response
 
@@ -36,12 +33,11 @@ def job_response(request: HttpRequest, job: PackJob) -> HttpResponseBase:
     start, stop = _range(request, job)
     if start >= stop:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{job.size}"})
-    response = _streamed(request, content(job, start, stop), FORMS[job.form])
+    name = f"evidence-{job.subject_kind}-{job.subject_id}.{job.form}"
+    response = streamed(request, content(job, start, stop), FORMS[job.form], name)
     if stop - start < job.size:
         response.status_code = 206
         response["Content-Range"] = f"bytes {start}-{stop - 1}/{job.size}"
-    name = f"evidence-{job.subject_kind}-{job.subject_id}.{job.form}"
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
     response["Content-Length"] = str(stop - start)
     response["Accept-Ranges"], response["ETag"] = "bytes", f'"{job.sha256}"'
     return response
@@ -79,18 +75,3 @@ def _range(request: HttpRequest, job: PackJob) -> tuple[int, int]:
     if not match[1]:
         return max(0, job.size - int(match[2])), job.size
     return int(match[1]), min(int(match[2]) + 1, job.size) if match[2] else job.size
-
-
-def _streamed(request: HttpRequest, pieces: Iterator[bytes], media_type: str) -> StreamingHttpResponse:
-    sent: Iterable[bytes] | AsyncIterator[bytes] = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces
-    response = StreamingHttpResponse(sent, content_type=media_type)
-    response["Cache-Control"] = "no-store"
-    return response
-
-
-async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    def take() -> bytes | None:
-        return next(pieces, None)
-
-    while (piece := await sync_to_async(take)()) is not None:
-        yield piece

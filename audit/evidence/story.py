@@ -1,13 +1,15 @@
 """What of a long chain of events goes on paper: its beginning and end, all decisions and plans, who did what."""
 
 import json
+import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
 from audit.verify.events import commitments_of
 
-MAX_HEAD, MAX_TAIL = 800, 400  # events of the timeline
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32,64}")
+MAX_HEAD, MAX_TAIL = 300, 100  # events of the timeline
 MAX_KEPT = 300  # decisions, plans, verdicts
 MAX_ACTORS = 5_000
 MAX_FACTS = 160  # characters of an event's facts in the timeline
@@ -59,18 +61,19 @@ def _row(event: Mapping[str, Any], values: Mapping[str, str | None]) -> dict[str
 
 
 def _said(event: Mapping[str, Any]) -> str:
-    """The facts in one short line: states as from → to, no digests (they are in the file), no private values."""
+    """The facts in one short line: states as from → to, no ids or digests (they are in the file), no private values."""
     facts = {k: v for k, v in event["facts"].items() if k not in commitments_of(event) and k not in QUIET_FACTS}
     parts = []
     if "from" in facts and "to" in facts:
         parts.append(f"{facts.pop('from')} → {facts.pop('to')}")
-    parts += [f"{name} {_short(value)}" for name, value in facts.items() if value not in ("", None, [], {})]
+    parts += [f"{name} {said}" for name, value in facts.items() if (said := _short(value))]
     text = " · ".join(parts)
     return text if len(text) <= MAX_FACTS else text[:MAX_FACTS] + " …"
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, str | int):
-        return str(value)
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return text if len(text) <= 60 else f"({len(value)})" if isinstance(value, list | dict) else text[:60]
+    """A value in a few words; "" for ids, nothing, and what is too large to read in a line."""
+    if isinstance(value, str):
+        return "" if ID.fullmatch(value) else value
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True) if value not in (None, [], {}) else ""
+    return text if len(text) <= 60 else ""

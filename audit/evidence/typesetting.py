@@ -8,6 +8,8 @@ those of our packages, never the machine's.
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,6 +26,9 @@ from audit.changes.visible import HOSTILE, code_point
 
 TEMPLATES = Path(__file__).parent / "typst"
 FONTS = (("fontpkg_inter", "Inter[opsz,wght].ttf"), ("fontpkg_jetbrains_mono", "JetBrainsMono[wght].ttf"))
+APART = Path(__file__).parent / "typeset_apart.py"
+SMALL_CHARS = 64 * 1024  # of data; what is longer is set in a process of its own
+PATIENCE_S = 120
 NAME = re.compile(r"[a-z_]{1,40}")
 LONG_WORD = re.compile(r"[^\s\u200b]{24,}")
 MAIN = """
@@ -39,8 +44,8 @@ Attached = tuple[str, bytes, str]  # name, content, media type
 def pdf(template: str, data: dict[str, Any], attachments: Sequence[Attached], title: str, at: datetime) -> bytes:
     """Set `typst/<template>.typ` with `data` (what JSON can say; every string is made printable); return the PDF.
 
-    The same arguments give the same bytes: `at` is the only date in them. Takes 50 ms for a page, about a second for
-    60, and some 80 MB besides the attachments. Raises typst.TypstError when the template is wrong.
+    The same arguments give the same bytes: `at` is the only date in them. Takes 50 ms for a page, about two
+    seconds for 30. Raises NotSet when typst refuses, or takes two minutes.
     """
     if not NAME.fullmatch(template):
         raise ValueError(f"{template!r} is not the name of a template")
@@ -59,10 +64,16 @@ def pdf(template: str, data: dict[str, Any], attachments: Sequence[Attached], ti
         for source in TEMPLATES.glob("*.typ"):
             shutil.copyfile(source, root / source.name)
         (root / "main.typ").write_text(MAIN.format(template=template))
-        (root / "given.json").write_text(json.dumps(given, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(given, ensure_ascii=False)
+        (root / "given.json").write_text(text, encoding="utf-8")
         for n, (_, content, _) in enumerate(attachments):
             (root / f"attached-{n}").write_bytes(content)
-        return _compiled(root, int(moment.timestamp()))
+        compiled = _compiled if len(text) <= SMALL_CHARS else _compiled_apart
+        return compiled(root, int(moment.timestamp()))
+
+
+class NotSet(RuntimeError):
+    """Typst could not set this."""
 
 
 class Code(str):
@@ -99,20 +110,39 @@ def _breakable(word: str) -> str:
 
 
 def _compiled(root: Path, timestamp: int) -> bytes:
-    return typst.compile(
-        str(root / "main.typ"), root=str(root), font_paths=_fonts(), ignore_system_fonts=True, format="pdf",
-        pdf_standards="a-3a", timestamp=timestamp,
-    )  # fmt: skip
+    try:
+        return typst.compile(
+            str(root / "main.typ"), root=str(root), font_paths=_fonts(), ignore_system_fonts=True, format="pdf",
+            pdf_standards="a-3a", timestamp=timestamp,
+        )  # fmt: skip
+    except typst.TypstError as error:
+        raise NotSet(str(error)) from error
+
+
+def _compiled_apart(root: Path, timestamp: int) -> bytes:
+    """In a process of its own: typst keeps what it worked out for the next time, hundreds of MB for a long paper."""
+    out = root / "out.pdf"
+    script = [sys.executable, "-I", str(APART), str(root), str(out), str(timestamp), *_folders()]
+    try:
+        subprocess.run(script, check=True, capture_output=True, timeout=PATIENCE_S)
+    except subprocess.CalledProcessError as error:
+        raise NotSet(error.stderr.decode("utf-8", "replace")[-2000:]) from error
+    except subprocess.TimeoutExpired as error:
+        raise NotSet(f"it took more than {PATIENCE_S} s") from error
+    return out.read_bytes()
 
 
 def _folder(package: str) -> Path:
     return Path(str(files(package))) / "files"
 
 
+def _folders() -> list[str]:
+    return [str(_folder(package)) for package, _ in FONTS]
+
+
 @cache
 def _fonts() -> typst.Fonts:
-    folders = [str(_folder(package)) for package, _ in FONTS]
-    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=folders)
+    return typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=_folders())
 
 
 @cache

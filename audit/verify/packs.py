@@ -79,8 +79,8 @@ class Summary:
             f"sealed up to #{self.sealed} in a head of {self.log_size} entries" if self.sealed else "not yet sealed"
         )
         more = ["that head was kept elsewhere"] * self.is_head_kept
-        more += [f"{self.closed} private values are not opened"] * bool(self.closed)
-        more += [f"{self.withheld} artifacts are withheld"] * bool(self.withheld)
+        more += [f"private values not opened: {self.closed}"] * bool(self.closed)
+        more += [f"artifacts withheld: {self.withheld}"] * bool(self.withheld)
         return f"{'verified' if self.is_trusted else 'intact'}, signed by {by}: {'; '.join([what, sealed, *more])}"
 
 

@@ -7,7 +7,8 @@ import pikepdf
 import pypdfium2
 import pytest
 
-from audit.evidence.typesetting import pdf, printable
+from audit.evidence import typesetting
+from audit.evidence.typesetting import NotSet, pdf, printable
 
 AT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 HOSTILE = '#panic("no") $x$ *b* @foo <b> `c` \\u{1} // /* \u202e\x1b[2J\x00 中文 😀 ⟦secret:7c1e0a12⟧ ' + "f" * 64
@@ -57,3 +58,11 @@ def test_only_our_templates_are_set():
 def test_printable_text_keeps_what_our_fonts_know():
     assert printable("Zoë → Ж α ≤\n\tx") == "Zoë → Ж α ≤\n    x"
     assert printable("\r\n") == "\n" and printable("\u200b") == "‹U+200B›"
+
+
+def test_a_long_paper_is_set_apart_and_comes_out_the_same(paper, monkeypatch):
+    monkeypatch.setattr(typesetting, "SMALL_CHARS", 0)
+    assert pdf("plain", DATA, FILES, HOSTILE, AT) == paper
+    monkeypatch.setattr(typesetting, "MAIN", "#panic()")
+    with pytest.raises(NotSet, match="panic"):
+        pdf("plain", DATA, FILES, HOSTILE, AT)
