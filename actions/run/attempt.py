@@ -71,7 +71,7 @@ def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, a
                 return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
         if case.is_breaking_off:
             return Tried(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
-        if again and case.action.stop_requested_at is not None:
+        if (again or resumed) and case.action.stop_requested_at is not None:
             return Tried(Outcome(False, "stopped", "It was to be tried again, but the run stops."), Probe.NOT_DONE, log)
         red = turned_red(case)
         if red:

@@ -34,7 +34,7 @@ def test_a_hundred_and_twenty_actions_on_ten_resources_run_one_at_a_time_though_
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):
     carry_through(
-        committed_cast, product_environment, tmp_path, actions=120, cells=10, workers=3, seconds=60, caps=(3, 2)
+        committed_cast, product_environment, tmp_path, actions=120, cells=10, workers=3, seconds=120, caps=(3, 2)
     )
 
 

@@ -17,11 +17,14 @@ from actions.run.runner import Runner
 from actions.run.sweep import waiting
 from actions.scheduling import switch
 from actions.types import registry
+from actions.types.protocol import Outcome
 from audit.errors import Invalid, NotFound
 from audit.models import Event
-from tests.actions.factory import an_action, propose, root_of
+from tests.actions.factory import a_running_lease, an_action, propose, root_of
 from tests.actions.running import carry, verbs_of
+from tests.recovery.scripted import BUSY, asked, scripted, workers
 from tests.support.ledger_executor import LedgerExecutor, balance
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,6 +147,43 @@ def test_a_rollback_under_way_is_held(committed_cast, told, monkeypatch):
     lift(committed_cast)
     assert Action.objects.get(pk=action.pk).state == "rolling_back"
     assert carry(action).state == "rolled_back"
+
+
+def test_a_step_that_waits_to_be_tried_again_is_held_at_once_and_tried_again_afterwards(committed_cast):
+    patient = {"delay_s": 120, "max_delay_s": 120}
+    with scripted(recovery=patient, fails={2: [BUSY, Outcome(True)]}) as executor, workers() as (decide, execute):
+        action = asked(committed_cast)
+        decide.drain()
+        failed = Event.objects.filter(subject_id=action.pk, verb="step.failed")
+        working = threading.Thread(target=lambda: (execute.drain(), connection.close()))
+        working.start()
+        wait_for(failed.exists, 20, "the first try of step 2")
+        throw(committed_cast)
+        working.join(20)
+        held = Action.objects.get(pk=action.pk)
+        assert (held.state, held.held_reason, executor.tries[2]) == ("held", "switch", 1)
+        lift(committed_cast)
+        assert (carry(action).state, executor.tries) == ("completed", {1: 1, 2: 2, 3: 1})
+
+
+def test_a_run_whose_worker_died_is_taken_up_and_held_without_another_effect(committed_cast, told):
+    """The step that it left open is probed; as it was not done, it is not done now either."""
+    during(told, "001", lambda: None)
+    action = proposed(committed_cast)
+    with workers() as (decide, _):
+        decide.drain()
+    begun = Action.objects.select_related("plan").get(pk=action.pk)
+    lost = a_running_lease()
+    Action.objects.filter(pk=action.pk).update(lease=lost)
+    begun.refresh_from_db()
+    step = begun.plan.steps[0]["key"]
+    intent = Checkpoint(action=begun, plan=begun.plan, step=step, attempt=1, kind="intent", lease=lost.pk)
+    assert write([Write(begun, "start", lease=lost.pk, checkpoints=[intent])])
+    throw(committed_cast)
+    Action.objects.filter(pk=action.pk).update(lease=None)
+    assert (carry(action).state, balance(root_of(committed_cast.dev) / ".ledger")) == ("held", {})
+    lift(committed_cast)
+    assert carry(action).state == "completed"
 
 
 def test_what_is_held_a_moment_after_the_switch_was_lifted_goes_on_with_the_sweep(committed_cast, told):
