@@ -56,15 +56,15 @@ MOVES: dict[str, Move] = {
     "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
     "complete": Move((S.VERIFYING,), S.COMPLETED, "checks hold, evidence attached"),
     "roll_back": Move(
-        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED), S.ROLLING_BACK, "failure, abort, or a person undoes"
+        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED), S.ROLLING_BACK, "failure, abort, risk spike, or a person undoes"
     ),
     "finish_rollback": Move((S.ROLLING_BACK,), S.ROLLED_BACK, "the state before is back"),
     "hold": Move(
         (S.APPROVED, S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK),
         S.HELD,
-        "in doubt, undo failed, drifts again and again",
+        "in doubt, undo failed, risk spike, switched off, or back at a checkpoint",
     ),
-    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person settles the doubt"),
+    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person says how to go on, or the switch is released"),
     "fail": Move(UNENDED, S.FAILED, "fatal error, or a person gives up"),
 }
 

@@ -100,10 +100,9 @@ class DatabaseKeeper:
         return kept(q) if q else None
 
     def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
+        _refuse_nobody(action_id)
         with transaction.atomic():
             q = _locked(tenant_id, quarantine_id)
-            if action_id is None:
-                raise WrongState("A quarantine is cleared by an action only.")
             if q.cleared_at is not None:
                 if q.cleared_by_action_id == action_id:
                     return False
@@ -119,7 +118,7 @@ class DatabaseKeeper:
             q = _locked(tenant_id, quarantine_id)
             if q.cleared_at is None:
                 return False
-            undone = Action.objects.filter(pk=action_id).values_list("undo_of", flat=True).first()
+            undone = Action.objects.filter(pk=_refuse_nobody(action_id)).values_list("undo_of", flat=True).first()
             if q.cleared_by_action_id not in (action_id, undone):
                 raise WrongState("It was cleared by another action, which this one does not undo.")
             if Quarantine.objects.filter(key=q.key, cleared_at=None).exists():
@@ -127,6 +126,12 @@ class DatabaseKeeper:
             Quarantine.objects.filter(pk=q.pk).update(cleared_at=None, cleared_by_action=None)
             _record(q, "quarantine.put_back", BY, f"step:{key}", {"action": str(action_id)})
         return True
+
+
+def _refuse_nobody(action_id: UUID | None) -> UUID:
+    if action_id is None:
+        raise WrongState("A quarantine is cleared, or put back, by an action only.")
+    return action_id
 
 
 def kept(q: Quarantine) -> Kept:
