@@ -16,6 +16,12 @@ MOST_WAIT_S = 3_600
 DEFAULT: dict[str, Any] = {
     "max_attempts": 3, "backoff": "exponential", "delay_s": 0.2, "max_delay_s": 5, "strategies": {}, "fallback": None,
 }  # fmt: skip
+WORDS = {
+    "retry": "Tried again after {}.",
+    "fallback": "Gives way after {} to what stands in for it; where nothing does, all is undone.",
+    "skip": "Left out after {}.",
+    "abort": "All is undone after {}.",
+}
 OURS = frozenset({"precondition", "policy", "stopped", "in_doubt", "overran", "settled", "aborted", "retry_budget"})
 """Codes by which Interlock itself stops a step: nothing may go on in spite of them, whoever asks for it."""
 CODE = r"^[A-Za-z0-9_.:-]{1,120}$"
@@ -113,13 +119,12 @@ def in_sentences(policy: Mapping[str, Any]) -> list[str]:
     how = f"{'growing' if policy['backoff'] == 'linear' else 'doubling'} up to {most:g} s"
     tries = f"A step is tried {n} times at most, after random waits of up to {first:g} s, {how}."
     found = [tries if n > 1 else "A step is tried once."]
-    words = {"retry": "Tried again after", "fallback": "Falls back after", "skip": "Left out after",
-             "abort": "Undoes everything after"}  # fmt: skip
     for strategy in STRATEGIES:
         codes = [code for code, s in policy["strategies"].items() if s == strategy]
         if codes:
-            found.append(f"{words[strategy]} {', '.join(codes)}.")
+            found.append(WORDS[strategy].format(", ".join(codes)))
     fallback = policy["fallback"]
     if fallback:
-        found.append(f"If it falls back, {fallback.get('title') or fallback['type']} is proposed as an action.")
+        name = fallback.get("title") or fallback["type"]
+        found.append(f"If it gives way and no step stands in, all is undone, and {name} is proposed as an action.")
     return found

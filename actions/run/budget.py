@@ -25,7 +25,7 @@ FORGOTTEN = timedelta(seconds=PERIOD_S)
 def bucket_key(action: Action, step: dict[str, Any]) -> str:
     """The target that a step's retries count against: the node that the action names, else what the step touches."""
     node = action.target.get("node", "")
-    target = f"node\x00{node}" if node else f"{action.type}\x00{step['target']}"
+    target = f"node\x00{node}" if node else f"step\x00{step['target']}"
     return hashlib.sha256(f"{action.tenant_id}\x00{action.environment_id}\x00{target}".encode()).hexdigest()
 
 

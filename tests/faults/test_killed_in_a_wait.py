@@ -1,10 +1,13 @@
 """Workers that die while a retry waits, and a target that fails for one process after the other."""
 
+import random
+import secrets
 from datetime import datetime, timedelta
 
+import pytest
 from django.db.models.functions import Now
 
-from actions.models import Action, Breaker, Checkpoint
+from actions.models import Action, Breaker, Checkpoint, RetryBucket
 from actions.run.sweep import free_lost, sweep_all
 from audit.models import Event
 from tests.actions.factory import propose, root_of
@@ -59,3 +62,29 @@ def test_a_breaker_that_several_processes_opened_stops_them_all(
     assert list(Event.objects.filter(subject_kind="breaker").values_list("verb", flat=True)) == [
         "breaker.opened", "breaker.closed",
     ]  # fmt: skip
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+def test_workers_killed_anywhere_among_retries_cost_nothing(
+    committed_cast, product_environment, redis_client, ledger_type
+):
+    ledger, seed = root_of(committed_cast.dev) / ".ledger", secrets.randbelow(10**6)
+    print(f"seed {seed}")
+    chance, actions, killed = random.Random(seed), [], 0
+    points = ("resting", "before_intent", "after_intent", "after_effect", "after_receipt")
+    with nursery(product_environment) as workers:
+        for _ in range(60):
+            Breaker.objects.all().delete()
+            RetryBucket.objects.all().delete()
+            tried = len(read_ledger(ledger.with_name(".ledger.tries")))
+            actions.append(busy(committed_cast, chance.randint(1, 3), tried + chance.randint(0, 2), delay_s=0.3))
+            if workers.work(f"{chance.choice(points)}:{chance.randint(1, 3)}") == KILLED:
+                killed += 1
+                wait_for(lambda: free_lost() >= 1, 10, "the end of the dead worker's lease")
+                assert workers.work() == 0
+    print(f"{killed} of {len(actions)} first workers were killed")
+    states = set(Action.objects.filter(pk__in=[a.pk for a in actions]).values_list("state", flat=True))
+    assert states == {"completed"}
+    assert_each_effect_once(actions, ledger)
+    assert_sound(actions)

@@ -28,6 +28,8 @@ TABLE, DECIDE = "tests/approvals/test_matrix_table.py", "tests/approvals/test_de
 FIRST = f"{TABLE}::test_only_first_approvals_of_this_digest_by_distinct_outsiders_count"
 TRAPS = "tests/traps/test_table.py::test_it_is_refused_and_nothing_changes"
 AT_WORK = "tests/actions/test_policies_at_work.py"
+TRUST, CORPUS = "audit/verify/trust.py", "tests/audit/test_pack_corpus.py"
+RECOVERY, RETRIES = "tests/recovery", "tests/recovery/test_retries.py"
 
 MUTANTS = [
     Mutant(
@@ -127,5 +129,73 @@ MUTANTS = [
     Mutant(
         "a role that was given later counts", "late roles", "approvals/people.py",
         "if since <= at}", "if since}", (f"{TRAPS}[the_role_was_given_after_the_request_opened-api]",),
+    ),
+    Mutant(
+        "a step in doubt is tried again", "recovery", "actions/run/recovery.py",
+        "    if probe not in (Probe.DONE, Probe.NOT_DONE):\n        return Decision(\"hold\", \"in_doubt\")\n", "",
+        (f"{RECOVERY}/test_strategy.py",),
+    ),
+    Mutant(
+        "what a type aborts can be loosened", "recovery", "actions/recovery.py",
+        "elif strategy != \"abort\" and said.get(code) == \"abort\":", "elif False:",
+        (f"{RECOVERY}/test_strategy.py",),
+    ),
+    Mutant(
+        "a recovery policy is not in the digest", "recovery", "actions/preflight/planning.py",
+        "    digest = digest_of(body)\n", "    digest = digest_of({**body, \"recovery\": 0})\n",
+        (f"{RETRIES}::test_a_policy_is_part_of_what_is_approved",),
+    ),
+    Mutant(
+        "a retry does not wait", "recovery", "actions/run/flights.py",
+        "        if asked.delay_s > 0:", "        if asked.delay_s > 9_999:",
+        (f"{RETRIES}::test_a_wait_holds_no_thread_and_nobody_else_up",),
+    ),
+    Mutant(
+        "whoever takes a wait over begins at once", "recovery", "actions/run/steps.py",
+        "again=is_due_later(case, step)", "again=False",
+        (f"{RETRIES}::test_a_stopping_worker_hands_the_wait_over",),
+    ),
+    Mutant(
+        "an action has retries without end", "recovery", "actions/run/failing.py",
+        "case.ledger.retries() >= RETRIES or ", "",
+        (f"{RETRIES}::test_the_retries_of_one_action_are_bounded_over_all_its_steps",),
+    ),
+    Mutant(
+        "a target is tried again without end", "recovery", "actions/run/failing.py",
+        " or not budget.take(case.action, step)", "",
+        (f"{RETRIES}::test_the_retries_at_one_target_are_bounded_whoever_asks",),
+    ),
+    Mutant(
+        "an open breaker stops nothing", "recovery", "actions/run/claim.py",
+        "            AND {LETS}\n", "", (f"{RECOVERY}/test_breakers.py",),
+    ),
+    Mutant(
+        "all are let through a half-open breaker", "recovery", "actions/run/breakers.py",
+        "b.state <> 'closed'", "b.state = 'open'", (f"{RECOVERY}/test_breakers.py",),
+    ),
+    Mutant(
+        "anybody who looks resets a breaker", "recovery", "actions/breakers.py",
+        "if not access.can(\"operate\", found.environment_id):", "if False:",
+        (f"{RECOVERY}/test_breakers.py::test_an_operator_resets_it_with_an_event_and_nobody_else",),
+    ),
+    Mutant(
+        "a pack's signature is not looked at", "signature", TRUST,
+        'if not key.signed(unbase64(entry["sig"], "attestation.json"), pae(payload)):', "if key.id == payload:",
+        (f"{CORPUS}::test_a_pack_with_another_signature_is_refused",), essential=True,
+    ),
+    Mutant(
+        "any key that signed is as good as ours", "signature", TRUST,
+        "if trusted and sum(", "if least < 0 and sum(",
+        (f"{CORPUS}::test_a_pack_that_another_key_signed_is_refused_by_whoever_has_ours",), essential=True,
+    ),
+    Mutant(
+        "a key that signs twice counts twice", "signature", TRUST,
+        " or len({key.public for key in by}) < len(by)", "",
+        ("tests/audit/test_verify_pack.py::test_one_key_under_two_names_counts_once",),
+    ),
+    Mutant(
+        "a proof need not lead to the signed root", "signature", "audit/verify/packs.py",
+        '[bytes.fromhex(p) for p in parts]) != self.root:', '[bytes.fromhex(p) for p in parts]) == b"":',
+        ("tests/audit/test_verify_pack.py",),
     ),
 ]  # fmt: skip
