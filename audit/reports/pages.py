@@ -1,12 +1,9 @@
 """Reports in the browser: what there is, what one shows, its runs and its schedules, and the controls they speak to."""
 
-from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -24,6 +21,7 @@ from audit.reports.registry import reports as registered
 from audit.reports.shown import answering, runs_shown, schedules_shown
 from audit.reports.wake import wake
 from audit.reports.writing import MEDIA_TYPES
+from audit.streaming import streamed
 from audit.subjects import names_of_places
 
 PREVIEW, MOST_LOOKED_AT = 20, 500
@@ -116,21 +114,9 @@ def controls(request: HttpRequest, tenant: UUID) -> HttpResponse:
 
 def file_response(request: HttpRequest, found: ReportRun) -> StreamingHttpResponse:
     """The finished file as a download, read while it is sent. Raises NotMade."""
-    pieces = runs.file_of(found)
-    sent = _asynchronous(pieces) if isinstance(request, ASGIRequest) else pieces
-    response = StreamingHttpResponse(sent, content_type=MEDIA_TYPES[found.format])
-    response["Content-Disposition"] = f'attachment; filename="{runs.file_name(found)}"'
+    response = streamed(request, runs.file_of(found), MEDIA_TYPES[found.format], runs.file_name(found))
     response["Content-Length"] = str(found.size)
-    response["Cache-Control"] = "no-store"
     return response
-
-
-async def _asynchronous(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    def take() -> bytes | None:
-        return next(pieces, None)
-
-    while (piece := await sync_to_async(take)()) is not None:
-        yield piece
 
 
 def _report_page(
