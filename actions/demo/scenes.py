@@ -17,6 +17,7 @@ from typing import Any
 from django.conf import settings
 
 from actions import verbs
+from actions.demo.handed_over import hand_over
 from actions.demo.people import World
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
@@ -83,6 +84,7 @@ def play(world: World, say: Callable[[str], None]) -> None:
                 continue
             action = scene(stage)
             say(f"{action.state:>17}  {action.title}")
+        hand_over(stage.access, say)
     finally:
         stage.close()
 
