@@ -291,6 +291,7 @@ class Runner:
             c.case.head, c.case.now = w.head, w.at or c.case.now
             for line in w.checkpoints:
                 c.case.ledger.add(line)
+            self.full_claim = self.full_claim or bool(w.capped and w.release)  # somebody may have waited for its place
             tell(w)
             self._feed(c, True)
         self._offer_again([c for c in waiting if c.pending and not c.is_new and c.case.action.pk not in stuck])
