@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from audit.artifacts import open_artifact, read_artifact
 from audit.changes.document import Change, NotAChangeDocument, load
 from audit.events import Subject
@@ -84,8 +86,8 @@ def _events(
     """Write events, openings, decisions and timeline, checked as they come; return the artifacts that are named."""
     spools = {name: Spool() for name in ("events.jsonl", "openings.jsonl", "decisions.json", "timeline.md")}
     readable = Readable(found.about, lambda path, data: spools[path].write(data))
-    stored = Event.objects.filter(tenant=tenant, subject_kind=subject.kind, subject_id=subject.id, seq__lte=last.seq)
-    bodies = (bytes(body) for body in stored.order_by("seq").values_list("body", flat=True).iterator(chunk_size=BATCH))
+    stored = Event.objects.filter(tenant=tenant, subject_kind=subject.kind, subject_id=subject.id).order_by("seq")
+    bodies = (bytes(body) for part in _parts(stored, last.seq) for body in part.values_list("body", flat=True))
     closed: set[str] = set()
     openings = Openings(_openings(tenant, subject, last.seq, redaction, spools["openings.jsonl"], closed))
     named: dict[str, int] = {}
@@ -111,8 +113,8 @@ def _openings(
     tenant: UUID, subject: Subject, upto: int, redaction: Redaction, spool: Spool, closed: set[str]
 ) -> Iterator[bytes]:
     """The lines of openings.jsonl, written as they are read: what was neither erased nor is withheld, seq by seq."""
-    kept = PrivateValue.objects.filter(tenant=tenant, subject_id=subject.id, seq__lte=upto, salt__isnull=False)
-    rows = kept.order_by("seq").values_list("seq", "name", "salt", "value").iterator(chunk_size=BATCH)
+    kept = PrivateValue.objects.filter(tenant=tenant, subject_id=subject.id, salt__isnull=False).order_by("seq")
+    rows = (row for part in _parts(kept, upto) for row in part.values_list("seq", "name", "salt", "value"))
     for seq, group in groupby(rows, key=lambda row: row[0]):
         for _, name, salt, value in sorted(group, key=lambda row: row[1]):
             if redaction.withholds("private", name):
@@ -121,6 +123,11 @@ def _openings(
             line = opening_line(seq, name, bytes(salt or b""), bytes(value or b"").decode("utf-8", "replace"))
             spool.line(line)
             yield line
+
+
+def _parts(rows: QuerySet[Any], upto: int) -> Iterator[QuerySet[Any]]:
+    """The rows of 500 seqs at a time, each its own query: a server-side cursor is not to be had everywhere."""
+    return (rows.filter(seq__gt=start, seq__lte=min(start + BATCH, upto)) for start in range(0, upto, BATCH))
 
 
 def _artifacts(tenant: UUID, named: dict[str, int], redaction: Redaction, found: Collected, progress: Progress) -> None:

@@ -1,10 +1,14 @@
 """Packs that were made by earlier versions verify as long as there is a verifier. Never regenerate these files."""
 
+import base64
+import io
+import json
 from pathlib import Path
 
 import pytest
 
-from audit.verify import Broken, Key, verify_file
+from audit.verify import Broken, Key, plain, verify_file
+from tests.audit.packs import Stranger, encoded, members_of
 
 CORPUS = Path(__file__).parent / "corpus"
 KEY = (CORPUS / "key.txt").read_text().strip()
@@ -39,6 +43,20 @@ def test_and_a_changed_one_does_not(name, tmp_path):
         with other.open("rb") as file, pytest.raises(Broken):
             verify_file(file)
         data[n] ^= 4
+
+
+def test_a_pack_with_another_signature_is_refused():
+    files = members_of((CORPUS / "v2-full.zip").read_bytes())
+    envelope = json.loads(files["attestation.json"])
+    envelope["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    files["attestation.json"] = plain(envelope)
+    with pytest.raises(Broken, match="bad_signature"):
+        verify_file(io.BytesIO(encoded(list(files.items()))))
+
+
+def test_a_pack_that_another_key_signed_is_refused_by_whoever_has_ours():
+    with (CORPUS / "v2-full.zip").open("rb") as file, pytest.raises(Broken, match="unknown_signer"):
+        verify_file(file, [Stranger().key])
 
 
 def test_packs_of_version_1_are_not_signed_and_cannot_be_trusted_by_key():

@@ -11,7 +11,7 @@ from tests.conftest import VENDOR
 from tests.mutations.check import REPO, Moved, a_copy, mutated, run, without
 from tests.mutations.mutants import MUTANTS, Mutant
 
-LAWS = {"lock", "digest", "distinct people", "deny by default"}
+LAWS = {"lock", "digest", "distinct people", "deny by default", "signature"}
 HERE = [m for m in MUTANTS if m.essential and m.database == VENDOR]
 
 
