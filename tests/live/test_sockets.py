@@ -16,7 +16,7 @@ from django.db import connection
 from actions.lifecycle import Changed, advance
 from actions.live import consumers
 from actions.live.database import asking
-from actions.live.groups import group_of, tell
+from actions.live.groups import group_of, tell, tell_said
 from audit.models import Event
 from config.asgi import application
 from tenants.roles import add_member, grant, remove_member
@@ -90,6 +90,20 @@ async def test_an_actions_socket_hears_of_it_alone(place, session, action):
     assert await socket.receive_json_from(3) == {"changed": str(action.pk), "seq": 2}
     assert await socket.receive_nothing(0.4)
     await socket.disconnect()
+
+
+async def test_only_its_own_page_hears_that_a_step_wrote_more(place, session, action):
+    cookie = await asking(session)()
+    page = await Socket(f"/ws/actions/{action.pk}/", session=cookie).open()
+    queue = await Socket("/ws/queue/", session=cookie).open()
+    news = {"changed": str(action.pk), "seq": 1}
+    assert await page.receive_json_from(3) == news and await queue.receive_json_from(3)
+    other = await asking(an_action)(place)
+    await asking(tell_said)([action, other])
+    assert await page.receive_json_from(3) == news, "the same seq: only the log grew"
+    assert await queue.receive_nothing(0.3) and await page.receive_nothing(0.3)
+    await page.disconnect()
+    await queue.disconnect()
 
 
 async def test_another_tenant_hears_nothing(place, session, action):
