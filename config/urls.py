@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from audit.seals.public import verify
 from config.api import api
 from config.health import healthz, metrics, readyz
 
@@ -14,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("audit/", include("audit.urls")),
+    path("verify/", verify, name="verify"),
     path("", include("tenants.pages.urls")),
     path("", include("actions.pages.urls")),
 ]

@@ -17,6 +17,7 @@ DIGEST = "0" * 64
 OPEN = {
     "healthz", "readyz", "metrics", "api/openapi.json", "api/docs", "api/", "account/sign-in/",
     "account/password/reset/", "account/password/reset/sent/",
+    "verify/",
 }  # fmt: skip
 """About no tenant, and for everybody."""
 API = {
@@ -24,6 +25,8 @@ API = {
     "api/workflows", "api/tokens", "api/audit-logs", "api/evidence/audiences", "api/matrix", "api/matrix/drafts",
     "api/impact", "api/blast/weights", "api/breakers", "api/caps", "api/quarantines", "api/streams",
     "api/retention", "api/legal-holds", "api/erasures", "api/audit-logs/facets", "api/audit-logs/search",
+    "api/audit-logs/heads", "api/audit-logs/keys", "api/audit-logs/consistency", "api/audit-logs/integrity",
+    "api/audit-logs/verifications", "api/audit-logs/head-targets",
     "api/audit-searches", "api/reports", "api/reports/runs", "api/reports/controls", "api/reports/schedules",
     "api/approvals", "api/approvals/bulk", "api/tickets",
     "api/policies", "api/policies/facts", "api/policies/check",
@@ -33,7 +36,7 @@ PAGES = {
     "approvals/", "approvals/bulk/", "handoff/",
     "", "queue/live/", "system/", "impact/", "quarantine/", "actions/new/", "account/tokens/", "account/password/",
     "audit/", "audit/streams/", "audit/searches/", "audit/reports/", "audit/controls/",
-    "audit/retention/", "audit/retention/say/",
+    "audit/retention/", "audit/retention/say/", "audit/verification/", "audit/verification/targets/",
     "account/tenant/", "account/sign-out/",
     "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
 }  # fmt: skip
@@ -118,6 +121,10 @@ OBJECTS: dict[str, About] = {
     "handoff/<uuid:ticket_id>/comments/": About("ticket", {"text": "hello"}),
     "handoff/<uuid:ticket_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
     "api/tickets/<ticket_id>/deliveries/<delivery_id>/send": About("ticket", opens=False),
+    "audit/verification/heads/<int:number>/": About("head"),
+    "audit/verification/targets/<int:target_id>/remove/": About("head_target", opens=False),
+    "api/audit-logs/verifications/<uuidstr:job_id>": About("verification"),
+    "api/audit-logs/head-targets/<int:target_id>": About("head_target", opens=False),
     "audit/subjects/<uuid:subject_id>/": About("action"),
     "audit/events/<int:event_id>/": About("event"),
     "audit/searches/<uuid:search_id>/": About("saved_search", {"name": "x"}, opens=False),

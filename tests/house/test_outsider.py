@@ -9,6 +9,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ from audit.models import Archive, Event
 from audit.reports.runs import ask as ask_report
 from audit.reports.schedules import create as schedule
 from audit.retention.holds import hold
+from audit.seals import jobs
+from audit.seals.models import Checkpoint, HeadTarget
 from audit.streams.models import Stream
 from audit.streams.verbs import Wanted, create
 from config.asgi import application
@@ -133,11 +136,15 @@ def _breaker(place: Any) -> Any:
 def _auditors_things(place: Any, action: str) -> dict[str, Any]:
     """What an auditor of acme made, and an event of its log."""
     me, period = str(place.auditor.pk), {"since": "2026-07-01", "until": "2026-09-30"}
-    made = {
+    made: dict[str, Any] = {
         "saved_search": save(place.acme.pk, me, "ours", "q=x"),
         "report_run": ask_report(place.acme.pk, me, "changes", "csv", period),
         "report_schedule": schedule(place.acme.pk, me, "changes", "csv", "week", [], {}),
+        "verification": jobs.ask(place.acme.pk, me, "log"),
+        "head_target": HeadTarget.objects.create(pk=7_654_322, tenant=place.acme.pk, kind="file"),
     }
+    head = {"tenant": place.acme.pk, "number": 7_654_321, "size": 1, "root": b"", "at": timezone.now(), "note": "a head"}
+    made["head"] = SimpleNamespace(pk=Checkpoint.objects.create(**head).number)
     return {"event": Event.objects.filter(subject_id=action).first().pk, **{name: it.pk for name, it in made.items()}}
 
 
