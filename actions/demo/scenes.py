@@ -75,8 +75,8 @@ def play(world: World, say: Callable[[str], None]) -> None:
     stage = Stage(world)
     try:
         for scene in (
-            completed, undone_later, rejected, denied, cancelled, expired, failed, rolled_back, held, another_tenant,
-            approved, waits_in_staging,
+            completed, undone_later, simulated, rejected, denied, cancelled, expired, failed, rolled_back, held,
+            another_tenant, approved, waits_in_staging,
             waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
         ):  # fmt: skip
             stage.scene = f"demo-{scene.__name__}"
@@ -105,6 +105,14 @@ def undone_later(stage: Stage) -> Action:
         reason="Ten per cent of carts saw it for a week without a regression.", ticket="OPS-8790",
     )  # fmt: skip
     return stage.approve(action, "approver", "approver2", comment="Looked at the canary numbers.")
+
+
+def simulated(stage: Stage) -> Action:
+    parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "max_connections = 200", "max_connections = 400")
+    return stage.propose(
+        environment="prod", parameters=parameters, mode="simulate", title="What 400 connections to orders-db would do",
+        reason="Before asking two people for it.", ticket="OPS-8801",
+    )  # fmt: skip
 
 
 def rejected(stage: Stage) -> Action:
