@@ -143,7 +143,7 @@ def _auditors_things(place: Any, action: str) -> dict[str, Any]:
         "verification": jobs.ask(place.acme.pk, me, "log"),
         "head_target": HeadTarget.objects.create(pk=7_654_322, tenant=place.acme.pk, kind="file"),
     }
-    head = {"tenant": place.acme.pk, "number": 7_654_321, "size": 1, "root": b"", "at": timezone.now(), "note": "a head"}
+    head = {"tenant": place.acme.pk, "number": 7_654_321, "size": 1, "root": b"", "at": timezone.now(), "note": "head"}
     made["head"] = SimpleNamespace(pk=Checkpoint.objects.create(**head).number)
     return {"event": Event.objects.filter(subject_id=action).first().pk, **{name: it.pk for name, it in made.items()}}
 

@@ -31,6 +31,8 @@ AT_WORK = "tests/actions/test_policies_at_work.py"
 TRUST, CORPUS = "audit/verify/trust.py", "tests/audit/test_pack_corpus.py"
 RECOVERY, RETRIES = "tests/recovery", "tests/recovery/test_retries.py"
 
+SEALS, SEALER, WALK = "tests/audit/seals", "audit/seals/sealer.py", "audit/seals/walk.py"
+
 MUTANTS = [
     Mutant(
         "no row lock while counting", "lock", DECISIONS,
@@ -197,5 +199,52 @@ MUTANTS = [
         "a proof need not lead to the signed root", "signature", "audit/verify/packs.py",
         '[bytes.fromhex(p) for p in parts]) != self.root:', '[bytes.fromhex(p) for p in parts]) == b"":',
         ("tests/audit/test_verify_pack.py",),
+    ),
+    Mutant(
+        "two sealers take the same tree", "lock", SEALER,
+        "rows = rows.select_for_update(skip_locked=True)", "rows = rows.all()",
+        ("tests/races/test_sealing.py::test_two_sealers_at_once_never_cross",), POSTGRESQL, essential=True,
+    ),
+    Mutant(
+        "the horizon does not wait for who may hold smaller ids", "lock", "audit/seals/unsealed.py",
+        "if state.candidate is not None and not _still(state.holders):", "if state.candidate is not None:",
+        ("tests/races/test_sealing.py::test_an_event_that_commits_late_is_sealed_when_it_comes",), POSTGRESQL,
+    ),
+    Mutant(
+        "a head's signature is not looked at", "signature", "audit/seals/notes.py",
+        "if not verifier.is_by(line.signature, note.text.encode()):", "if not line.signature:",
+        (f"{SEALS}/test_notes.py",), essential=True,
+    ),
+    Mutant(
+        "what a revoked key signs counts", "signature", "audit/seals/keys.py",
+        "for end in (self.valid_until, self.revoked_at) if end", "for end in (self.valid_until,) if end",
+        (f"{SEALS}/test_keys.py",),
+    ),
+    Mutant(
+        "a key's row is not bound to its times", "signature", "audit/seals/keys.py",
+        "bytes(row.public), times.encode()])", "bytes(row.public)])", (f"{SEALS}/test_keys.py",),
+    ),
+    Mutant(
+        "a tree is sealed upon whatever it was signed with", "digest", SEALER,
+        "if (head.size, head.root, head.said(\"number\")) != (row.size, frontier.root(), str(row.number)):",
+        "if not head.root:", (f"{SEALS}/test_sealer.py",),
+    ),
+    Mutant(
+        "an event is not held against its entry", "digest", WALK,
+        "    if leaf_hash(bytes(event.body)) != wanted:\n", "    if not wanted:\n", (f"{SEALS}/test_tampering.py",),
+    ),
+    Mutant(
+        "a head is not held against the entries", "digest", WALK,
+        "if said.root != self.frontier.root():", "if not said.root:", (f"{SEALS}/test_tampering.py",), essential=True,
+    ),
+    Mutant(
+        "a kept head is not held against the log", "digest", WALK,
+        "self.kept.pop(size).root != self.frontier.root():", "not self.kept.pop(size).root:",
+        (f"{SEALS}/test_tampering.py",),
+    ),
+    Mutant(
+        "a consistency proof need not begin with the old root", "digest", "audit/seals/merkle.py",
+        "return last == 0 and found1 == root1 and found2 == root2", "return last == 0 and found2 == root2",
+        (f"{SEALS}/test_merkle.py",),
     ),
 ]  # fmt: skip
