@@ -38,7 +38,7 @@ class Tried:
 
     def __post_init__(self) -> None:
         """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
-        if isinstance(self.log, Transcript):
+        if isinstance(self.log, Transcript) and self.metrics is None:  # in the attempt's own thread, once
             self.metrics = self.log.used()
         it = self.outcome
         self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
