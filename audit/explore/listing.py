@@ -24,7 +24,7 @@ def page_of(tenant: UUID, asked: Asked, before: int | None, limit: int) -> tuple
     if len(ids) <= limit:
         ids += list(known.order_by("-event").values_list("event", flat=True)[: limit + 1 - len(ids)])
     events = sorted(Event.objects.filter(pk__in=ids[:limit]), key=lambda event: -event.pk)
-    return events, events[-1].pk if len(ids) > limit else None
+    return events, ids[limit - 1] if len(ids) > limit else None
 
 
 def indexed(tenant: UUID, asked: Asked) -> Q:

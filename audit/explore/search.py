@@ -22,6 +22,7 @@ from audit.reading import Asked
 MOST = 5_000
 """Places of one word that are looked at, the newest first; common words: among the subjects of the rare ones."""
 MOST_HITS = 500
+AT_ONCE = 1_000
 BEGINNING, ELSEWHERE = 0.6, 0.6
 """What a word that only begins with the one asked for counts, and a subject that is no change."""
 
@@ -62,10 +63,8 @@ def search(tenant: UUID, asked: Asked) -> Found:
             places = _places(tenant, word, window & Q(subject_id__in=among))
         is_whole &= len(places) <= MOST
         _count(hits, word, places[:MOST])
-    kept = _filtered(tenant, asked, hits)
-    _score(kept, asked)
-    ranked = sorted(kept, key=lambda hit: (-len(hit.words), -hit.score, -hit.at.timestamp(), str(hit.subject_id)))
-    return Found(ranked[:MOST_HITS], is_whole and len(ranked) <= MOST_HITS, words)
+    kept, is_all = _filtered(tenant, asked, _ranked(hits.values(), asked))
+    return Found(_ranked(kept, asked)[:MOST_HITS], is_whole and is_all, words)
 
 
 def _window(asked: Asked) -> Q:
@@ -108,27 +107,35 @@ def _count(hits: dict[UUID, Hit], word: str, places: Iterable[Place]) -> None:
         hit.words[word] = max(worth, hit.words.get(word, 0.0))
 
 
-def _filtered(tenant: UUID, asked: Asked, hits: dict[UUID, Hit]) -> list[Hit]:
-    """The hits with an event that the other filters let through, told what the index knows of them."""
+def _filtered(tenant: UUID, asked: Asked, ranked: Sequence[Hit]) -> tuple[list[Hit], bool]:
+    """The hits with an event that the other filters let through, told what the index knows of them; whether all.
+
+    A thousand at a time, the best first, until there are enough.
+    """
     kept: dict[UUID, Hit] = {}
-    ids = list(hits)
-    for start in range(0, len(ids), MOST):
-        rows = IndexedEvent.objects.filter(indexed(tenant, asked), tenant=tenant, subject_id__in=ids[start:][:MOST])
+    for start in range(0, len(ranked), AT_ONCE):
+        if len(kept) >= MOST_HITS:
+            return list(kept.values()), False
+        known = {hit.subject_id: hit for hit in ranked[start : start + AT_ONCE]}
+        rows = IndexedEvent.objects.filter(indexed(tenant, asked), tenant=tenant, subject_id__in=list(known))
         told = rows.values_list("subject_id", "subject_kind", "environment", "type").distinct()
         for subject, kind, environment, kind_of_change in told:
-            hit = kept[subject] = hits[subject]
+            hit = kept[subject] = known[subject]
             hit.kind, hit.environment = kind, hit.environment or environment
             hit.type = hit.type or kind_of_change
-    return list(kept.values())
+    return list(kept.values()), len(kept) <= MOST_HITS
 
 
-def _score(hits: Iterable[Hit], asked: Asked) -> None:
-    for hit in hits:
+def _ranked(hits: Iterable[Hit], asked: Asked) -> list[Hit]:
+    """The best first: by how many words, then by score. A kind that is not known yet counts as a change."""
+    found = list(hits)
+    for hit in found:
         near = 1.0
         if asked.around is not None:
             away = _days_away(hit.at, datetime(asked.around.year, asked.around.month, asked.around.day, tzinfo=UTC))
             near = 0.5 + 0.5 * max(0.0, 1 - away / (asked.days + 1))
-        hit.score = sum(hit.words.values()) * near * (1.0 if hit.kind == "action" else ELSEWHERE)
+        hit.score = sum(hit.words.values()) * near * (1.0 if hit.kind in ("", "action") else ELSEWHERE)
+    return sorted(found, key=lambda hit: (-len(hit.words), -hit.score, -hit.at.timestamp(), str(hit.subject_id)))
 
 
 def _days_away(at: datetime, day: datetime) -> float:

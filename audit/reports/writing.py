@@ -3,18 +3,21 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from audit.evidence.typesetting import pdf
+from audit.evidence.typesetting import Code, pdf, printable
 from audit.reports.registry import Report, Row
 
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "pdf": "application/pdf"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection), in full width too."""
 MOST_PRINTED = 1_000
+BREAK = "\u200b"
+LONG, JOINED = re.compile(r"[0-9A-Za-z]{12,}"), re.compile(r"\S{20,}")
 MOST_ATTACHED_BYTES = 8 * 1024 * 1024
 
 
@@ -78,10 +81,11 @@ def pdf_file(report: Report, head: Head, rows: Iterable[Row], count: Count) -> b
     whole = size <= MOST_ATTACHED_BYTES
     attached = [(f"{report.kind}.jsonl", b"".join(lines), "application/x-ndjson")] if whole else []
     data = {
-        "title": report.title, "question": report.question, "facts": head.facts, "found": count.words(report),
+        "landscape": True, "title": report.title, "question": report.question, "facts": head.facts,
+        "found": count.words(report),
         "shows": report.shows, "shows_not": report.shows_not, "controls": list(report.controls),
         "columns": [{"title": column.title, "share": column.share} for column in report.columns],
-        "rows": [[_text(row.get(column.name)) for column in report.columns] for row in printed],
+        "rows": [[_breakable(_text(row.get(column.name))) for column in report.columns] for row in printed],
         "more": count.rows - len(printed), "is_attached": whole,
     }  # fmt: skip
     return pdf("listing", data, attached, f"{report.title}", head.at)
@@ -111,6 +115,13 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)
+
+
+def _breakable(text: str) -> Code:
+    """The text, printable, with places at which a narrow column may break it: after joints, and in what has none."""
+    safe = JOINED.sub(lambda match: match[0].replace("-", "-" + BREAK), printable(text, words=False))
+    parts = LONG.sub(lambda match: BREAK.join(match[0][n : n + 8] for n in range(0, len(match[0]), 8)), safe)
+    return Code(parts.translate({ord(joint): joint + BREAK for joint in "_/"}))
 
 
 def _json(value: dict[str, Any]) -> bytes:

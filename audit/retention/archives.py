@@ -26,6 +26,7 @@ from audit.artifacts import ArtifactMissing, open_artifact
 from audit.clock import database_time
 from audit.errors import Conflict, Unavailable
 from audit.events import Entry, Subject, record
+from audit.explore.models import IndexedEvent
 from audit.models import Event, PrivateValue
 from audit.retention.holds import held_of
 from audit.retention.models import Archive, Retention
@@ -184,6 +185,7 @@ def _delete(leaves: QuerySet[Leaf]) -> int:
     places = {(subject, seq) for _, subject, seq in gone}
     values = [pk for pk, *place in opened.values_list("pk", "subject_id", "seq") if tuple(place) in places]
     PrivateValue.objects.filter(pk__in=values).delete()
+    IndexedEvent.objects.filter(event__in=[pk for pk, *_ in gone]).delete()
     rows = Event.objects.filter(pk__in=[pk for pk, *_ in gone])
     rows._raw_delete(rows.db)
     return len(gone)

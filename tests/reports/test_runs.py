@@ -8,9 +8,11 @@ from email import message_from_string
 import pytest
 from django.core.mail import get_connection
 
-from audit.models import Event, ReportMail, ReportPart, ReportRun, ReportSchedule
+from audit.explore.saved import save
+from audit.models import Event, ReportMail, ReportPart, ReportRun, ReportSchedule, SavedSearch
 from audit.reports import mailing, runs, schedules, work
 from audit.reports.registry import Column, Report, register_report
+from audit.retention.erasure import erase_person
 from audit.seals.sealer import seal_all
 from tenants.roles import remove_member
 from tests.support.mailbox import Smtp, running
@@ -257,3 +259,17 @@ def test_reports_in_the_browser(cast):
     controls = client.get("/audit/controls/").content.decode()
     assert all(name in controls for name in ("CC8.1", "A.8.32", "CM-3", "PCI DSS", "Not: Others."))
     assert client.get("/audit/reports/nope/").status_code == 404
+
+
+def test_erasing_a_person_takes_the_files_and_searches_that_may_hold_their_words(cast):
+    run = ask(cast)
+    work.carry_on()
+    save(cast.acme.pk, str(cast.auditor.pk), "theirs", "q=secret")
+    save(cast.acme.pk, str(cast.admin.pk), "another's", "q=x")
+    erased = erase_person(cast.acme.pk, cast.auditor.pk, "they asked", "system:test")
+    assert erased["searches"] == 1 and erased["report_files"] >= 1
+    run.refresh_from_db()
+    assert run.status == "done" and run.sha256 and not run.parts.exists()
+    with pytest.raises(runs.NotMade):
+        runs.file_of(run)
+    assert SavedSearch.objects.get().name == "another's"
