@@ -13,7 +13,7 @@ COLUMNS = (
     Column("environment", "Where", 2), Column("tier", "Tier", 2), Column("asked_by", "Asked by", 3),
     Column("answers_for", "Its owner", 3), Column("approved_by", "Approved by", 5),
     Column("exceptions", "Exceptions", 5), Column("state", "Ended as", 3), Column("ended_at", "Ended at", 3),
-    Column("plan", "Plan", 3), Column("events", "Events", 2), Column("head", "Hash of the last", 3),
+    Column("plan", "Plan", 3), Column("events", "#", 1), Column("head", "Hash of the last", 3),
     Column("id", "Id", 4),
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from audit.reports import mailing, runs, schedules, work
 from audit.reports.registry import Column, Report, register_report
 from audit.retention.erasure import erase_person
 from audit.seals.sealer import seal_all
+from tenants.models import Principal
 from tenants.roles import remove_member
 from tests.support.mailbox import Smtp, running
 
@@ -266,6 +267,7 @@ def test_erasing_a_person_takes_the_files_and_searches_that_may_hold_their_words
     work.carry_on()
     save(cast.acme.pk, str(cast.auditor.pk), "theirs", "q=secret")
     save(cast.acme.pk, str(cast.admin.pk), "another's", "q=x")
+    Principal.objects.filter(pk=cast.auditor.pk).update(is_active=False)
     erased = erase_person(cast.acme.pk, cast.auditor.pk, "they asked", "system:test")
     assert erased["searches"] == 1 and erased["report_files"] >= 1
     run.refresh_from_db()
