@@ -122,7 +122,7 @@ def ending_of(action: Action) -> str:
 
 def _wanted(action: Action, rule: HandoffRule, body: dict[str, Any]) -> bool:
     ending = ending_of(action)
-    if not ending or not str(body["actor"]).startswith("system:"):
+    if not ending or action.simulated or not str(body["actor"]).startswith("system:"):
         return False
     return ending in rule.endings or (action.state == "held" and ending not in ENDINGS)
 

@@ -5,9 +5,12 @@ action, stands on the ticket's page, and can be sent again.
 """
 
 import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.conf import settings
@@ -28,6 +31,7 @@ from tenants.models import Principal
 log = structlog.get_logger(__name__)
 BY = "system:handoff"
 CLAIM_S, SEND_S = 120, 45.0
+LOOKED_AT = 5
 MOST_TRIES, FIRST_PAUSE_S = 8, 15
 """Eight tries, 15 s to 3 h apart: four and a half hours in all."""
 FOR_GOOD = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
@@ -50,33 +54,51 @@ def due_now() -> QuerySet[Delivery]:
 
 
 def send_due(limit: int = 10) -> int:
-    """Try up to `limit` deliveries; return how many."""
+    """Try up to `limit` deliveries, of each recipient the oldest, so that they come in order; return how many."""
     with transaction.atomic():
         locked = due_now().select_for_update(skip_locked=True, of=("self",))
-        claimed = list(locked.select_related("ticket__action__environment").order_by("next_at")[:limit])
+        found = locked.select_related("ticket__action__environment").order_by("next_at", "id")[: limit * LOOKED_AT]
+        first: dict[UUID, Delivery] = {}
+        for delivery in found:
+            first.setdefault(delivery.recipient, delivery)
+        claimed = list(first.values())[:limit]
         until = database_time() + timedelta(seconds=CLAIM_S)
         Delivery.objects.filter(pk__in=[d.pk for d in claimed]).update(claimed_until=until)
-    for delivery in claimed:
-        _keep(delivery, _tried(delivery))
+    for delivery, came in zip(claimed, _tried(claimed), strict=True):
+        _keep(delivery, came)
     return len(claimed)
 
 
-def _tried(delivery: Delivery) -> Came:
-    """Try once. Whatever libraries and servers raise is an answer; what hangs is left behind."""
-    try:
-        send = _mail(delivery) if delivery.channel == "mail" else _webhook(delivery)
-    except NotTaken as refused:
-        return Came(str(refused), final=True)
-    except Problem as problem:
-        return Came(problem.detail, final=True)
-    came: list[Came] = []
-    thread = threading.Thread(target=lambda: came.append(_result(send)), name="interlock-deliver", daemon=True)
-    thread.start()
-    thread.join(SEND_S)
-    return came[0] if came else Came(f"no answer within {SEND_S:.0f} s")
+def _tried(deliveries: Sequence[Delivery]) -> list[Came]:
+    """Try each once, beside one another, so that all are done before the claim on them ends.
+
+    Whatever libraries and servers raise is an answer; what hangs is left behind.
+    """
+    came: dict[int, Came] = {}
+    threads = []
+    for n, delivery in enumerate(deliveries):
+        try:
+            send = _mail(delivery) if delivery.channel == "mail" else _webhook(delivery)
+        except NotTaken as refused:
+            came[n] = Came(str(refused), final=True)
+        except Problem as problem:
+            came[n] = Came(problem.detail, final=True)
+        else:
+            threads.append(threading.Thread(target=_send, args=(send, came, n), name="interlock-deliver", daemon=True))
+    until = time.monotonic() + SEND_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    late = Came(f"no answer within {SEND_S:.0f} s")
+    return [came.get(n, late) for n in range(len(deliveries))]
 
 
-def _result(send: Any) -> Came:
+def _send(send: Callable[[], Any], came: dict[int, Came], n: int) -> None:
+    came[n] = _result(send)
+
+
+def _result(send: Callable[[], Any]) -> Came:
     try:
         send()
     except NotTaken as refused:
@@ -87,7 +109,7 @@ def _result(send: Any) -> Came:
     return Came()
 
 
-def _mail(delivery: Delivery) -> Any:
+def _mail(delivery: Delivery) -> Callable[[], Any]:
     """What sends the mail. Raises NotTaken where its person is gone, or may no longer look at the environment."""
     person = Principal.objects.filter(pk=delivery.recipient, is_active=True).exclude(email="").first()
     if person is None:
@@ -104,7 +126,7 @@ def _mail(delivery: Delivery) -> Any:
     return send
 
 
-def _webhook(delivery: Delivery) -> Any:
+def _webhook(delivery: Delivery) -> Callable[[], Any]:
     """What posts it. Raises NotTaken where its webhook is gone or switched off."""
     place = delivery.ticket.action.environment
     hook = Webhook.objects.filter(pk=delivery.recipient, tenant=place.tenant_id, enabled=True).first()

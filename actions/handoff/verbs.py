@@ -18,6 +18,7 @@ from actions.handoff.rules import rules_of
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, Delivery, Ticket
 from actions.talk import comment_on
+from approvals.conversation import has_say
 from approvals.models import Comment
 from audit.clock import database_time
 from audit.errors import Conflict, Invalid, NotFound
@@ -53,8 +54,9 @@ def candidates(ticket: Ticket) -> list[Principal]:
 
 def allowed(access: Access, ticket: Ticket) -> list[str]:
     """The verbs that the caller could use on this ticket now. No query."""
+    talks = has_say(access, ticket.environment_id)
     if ticket.state == S.RESOLVED:
-        return ["comment"]
+        return ["comment"] if talks else []
     mine, person = ticket.assignee_id == access.principal.pk, access.is_person()
     operates = access.can("operate", ticket.environment_id)
     tests = {
@@ -62,7 +64,7 @@ def allowed(access: Access, ticket: Ticket) -> list[str]:
         "decline": person and mine,
         "assign": operates,
         "resolve": person and (mine or operates),
-        "comment": True,
+        "comment": talks,
     }
     return [verb for verb, may in tests.items() if may]
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from actions.handoff import opening
 from actions.handoff.work import carry_on, waits
@@ -69,6 +69,25 @@ def test_looking_again_and_again_opens_no_second_ticket(cast):
     carry_on()
     assert Ticket.objects.count() == 1
     assert verbs_of(action).count("ticket.opened") == verbs_of(action).count("ticket.evidence") == 1
+
+
+def test_a_death_while_it_is_opened_leaves_all_or_nothing(cast, monkeypatch):
+    action = fail(cast)
+    with monkeypatch.context() as dying:
+        dying.setattr(opening, "tell", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            opening.open_due()
+    assert not Ticket.objects.exists() and waits()
+    assert verbs_of(action) == ["action.submitted", "action.fail"]
+    opening.open_due()  # and now it dies before anything is gathered
+    assert Ticket.objects.get().evidence == "" and waits()
+    assert ticket_of(action).evidence and verbs_of(action).count("ticket.opened") == 1
+
+
+def test_a_simulation_that_fails_wakes_nobody(cast):
+    fail(cast, simulated=True)
+    carry_on()
+    assert not Ticket.objects.exists() and not waits()
 
 
 def test_an_action_that_is_held_again_gets_a_new_ticket_and_keeps_its_assignee(cast):

@@ -12,7 +12,7 @@ from actions.handoff.gathering import gather_due
 from actions.handoff.opening import open_due
 from actions.handoff.work import carry_on
 from actions.models import Delivery, HandoffRule, Ticket
-from audit.errors import Conflict, Invalid, NotFound
+from audit.errors import Conflict, Forbidden, Invalid, NotFound
 from audit.models import Event, PrivateValue
 from tests.actions.running import verbs_of
 from tests.handoff.conftest import fail, hold, ticket_of
@@ -99,6 +99,10 @@ def test_who_merely_looks_on_may_only_talk(cast, ticket, who):
     for verb in ("acknowledge", "resolve"):
         with pytest.raises(NotAllowed):
             getattr(verbs, verb)(cast.access(who), ticket.pk)
+    if who == "auditor":
+        with pytest.raises(Forbidden):
+            verbs.comment(cast.access(who), ticket.pk, "Hm.")
+        return
     said = verbs.comment(cast.access(who), ticket.pk, "The disk filled up at noon.")
     assert said.subject_id == ticket.action_id
 

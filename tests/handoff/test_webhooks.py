@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from actions.handoff import hooks, verbs
+from actions.handoff import hooks, sending, verbs
 from actions.handoff.work import carry_on
 from actions.models import Delivery, Webhook
 from audit.errors import Conflict
@@ -160,6 +161,17 @@ def test_what_is_given_up_is_seen_and_can_be_sent_again(cast, receiver):
     carry_on()
     assert Delivery.objects.get(pk=dead.pk).state == "sent"
     assert receiver.got[0][2] == receiver.got[1][2]
+
+
+def test_one_that_hangs_keeps_none_of_the_others_waiting(cast, receiver, monkeypatch):
+    monkeypatch.setattr(sending, "SEND_S", 1.0)
+    silent = socket.create_server(("127.0.0.1", 0))
+    a_hook(cast, f"http://127.0.0.1:{silent.getsockname()[1]}/", name="silent")
+    a_hook(cast, receiver.url)
+    ticket = ticket_of(fail(cast))
+    states = dict(Delivery.objects.filter(ticket=ticket).values_list("error", "state"))
+    assert states == {"": "sent", "no answer within 1 s": "due"} and len(receiver.got) == 1
+    silent.close()
 
 
 def test_after_eight_tries_it_is_given_up(cast, receiver):
