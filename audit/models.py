@@ -5,10 +5,12 @@ from django.db import models
 from audit.evidence.models import Audience, PackChunk, PackJob
 from audit.explore.models import IndexCursor, IndexedEvent, SavedSearch, Word
 from audit.reports.models import ReportMail, ReportPart, ReportRun, ReportSchedule
+from audit.retention.models import Archive, LegalHold, Retention
 from audit.seals.models import Checkpoint, HeadTarget, Horizon, Leaf, PublicCheck, SigningKey, Tile, Tree, Verification
 from audit.streams.models import DeadLetter, Stream
 
 __all__ = [
+    "Archive",
     "Artifact",
     "Audience",
     "Checkpoint",
@@ -19,6 +21,7 @@ __all__ = [
     "IndexCursor",
     "IndexedEvent",
     "Leaf",
+    "LegalHold",
     "PackChunk",
     "PackJob",
     "PrivateValue",
@@ -27,6 +30,7 @@ __all__ = [
     "ReportPart",
     "ReportRun",
     "ReportSchedule",
+    "Retention",
     "SavedSearch",
     "SigningKey",
     "Stream",
