@@ -26,8 +26,9 @@ CARRIED = {
     "requires_approval": "boolean", "blast_score": "integer", "tier": "text", "steps_total": "integer",
     "steps_done": "integer", "replans": "integer", "rollback_reference": "text", "error": "jsonb", "result": "jsonb",
     "rollback_to": "text", "fallback_due": "boolean", "held_reason": "text", "stop_why": "text",
+    "wake_s": "integer",
 }  # fmt: skip
-KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[13:] if name not in ("held_reason", "stop_why")]
+KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[13:] if name not in ("held_reason", "stop_why", "wake_s")]
 HANDED_OVER_SQL = "('failed','held','rolled_back')"
 """Ends and stops that a playbook may have to answer to: noted in the move itself, so that none is ever missed."""
 ENDED_SQL = "('denied','rejected','expired','cancelled','completed','rolled_back','failed')"
@@ -91,6 +92,7 @@ def _statement(vendor: str) -> str:
                                 ELSE a.stop_requested_at END,
             stop_why = CASE WHEN v.w_stop THEN COALESCE(v.w_stop_why, '') WHEN v.w_target <> v.w_source THEN ''
                        ELSE a.stop_why END,
+            wake_at = CASE WHEN v.w_wake_s IS NOT NULL THEN {later.replace("ttl_s", "wake_s")} END,
             expires_at = CASE WHEN v.w_ttl_s IS NOT NULL THEN {later}
                          WHEN v.w_target NOT IN ('awaiting_approval', 'approved') THEN NULL ELSE a.expires_at END,
             approved_at = CASE WHEN v.w_target = 'approved' AND v.w_source <> 'approved' THEN {now}

@@ -70,6 +70,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField("action", "recovery", models.JSONField(default=dict)),
+        migrations.AddField("action", "wake_at", models.DateTimeField(null=True)),
         migrations.AddField("plan", "recovery", models.JSONField(default=dict)),
         migrations.AlterField(
             "checkpoint",

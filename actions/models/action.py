@@ -69,6 +69,7 @@ class Action(models.Model):
     replans = models.PositiveSmallIntegerField(default=0)
     held_reason = models.CharField(max_length=32, blank=True)
     fallback_due = models.BooleanField(default=False)
+    wake_at = models.DateTimeField(null=True)
     error = models.JSONField(null=True)
     result = models.JSONField(null=True)
     rollback_reference = models.CharField(max_length=160, blank=True)

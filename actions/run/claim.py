@@ -110,6 +110,7 @@ def _startable(vendor: str, queue: str) -> str:
             AND {IS_OPEN}
             AND {LETS}
             AND NOT EXISTS (SELECT 1 FROM caps c WHERE c.free <= 0 AND {COVERS})))
+        AND (a.wake_at IS NULL OR a.wake_at <= {now})
         AND {IS_NEXT}"""
 
 

@@ -1,5 +1,6 @@
 """Steps forward: intent → effect → receipt, side by side where the plan's order allows, obeying a stop at every one."""
 
+import math
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ MOST_BESIDE = 4
 """Steps of one action that run at once, at most."""
 OVERRUN_S = 10.0
 """How long after its deadline an effect may still come back before it is given up on."""
+MOST_RESTED_S = 5.0
+"""A wait that is longer than this, with nothing else to do, is not sat out in a worker's hands."""
 AGAIN = frozenset({"settled", TURNED_RED, "stopped"})
 """Failures that a resumed run goes over again: a person's word, a rule that may have changed, a stop."""
 STOPPING = "stopping"
@@ -52,7 +55,7 @@ def run_steps(case: Case, deadline: float) -> Generator[Asked, Any, None]:
             yield from look_back(case, to_come(case))
         judge_failures(case, landed, deadline)
         written = yield from durably(case, partial(onward, case, landed, frozenset(flying)))
-        if case.action.state != "in_progress":
+        if case.action.state != "in_progress" or case.action.lease_id is None:
             return
         for step, again in begun_by(case, written):
             flying[step["key"]] = step
@@ -147,9 +150,16 @@ def onward(case: Case, landed: list[tuple[Step, Tried]], flying: frozenset[str])
         fresh = may_begin(case, free, len(stays))[: MOST_BESIDE - len(stays)]
         turn.lines += [intent(case, step) for step in fresh]
         turn.notes += passed_notes(case, fresh)
+        if turn.again and not flying and not fresh and (wait := wait_of(turn, landed)) > MOST_RESTED_S:
+            return _write(turn, release=True, sets={"wake_s": math.ceil(wait)})
         if not turn.notes:  # a write of intents alone: a run that was taken up between two steps
             turn.notes = [Note("step.begun", {"step": step["key"]}) for step in fresh]
     return _write(turn)
+
+
+def wait_of(turn: Turn, landed: list[tuple[Step, Tried]]) -> float:
+    """How long it is until the first of the steps that are tried again."""
+    return min(tried.wait_s for step, tried in landed if step["key"] in turn.again)
 
 
 def to_come(case: Case) -> list[Step]:

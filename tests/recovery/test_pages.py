@@ -44,8 +44,6 @@ def test_a_step_that_waits_says_when_it_is_tried_again(committed_cast):
     with scripted(fails={1: [Outcome(False, "busy", "No.", retryable=True)]}), workers() as (decide, execute):
         action = asked(committed_cast, steps=1, recovery={"delay_s": 600, "max_delay_s": 600})
         decide.drain()
-        execute.halt.clear()
-        stop_at_the_first_wait(execute)
         execute.drain()
         client = browser(committed_cast)
         (step,) = client.get(f"/api/actions/{action.pk}").json()["steps"]
@@ -53,18 +51,6 @@ def test_a_step_that_waits_says_when_it_is_tried_again(committed_cast):
     assert (step["state"], step["attempts"], step["retry_count"]) == ("waiting", 2, 1)
     assert step["next_try_at"] == Checkpoint.objects.filter(kind="intent").latest("id").facts["retry_at"][:23] + "Z"
     assert "is tried again in" in text
-
-
-def stop_at_the_first_wait(runner) -> None:
-    """Halt a runner as soon as something rests, as a worker is that is told to stop."""
-    usual = runner.flights.take_off
-
-    def take_off(carried):
-        usual(carried)
-        if runner.flights.resting:
-            runner.halt.set()
-
-    runner.flights.take_off = take_off
 
 
 def test_what_was_left_out_is_named(committed_cast):

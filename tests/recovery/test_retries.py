@@ -5,6 +5,7 @@ import time
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from actions import verbs
@@ -12,6 +13,7 @@ from actions.errors import BadSubmission
 from actions.models import Action, Checkpoint, RetryBucket
 from actions.nudge import nudge
 from actions.run import budget, failing
+from actions.run import steps as run_steps
 from actions.types.protocol import Outcome
 from audit.models import Event
 from tests.actions.factory import propose, root_of
@@ -73,9 +75,28 @@ def test_a_wait_holds_no_thread_and_nobody_else_up(committed_cast, monkeypatch):
     assert lines[2].facts["wait_s"] == 1.0
 
 
-def test_others_run_during_a_long_wait_and_an_abort_cuts_it_short(committed_cast, ledger):
-    with scripted(fails={2: [BUSY]}), workers() as (decide, execute):
+def test_a_long_wait_is_in_nobody_s_hands_and_an_abort_ends_it(committed_cast, ledger):
+    with scripted(fails={2: [BUSY, BUSY, Outcome(True)]}) as executor, workers() as (decide, execute):
         waits = asked(committed_cast, steps=2, recovery=LATER)
+        decide.drain(), execute.drain()
+        waits.refresh_from_db()
+        assert (waits.state, waits.lease_id, executor.tries[2]) == ("in_progress", None, 1)
+        assert waits.wake_at is not None and waits.wake_at > timezone.now()
+        assert execute.drain() == 0, "its time has not come"
+        Action.objects.update(wake_at=Now())
+        Checkpoint.objects.filter(action=waits, kind="intent", attempt=2).update(facts={})
+        assert execute.drain() == 1
+        assert executor.tries[2] == 2
+        verbs.abort(committed_cast.access("operator"), waits.pk, "Enough.")
+        assert execute.drain() == 1
+    assert (state_of(waits), executor.tries[2]) == ("rolled_back", 2)
+    assert balance(ledger) == {} and doubles(ledger) == []
+
+
+def test_others_run_during_a_wait_and_an_abort_cuts_it_short(committed_cast, ledger, monkeypatch):
+    monkeypatch.setattr(failing, "wait_s", lambda policy, attempts: run_steps.MOST_RESTED_S)
+    with scripted(fails={2: [BUSY]}), workers() as (decide, execute):
+        waits = asked(committed_cast, steps=2)
         decide.drain()
         beside = threading.Thread(target=drained, args=(execute,))
         beside.start()
