@@ -8,7 +8,7 @@ WHAT = {
     State.PREFLIGHT: "planned and judged",
     State.DENIED: "a policy or a missing matrix row says no",
     State.AWAITING_APPROVAL: "waits for people: seats to fill, or its requester to accept the diff",
-    State.APPROVED: "waits for a worker, for its time, or for a lock",
+    State.APPROVED: "waits for a worker, its time, its turn at a resource, a cap, or the switch",
     State.REJECTED: "a person said no",
     State.EXPIRED: "nobody decided, or nobody started, in time",
     State.CANCELLED: "withdrawn before it began",
