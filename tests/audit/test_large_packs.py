@@ -17,7 +17,7 @@ from audit.seals.sealer import seal_all
 from audit.verify import verify_file
 from tests.audit.cast import TENANT, a_subject
 
-MEMORY = 96 << 20
+MEMORY = 48 << 20
 
 
 def many(count):
