@@ -64,6 +64,11 @@ def test_an_auditor_finds_the_right_change_by_a_day_and_a_word_and_takes_its_evi
     with tab.expect_download() as download:
         tab.click("text=Export")
     download.value.save_as(tmp_path / "pack.zip")
+    tab.goto("/verify/")
+    tab.set_input_files("#id_pack", tmp_path / "pack.zip")
+    tab.click("form[enctype] >> text=Verify")
+    tab.wait_for_selector("[role=status] .notice--ok")
+    site.picture(tab, "audit-verified-pack")
     command = [sys.executable, "-m", "audit.verify", str(tmp_path / "pack.zip")]
     checked = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0 and str(action.pk) in checked.stdout, checked.stdout + checked.stderr
