@@ -110,7 +110,7 @@ def export_context(request: HttpRequest, tenant: UUID, subject: Subject, place: 
 def in_words(withheld: frozenset[str]) -> str:
     """What is left out, for people."""
     named = [WORDS.get(word) or f"what is called {word.partition(':')[2]}" for word in sorted(withheld)]
-    return ", ".join(named) or "nothing is withheld"
+    return f"without {', '.join(named)}" if named else "nothing is withheld"
 
 
 def percent(job: PackJob) -> int:

@@ -130,8 +130,10 @@ def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: Kept, lea
     found = Summary(about["format"], name_of(about["subject"]), about["head"]["seq"])
     proofs = None
     if claims.version == 2:
-        offered = _keys(reader.whole("keys.json"))
+        listed = _keys(reader.whole("keys.json"))
+        offered = [Key.read(entry["vkey"]) for entry in listed]
         signers = check_signatures(claims.envelope, offered, keys, least)
+        _check_counting(signers, listed, about["created_at"])
         found.signers, found.is_trusted = [key.id for key in signers], bool(keys)
         if found.signers != about["signers"]:
             raise Broken("bad_signature", "attestation.json", "it is not signed by those whom it names")
@@ -293,8 +295,18 @@ def _check_listed(claims: _Claims, name: str) -> None:
         raise Broken("not_canonical", name, f"{unknown[0]!r} does not belong into a pack")
 
 
-def _keys(raw: bytes) -> list[Key]:
+def _check_counting(signers: Sequence[Key], listed: list[dict[str, Any]], at: str) -> None:
+    """No key signs for what came after it ran out or was revoked, as far as the pack itself says when that was."""
+    for key in signers:
+        ends = [
+            entry.get(name) for entry in listed for name in ("valid_until", "revoked_at") if key.id in entry["vkey"]
+        ]
+        if any(isinstance(end, str) and end < at for end in ends):
+            raise Broken("bad_signature", f"signature by {key.id}", "the key no longer counted when this happened")
+
+
+def _keys(raw: bytes) -> list[dict[str, Any]]:
     found = parse(raw, "keys.json")
     if not isinstance(found, list) or not all(isinstance(k, dict) and isinstance(k.get("vkey"), str) for k in found):
         raise Broken("edited", "keys.json", "it does not list keys")
-    return [Key.read(entry["vkey"]) for entry in found]
+    return found

@@ -21,6 +21,7 @@ from audit.ids import uuid7
 from audit.models import Artifact, Event, PrivateValue
 from audit.seals.models import Checkpoint
 from audit.seals.sealer import seal
+from audit.verification import verify_log
 from tests.audit.cast import TENANT, a_subject
 from tests.audit.packs import HOSTILE, LEAN, a_story, members_of, our_key, packed, statement_of, verdict
 
@@ -101,6 +102,7 @@ def test_what_was_erased_is_not_in_the_pack_and_the_decisions_say_so(subject):
     assert "Zoë".encode() not in erased and b"Fine by me" not in erased
     assert json.loads(members_of(erased)["decisions.json"])[0]["facts"]["comment"] == {"private": None}
     assert verdict(before, our_key()).closed == 0  # a pack that was taken before still verifies
+    assert verify_log(tenant=TENANT).ok
 
 
 def test_an_outsiders_pack_opens_nothing_and_still_verifies(subject):

@@ -173,6 +173,15 @@ def test_one_key_under_two_names_counts_once(pack):
     assert refusal(forged, one.key, two.key, least=2) == "bad_signature"
 
 
+def test_a_key_that_was_revoked_before_signs_no_more(pack):
+    members = members_of(pack)
+    (key,) = json.loads(members["keys.json"])
+    members["keys.json"] = plain([{**key, "revoked_at": "2026-01-01T00:00:00.000000Z"}])
+    assert refusal(signed_anew(members), our_key()) == "bad_signature"
+    members["keys.json"] = plain([{**key, "revoked_at": "2999-01-01T00:00:00.000000Z"}])
+    assert verdict(signed_anew(members), our_key()).is_trusted
+
+
 def edit_line(name, n, old, new):
     def change(members):
         lines = members[name].split(b"\n")
