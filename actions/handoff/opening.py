@@ -136,6 +136,7 @@ def _ticket(action: Action, rule: HandoffRule, facts: dict[str, Any], older: Tic
         "remains": facts.get("remains") or [],
         "checks": details.get("checks") or [],
         "standing": int(impact.get("standing") or 0),
+        "roles": sorted({rule.escalate_to, rule.role if rule.to == HandoffRule.To.ROLE else ""} - {""}),
     }
     made = Ticket(
         tenant_id=action.tenant_id, environment_id=action.environment_id, action=action, ending=ending,

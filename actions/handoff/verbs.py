@@ -59,10 +59,11 @@ def allowed(access: Access, ticket: Ticket) -> list[str]:
         return ["comment"] if talks else []
     mine, person = ticket.assignee_id == access.principal.pk, access.is_person()
     operates = access.can("operate", ticket.environment_id)
+    called = operates or any(access.role_in(role, ticket.environment_id) for role in ticket.facts.get("roles", []))
     tests = {
-        "acknowledge": person and ticket.state == S.OPEN and (mine or (ticket.assignee_id is None and operates)),
+        "acknowledge": person and ticket.state == S.OPEN and (mine or (ticket.assignee_id is None and called)),
         "decline": person and mine,
-        "assign": operates,
+        "assign": called,
         "resolve": person and (mine or operates),
         "comment": talks,
     }
@@ -73,8 +74,8 @@ def assign(access: Access, ticket_id: UUID, to: str, note: str = "", *, correlat
     """
     Hand a ticket to a person (a username or an id), who is told and is to acknowledge it in time.
 
-    Only an operator of the environment may; only somebody who may look at the environment gets it. Raises NotFound,
-    NotAllowed, Invalid, Conflict.
+    An operator of the environment may, and the roles that its rule calls; only somebody who may look at the environment
+    gets it. Raises NotFound, NotAllowed, Invalid, Conflict.
     """
     seen = find_ticket(access, ticket_id)
     person = _person(seen, to)
@@ -90,7 +91,7 @@ def assign(access: Access, ticket_id: UUID, to: str, note: str = "", *, correlat
 
 
 def acknowledge(access: Access, ticket_id: UUID, note: str = "", *, correlation_id: str = "") -> Ticket:
-    """Take a ticket in hand: its assignee, or an operator where nobody has it, who has it from then on."""
+    """Take a ticket in hand: its assignee; or, where nobody has it, an operator or a role that its rule calls."""
     seen = find_ticket(access, ticket_id)
 
     def change(ticket: Ticket, now: Any) -> dict[str, Any]:

@@ -81,6 +81,19 @@ def test_a_ticket_that_nobody_acknowledges_is_told_on_once(cast, ticket):
     assert verbs_of(ticket.action).count("ticket.overdue") == 1
 
 
+def test_the_roles_that_a_rule_calls_take_it_or_hand_it_on(cast):
+    HandoffRule.objects.create(
+        tenant=cast.acme, endings=["failed"], to="role", role="approver", escalate_to="security"
+    )  # fmt: skip
+    ticket = ticket_of(fail(cast))
+    assert sorted(m.to[0] for m in mail.outbox) == ["approver2@example.test", "approver@example.test"]
+    for who, may in (("approver", True), ("security", True), ("auditor", False), ("admin", False)):
+        assert ("acknowledge" in verbs.allowed(cast.access(who), ticket)) is may, who
+    assert verbs.acknowledge(cast.access("approver2"), ticket.pk).assignee == cast.approver2
+    assert "acknowledge" not in verbs.allowed(cast.access("approver"), Ticket.objects.get())
+    assert verbs.assign(cast.access("security"), ticket.pk, "operator").assignee == cast.operator
+
+
 def test_its_assignee_or_an_operator_resolves_it(cast, ticket):
     verbs.assign(cast.access("operator"), ticket.pk, "approver")
     with pytest.raises(NotAllowed):
