@@ -69,6 +69,8 @@ def test_lists_say_what_the_reader_may_do_as_the_single_action_does(program, pla
         reader = program(name)
         for item in reader.get("/api/actions")[1]["items"]:
             alone = reader.look(item)
+            how_far = alone["progress"]  # how long it should take is said of one action only
+            alone["progress"] = {k: how_far[k] for k in item["progress"]}
             assert {k: alone[k] for k in item} == item
 
 
