@@ -45,11 +45,16 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "step.undo_failed": ("bad", "could not undo {step}: {code}"),
     "step.settled": ("hold", "settled the doubt about {step}"),
     "action.abort_requested": ("bad", "asked to stop at the next checkpoint"),
+    "action.rollback_requested": ("warn", "asked to go back to just after {back_to}"),
+    "risk.spiked": ("bad", "stops it on a risk spike: {spike}"),
+    "run.no_return_passed": ("run", "let {step} pass, which cannot be undone: all before it is well"),
+    "rollback.begun": ("warn", "took its resources back to undo it"),
+    "quarantine.set": ("bad", "put {shut} in quarantine"),
     "action.verify": ("run", "has every receipt and began to verify"),
     "action.complete": ("ok", "completed it: everything holds"),
-    "action.roll_back": ("warn", "began to roll back"),
+    "action.roll_back": ("warn", "began to roll back{stopped_words}"),
     "action.finish_rollback": ("warn", "finished the rollback: the state before is back"),
-    "action.hold": ("hold", "held it: {reason}"),
+    "action.hold": ("hold", "held it: {reason}{stopped_words}"),
     "action.resume": ("run", "let it go on"),
     "action.fail": ("bad", "ended it: failed"),
     "approval.granted": ("ok", "approved plan {short} as {role}"),
@@ -82,6 +87,10 @@ REOPENED = {
     "stricter": "the rules became stricter; earlier approvals are void",
     "lapsed": "an approval no longer counts; earlier approvals are void",
     "withdrawn": "an approval was taken back; the others stand",
+}
+STOPPED = {
+    "at_checkpoint": ", stopped at a checkpoint",
+    "cancelled_attempt": ", after cancelling the attempt that ran",
 }
 QUOTED = ("comment", "reason", "message", "note")
 
@@ -148,12 +157,21 @@ def _filled(sentence: str, facts: dict[str, Any]) -> str:
         "plan": _plan_words(facts.get("counts", {})),
         "reopened": REOPENED.get(facts.get("because", ""), "earlier approvals are void"),
         "reason": str(facts.get("reason", "")).replace("_", " "),
+        "stopped_words": STOPPED.get(facts.get("stopped", ""), ""),
+        "spike": _listed(facts.get("checks")) or "too many attempts failed",
+        "shut": _listed(facts.get("resources")),
         "ending_words": str(facts.get("ending", "")).replace("_", " "),
     }
     try:
         return sentence.format_map({**facts, **extra})
     except (KeyError, IndexError, TypeError):
         return sentence.partition(": {")[0].partition(" {")[0]
+
+
+def _listed(found: Any) -> str:
+    """Names, or resources by kind and name, the first three of them; empty for anything else."""
+    named = found[:3] if isinstance(found, list) else []
+    return ", ".join(f"{it['kind']} {it['name']}" if isinstance(it, dict) else str(it) for it in named)
 
 
 def _plan_words(counts: dict[str, Any]) -> str:

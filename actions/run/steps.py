@@ -16,7 +16,7 @@ from actions.run.failing import BUDGET, counted_steps, falls_back, judge_failure
 from actions.run.lines import failure, failure_note, intent, kept, line, receipt_note
 from actions.run.no_return import look_back, may_begin, passed_notes, turned_away
 from actions.run.recovery import Decision
-from actions.run.stopping import halt_of
+from actions.run.stopping import halt_of, how_stopped
 from actions.run.watch import heed, watching
 from actions.types.protocol import Outcome, Probe
 
@@ -254,7 +254,8 @@ def broken_off(turn: Turn, broken: list[tuple[Step, Tried]]) -> Write:
     for step, tried in broken:
         if tried.probe in (None, Probe.UNKNOWN) or tried.outcome.code == TURNED_RED:
             reason = "policy" if tried.outcome.code == TURNED_RED else "in_doubt"
-            facts = {"reason": reason, "step": step["key"]}
+            codes = [t.outcome.code for _, t in broken]
+            facts = {"reason": reason, "step": step["key"], "stopped": how_stopped(case, codes)}
             sets = {"held_reason": reason, "error": error_of(tried.outcome, step)}
             if tried.verdict is not None:
                 turn.notes += judged_again(case, tried.verdict, case.facts, "checkpoint")

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from actions.lifecycle import subject_of
 from actions.models import Action, Checkpoint
+from audit.events import Entry, record
 from tests.cast import Cast
 from tests.pages.conftest import Propose, a_file
 
@@ -82,3 +84,18 @@ def test_what_a_way_back_found_is_shown_when_it_has_ended(place: Cast, propose: 
     action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "goodbye"}])
     page = place.client("operator").get(f"/actions/{action.pk}/run/").content.decode()
     assert "The way back" in page and "the state before is back" in page
+
+
+def test_the_timeline_says_what_stopped_it_and_how(place: Cast, propose: Propose) -> None:
+    action = propose("dev", accept=True)
+    rows = [
+        ("risk.spiked", {"why": "checks", "checks": ["shop answers"]}),
+        ("action.hold", {"reason": "risk_spike", "stopped": "cancelled_attempt"}),
+        ("quarantine.set", {"resources": [{"kind": "file", "name": "app.conf"}], "because": "undo_failed", "count": 1}),
+    ]
+    for verb, facts in rows:
+        record(Entry(action.tenant_id, subject_of(action), verb, "system:execute", facts=facts))
+    page = place.client("operator").get(f"/actions/{action.pk}/run/").content.decode()
+    assert "stops it on a risk spike: shop answers" in page
+    assert "held it: risk spike, after cancelling the attempt that ran" in page
+    assert "put file app.conf in quarantine" in page
