@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
                 ("is_full", models.BooleanField(default=True)),
                 ("head", models.TextField(blank=True, default="")),
                 (
-                    "state",
+                    "status",
                     models.CharField(
                         choices=[("waiting", "Waiting"), ("running", "Running"), ("done", "Done")],
                         default="waiting",
@@ -189,7 +189,7 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(fields=["tenant", "-asked_at"], name="audit_verification_by_tenant"),
                     models.Index(
-                        condition=models.Q(("state", "done"), _negated=True),
+                        condition=models.Q(("status", "done"), _negated=True),
                         fields=["asked_at"],
                         name="audit_verification_waiting",
                     ),

@@ -102,7 +102,7 @@ class VerificationOut(Schema):
 
     id: UUID
     depth: str
-    state: str
+    status: str
     position: int
     total: int
     asked_at: datetime
@@ -219,5 +219,5 @@ def _target_shown(target: HeadTarget) -> dict[str, Any]:
 
 
 def _shown(job: Verification) -> dict[str, Any]:
-    names = ("id", "depth", "state", "position", "total", "asked_at", "ended_at", "broken", "report")
-    return {**{name: getattr(job, name) for name in names}, "intact": None if job.state != "done" else not job.broken}
+    names = ("id", "depth", "status", "position", "total", "asked_at", "ended_at", "broken", "report")
+    return {**{name: getattr(job, name) for name in names}, "intact": None if job.status != "done" else not job.broken}

@@ -39,7 +39,7 @@ def ask(tenant: UUID, asked_by: str, depth: str, *, subject_id: UUID | None = No
     _refuse_nonsense(tenant, depth, subject_id, first, upto, head)
     with transaction.atomic():
         size = _size_held(tenant)
-        if Verification.objects.filter(tenant=tenant).exclude(state="done").exists():
+        if Verification.objects.filter(tenant=tenant).exclude(status="done").exists():
             raise Conflict("A verification of this log runs already. Wait until it is done; it shows on the page.")
         old = Verification.objects.filter(tenant=tenant).order_by("-asked_at").values_list("pk", flat=True)
         Verification.objects.filter(pk__in=list(old[KEPT:])).delete()
@@ -73,7 +73,7 @@ def carry_on(budget_s: float = SLICE_S) -> bool:
     if not is_done:
         mine = Verification.objects.filter(pk=job.pk, held_until=job.held_until)
         mine.update(position=job.position, walk=job.walk, held_until=None)
-    return not is_done or Verification.objects.exclude(state="done").exists()
+    return not is_done or Verification.objects.exclude(status="done").exists()
 
 
 def _refuse_nonsense(
@@ -107,13 +107,13 @@ def _size_held(tenant: UUID) -> int:
 def _taken() -> Verification | None:
     with transaction.atomic():
         now = database_time()
-        free = Verification.objects.exclude(state="done").filter(Q(held_until=None) | Q(held_until__lt=now))
+        free = Verification.objects.exclude(status="done").filter(Q(held_until=None) | Q(held_until__lt=now))
         if connection.features.has_select_for_update:
             free = free.select_for_update(skip_locked=True)
         job = free.order_by("asked_at").first()
         if job is not None:
-            job.state, job.held_until = Verification.State.RUNNING, now + timedelta(seconds=HELD_S)
-            job.save(update_fields=["state", "held_until"])
+            job.status, job.held_until = Verification.Status.RUNNING, now + timedelta(seconds=HELD_S)
+            job.save(update_fields=["status", "held_until"])
         return job
 
 
@@ -141,10 +141,10 @@ def _slice(job: Verification, is_enough: Callable[[], bool]) -> bool:
 def _end(job: Verification, broken: Broken | None) -> None:
     """Say what came out: in the row, on the auditor's pages, and as the event `log.verified`."""
     with transaction.atomic():
-        job.state, job.ended_at, job.held_until, job.broken = "done", database_time(), None, str(broken or "")
+        job.status, job.ended_at, job.held_until, job.broken = "done", database_time(), None, str(broken or "")
         if broken:
             job.report = {**job.report, "kind": broken.kind, "item": broken.item, "detail": broken.detail}
-        fields = ["state", "ended_at", "held_until", "broken", "report", "position", "walk"]
+        fields = ["status", "ended_at", "held_until", "broken", "report", "position", "walk"]
         job.save(update_fields=fields)
         if broken or job.depth in ("new", "log"):
             remember_verdict(job.tenant, Found(size=job.position, broken=broken))

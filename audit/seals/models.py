@@ -161,7 +161,7 @@ class HeadTarget(models.Model):
 class Verification(models.Model):
     """One asked-for verification, carried on in slices: `walk` is where it stands, `report` what it found."""
 
-    class State(models.TextChoices):
+    class Status(models.TextChoices):
         WAITING = "waiting"
         RUNNING = "running"
         DONE = "done"
@@ -175,7 +175,7 @@ class Verification(models.Model):
     upto = models.BigIntegerField(null=True)
     is_full = models.BooleanField(default=True)
     head = models.TextField(blank=True, default="")
-    state = models.CharField(max_length=8, choices=State.choices, default=State.WAITING)
+    status = models.CharField(max_length=8, choices=Status.choices, default=Status.WAITING)
     position = models.BigIntegerField(default=0)
     total = models.BigIntegerField(default=0)
     walk = models.JSONField(default=dict)
@@ -188,7 +188,7 @@ class Verification(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-asked_at"], name="audit_verification_by_tenant"),
-            models.Index(fields=["asked_at"], condition=~Q(state="done"), name="audit_verification_waiting"),
+            models.Index(fields=["asked_at"], condition=~Q(status="done"), name="audit_verification_waiting"),
         ]
 
     def __str__(self) -> str:

@@ -114,7 +114,7 @@ def _context(request: HttpRequest, tenant: UUID, issue: str, target_issue: str =
     return {
         "here": "audit", "on": "verification", "issue": issue, "depths": DEPTHS, "form": request.POST,
         "integrity": integrity(tenant), "jobs": [_row(job) for job in found],
-        "is_running": any(job.state != "done" for job in found),
+        "is_running": any(job.status != "done" for job in found),
         "heads": Checkpoint.objects.filter(tenant=tenant).order_by("-number")[:5],
         "may_administer": may_administer(request), "may_reach_private": may_reach_private(request),
         "target_issue": target_issue, "kinds": HeadTarget.Kind.choices,
@@ -126,6 +126,6 @@ def _row(job: Verification) -> dict[str, Any]:
     span = max(job.total - job.first, 1)
     percent = min(max(job.position - job.first, 0), span) * 100 // span
     return {
-        "it": job, "what": DEPTHS.get(job.depth, job.depth), "percent": 100 if job.state == "done" else percent,
+        "it": job, "what": DEPTHS.get(job.depth, job.depth), "percent": 100 if job.status == "done" else percent,
         "kind": job.report.get("kind", ""), "words": KINDS.get(job.report.get("kind", ""), ""),
     }  # fmt: skip

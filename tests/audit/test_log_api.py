@@ -140,7 +140,8 @@ def test_a_chain_is_verified_and_what_is_broken_is_named(cast, subject):
     client = cast.api("auditor")
     head = bytes(Event.objects.get(subject_id=subject.id, seq=4).hash).hex()
     assert client.post(f"{LOG}/{subject.id}/verify").json() == {
-        "intact": True, "events": 4, "artifacts": 0, "openings": 4, "head": head, "broken": None,
+        "intact": True, "events": 4, "artifacts": 0, "openings": 4, "head": head, "sealed": 0, "log_size": 0,
+        "broken": None,
     }  # fmt: skip
     PrivateValue.objects.filter(subject_id=subject.id, seq=2).update(value=b"other")
     verdict = client.post(f"{LOG}/{subject.id}/verify").json()

@@ -101,7 +101,7 @@ def test_programs_verify_too_and_take_heads_keys_and_proofs(cast, subject):
         assert asked.status_code == 202, asked.content
         finish()
         done = client.get(f"{API}/verifications/{asked.json()['id']}").json()
-        assert (done["state"], done["intact"]) == ("done", True), done
+        assert (done["status"], done["intact"]) == ("done", True), done
     found = client.post(f"{API}/{subject.id}/verify").json()
     assert found["intact"] and found["sealed"] == 5 and found["log_size"] >= kept.size
 
