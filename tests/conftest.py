@@ -139,6 +139,8 @@ ONCE = {
     "tests/faults/test_web_stops.py": "sqlite",
     "tests/config/test_launch.py": "sqlite",
     "tests/config/test_step_metrics.py": "sqlite",
+    "tests/audit/seals/test_merkle.py": "sqlite",
+    "tests/audit/seals/test_notes.py": "sqlite",
     "tests/audit/test_masking.py": "sqlite",
     "tests/audit/test_render.py": "sqlite",
     "tests/audit/test_attestation.py": "sqlite",
