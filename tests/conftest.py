@@ -125,6 +125,7 @@ ONCE = {
     "tests/actions/test_watch.py": "sqlite",
     "tests/actions/test_way_back.py": "sqlite",
     "tests/pages/test_way_back.py": "sqlite",
+    "tests/handoff/test_diagnostics.py": "sqlite",
     "tests/handoff/test_webhooks.py": "sqlite",
     "tests/handoff/test_admin.py": "sqlite",
     "tests/handoff/test_api.py": "sqlite",
