@@ -7,6 +7,8 @@ class AuditConfig(AppConfig):
 
     def ready(self) -> None:
         """Tell who erases what the auditor's pages keep; models must be loaded first."""
+        from audit.evidence import erasing as packs
         from audit.reports import erasing
 
         erasing.connect()
+        packs.connect()

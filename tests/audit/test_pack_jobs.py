@@ -13,6 +13,8 @@ from audit.evidence import jobs, response
 from audit.evidence.models import Audience, PackChunk, PackJob
 from audit.ids import uuid7
 from audit.models import Event
+from audit.retention.erasure import erase_person
+from audit.verification import verify_log
 from audit.verify import verify_file
 
 State = PackJob.State
@@ -110,6 +112,22 @@ def test_after_a_day_it_is_gone(cast, subject):
     PackJob.objects.filter(pk=job.pk).update(asked_at=job.asked_at - timedelta(hours=25))
     jobs.carry_on()
     assert not PackJob.objects.exists() and not PackChunk.objects.exists()
+
+
+def test_erasing_a_person_takes_built_packs_away_and_leaves_old_ones_and_the_log_whole(cast, subject):
+    job = wanted(cast, subject)
+    jobs.carry_on()
+    job.refresh_from_db()
+    taken = whole(job)
+    type(cast.operator).objects.filter(pk=cast.operator.pk).update(is_active=False)
+    assert erase_person(cast.acme.pk, cast.operator.pk, "asked for it", str(cast.auditor.pk))["built_packs"] == 1
+    assert not PackJob.objects.exists()
+    assert verify_file(io.BytesIO(taken)).openings == 6
+    job = wanted(cast, subject)
+    jobs.carry_on()
+    job.refresh_from_db()
+    found = verify_file(io.BytesIO(whole(job)))
+    assert (found.openings, found.closed) == (0, 6) and verify_log(tenant=cast.acme.pk).ok
 
 
 def test_the_api_answers_202_for_a_large_one_and_then_gives_it_in_pieces(cast, subject, large, monkeypatch):
