@@ -14,7 +14,7 @@ from typing import Any
 from actions.case import Case, Effect, Result, durably
 from actions.impact import measured
 from actions.lifecycle import Note, Write
-from actions.models import Checkpoint
+from actions.models import Checkpoint, Quarantine
 from actions.preflight.way_back import UNDOABLE, in_order_of_undoing
 from actions.quarantine import in_words, left_behind, set_note, told, touched
 from actions.run.attempt import Tried, context
@@ -39,10 +39,12 @@ def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
 
     Ends rolled_back, failed where something remains, or held: at the checkpoint, or with what would not be undone.
     """
+    if not case.has_claims and touched(case.action, case.facts.get("resources", []), case.quarantines):
+        yield from durably(case, partial(_shut_out, case))
+        return
     if not case.has_claims and claims_of(case):
-        shut = touched(case.action, case.facts.get("resources", []), case.quarantines)
-        claimed = yield from durably(case, partial(_shut_out if shut else _claimed, case))
-        if shut or claimed.is_blocked:
+        claimed = yield from durably(case, partial(_claimed, case))
+        if claimed.is_blocked:
             return
     images = case.before_images(case.action.pk)
     for step in in_order_of_undoing(case.ledger.with_effect(scope(case)), case.plan.rollback):
@@ -87,6 +89,12 @@ def is_best_effort(case: Case) -> bool:
     return bool(case.plan.rollback.get("mode") == "best-effort") and not case.action.rollback_to
 
 
+def newly_shut(case: Case, steps: list[Step]) -> list[Quarantine]:
+    """The quarantines of what these steps touched, but for what was in quarantine when the action was taken up."""
+    found = left_behind(case.action, case.facts.get("resources", []), steps, UNDO_FAILED)
+    return [q for q in found if q.key not in case.quarantines]
+
+
 def _claimed(case: Case) -> Write:
     """Take the resources back that the end of the run let go of."""
     return Write(case.action, by=BY, notes=[Note("rollback.begun")], claims=claims_of(case))
@@ -120,7 +128,7 @@ def _after(case: Case, step: Step, tried: Tried) -> Write:
             sets={"steps_done": max(0, case.action.steps_done - 1)},
         )  # fmt: skip
     failed = failure(case, step, tried, K.UNDO_FAILURE)
-    shut = left_behind(case.action, case.facts.get("resources", []), [step], UNDO_FAILED)
+    shut = newly_shut(case, [step])
     w = Write(
         case.action, by=BY, notes=[failure_note(step, failed, tried, "step.undo_failed"), *set_note(shut)],
         checkpoints=[failed], quarantines=shut,
@@ -135,7 +143,7 @@ def _finish(case: Case, report: Report) -> Write:
     """The end of a way back, with the report of what was found when the state before was read again."""
     packs = [*report_pack(case, report), *log_pack(case)]
     named = tuple(p.digest for p in packs)
-    shut = left_behind(case.action, case.facts.get("resources", []), report.not_back, UNDO_FAILED)
+    shut = newly_shut(case, report.not_back)
     notes = set_note(shut)
     if report.not_back and not is_best_effort(case):
         facts = {"reason": "rollback_failed", "step": report.not_back[0]["key"], "checks": report.failing}
@@ -152,7 +160,7 @@ def _finish(case: Case, report: Report) -> Write:
     return _ended(case, report, packs, shut, notes)
 
 
-def _ended(case: Case, report: Report, packs: list[ArtifactRows], shut: list[Any], notes: list[Note]) -> Write:
+def _ended(case: Case, report: Report, packs: list[ArtifactRows], shut: list[Quarantine], notes: list[Note]) -> Write:
     """rolled_back, or failed where something remains: what cannot be undone, or would not be."""
     error = case.action.error or {"code": "rolled_back", "message": "A person rolled the run back.", "details": {}}
     facts: dict[str, Any] = {}

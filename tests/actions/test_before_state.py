@@ -24,7 +24,7 @@ from tests.actions.test_rolling_back import facts_of
 from tests.support.files_executor import MENDED, SENT, FilesExecutor, cells, sent
 
 pytestmark = pytest.mark.django_db(transaction=True)
-FEW, MANY = 14, int(os.environ.get("INTERLOCK_SOAK_CASES", "1500"))
+FEW, MANY = 10, int(os.environ.get("INTERLOCK_SOAK_CASES", "1500"))
 MOST_TURNS = 60
 ENDS = ("completed", "rolled_back", "failed")
 SEEN: Counter[str] = Counter()
