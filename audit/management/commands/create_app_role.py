@@ -17,7 +17,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("role", help="such as interlock_app")
-        parser.add_argument("--password-from", default="APP_ROLE_PASSWORD", metavar="VARIABLE")
+        parser.add_argument(
+            "--password-from", default="APP_ROLE_PASSWORD", metavar="VARIABLE", help="where the password is read from"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if connection.vendor != "postgresql":
