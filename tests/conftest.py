@@ -150,6 +150,7 @@ ONCE = {
     "tests/audit/test_verify_pack.py": "sqlite",
     "tests/house/test_floors.py": "sqlite",
     "tests/house/test_markup.py": "sqlite",
+    "tests/reports/test_files.py": "sqlite",
     "tests/recovery/test_breakers.py": "postgresql",
     "tests/recovery/test_other_ways.py": "sqlite",
     "tests/recovery/test_pages.py": "sqlite",
