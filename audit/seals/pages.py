@@ -17,7 +17,7 @@ from audit.seals.status import integrity
 
 SHOWN, MOST_DIGITS = 10, 18
 DEPTHS = {
-    "new": "What came since the last verification", "log": "The whole log", "range": "A range of entries",
+    "new": "What is new", "log": "The whole log", "range": "A range of entries",
     "subject": "One subject",
 }  # fmt: skip
 KINDS = {
