@@ -121,7 +121,7 @@ def _decision(life: Life, event: Event, facts: dict[str, Any]) -> None:
         role, digest, why = (str(facts.get(name) or "") for name in ("role", "digest", "why"))
         life.decided.append(Decided(event.actor, WHAT[event.verb], role, event.at, digest, why))
     elif event.verb in ("approval.withdrawn", "action.reopen"):
-        everyone = event.verb == "action.reopen" and not facts.get("request")
+        everyone = event.verb == "action.reopen" and event.actor.startswith("system:")  # drift voids what all said
         life.decided = [
             one for one in life.decided
             if one.what != "approved" or not (everyone or one.who == event.actor)

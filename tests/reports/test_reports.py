@@ -1,15 +1,18 @@
 """What each report finds, over real changes that went their ways."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
 from actions.models import Action, Impact
 from actions.reports.duties import overlaps
-from actions.reports.life import Decided, Life
+from actions.reports.life import Decided, Life, life_of
 from audit.clock import database_time
 from audit.explore.indexer import carry_on
+from audit.models import Event
 from audit.reports.registry import Wanted, report_of, reports
+from tenants.models import Principal
 from tests.api.conftest import carry, place, program
 
 __all__ = ["carry", "place", "program"]
@@ -99,6 +102,26 @@ def a_life(requester="op", owner="", approved=(), hands=()):
 def test_overlaps_of_duties_are_told_apart(life, owners, breaches, overlap):
     found = overlaps(a_life(**life), owners)
     assert (sum(it.is_breach for it in found), sum(not it.is_breach for it in found)) == (breaches, overlap)
+
+
+@pytest.mark.parametrize(
+    ("after", "who", "stand"),
+    [
+        ([], "", ["ann", "bob"]),
+        (["approval.withdrawn"], "ann", ["bob"]),
+        (["approval.withdrawn", "action.reopen"], "ann", ["bob"]),
+        (["action.reopen"], "system:execute", []),
+    ],
+)
+def test_only_approvals_that_stand_at_the_end_count(after, who, stand):
+    said = [("ann", "approval.granted"), ("bob", "approval.granted"), *((who, verb) for verb in after)]
+    facts = {"facts": {"role": "approver", "request": "r"}}
+    events = [
+        Event(verb=verb, actor=by, outcome="ok", seq=n, at=None, body=json.dumps(facts).encode(), hash=b"")
+        for n, (by, verb) in enumerate(said, 1)
+    ]
+    action = Action(requester=Principal(username="op"))
+    assert [one.who for one in life_of(action, events).approvals] == stand
 
 
 def test_each_report_says_what_it_shows_and_does_not():
