@@ -262,8 +262,13 @@ def _joined(action_ids: list[UUID]) -> list[Any]:
     shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
     troubled = Exists(Breaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
     joined = Action.objects.annotate(
-        is_troubled=troubled, epoch=epoch, past=past, head=Subquery(last), has_claims=claims,
-        has_quarantine=shut, is_capped=is_capped(),
+        is_troubled=troubled,
+        epoch=epoch,
+        past=past,
+        head=Subquery(last),
+        has_claims=claims,
+        has_quarantine=shut,
+        is_capped=is_capped(),
     ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     return list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))
 
