@@ -130,7 +130,14 @@ def _head(kept: KeptHead) -> Result:
     if broken is not None:
         words = WORDS.get(broken.kind, "The log here is not the one that this head stands for.")
         return Result("bad", "The log was changed since", words, [*facts, ("How we know", broken.detail)])
-    words = "It was signed here, and the log as it is now still begins with exactly the entries that it stands for."
+    tree = models.Tree.objects.filter(tenant=kept.tenant).first()
+    if tree is None or tree.broken or tree.halted:
+        words = "It was signed here and the signed log continues it, but the last verification found that records of "
+        words += "this log were changed. Ask for what was found, and rely on packs made before."
+        return Result("bad", "Records of this log were changed", words, facts)
+    words = "It was signed here, and the signed log as it is now still begins with exactly the entries that it stands "
+    words += "for. Whether each stored record still matches its entry, auditors verify"
+    words += f"; last on {tree.verified_at:%Y-%m-%d %H:%M} UTC, and all did." if tree.verified_at else "."
     return Result("ok", "The log still holds what this head stands for", words, facts)
 
 

@@ -42,6 +42,6 @@ def test_the_log_is_verified_with_progress_and_a_break_is_named(site: Site) -> N
     stranger.goto("/verify/")
     stranger.fill("#id_head", newest(tenant).note)
     stranger.click("button:has-text('Verify')")
-    stranger.wait_for_selector(".notice--ok")
+    stranger.wait_for_selector(".notice--bad:has-text('Records of this log were changed')")
     assert stranger.evaluate(TOO_WIDE) == []
     site.picture(stranger, "verify-390", full_page=True)
