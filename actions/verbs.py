@@ -322,9 +322,7 @@ def _facts(correlation_id: str) -> dict[str, Any]:
     return {"via": correlation_id} if correlation_id else {}
 
 
-def _advance(
-    access: Access, action: Action, verb: str, reason: str, correlation_id: str, **more: Any
-) -> list[Action]:
+def _advance(access: Access, action: Action, verb: str, reason: str, correlation_id: str, **more: Any) -> list[Action]:
     private = {"reason": reason} if reason else {}
     return advance(
         [action.pk], verb, by=str(access.principal.pk), correlation_id=correlation_id, private=private,

@@ -1,8 +1,9 @@
-import audit.ids
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
+
+import audit.ids
 
 
 class Migration(migrations.Migration):

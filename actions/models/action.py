@@ -94,11 +94,13 @@ class Action(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(
-                fields=["node", "tenant", "turn_at", "id"], name="action_to_decide",
+                fields=["node", "tenant", "turn_at", "id"],
+                name="action_to_decide",
                 condition=Q(state__in=TO_DECIDE, lease__isnull=True),
             ),
             models.Index(
-                fields=["node", "tenant", "turn_at", "id"], name="action_to_execute",
+                fields=["node", "tenant", "turn_at", "id"],
+                name="action_to_execute",
                 condition=Q(state__in=TO_EXECUTE, lease__isnull=True),
             ),
             models.Index(

@@ -43,9 +43,7 @@ def role():
     call_command("create_app_role", ROLE)  # again, as after each migration
     options = {k: v for k, v in connection.get_connection_params().items() if k in ("dbname", "host", "port")}
     try:
-        yield lambda: psycopg.connect(
-            **options, user=ROLE, password=os.environ["APP_ROLE_PASSWORD"], autocommit=True
-        )
+        yield lambda: psycopg.connect(**options, user=ROLE, password=os.environ["APP_ROLE_PASSWORD"], autocommit=True)
     finally:
         del os.environ["APP_ROLE_PASSWORD"]
         with connection.cursor() as cursor:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from actions.types.connection import own_connection
 from actions.types.config_change.gate import backtest_of
 from actions.types.config_change.rules import Swap, carry_out, inverse, standing, swap_for, swap_of
+from actions.types.connection import own_connection
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target
 from actions.types.read_only import out_of_time
 from audit.errors import Problem
