@@ -44,6 +44,15 @@ MORE: Schema = {
         "target": {"title": "Target", "type": "object", "properties": {
             "node": {"title": "Node", "maxLength": 200, **TEXT},
             "service": {"title": "Service", "maxLength": 200, **TEXT}}},
+        "rollback": {"title": "Going back", "type": "object", "properties": {
+            "order": {"title": "Undo steps in this order", "enum": ["reverse", "forward"], "default": "reverse"},
+            "mode": {"title": "If a step cannot be undone", "enum": ["all-or-nothing", "best-effort"],
+                     "default": "all-or-nothing"}}},
+        "watch": {"title": "Watching", "type": "object", "properties": {
+            "every_s": {"title": "Look every (s)", "description": "At checks that say `during`, while it runs.",
+                        "type": "integer", "minimum": 1, "maximum": 3600},
+            "error_rate": {"title": "Stop at this share of failed tries", "type": "number", "minimum": 0, "maximum": 1},
+            "then": {"title": "When it stops", "enum": ["hold", "rollback"], "default": "hold"}}},
     },
 }  # fmt: skip
 RECOVERY: Schema = {"properties": {"recovery": recovery_schema}}
@@ -97,6 +106,8 @@ def first_draft(request: HttpRequest, access: Access, environments: list[Environ
             "security_level": s.security_level,
             "priority": s.priority,
             "target": s.target,
+            "rollback": s.rollback,
+            "watch": s.watch,
         }
         about = {"title": s.title, "ticket": s.ticket, "external_url": s.external_url}
         return Draft(s.type, s.environment, s.parameters, about, more, s.checks, mode=s.mode, recovery=s.recovery)

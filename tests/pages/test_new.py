@@ -117,3 +117,16 @@ def test_texts_are_chosen_from_what_is_there(place: Cast) -> None:
     (shop.home / "state.json").write_text("not a state")
     html = send(client, "show", **told, **{"parameters.deployment": "shop"}).content.decode()
     assert '<option value="migrate">migrate: not run</option>' in html
+
+
+def test_how_it_goes_back_and_what_stops_it_can_be_said_in_the_form(place: Cast) -> None:
+    said = {"rollback.mode": "best-effort", "watch.every_s": "5", "watch.error_rate": "0.5", "watch.then": "rollback"}
+    client = place.client("operator")
+    assert send(client, "submit", **said).status_code == 302
+    action = Action.objects.get()
+    assert action.rollback == {"mode": "best-effort"}
+    assert action.watch == {"every_s": 5, "error_rate": 0.5, "then": "rollback"}
+    again = client.get(f"{URL}?from={action.pk}").content.decode()
+    assert 'name="watch.every_s" value="5"' in again
+    html = send(client, "submit", **{"watch.error_rate": "7"}).content.decode()
+    assert 'id="f-watch-error_rate-e"' in html and "above 0 and at most 1" in html
