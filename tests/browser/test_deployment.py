@@ -37,7 +37,7 @@ def test_the_second_stage_of_a_deployment_fails_and_is_retried(site: Site, shop:
     expect(tab.get_by_role("option", name="migrate: failed (exit code 3)")).to_be_attached()
     tab.locator("#f-parameters-stage").select_option("migrate")
     tab.locator("#f-parameters-and_following").select_option("true")
-    tab.get_by_label("Reason").fill("The schema of 2.4 is missing")
+    tab.locator("#f-reason").fill("The schema of 2.4 is missing")
     site.picture(tab, "deployment-form", full_page=True)
     _propose(tab)
     first = _accepted(site, tab)

@@ -45,9 +45,11 @@ def test_an_outsider_cannot_tell_a_foreign_action_from_none(
 
 
 @pytest.mark.parametrize("name", sorted(WRITES))
-def test_what_changes_something_does_not_answer_to_get(place: Cast, propose: Propose, name: str) -> None:
-    action = propose("dev")
-    assert place.client("operator").get(address(name, action.pk)).status_code == 405
+def test_what_changes_something_changes_nothing_by_get(place: Cast, propose: Propose, name: str) -> None:
+    action, events = propose("dev"), Event.objects.count()
+    answer = place.client("operator").get(address(name, action.pk))
+    assert answer.status_code == (200 if name == "abort" else 405), "an abort is first shown, then confirmed"
+    assert Action.objects.get(pk=action.pk).seq == action.seq and Event.objects.count() == events
 
 
 def test_a_viewer_of_one_environment_does_not_see_the_others(place: Cast, propose: Propose) -> None:

@@ -83,7 +83,7 @@ def test_a_change_on_prod_from_proposal_to_evidence(product: Product, tmp_path: 
     done = product.settled(action)
     assert (done["state"], done["result"]["success"]) == ("completed", True)
     assert (file.read_text(), file.stat().st_mode) == (after, mode)
-    assert done["progress"] == {"done": 1, "total": 1} and done["rollback_reference"]
+    assert (done["progress"]["done"], done["progress"]["total"]) == (1, 1) and done["rollback_reference"]
 
     follower.join(30)
     assert not follower.is_alive() and follower.reconnects == 1

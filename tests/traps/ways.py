@@ -17,9 +17,9 @@ FORGED = ("approvals", "actions", "audit")
 """Nothing of these floors is made or changed in the admin, but for what is theirs."""
 THEIRS = {
     "approvals.policyversion", "approvals.matrixdraft", "approvals.blastweights", "approvals.notifyrule",
-    "approvals.approvalsettings",
+    "approvals.approvalsettings", "actions.cap", "actions.handoffrule", "actions.webhook",
 }  # fmt: skip
-"""What tenant admins do change there: drafts (test_admin_doors.py tries to make more of them), weights, who is told."""
+"""What tenant admins do change there: drafts (test_admin_doors.py tries to make more), weights, caps, who is told."""
 YES = {"post": "yes"}
 
 
