@@ -1,7 +1,8 @@
 """After the way back: read the state again, and say of each step whether what was before it is there."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from actions.case import Case
@@ -72,17 +73,19 @@ def undone(case: Case) -> list[Step]:
     return [s for s in scope(case) if case.ledger[s["key"]].state == "undone"]
 
 
-def read_back(case: Case) -> Report:
+def read_back(case: Case, images: dict[str, bytes]) -> Report:
     """
     Ask the probe of every step that was undone, and plan anew: what would be changed must be as it was. In a thread.
 
-    A target that cannot be planned for just now says nothing against the probes.
+    `images` are what the steps kept to be undone: many a probe compares with them. A target that cannot be planned
+    for just now says nothing against the probes, and what a failed step wrote of its own failure is nothing to undo.
     """
     report = Report()
     deadline = time.monotonic() + case.action.timeout_s
     before = {} if case.action.rollback_to or not undone(case) else preconditions_now(case, report)
     for step in undone(case):
-        ctx, _ = context(case, step, deadline)
+        ctx, _ = context(case, step, deadline)  # a question, no attempt: it has no transcript to be shown
+        ctx = replace(ctx, before_image=partial(images.get, step["key"]))
         is_back = case.executor.probe_undo(ctx) == Probe.DONE
         detail = "" if is_back else "It is not undone, though its undo said so."
         if is_back and before is not None and step["key"] in before and before[step["key"]] != step["precondition"]:

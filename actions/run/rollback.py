@@ -60,7 +60,7 @@ def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
         yield from durably(case, partial(_after, case, step, tried))
         if case.action.state != "rolling_back":
             return
-    found: Result = yield Effect(partial(read_back, case))
+    found: Result = yield Effect(partial(read_back, case, images))
     report = found.value if found.error is None else Report.unread(case, found.error)
     yield from durably(case, partial(_finish, case, report))
 

@@ -10,6 +10,7 @@ from actions.models import Action, Checkpoint
 from actions.types.redeploy_service import RedeployService
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry, verbs_of
+from tests.actions.test_rolling_back import facts_of
 from tests.cast import Cast
 from tests.types.deployed import Shop, script
 from tests.types.supervised import SECRET, Web, ended
@@ -101,3 +102,18 @@ def test_a_failed_deployment_is_taken_further_stage_by_stage(committed_cast: Cas
     assert shop.effects() == ["migrate", "undo-migrate"]
     assert rerun("migrate").state == "completed" and rerun("publish").state == "completed"
     assert [shop.result(s) for s in ("build", "migrate", "publish")] == ["succeeded"] * 3
+
+
+def test_a_stage_that_a_later_undo_spoils_is_not_rolled_back(committed_cast: Cast) -> None:
+    """Each undo looked well when it was made; the read at the end finds the one that is not as before."""
+    shop = Shop(Path(root_of(committed_cast.dev)))
+    spoil = "import json; s = json.load(open('state.json')); s['stages']['publish'] = {'result': 'failed'}"
+    shop.stages[1]["undo"] = script(f"{spoil}; json.dump(s, open('state.json', 'w'))")
+    shop.stages.append({"name": "announce", "command": script("raise SystemExit(4)")})
+    committed_cast.dev.settings |= {"deployments": {"shop": shop.settings}}
+    committed_cast.dev.save()
+    parameters = {"deployment": "shop", "stage": "migrate", "and_following": True}
+    action = carry(propose(committed_cast, type="rerun_deployment_stage", parameters=parameters, accept=True))
+    assert verbs_of(action).count("step.undone") == 2
+    assert (action.state, action.held_reason) == ("held", "rollback_failed")
+    assert facts_of(action, "action.hold")["step"] == "002:run:publish"
