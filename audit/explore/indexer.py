@@ -2,9 +2,9 @@
 Bring the explorer's index up to the log, behind the back of who records: a task's slice of events at a time.
 
 The index follows event ids, and ids can become visible out of order: on PostgreSQL a transaction may commit id 100
-after another committed id 101. So an event is taken only when every transaction that ran beside its own has ended (its
-`xmin` lies before the snapshot's), and events are taken in the order of their ids, up to the first that has to wait.
-SQLite has one writer: there ids become visible in order.
+after another committed id 101. So events are taken only up to an id below which nothing can be committed any more, as
+the locks on the events' table tell (`settled_upto`). What else runs on the server, in other databases or without
+recording anything, holds up nothing.
 """
 
 import time
@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.models import QuerySet
 
 from audit.clock import database_time
 from audit.explore.models import IndexCursor, IndexedEvent, Word
@@ -21,18 +22,14 @@ from audit.explore.words import words_of
 from audit.models import Event, PrivateValue
 from audit.reading import envelope_of
 from audit.rows import Rows, insert_together
+from audit.seals.unsealed import settled_upto
 
 BATCH = 500
 SLICE_S = 2.0
+PATIENCE_S = 0.5
+"""How long to wait for who is just recording something; then only what the sealer found settled is taken."""
 COLUMNS = ("event", "tenant", "at", "subject_kind", "subject_id", "environment", "type", "verb", "outcome", "actor")
 WORD_COLUMNS = ("tenant", "word", "at", "subject_id", "seq", "name")
-# Committed before everything that still runs; `age` counts transactions, and copes with their numbers wrapping around.
-# What is visible and yet in progress was recorded in this very transaction.
-SETTLED = """
-CASE WHEN age(audit_event.xmin) > age(pg_snapshot_xmin(pg_current_snapshot())::xid) THEN true ELSE pg_xact_status(
-    ((pg_snapshot_xmax(pg_current_snapshot())::text::bigint >> 32 << 32) | audit_event.xmin::text::bigint)::text::xid8
-) = 'in progress' END
-"""
 Known = dict[UUID, tuple[UUID | None, str]]
 
 
@@ -48,10 +45,13 @@ def carry_on(slice_s: float = SLICE_S) -> int:
 
 def step(size: int = BATCH) -> int:
     """Index the next events, `size` at most, in one transaction; return how many. 0 while somebody else is at it."""
-    IndexCursor.objects.get_or_create(pk=1)
+    known, _ = IndexCursor.objects.get_or_create(pk=1)
+    if not Event.objects.filter(pk__gt=known.upto).exists():
+        return 0
+    settled = settled_upto(PATIENCE_S)
     with transaction.atomic():
         cursor = IndexCursor.objects.select_for_update(skip_locked=True).filter(pk=1).first()
-        events = _fresh(cursor.upto, size) if cursor else []
+        events = list(_fresh(cursor.upto, settled)[:size]) if cursor else []
         if not cursor or not events:
             return 0
         moved = IndexCursor.objects.filter(pk=1, upto=cursor.upto)
@@ -68,14 +68,8 @@ def upto() -> tuple[int, datetime | None]:
     return found or (0, None)
 
 
-def _fresh(after: int, size: int) -> list[Event]:
-    """The next events that are settled, in order, up to the first that is not."""
-    found = Event.objects.filter(pk__gt=after).order_by("pk")
-    if connection.vendor == "postgresql":
-        found = found.extra(select={"settled": SETTLED})
-    events = list(found[:size])
-    stop = next((n for n, event in enumerate(events) if not getattr(event, "settled", True)), len(events))
-    return events[:stop]
+def _fresh(after: int, settled: int) -> QuerySet[Event]:
+    return Event.objects.filter(pk__gt=after, pk__lte=settled).order_by("pk")
 
 
 def _facts(events: Sequence[Event]) -> list[tuple[Any, ...]]:

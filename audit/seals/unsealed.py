@@ -7,15 +7,19 @@ hold their lock on the events' table now, or they will never come. When none of 
 up to that id is unsealed, the id becomes the horizon. (SQLite has one writer: what is not visible does not exist.)
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Max
 
+from audit.models import Event
 from audit.seals.models import Horizon
 from audit.statements import run_prepared
 
+POLL_S = 0.02
 HORIZON = "(SELECT COALESCE(max(horizon), 0) FROM audit_horizon)"
 # A scalar subquery is looked up for each event; as a join it might be planned as a walk through every leaf there is.
 UNSEALED = "(SELECT l.event_id FROM audit_leaf l WHERE l.event_id = e.id) IS NULL"
@@ -100,6 +104,20 @@ def move_horizon() -> bool:
     if state.candidate is None or moved:
         _name_candidate(state)
     return moved
+
+
+def settled_upto(within_s: float) -> int:
+    """
+    An id up to which every event that will ever be is visible by now: the newest there is, where those who may hold
+    smaller ones end within this time, else the horizon. Not what the caller's own transaction has yet to record.
+    """
+    newest = Event.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    holders, until = _holders(), time.monotonic() + within_s
+    while holders and _still(holders):
+        if time.monotonic() > until:
+            return min(newest, Horizon.objects.aggregate(upto=Max("horizon"))["upto"] or 0)
+        time.sleep(POLL_S)
+    return newest
 
 
 def _still(holders: str) -> bool:

@@ -18,6 +18,7 @@ from audit.ids import uuid7
 from audit.log_filters import Filters
 from audit.models import Event, IndexCursor, IndexedEvent, PrivateValue, SavedSearch, Word
 from audit.reading import Asked
+from audit.seals.models import Horizon
 from audit.seals.sealer import seal_all
 from audit.seals.status import Integrity
 
@@ -245,19 +246,42 @@ def test_odd_addresses_are_read_as_if_the_odd_part_were_not_there(cast, changes)
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'")
 def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast):
-    """An id below may still be uncommitted: the index does not step over it."""
+    """An id below may still be uncommitted: the index does not step over it, unless the sealer knows better."""
     carry_on()
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
-            cursor.execute("SELECT pg_current_xact_id(), nextval(pg_get_serial_sequence('audit_event', 'id'))")
+            cursor.execute("LOCK TABLE audit_event IN ROW EXCLUSIVE MODE")  # as every INSERT does, before it takes ids
+            cursor.execute("SELECT nextval(pg_get_serial_sequence('audit_event', 'id'))")
             about = change(cast, "After", "it")
             assert step() == 0
+            Horizon.objects.update_or_create(
+                pk=1, defaults={"horizon": Event.objects.get(subject_id=about.id, seq=1).pk}
+            )
+            assert step() == 1
             cursor.execute("COMMIT")
-        assert step() == 2 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
+        assert step() == 1 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
     finally:
         other.close()
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'")
+def test_a_long_transaction_that_records_nothing_holds_up_no_event(transactional_db, cast):
+    """Whether in this database or in another one of the same server."""
+    carry_on()
+    here, elsewhere = connection.copy(), connection.copy()
+    elsewhere.settings_dict = {**elsewhere.settings_dict, "NAME": "postgres"}
+    try:
+        for idle in (here, elsewhere):
+            with idle.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute("SELECT pg_current_xact_id()")
+        about = change(cast, "Beside", "them")
+        assert step() == 2 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
+    finally:
+        here.close()
+        elsewhere.close()
 
 
 def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast, changes):
