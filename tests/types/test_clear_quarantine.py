@@ -14,6 +14,8 @@ from actions.types.conformance import Case, ExecutorConformance, target
 from actions.types.protocol import PlanRefused
 from audit.errors import Conflict
 
+pytestmark = pytest.mark.django_db(transaction=True)
+"""The executor's own connection is closed where there is one; no row is read or written."""
 ID = UUID("01930000-0000-7000-8000-000000000001")
 OTHER = UUID("01930000-0000-7000-8000-000000000002")
 
