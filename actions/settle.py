@@ -66,6 +66,19 @@ def left_by(action: Action, how: str, step_done: bool | None) -> dict[str, Any]:
     return {"quarantines": shut, "notes": set_note(shut)}
 
 
+def _catch_up(action: Action) -> None:
+    """
+    Lock the action, and go by its newest event: a ticket that was opened meanwhile must not turn a person away.
+
+    Raises WrongState when it is no longer held, or for another reason.
+    """
+    same = Action.objects.select_for_update().filter(pk=action.pk, state=action.state, held_reason=action.held_reason)
+    seq = same.values_list("seq", flat=True).first()
+    if seq is None:
+        raise WrongState("The action moved on while you looked at it.")
+    action.seq = seq
+
+
 def was_rolling_back(action: Action) -> bool:
     """Whether an action was held on its way back, by the facts of the event that held it. One query."""
     return bool(_held_facts(action).get("from") == "rolling_back")
@@ -86,6 +99,7 @@ def settle_step(action: Action, done: bool, *, by: str) -> str:
     """
     with transaction.atomic():
         plan = action.plan
+        _catch_up(action)
         ledger = Ledger.of(action.checkpoints.order_by("id"))
         steps = [s["key"] for s in (plan.steps if plan else [])]
         doubtful = [key for key in steps if ledger[key].state in ("failed", "open")]

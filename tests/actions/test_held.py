@@ -4,10 +4,12 @@ import pytest
 
 from actions import verbs
 from actions.errors import WrongState
+from actions.lifecycle import subject_of
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.types import registry
 from actions.types.protocol import Outcome
 from approvals.models import ApprovalRule
+from audit.events import Entry, record
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import LedgerExecutor, balance, read_ledger
@@ -88,6 +90,19 @@ def test_a_step_that_a_person_found_done_is_undone_with_the_others(committed_cas
     with registry.register(Losing()):
         carry(in_doubt)
     assert balance(root_of(committed_cast.dev) / ".ledger").get("cell-2", 0) == 0
+
+
+def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doubt, monkeypatch):
+    way_on = verbs.way_on
+
+    def meanwhile(action, *asked):
+        record(Entry(action.tenant_id, subject_of(action), "ticket.opened", "system:handoff"))
+        return way_on(action, *asked)
+
+    monkeypatch.setattr(verbs, "way_on", meanwhile)
+    access = committed_cast.access("operator")
+    verbs.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
+    assert {"ticket.opened", "step.settled", "action.resume"} <= set(verbs_of(in_doubt))
 
 
 def test_a_rollback_that_met_a_fault_of_ours_goes_on_backward(committed_cast, monkeypatch):
