@@ -135,6 +135,9 @@ def _load(path: Path, pg_bin: str) -> None:
             shutil.copyfileobj(reading.stdout, loading.stdin, CHUNK)
         if not first or reading.wait() > 0:
             loading.kill()  # before it hears of an end, and so commits
+            loading.wait()
+            with suppress(BrokenPipeError):  # what it had not read yet
+                loading.stdin.close()
             raise BackupFailed(f"pg_restore: {_said(reading.stderr.read())}")
         with suppress(BrokenPipeError):
             loading.stdin.close()
