@@ -20,8 +20,8 @@ def archived_upto(tenant: UUID) -> int:
     return upto
 
 
-def are_archived(tenant: UUID, subject_id: UUID, first: int, last: int) -> bool:
-    """Whether these events of a subject, by seq, were all sealed and archived."""
-    upto = archived_upto(tenant)
+def are_archived(tenant: UUID, subject_id: UUID, first: int, last: int, upto: int | None = None) -> bool:
+    """Whether these events of a subject, by seq, were all sealed and archived. `upto`: `archived_upto`, if known."""
+    upto = archived_upto(tenant) if upto is None else upto
     sealed = Leaf.objects.filter(tenant=tenant, subject_id=subject_id, seq__range=(first, last), log_index__lt=upto)
     return upto > 0 and sealed.count() == last - first + 1

@@ -213,7 +213,8 @@ def linked(event: Event, archived: int = 0) -> dict[str, Any]:
     The one before may have left the database, if anything was `archived`.
     """
     envelope, before = check_event(event), getattr(event, "before", None)
-    if before is None and archived and event.seq > 1 and are_archived(event.tenant, event.subject_id, 1, event.seq - 1):
+    is_cut = before is None and archived > 0 and event.seq > 1
+    if is_cut and are_archived(event.tenant, event.subject_id, 1, event.seq - 1, archived):
         return envelope
     if envelope["prev"] != (bytes(before).hex() if before else ""):
         name = f"event #{event.seq - 1} of {event.subject_kind} {event.subject_id}"
