@@ -75,7 +75,7 @@ def workers() -> Iterator[None]:
     commands = {
         "decide": worker("decide", "decide,sweep"),
         "execute": worker("execute", "execute"),
-        "beat": beat(INTERLOCK),
+        "beat": beat(),
     }
     started = [_start(name, command) for name, command in commands.items()]
     try:
