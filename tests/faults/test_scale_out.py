@@ -1,4 +1,4 @@
-"""Two web processes and three workers on PostgreSQL, as docs/scale_out.md has it; a worker is killed, a web stopped."""
+"""Two web processes and three workers on PostgreSQL, as docs/scaling.md has it; a worker is killed, a web stopped."""
 
 from collections import Counter
 from contextlib import ExitStack
