@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutations.mutants import Mutant
+from tests.mutations.replace import mutated
 from tests.support.vectors import ROOT as VECTORS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -17,10 +18,6 @@ LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "var", "__pycache__", "nod
 MOST_S = 600
 GREEN, RED = 0, 1
 """What pytest exits with if all passed, and if tests failed; anything else means that they did not run."""
-
-
-class Moved(Exception):
-    """The source no longer holds, exactly once, what a mutant replaces: look at the mutant again."""
 
 
 class DidNotRun(Exception):
@@ -46,18 +43,16 @@ def a_copy(directory: Path) -> Path:
     return Path(shutil.copytree(REPO, directory / "tree", ignore=LEFT_BEHIND, symlinks=True))
 
 
-def mutated(source: str, mutant: Mutant) -> str:
-    """The source without the safeguard. Raises Moved."""
-    if source.count(mutant.old) != 1:
-        found = source.count(mutant.old)
-        raise Moved(f"{mutant.path} holds {found} times what “{mutant.name}” replaces: {mutant.old!r}")
-    return source.replace(mutant.old, mutant.new)
+def source_of(tree: Path, mutant: Mutant) -> Path:
+    """The file of a mutant's module."""
+    found = tree.joinpath(*mutant.module.split("."))
+    return found / "__init__.py" if found.is_dir() else found.with_suffix(".py")
 
 
 @contextmanager
 def without(tree: Path, mutant: Mutant) -> Iterator[None]:
     """The tree as it would be without the safeguard. Raises Moved."""
-    path = tree / mutant.path
+    path = source_of(tree, mutant)
     source = path.read_text()
     _write(path, mutated(source, mutant))
     try:
