@@ -104,7 +104,7 @@ def _frame(candidate: Candidate, on: str) -> dict[str, Any]:
     """What both pages have around them."""
     kind, draft = candidate.kind, candidate.draft
     tabs = [
-        ("rehearse", "Rehearse", reverse(f"rehearse_{kind}", args=[draft])),
+        ("rehearse", "Test", reverse(f"rehearse_{kind}", args=[draft])),
         ("backtest", "Backtest", reverse(f"backtest_{kind}", args=[draft])),
         ("propose", "Propose", reverse(PROPOSE[kind], args=[draft])),
     ]
@@ -127,7 +127,7 @@ def _choices(access: Access, candidate: Candidate, asked: str, chosen: str) -> d
 
 def _result(found: Rehearsal) -> dict[str, Any]:
     sides: list[dict[str, Any]] = [
-        {"title": "As it went", "said": found.went, "reasons": [], "key": "went"},
+        {"title": "Actual outcome", "said": found.went, "reasons": [], "key": "went"},
         {"title": "Today's rules", "said": said(found.today), "reasons": found.today.reasons, "key": "today"},
         {"title": "With the draft", "said": said(found.then), "reasons": found.then.reasons, "key": "then"},
     ]

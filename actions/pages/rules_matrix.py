@@ -32,7 +32,7 @@ from audit.errors import NotFound
 from tenants.models import Environment
 
 DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
-SAYS = ((DENIED, "Denied"), (NOBODY, "Nobody is asked"), (ROLES, "These people"))
+SAYS = ((DENIED, "Denied"), (NOBODY, "No approval"), (ROLES, "These people"))
 MOST_DRAFTS = 100
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -76,7 +76,7 @@ def nodes_without_worker(names: Iterable[str]) -> dict[str, datetime | None]:
 def of_switch(hold: EnvironmentHold) -> Wait:
     place = hold.environment.name
     since = f"{hold.since:%d %b %H:%M} UTC"
-    return Wait(SWITCH, f"{place} is held", f"{place} is held by {hold.set_by} since {since}: {hold.reason}")
+    return Wait(SWITCH, f"{place} is frozen", f"{place} is frozen by {hold.set_by} since {since}: {hold.reason}")
 
 
 def of_breaker(breaker: Breaker) -> Wait:

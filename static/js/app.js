@@ -20,7 +20,7 @@ window.il = (() => {
     const next = { undefined: "light", light: "dark", dark: "" }[root.dataset.theme];
     if (next) root.dataset.theme = next; else delete root.dataset.theme;
     document.cookie = `il-theme=${next}; path=/; max-age=${next ? 31536000 : 0}; samesite=lax`;
-    say(`Theme: ${next || "as the system"}`);
+    say(`Theme: ${next || "system"}`);
   }
 
   const open = (id) => { const d = document.getElementById(id); if (d && !d.open) { d.showModal(); $("input:not([type=hidden],[type=radio]), textarea", d)?.focus(); } };
@@ -29,7 +29,7 @@ window.il = (() => {
     if (opener) return open(opener.dataset.open);
     if (e.target.closest("[data-theme-toggle]")) return cycleTheme();
     const copy = e.target.closest("[data-copy]");
-    if (copy) return navigator.clipboard?.writeText(copy.dataset.copy).then(() => say("Copied"), () => say("The browser did not let me copy"));
+    if (copy) return navigator.clipboard?.writeText(copy.dataset.copy).then(() => say("Copied"), () => say("Copy failed: the browser refused"));
     const fold = e.target.closest("[data-unfold]");
     if (fold) {
       const body = fold.closest("tbody").nextElementSibling;

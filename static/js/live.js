@@ -28,7 +28,7 @@
   function fallBack() {
     if (poll || ended) return;
     lost = true;
-    show("lost", `Reconnecting, looking every ${POLL_MS / 1000} s`);
+    show("lost", `Reconnecting. Polling every ${POLL_MS / 1000} s`);
     poll = setInterval(() => { if (!document.hidden) changed(null); }, POLL_MS);
   }
   function connect() {
@@ -47,7 +47,7 @@
     socket.onclose = (e) => {
       clearTimeout(late);
       if (ended) return;
-      if (e.code === 4401 || e.code === 4403 || e.code === 4404) { ended = true; return show("gone", "No longer yours to see"); }
+      if (e.code === 4401 || e.code === 4403 || e.code === 4404) { ended = true; return show("gone", "Access ended"); }
       fallBack();
       retry = setTimeout(connect, Math.min(30000, 500 * 2 ** tries++) * (0.7 + 0.6 * Math.random()));
     };
@@ -61,7 +61,7 @@
     const status = e.detail.ctx.response.status;
     if (told || ![401, 403, 404].includes(status) || e.detail.ctx.request.method !== "GET") return;
     told = true;
-    say(status === 401 ? "You have been signed out. Sign in again to go on." : "This is no longer yours to see.");
+    say(status === 401 ? "Sign-in expired. Sign in again." : "You no longer have access to this page.");
   });
   connect();
 })();

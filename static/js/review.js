@@ -24,7 +24,7 @@
     if (!form) return;
     const yes = $("[name=decision][value=approve]", form)?.checked ?? true;
     const words = left === 1 ? "1 more change" : `${left} more changes`;
-    $("[data-gate-text]", form).textContent = left ? `${words} to view` : total === 1 ? "The change was viewed" : `All ${total} changes viewed`;
+    $("[data-gate-text]", form).textContent = left ? `${words} to view` : total === 1 ? "Change viewed" : `All ${total} changes viewed`;
     $("[data-gate]", form).classList.toggle("is-ok", !left);
     $("[data-approve]", form).hidden = yes && left > 0;
     $("[data-next-unviewed]", form).hidden = !(yes && left > 0);
@@ -64,7 +64,7 @@
   });
   function verdict(radio) {
     const form = radio.form, no = radio.value !== "approve";
-    $("[data-approve-text]", form).textContent = { reject: "Reject this plan", ask: "Ask for changes" }[radio.value] ?? "Approve this plan";
+    $("[data-approve-text]", form).textContent = { reject: "Reject this plan", ask: "Request changes" }[radio.value] ?? "Approve this plan";
     $("[data-approve]", form).classList.toggle("btn--bad", radio.value === "reject");
     $("[data-approve]", form).classList.toggle("btn--approve", !no);
     $("textarea", form).required = no;
@@ -80,7 +80,7 @@
     files[at].scrollIntoView({ block: "start" });
     $("[data-toggle]", files[at]).focus({ preventScroll: true });
   }
-  const flip = () => { const other = $("[name=view]:not(:checked)"); other ? other.click() : say("There is nothing to compare here"); };
+  const flip = () => { const other = $("[name=view]:not(:checked)"); other ? other.click() : say("No diff on this page"); };
   const decision = () => ($("#decide-sheet")?.matches(":popover-open") || matchMedia("(width < 52rem)").matches ? $("[data-sheet]")?.click() : $("#decide-form [name=decision]:checked, #decide-sheet form button")?.focus());
   keys({
     n: () => jump(1), p: () => jump(-1), s: flip, a: decision, c: () => $("#decide-form textarea")?.focus(),

@@ -54,7 +54,7 @@ def test_the_page_shows_what_is_shut_and_leads_to_a_proposal(place, carry):
     shut = Quarantine.objects.get()
     page = browser.get("/quarantine/").content.decode()
     assert "app.conf" in page and f"/quarantine/{shut.pk}/clear/" in page and "it looks odd" in page
-    assert "Put something in" not in place.client("auditor").get("/quarantine/").content.decode()
+    assert "Quarantine a resource" not in place.client("auditor").get("/quarantine/").content.decode()
     form = browser.get(f"/quarantine/{shut.pk}/clear/").content.decode()
     assert "What you found" in form
     sent = browser.post(f"/quarantine/{shut.pk}/clear/", {"found": "I read it, it is well"})

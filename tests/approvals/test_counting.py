@@ -204,7 +204,7 @@ def test_the_panel_offers_an_open_seat_to_the_reader(scene):
     page = render_to_string(
         "approvals/_quorum.html", {"quorum": quorum_context(a_request(scene), scene.access("both"))}
     )
-    assert page.count("you can fill this seat") == 1 and page.count("is-open") == 2
+    assert page.count("you can approve") == 1 and page.count("is-open") == 2
     assert "Approver, Approver2, Approver3 and 1 more" in page
 
 

@@ -291,7 +291,10 @@ def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast,
     found = walk(cast.acme.pk, event)
     assert found.fits and found.is_stored_hash and found.signed_by and found.steps[-1].result == found.root
     text = cast.client("auditor").get(f"/audit/events/{event.pk}/").content.decode()
-    assert "It fits: the signed head commits to exactly these bytes." in text and f"entry {found.log_index} of" in text
+    assert (
+        "Verified: the signed tree head commits to exactly these bytes." in text
+        and f"entry {found.log_index} of" in text
+    )
     event.body = bytes(event.body).replace(b"action.preflight", b"action.approved!")
     other = walk(cast.acme.pk, event)
     assert other.fits is False and not other.is_stored_hash and "not the event that was sealed" in other.words

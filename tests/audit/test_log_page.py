@@ -38,7 +38,7 @@ def test_an_auditor_sees_events_with_names_and_without_secrets_or_markup(cast, s
 def test_opening_an_event_shows_its_facts_and_its_place_in_the_chain(cast, subject):
     second = Event.objects.get(subject_id=subject.id, seq=2)
     _, text = page(cast, subject=subject.id, open=second.pk)
-    assert f'id="ev-{second.pk}-more"' in text and "Grüße &lt;b&gt;" in text and "not yet sealed" in text
+    assert f'id="ev-{second.pk}-more"' in text and "Grüße &lt;b&gt;" in text and "not in the signed log yet" in text
     link = text[text.index('class="link3"') :]
     hashes = [bytes(event.hash).hex()[:12] for event in Event.objects.filter(subject_id=subject.id).order_by("seq")]
     assert [link.index(found) for found in hashes] == sorted(link.index(found) for found in hashes)
@@ -74,7 +74,7 @@ def test_an_empty_log_says_what_to_do(cast, subject):
 
 def test_nothing_is_called_verified_before_it_was(cast, subject):
     _, text = page(cast, subject=subject.id)
-    assert "Not verified since you opened this page" in text and "Chain verified" not in text
+    assert "Not verified on this page yet" in text and "Chain verified" not in text
 
 
 def test_verifying_shows_the_verdict_on_the_whole_chain(cast, subject):

@@ -178,7 +178,7 @@ def test_who_administers_says_what_is_withheld_from_whom(cast, subject):
 
 def test_the_page_offers_the_choice_shows_progress_and_leads_to_the_file(cast, subject, large):
     browser, page = cast.client("auditor"), f"/audit/{subject.id}/export/"
-    assert "Take the evidence along" in browser.get(page).content.decode()
+    assert "Export evidence" in browser.get(page).content.decode()
     assert browser.post(page, {"form": "pdf", "audience": "external"}).status_code == 302
     text = browser.get(page).content.decode()
     assert "every 1s" in text and "waiting" in text

@@ -27,12 +27,12 @@ def test_an_admin_says_how_long_and_what_is_held_and_an_auditor_sees_it(cast: Ca
     assert admin.post(SAY, {"do": "keep", "keep_days": "365"}).status_code == 302
     assert admin.post(SAY, {"do": "hold", "reason": "case <b>7"}).status_code == 302
     html = auditor.get(PAGE).content.decode()
-    assert "365 days" in html and "case &lt;b&gt;7" in html and "Everything" in html and "Erase for good" not in html
+    assert "365 days" in html and "case &lt;b&gt;7" in html and "All events" in html and "Erase permanently" not in html
     for do in ({"do": "keep", "keep_days": ""}, {"do": "hold", "reason": "x"}, {"do": "erase"}):
         assert auditor.post(SAY, do).status_code == 403
     held = LegalHold.objects.get()
     assert admin.post(SAY, {"do": "lift", "hold": str(held.pk)}).status_code == 302
-    assert "Nothing is held" in auditor.get(PAGE).content.decode()
+    assert "No legal hold" in auditor.get(PAGE).content.decode()
 
 
 @pytest.mark.parametrize(

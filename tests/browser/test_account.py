@@ -26,7 +26,7 @@ def test_a_person_signs_in_makes_a_token_and_signs_out(site: Site) -> None:
     expect(tab).to_have_url(re.compile("/account/tokens/$"))
     tab.get_by_label("What is it for?").fill("my laptop")
     tab.get_by_label("propose").check()
-    tab.get_by_role("button", name="Make the token").click()
+    tab.get_by_role("button", name="Create token").click()
     plain = tab.locator("#token-plain").inner_text()
     assert site.do(authenticate, plain).scopes == ["propose"]
     site.picture(tab, "tokens")

@@ -49,20 +49,20 @@ def test_an_auditor_finds_the_right_change_by_a_day_and_a_word_and_takes_its_evi
     site.picture(tab, "audit-found")
 
     first.locator(".hit__t").click()
-    tab.wait_for_selector("text=Who did what for whom")
+    tab.wait_for_selector("h2:has-text('Relations')")
     site.picture(tab, "audit-subject", full_page=True)
     tab.click("text=Verify now")
     tab.wait_for_selector("text=Chain verified up to #")
     tab.locator(".ev__seq").nth(2).click()
     tab.wait_for_selector("text=Before and after")
-    tab.wait_for_selector("text=From this event to its signed head")
-    assert "It fits: the signed head commits to exactly these bytes." in tab.locator(".walk").inner_text()
+    tab.wait_for_selector("text=Inclusion proof")
+    assert "Verified: the signed tree head commits to exactly these bytes." in tab.locator(".walk").inner_text()
     site.picture(tab, "audit-event", full_page=True)
 
     tab.goto(f"/audit/subjects/{action.pk}/")
     tab.click("text=Evidence pack")
     with tab.expect_download() as download:
-        tab.click("text=Export")
+        tab.click("button:has-text('Export')")
     download.value.save_as(tmp_path / "pack.zip")
     tab.goto("/verify/")
     tab.set_input_files("#id_pack", tmp_path / "pack.zip")
@@ -99,7 +99,7 @@ def test_an_auditor_opens_an_event_saves_a_search_and_gets_a_report(site: Site, 
     tab.wait_for_selector("#preview")
     assert action.title in tab.locator("#preview").inner_text()
     site.picture(tab, "audit-report", full_page=True)
-    tab.click("text=Make it")
+    tab.click("button:has-text('Create')")
     made = tab.locator("#runs tbody tr", has_text="Evidence for a period")
     made.locator("text=PDF").wait_for(timeout=60_000)
     with tab.expect_download() as download:

@@ -16,7 +16,7 @@ def test_a_change_is_proposed_approved_by_two_and_runs_while_the_page_watches(si
     tab.locator('label:has([value="modify"])').click()
     tab.fill('[name="parameters.changes.0.content"]', "replicas: 3\n")
     tab.fill("[name=reason]", "Load test on Thursday.")
-    tab.click("text=Dry run")
+    tab.click("button.btn:has-text('Dry run')")
     tab.wait_for_selector("#preview .d-add mark")
     site.picture(tab, "new-preview")
     tab.click("button:has-text('Propose')")
@@ -78,7 +78,7 @@ def test_a_stale_page_is_refused_in_place_and_keeps_the_comment(site: Site) -> N
     assert tab.input_value("#decide-form textarea") == "typed with care"
     site.picture(tab, "stale")
     assert Action.objects.get(pk=action.pk).state == "awaiting_approval"
-    tab.click("text=Show it as it is now")
+    tab.click("text=Show the current state")
     tab.wait_for_selector("#decide-problem", state="attached")
     assert tab.input_value("#decide-form textarea") == "typed with care"  # also after the page was loaded anew
     tab.click("[data-approve]")

@@ -48,7 +48,7 @@ def test_an_abort_shows_what_it_would_do_and_only_then_does_it(site: Site) -> No
     plain = site.page("operator", java_script_enabled=False)
     plain.goto(f"/actions/{action.pk}/run/")
     plain.click("text=Abort run")
-    assert "Runs now" in plain.inner_text("main") and "Would be undone" in plain.inner_text("main")
+    assert "Running now" in plain.inner_text("main") and "Will be undone" in plain.inner_text("main")
     site.picture(plain, "abort-without-scripts")
     plain.click("text=Keep running")
     assert plain.is_visible("text=Abort run")
@@ -56,7 +56,7 @@ def test_an_abort_shows_what_it_would_do_and_only_then_does_it(site: Site) -> No
     tab.goto(f"/actions/{action.pk}/run/")
     tab.focus("[data-arm]")
     tab.keyboard.press("Enter")
-    tab.wait_for_selector(".abort__armed >> text=Would be undone")
+    tab.wait_for_selector(".abort__armed >> text=Will be undone")
     assert tab.evaluate("document.activeElement.matches('[data-armed]')")
     assert "Add to cell-1" in tab.inner_text(".abort__what")
     assert tab.evaluate(TOO_WIDE) == []
@@ -68,8 +68,8 @@ def test_an_abort_shows_what_it_would_do_and_only_then_does_it(site: Site) -> No
     tab.fill(".abort__armed [name=reason]", "wrong window")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#run-head >> text=Rolled back")
-    tab.wait_for_selector("text=It stopped at a checkpoint")
-    assert "the state before is back" in tab.inner_text("#back-report")
+    tab.wait_for_selector("text=The run stopped at a checkpoint")
+    assert "previous state restored" in tab.inner_text("#back-report")
     assert cells(site) == {}
 
 
@@ -88,11 +88,11 @@ def goes_back_and_on(site: Site, tab: Page) -> None:
     tab.check("#back-to [name=to][value='001:cell-1']")
     tab.fill("#back-to [name=reason]", "one too far")
     site.picture(tab, "back-to-checkpoint")
-    tab.click("text=Stop, and go back to there")
+    tab.click("text=Stop and roll back to it")
     tab.wait_for_selector("#held-panel >> text=Held: back at a checkpoint")
     assert cells(site) == {"cell-1": 1}
     site.picture(tab, "held-at-checkpoint")
-    tab.click("text=Settle it")
+    tab.click("#held-panel >> button:has-text('Resolve')")
     tab.wait_for_selector("#run-head >> text=Completed", timeout=30_000)
     assert cells(site) == {f"cell-{n}": 1 for n in range(1, 5)}
 
@@ -106,7 +106,7 @@ def is_settled_by_who_looked(site: Site, tab: Page) -> None:
     tab.check("[name=step_done][value=yes]")
     tab.fill("#held-panel textarea", "its line is there")
     site.picture(tab, "in-doubt")
-    tab.click("text=Settle it")
+    tab.click("#held-panel >> button:has-text('Resolve')")
     tab.wait_for_selector("#run-head >> text=Completed")
     assert cells(site) == {f"cell-{n}": 1 for n in (1, 2, 3, 4, 8, 9)}
 
@@ -117,7 +117,7 @@ def is_cleared_through_an_approved_action(site: Site, tab: Page) -> None:
     tab.goto(f"/actions/{action.pk}/run/")
     tab.check("[name=step_done][value=unknown]")
     tab.check("[name=how][value=give_up]")
-    tab.click("text=Settle it")
+    tab.click("#held-panel >> button:has-text('Resolve')")
     site.reached(action, "failed")
     tab.wait_for_selector("#ended")
     shut = Quarantine.objects.get(action=action)
@@ -127,7 +127,7 @@ def is_cleared_through_an_approved_action(site: Site, tab: Page) -> None:
     tab.click(f"#quarantine-{shut.pk} >> text=Clear")
     tab.fill("[name=found]", "I counted: nothing is there")
     site.picture(tab, "quarantine-clear")
-    tab.click("text=Propose to clear it")
+    tab.click("button:has-text('Propose')")
     tab.wait_for_selector("h1 >> text=Clear the quarantine of cell cell-7")
     clearing = site.reached(Action.objects.get(type="clear_quarantine"), "awaiting_approval")
     site.approve(clearing, "approver", "I looked, too")

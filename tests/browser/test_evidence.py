@@ -19,12 +19,12 @@ def test_whoever_may_view_an_action_takes_a_report_that_carries_its_evidence(sit
     tab = site.page("operator")
     tab.goto(f"/actions/{action.pk}/")
     tab.click("header >> text=Evidence")
-    tab.wait_for_selector("text=Take the evidence along")
+    tab.wait_for_selector("text=Export evidence")
     site.picture(tab, "evidence-export", full_page=True)
     tab.check("#form-pdf")
     tab.check("#for-external")
     with tab.expect_download() as download:
-        tab.click("text=Export")
+        tab.click("button:has-text('Export')")
     download.value.save_as(tmp_path / "report.pdf")
     with pikepdf.open(tmp_path / "report.pdf") as report:
         pack = report.attachments["evidence.zip"].get_file().read_bytes()

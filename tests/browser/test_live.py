@@ -53,7 +53,7 @@ def test_a_run_page_updates_by_itself_and_keeps_what_is_typed(site: Site, gate: 
     site.picture(tab, "run-armed")
     gate[1].set()
     tab.wait_for_selector("#run-head >> text=Completed")
-    tab.wait_for_selector("text=2 of 2 hold")
+    tab.wait_for_selector("text=2 of 2 passed")
     assert tab.evaluate("window.never_reloaded") and not tab.is_checked("#follow")
 
 
@@ -64,8 +64,8 @@ def test_an_armed_abort_stops_the_run_and_undoes_it(site: Site, gate: tuple[str,
     assert not tab.is_visible(".abort__armed")
     tab.click("[data-arm]")
     tab.fill(".abort__armed [name=reason]", "wrong window")
-    tab.click("text=Stop and undo")
-    tab.wait_for_selector("text=Somebody asked to stop")
+    tab.click("text=Abort and roll back")
+    tab.wait_for_selector("text=Abort requested")
     site.picture(tab, "run-stopping-dark")
     gate[1].set()
     tab.wait_for_selector("#run-head >> text=Rolled back")

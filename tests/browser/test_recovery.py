@@ -26,7 +26,7 @@ def test_a_wait_is_shown_and_an_open_breaker_is_reset(site: Site) -> None:
     waits = busy(site, 1, delay_s=600, max_delay_s=600)
     tab = site.page("operator", width=390, height=800)
     tab.goto(f"/actions/{waits.pk}/run/")
-    tab.wait_for_selector("#run-head >> text=is tried again in")
+    tab.wait_for_selector("#run-head >> text=Retry in")
     site.picture(tab, "recovery-waits-phone", full_page=True)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     tab = site.page("operator")

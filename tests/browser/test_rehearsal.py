@@ -44,7 +44,7 @@ def test_a_draft_is_rehearsed_backtested_and_proposed(site: Site) -> None:
     first, last = (tab.locator(".btlist .list__main > a").nth(n).get_attribute("href") for n in (0, 98))
     tab.click("a[rel=next]")
     assert tab.locator(".btlist .list__main > a").first.get_attribute("href") not in (first, last)
-    tab.click("text=Propose it")
+    tab.click("#backtest >> a:has-text('Propose')")
     tab.wait_for_selector("text=would have gone otherwise")
     tab.fill("[name=reason]", "It happened twice.")
     site.picture(tab, "propose-tested")

@@ -17,7 +17,7 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     tab = site.page("admin")
     tab.goto("/rules/")
     site.picture(tab, "rules-empty")
-    tab.click("text=Start from nothing")
+    tab.click("text=New empty policy")
     tab.fill("[name=slug]", "no-notes")
     tab.locator("#expression").press_sequentially('environment.name == "prod"\n  && plan.deleets > 0')
     tab.wait_for_selector("#check-faults >> text=Line 2, column 10 ")
@@ -28,7 +28,7 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     assert tab.locator("[data-fact]:visible").count() == 1
     tab.click("[data-insert='plan.creates']")
     tab.keyboard.type(" > 0")
-    tab.wait_for_selector("#check-faults >> text=It reads")
+    tab.wait_for_selector("#check-faults >> text=Valid")
     assert tab.input_value("#expression") == "plan.creates > 0"
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.id") != "expression"  # the keyboard is not caught in it
@@ -36,7 +36,7 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     tab.fill("[name='seat:security']", "1")
     tab.wait_for_selector("#check-preview >> text=would have asked for 1 × security besides")
     tab.click("text=Save draft")
-    tab.wait_for_selector("#policy-problem >> text=1 thing to put right")  # no message yet
+    tab.wait_for_selector("#policy-problem >> text=1 error")  # no message yet
     assert tab.input_value("#expression") == "plan.creates > 0" and tab.input_value("[name='seat:security']") == "1"
     tab.fill("[name=message]", "New things need a second look.")
     site.picture(tab, "rules-editor", full_page=True)
@@ -64,11 +64,11 @@ def test_an_edit_meets_another_and_nothing_is_lost(site: Site) -> None:
     tab.wait_for_selector("text=is saved as a draft")
     draft.refresh_from_db()
     assert draft.message == "Mine, written with care."
-    tab.click("text=Give this draft up")
+    tab.click("text=Abandon this draft")
     tab.wait_for_selector("#abandon[open]")
-    tab.click("#abandon >> text=Keep it")
-    tab.click("text=Give this draft up")
-    tab.click("#abandon >> text=Give it up")
+    tab.click("#abandon >> text=Keep draft")
+    tab.click("text=Abandon this draft")
+    tab.click("#abandon >> text=Abandon draft")
     tab.wait_for_selector("text=is given up")
     draft.refresh_from_db()
     assert draft.state == "abandoned"
@@ -79,7 +79,7 @@ def test_the_matrix_is_drafted_and_reads_on_a_phone(site: Site) -> None:
     tab.goto("/rules/matrix/")
     site.picture(tab, "matrix", full_page=True)
     tab.click("[aria-label='Draft a change of prod']")
-    tab.locator("fieldset.tier:has([name=low]) label:has-text('Nobody is asked')").click()
+    tab.locator("fieldset.tier:has([name=low]) label:has-text('No approval')").click()
     tab.locator("fieldset.tier:has([name=critical]) label:has-text('Denied')").click()
     assert not tab.is_visible("[name='critical:approver']") and tab.is_visible("[name='high:approver']")
     tab.fill("[name='high:security']", "1")
@@ -103,7 +103,7 @@ def test_a_denied_action_says_which_policy_and_leads_to_it(site: Site) -> None:
     action = site.reached(site.propose("prod"), "denied")
     tab = site.page("operator")
     tab.goto(f"/actions/{action.pk}/")
-    tab.click("text=Why exactly")
+    tab.click("text=Explain")
     tab.wait_for_selector("#why-sentence >> text=Denied by policy no-notes v1: Notes belong elsewhere.")
     assert tab.locator("#why-policies >> text=It would have denied the action").count() == 1
     site.picture(tab, "why-denied", full_page=True)

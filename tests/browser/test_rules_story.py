@@ -15,11 +15,11 @@ def drafted_in(tab: Page) -> str:
     tab.goto("/rules/policies/new/")
     tab.fill("[name=slug]", "no-new-notes")
     tab.fill("#expression", 'environment.name == "prod"\n  && plan.creates > 0')
-    tab.wait_for_selector("#check-faults >> text=It reads")
+    tab.wait_for_selector("#check-faults >> text=Valid")
     tab.locator("label:has([name=effect][value=deny])").click()
     tab.locator("label:has([name=mode][value=enforce])").click()
     tab.fill("[name=message]", "Notes belong in the wiki.")
-    tab.click("button:has-text('Rehearse')")
+    tab.click("span:text-is('Test')")
     tab.wait_for_url("**/rules/policy/*/rehearse/")
     found = re.search(r"/policy/([0-9a-f-]{36})/", tab.url)
     assert found is not None

@@ -64,7 +64,7 @@ def test_lines_come_as_they_are_written_and_leave_a_reader_where_they_are(site: 
     tab.wait_for_selector("#run-head >> text=Completed")
     numbers = [int(n) for n in tab.eval_on_selector_all(".log__n", "all => all.map(e => e.dataset.n)")]
     assert numbers == list(range(1, len(numbers) + 1)), "each line once, in order"
-    assert "end of the log" in tab.inner_text("#log")
+    assert "End of the log" in tab.inner_text("#log")
 
 
 def test_a_simulation_is_chosen_on_the_form_and_then_run_for_real(site: Site) -> None:
@@ -82,9 +82,9 @@ def test_a_simulation_is_chosen_on_the_form_and_then_run_for_real(site: Site) ->
     tab.goto(f"/actions/{action.pk}/run/")
     tab.wait_for_selector("text=Would create motd")
     site.picture(tab, "watching-simulated", full_page=True)
-    tab.click("text=Run for real")
+    tab.click("text=Apply it")
     tab.fill("#form-retry [name=reason]", "as simulated")
-    tab.click("text=Propose it for real")
+    tab.click("text=Propose to apply")
     tab.wait_for_url(lambda address: str(action.pk) not in address)
     real = Action.objects.get(retry_of=action)
     assert not real.simulated

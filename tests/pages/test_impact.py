@@ -45,7 +45,7 @@ def test_the_page_compares_prediction_and_verification_by_type_and_tier(some: Ca
 def test_one_environment_and_one_period_can_be_asked_for(some: Cast) -> None:
     html = some.client("operator").get("/impact/?environment=dev&days=7").content.decode()
     assert "100 %" in html and "75 %" not in html and 'value="7" selected' in html
-    assert "Nothing has run" in some.client("operator").get("/impact/?environment=staging").content.decode()
+    assert "No runs " in some.client("operator").get("/impact/?environment=staging").content.decode()
 
 
 @pytest.mark.parametrize("odd", ["environment=nowhere", "days=1000000", "days=x", "environment=%00", "days="])
@@ -56,7 +56,7 @@ def test_an_odd_filter_is_as_if_it_were_not_there(some: Cast, odd: str) -> None:
 
 def test_an_empty_page_says_what_it_will_show(place: Cast) -> None:
     html = place.client("auditor").get("/impact/").content.decode()
-    assert "Nothing has run" in html and "Look back a year" in html and "<table" not in html
+    assert "No runs " in html and "Look back a year" in html and "<table" not in html
 
 
 def test_the_api_gives_the_same_sums(some: Cast) -> None:

@@ -35,7 +35,7 @@ def test_it_lists_what_waits_for_whom(place: Cast, propose: Propose) -> None:
     html = page(place, "approver")
     assert (
         "Say &lt;hello&gt;" in html
-        and "seat: approver" in html
+        and "your approval: approver" in html
         and "1 change<" in html
         and 'id="nav-approvals">1' in html
     )
@@ -55,7 +55,7 @@ def test_what_i_decided_moves_to_the_third_tab(place: Cast, propose: Propose) ->
     (it,) = listed(place, "approver", tab="decided")
     assert it["decision"]["approved"] is True and it["decision"]["role"] == "approver"
     assert "you approved as approver" in page(place, "approver", "?tab=decided")
-    assert "You decided nothing in 30 days" in page(place, "approver2", "?tab=decided")
+    assert "No decisions in 30 days" in page(place, "approver2", "?tab=decided")
 
 
 def test_a_seat_that_only_a_rule_asked_for_is_listed_too(place: Cast, propose: Propose) -> None:
@@ -76,7 +76,7 @@ def test_filters_and_odd_addresses(place: Cast, propose: Propose) -> None:
     propose("prod", title="one"), propose("staging", title="two", parameters=a_file("b.txt"))
     assert [i["title"] for i in listed(place, "approver", environment="staging")] == ["two"]
     assert [i["title"] for i in listed(place, "approver", q="one")] == ["one"]
-    assert "Nothing matches" in page(place, "approver", "?q=nope")
+    assert "No match" in page(place, "approver", "?q=nope")
     for odd in ("?tab=x", "?after=x", "?tab=decided&after=%00", "?environment=%00", "?tab=decided&after=zzz"):
         page(place, "approver", odd)
     assert Program(place.api("approver")).get("/api/approvals", colour="red")[0] == 422

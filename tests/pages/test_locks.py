@@ -38,7 +38,7 @@ def test_those_that_somebody_waits_for_come_first(cast):
 def test_another_tenants_locks_are_nobodys(cast):
     claim(cast, an_action(cast, "held", environment=cast.globex_prod, tenant=cast.globex), "theirs.conf")
     assert locks_of(cast.access("operator"))["locks"] == []
-    assert "Nobody has a resource for itself" in cast.client("operator").get("/system/").content.decode()
+    assert "No resource is locked" in cast.client("operator").get("/system/").content.decode()
 
 
 def test_many_are_cut_and_cost_the_same(cast):

@@ -44,7 +44,7 @@ def test_an_action_is_chosen_and_shown_by_both_rules(cast, admin):
     assert "plan.deletes" in said and "how many things it deletes" in said
     assert "with the draft only" in said
     harmless = admin.get(address, {"action": str(an_ordinary(deletes=0).pk)})
-    assert "it would go the same way" in text(harmless)
+    assert "Same outcome with the draft" in text(harmless)
 
 
 def test_actions_are_found_by_title_type_and_id(cast, admin):
@@ -54,7 +54,7 @@ def test_actions_are_found_by_title_type_and_id(cast, admin):
     for asked in ("payments", str(wanted.pk)):
         page = admin.get(address, {"q": asked}).content.decode()
         assert page.count('class="pick"') == 1 and "Restart &lt;b&gt;payments" in page
-    assert "Nothing matches" in text(admin.get(address, {"q": "no such thing"}))
+    assert "No match" in text(admin.get(address, {"q": "no such thing"}))
     assert admin.get(address, {"q": "a\x00b"}).status_code == 200
 
 
@@ -69,7 +69,7 @@ def test_a_retirement_and_a_matrix_have_the_pages_too(cast, admin):
     action = next(a for a in cast.judged if a.environment_id == cast.dev.pk)
     for kind, pk in (("retire", version.pk), ("matrix", draft.pk)):
         page = admin.get(f"/rules/{kind}/{pk}/rehearse/", {"action": str(action.pk)})
-        assert page.status_code == 200 and "As it went" in text(page)
+        assert page.status_code == 200 and "Actual outcome" in text(page)
         assert admin.get(f"/rules/{kind}/{pk}/backtest/").status_code == 200
     choices = admin.get(f"/rules/matrix/{draft.pk}/rehearse/").content.decode()
     elsewhere = [a for a in cast.judged if a.environment_id != cast.dev.pk]
@@ -104,7 +104,7 @@ def test_a_backtest_from_start_to_its_differences(cast, admin):
     assert "hx-trigger" not in page and "<html" not in page
     made = Backtest.objects.get()
     said = text(admin.get(address))
-    assert "It was backtested in exactly this wording" in said and "Propose it" in said
+    assert "It was backtested in exactly this wording" in said and "backtest is valid for" in said
     assert f"The draft {made.otherwise}" in said and "would be denied" in said
     for row in made.differences.filter(because="draft"):
         assert f"/actions/{row.action_id}/" in admin.get(address).content.decode()
@@ -133,11 +133,11 @@ def test_nothing_otherwise_and_no_actions_are_told_apart(cast, admin):
     address = f"/rules/policy/{version.pk}/backtest/"
     backtests.start(cast.access("admin"), "policy", version.pk)
     worked_off()
-    assert "Nothing would have gone otherwise" in text(admin.get(address))
+    assert "No changed outcomes" in text(admin.get(address))
     sent = admin.post(address, {"since": "2001-01-01", "until": "2001-02-01"})
     assert sent.status_code == 302
     worked_off()
-    assert "No action was judged in that time" in text(admin.get(address))
+    assert "No evaluated actions in this period" in text(admin.get(address))
 
 
 def test_an_edit_makes_it_stale_and_a_cancelled_one_says_so(cast, admin):
@@ -147,7 +147,7 @@ def test_an_edit_makes_it_stale_and_a_cancelled_one_says_so(cast, admin):
     worked_off()
     edit(version.pk, wording(effect="warn"), by=SETUP)
     said = text(admin.get(address))
-    assert "It was changed since it was backtested" in said and "about an earlier wording" in said
+    assert "It was changed since it was backtested" in said and "of an earlier text" in said
     assert "It was changed since" in text(admin.get(f"/rules/policy/{version.pk}/propose/"))
     backtests.start(cast.access("admin"), "policy", version.pk)
     sent = admin.post(f"{address}cancel/")

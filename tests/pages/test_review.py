@@ -25,7 +25,7 @@ def test_the_plan_is_shown_with_its_digest_diff_rules_and_undo(place: Cast, prop
     assert f'name="digest" value="{action.plan.digest}"' in html
     assert "<code>hello world</code>" in html and "hello.txt" in html
     assert "The approval matrix asks for 2 × approver" in html
-    assert "reversible" in html and "Open: you can fill this seat" in html
+    assert "reversible" in html and "Open: you can approve" in html
 
 
 def test_approving_fills_a_seat_and_leaves_an_event(place: Cast, propose: Propose) -> None:
@@ -113,9 +113,9 @@ def test_a_reopened_action_says_that_the_target_drifted(place: Cast, propose: Pr
 def test_a_page_that_shows_an_older_plan_is_told_so_in_place(place: Cast, propose: Propose) -> None:
     action = propose("prod")
     fresh = page(place.client("approver"), action, f"live/?have={action.plan.digest}")
-    assert "The plan changed since you looked" not in fresh and 'hx-target="#review-body"' not in fresh
+    assert "The plan changed.</b>" not in fresh and 'hx-target="#review-body"' not in fresh
     stale = page(place.client("approver"), action, f"live/?have={'0' * 64}")
-    assert "The plan changed since you looked" in stale and 'hx-target="#review-body"' not in stale
+    assert "The plan changed.</b>" in stale and 'hx-target="#review-body"' not in stale
     first = page(place.client("approver"), action, "live/?have=")
     assert 'hx-target="#review-body"' in first
 

@@ -71,12 +71,12 @@ def test_an_edit_is_saved_and_one_from_an_older_state_is_refused_with_both_texts
     draft, client = drafted(cast.acme), cast.client("admin")
     address, seen = f"/rules/policies/drafts/{draft.pk}/", fingerprint(wording_of(draft))
     assert f'name="seen" value="{seen}"' in body(client.get(address))
-    drafts.edit(draft.pk, wording(message="Somebody else was here."), by=cast.access("admin"))
+    drafts.edit(draft.pk, wording(message="Someone else was here."), by=cast.access("admin"))
     sent = client.post(address, form(message="My own words.", mode="enforce", seen=seen))
     html = body(sent)
     draft.refresh_from_db()
-    assert sent.status_code == 409 and draft.message == "Somebody else was here."
-    assert "Somebody else" in html and "My own words." in html and "changed this draft since you opened it" in html
+    assert sent.status_code == 409 and draft.message == "Someone else was here."
+    assert "Someone else" in html and "My own words." in html and "changed this draft" in html
     again = fingerprint(wording_of(draft))
     assert f'name="seen" value="{again}"' in html
     assert client.post(address, form(message="My own words.", mode="enforce", seen=again)).status_code == 302
@@ -98,7 +98,7 @@ def test_what_follows_saves_first(cast: Cast, then: str) -> None:
 def test_a_draft_is_given_up_once(cast: Cast) -> None:
     draft, client = drafted(cast.acme), cast.client("admin")
     address = f"/rules/policies/drafts/{draft.pk}/"
-    assert "Give this draft up?" in body(client.get(address))
+    assert "Abandon this draft?" in body(client.get(address))
     assert client.get(f"{address}abandon/").status_code == 405
     assert client.post(f"{address}abandon/")["Location"] == f"/rules/policies/{draft.policy_id}/"
     draft.refresh_from_db()
@@ -123,8 +123,8 @@ def test_the_live_check_shows_every_fault_and_how_it_reads_and_stores_nothing(ca
     html = body(client.post("/rules/check/", form(expression="plan.deleets > 0 ||\nblast.scroe > 1")))
     assert "Line 1, column 5" in html and "Line 2, column 6" in html and html.count("^") == 2
     html = body(client.post("/rules/check/", form(effect="require", mode="enforce", **{"seat:approver": "2"})))
-    assert "It reads" in html and "asks for 2 × approver besides" in html and "role: approver" in html
-    assert "Write what it should be true of" in body(client.post("/rules/check/", {}))
+    assert "Valid: all names" in html and "asks for 2 × approver besides" in html and "role: approver" in html
+    assert "Write an expression" in body(client.post("/rules/check/", {}))
     assert not PolicyVersion.objects.exists() and not Event.objects.filter(subject_kind="policy").exists()
 
 
@@ -144,7 +144,7 @@ def test_readers_read_a_draft_and_change_nothing(cast: Cast) -> None:
     draft, client = drafted(cast.acme), cast.client("operator")
     address = f"/rules/policies/drafts/{draft.pk}/"
     html = body(client.get(address))
-    assert "You may read this draft" in html and "Save draft" not in html and "abandon-form" not in html
+    assert "Read only. Admins of" in html and "Save draft" not in html and "abandon-form" not in html
     assert client.post(address, form(message="Mine.")).status_code == 403
     assert client.post(f"{address}abandon/").status_code == 403
     assert client.post("/rules/check/", form()).status_code == 403

@@ -25,7 +25,7 @@ def test_a_completed_run_shows_steps_log_and_verification(place: Cast, propose: 
     assert action.state == "completed"
     html = page(place.client("operator"), action)
     assert "100<small>%</small>" in html and "1 of 1 step" in html
-    assert "notes.txt: written" in html and "2 of 2 hold" in html
+    assert "notes.txt: written" in html and "2 of 2 passed" in html
     assert "data-live" not in html.split("<main")[0]  # an ended run listens to nothing
     assert "Roll back" in html and "data-abort" not in html
 
@@ -55,7 +55,7 @@ def test_a_failed_verification_shows_what_did_not_hold(place: Cast, propose: Pro
     action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "goodbye"}])
     assert action.state == "rolled_back" and not (Path(place.dev.root) / "notes.txt").exists()
     html = page(place.client("operator"), action)
-    assert "These checks do not hold" in html and "1 of 2 hold" in html
+    assert "These checks do not hold" in html and "1 of 2 passed" in html
     assert "undone" in html
 
 
@@ -63,7 +63,7 @@ def test_a_held_run_asks_an_operator_and_nobody_else(place: Cast, propose: Propo
     action = propose("dev", accept=True)
     Action.objects.filter(pk=action.pk).update(state="held", held_reason="rollback_failed", completed_at=None)
     html = page(place.client("operator"), action)
-    assert "Try the rollback again" in html and 'id="held-form-' in html
+    assert "Retry the rollback" in html and 'id="held-form-' in html
     assert 'id="held-form-' not in page(place.client("auditor"), action)
     place.client("operator").post(f"/actions/{action.pk}/resume/", {"how": "give_up", "reason": "left as it is"})
     assert Action.objects.get(pk=action.pk).state == "failed"
@@ -77,7 +77,7 @@ def test_aborting_is_offered_while_it_runs_and_recorded_as_a_wish(place: Cast, p
     client.post(f"/actions/{action.pk}/abort/", {"reason": "wrong window"})
     assert Action.objects.get(pk=action.pk).stop_requested_at is not None
     html = page(client, action)
-    assert "data-abort" not in html and "Somebody asked to stop" in html and "wrong window" in html
+    assert "data-abort" not in html and "Abort requested" in html and "wrong window" in html
 
 
 def test_checks_that_are_still_to_come_are_named(place: Cast, propose: Propose) -> None:
@@ -85,7 +85,7 @@ def test_checks_that_are_still_to_come_are_named(place: Cast, propose: Propose) 
     action = propose("prod", checks=checks)
     html = page(place.client("operator"), action)
     assert "db.internal" in html and "http://app.internal/" in html
-    assert "The run has not begun" in html
+    assert "Not started" in html
 
 
 def test_the_live_fragment_holds_everything_but_the_log(place: Cast, propose: Propose) -> None:
@@ -101,10 +101,10 @@ def test_what_steps_used_and_what_is_usual_are_shown(place: Cast, propose: Propo
         propose("dev", accept=True, parameters=a_file(f"{n}.txt"))
     action = propose("dev", accept=True, parameters=a_file("last.txt"))
     html = page(place.client("operator"), action)
-    assert "Time and use" in html and "1 attempt" in html and "All together" in html
+    assert "Time and resources" in html and "1 attempt" in html and "Total</th>" in html
     Action.objects.filter(pk=action.pk).update(state="in_progress", started_at=Now(), completed_at=None)
     html = page(place.client("operator"), action)
-    assert "data-left=" in html and "Half of the last 3 runs like it" in html
+    assert "data-left=" in html and "Last 3 similar runs: median" in html
     Action.objects.filter(pk=action.pk).update(started_at=Now() - timedelta(hours=1))
     assert "longer than usual" in page(place.client("operator"), action)
     first = propose("staging", parameters=a_file("first.txt"))
@@ -131,7 +131,7 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
             plan_id=action.plan_id, step=step, attempt=attempt, kind=kind, lease=0, at=at, facts=facts
         )
     html = page(place.client("operator"), action)
-    assert "waits to be tried again" in html and "left out" in html and "in reserve" in html
+    assert "waits to be tried again" in html and "left out" in html and ">fallback<" in html
     assert "1 of 2 steps" in html and f"until {later:%H:%M:%S}, attempt 2" in html
 
 

@@ -31,7 +31,7 @@ def test_asking_for_changes_on_the_page_tells_everybody_and_holds_it(place: Cast
     answer = place.client("approver").post(f"/actions/{action.pk}/decide/", sent)
     assert answer.status_code == 302 and Ask.objects.get().principal == place.approver
     html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
-    assert "Approver asks for changes" in html and "use &lt;b&gt;tabs" in html
+    assert "Changes requested by Approver." in html and "use &lt;b&gt;tabs" in html
     assert f"/actions/new/?from={action.pk}" in html
     assert approve(place, "approver2", action)[1]["state"] == "awaiting_approval"
     assert "changes asked for" in place.client("operator").get("/?tab=mine").content.decode()
@@ -64,7 +64,7 @@ def test_an_approval_taken_back_before_the_start_sends_the_action_back(place: Ca
     approve(place, "approver", action)
     status, now = approve(place, "approver2", action)
     assert (status, now["state"]) == (200, "approved") and "withdraw" in now["allowed"]
-    assert "Take your approval back" in place.client("approver2").get(f"/actions/{action.pk}/").content.decode()
+    assert "Withdraw your approval" in place.client("approver2").get(f"/actions/{action.pk}/").content.decode()
     answer = place.client("approver2").post(f"/actions/{action.pk}/withdraw/", {"reason": "second thoughts"})
     assert answer.status_code == 302
     fresh, request = Action.objects.get(pk=action.pk), Request.objects.get()
@@ -95,8 +95,8 @@ def test_a_wish_whose_author_left_is_shown_as_lapsed_and_holds_nothing(place: Ca
     say(place, "approver", action, "ask-for-changes", comment="use tabs")
     place.approver.groups.clear()
     html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
-    assert "Approver asked for changes, but may no longer decide." in html and "use tabs" in html
-    assert "asks for changes" not in html
+    assert "Changes requested by Approver, who may no longer decide." in html and "use tabs" in html
+    assert "until the request is withdrawn" not in html
     assert "changes asked for" not in place.client("operator").get("/?tab=mine").content.decode()
     status, now = Program(place.api("operator")).get(f"/api/actions/{action.pk}")
     assert status == 200 and [a["counts"] for a in now["approvals"]["asks"]] == [False]

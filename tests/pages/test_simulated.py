@@ -21,7 +21,7 @@ def test_queue_review_and_run_mark_a_simulation(place: Cast, propose: Propose) -
         assert "flag--sim" in page(client, address), address
     run = page(client, f"{here}run/")
     assert "nothing was changed" in run and "Would create notes.txt" in run
-    assert "Run for real" in run and "Propose the undo" not in run
+    assert "Propose to apply" in run and "Propose the undo" not in run
     assert "it is simulated, so nothing is changed" in page(client, f"{here}why/")
 
 

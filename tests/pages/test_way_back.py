@@ -27,7 +27,7 @@ def test_the_first_press_says_what_stopping_would_do_and_stops_nothing(place: Ca
     action = in_its_third_step(propose)
     client = place.client("operator")
     page = client.get(f"/actions/{action.pk}/abort/").content.decode()
-    runs, undone = page.split("Runs now")[1].split("Would be undone")
+    runs, undone = page.split("Running now")[1].split("Will be undone")
     assert "c.txt" in runs and "b.txt" not in runs
     assert undone.index("b.txt") < undone.index("a.txt") and "newest first" in undone
     assert "Cannot be undone" not in page and "Keep running" in page
@@ -35,7 +35,7 @@ def test_the_first_press_says_what_stopping_would_do_and_stops_nothing(place: Ca
     sent = client.post(f"/actions/{action.pk}/abort/", {"reason": "wrong window"})
     assert sent["Location"] == f"/actions/{action.pk}/run/"
     assert Action.objects.get(pk=action.pk).stop_requested_at is not None
-    assert "There is nothing to stop" in client.get(f"/actions/{action.pk}/abort/").content.decode()
+    assert "Nothing to abort" in client.get(f"/actions/{action.pk}/abort/").content.decode()
 
 
 def test_the_panel_is_armed_and_disarmed_in_place(place: Cast, propose: Propose) -> None:
@@ -44,7 +44,7 @@ def test_the_panel_is_armed_and_disarmed_in_place(place: Cast, propose: Propose)
     armed = client.get(f"/actions/{action.pk}/abort/", headers=HX).content.decode()
     safe = client.get(f"/actions/{action.pk}/abort/?keep=1", headers=HX).content.decode()
     assert "<html" not in armed and 'data-state="armed"' in armed and 'id="abort-panel"' in armed
-    assert 'data-state="safe"' in safe and "Stop and undo" not in safe
+    assert 'data-state="safe"' in safe and "Abort and roll back" not in safe
 
 
 def test_what_cannot_be_undone_is_said_beforehand(place: Cast, propose: Propose) -> None:
@@ -55,8 +55,7 @@ def test_what_cannot_be_undone_is_said_beforehand(place: Cast, propose: Propose)
     plan.save(update_fields=["steps"])
     page = place.client("operator").get(f"/actions/{action.pk}/abort/").content.decode()
     assert (
-        "a.txt" in page.split("Cannot be undone")[1]
-        and "a.txt" not in page.split("Would be undone")[1].split("<dt>")[0]
+        "a.txt" in page.split("Cannot be undone")[1] and "a.txt" not in page.split("Will be undone")[1].split("<dt>")[0]
     )
 
 
@@ -65,25 +64,25 @@ def test_a_run_is_taken_back_to_a_checkpoint_from_its_page(place: Cast, propose:
     client = place.client("operator")
     page = client.get(f"/actions/{action.pk}/run/").content.decode()
     first = action.plan.steps[0]["key"]
-    assert "Back to a checkpoint" in page and f'value="{first}"' in page
-    assert "Back to a checkpoint" not in place.client("auditor").get(f"/actions/{action.pk}/run/").content.decode()
+    assert "Roll back to a checkpoint" in page and f'value="{first}"' in page
+    assert "Roll back to a checkpoint" not in place.client("auditor").get(f"/actions/{action.pk}/run/").content.decode()
     client.post(f"/actions/{action.pk}/rollback/", {"to": first, "reason": "too far"})
     now = Action.objects.get(pk=action.pk)
     assert (now.stop_why, now.rollback_to) == ("checkpoint", first)
-    assert "Somebody asked to go back to a checkpoint" in client.get(f"/actions/{action.pk}/run/").content.decode()
+    assert "Rollback to a checkpoint requested" in client.get(f"/actions/{action.pk}/run/").content.decode()
 
 
 def test_the_review_says_how_it_would_go_back(place: Cast, propose: Propose) -> None:
     action = propose("prod", rollback={"order": "forward", "mode": "best-effort"})
     page = place.client("approver").get(f"/actions/{action.pk}/").content.decode()
     said = page.split('id="way-back"')[1].split("</p>")[0]
-    assert "in the order of the steps" in said and "left behind" in said
+    assert "oldest step first" in said and "is quarantined and the rollback continues" in said
 
 
 def test_what_a_way_back_found_is_shown_when_it_has_ended(place: Cast, propose: Propose) -> None:
     action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "goodbye"}])
     page = place.client("operator").get(f"/actions/{action.pk}/run/").content.decode()
-    assert "The way back" in page and "the state before is back" in page
+    assert "Rollback <span>" in page and "previous state restored" in page
 
 
 def test_the_timeline_says_what_stopped_it_and_how(place: Cast, propose: Propose) -> None:

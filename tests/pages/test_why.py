@@ -31,7 +31,7 @@ def test_of_a_denied_action_the_first_sentence_names_the_policy_and_what_to_do(p
     assert "propose it again" in it["next"] and "under Rules" in it["next"]
     assert it["seats"] == [] and it["outcome"] == "deny"
     html = page(place, action)
-    assert "Denied by policy no-files v1: Use the other door." in html and "Nobody: what is denied" in html
+    assert "Denied by policy no-files v1: Use the other door." in html and "None: the action is denied" in html
 
 
 def test_an_error_denies_and_says_so_and_so_does_a_missing_row(place: Cast, propose: Propose) -> None:
@@ -63,7 +63,7 @@ def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose
         ("security", "Policy d-more v1 asks for it besides.", 1),
     ]
     html = page(place, action)
-    assert "would have denied" in html and "1 not true of this action" in html and "Mind the gap." in html
+    assert "would have denied" in html and "1 did not match" in html and "Mind the gap." in html
     assert "0 of 3 seats are filled" in html
 
 

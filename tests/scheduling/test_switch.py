@@ -73,7 +73,7 @@ def test_while_it_is_set_nothing_starts_and_afterwards_it_does(committed_cast, t
     action = carry(proposed(committed_cast))
     assert (action.state, action.lease_id) == ("approved", None) and "execute" not in waiting()
     said = committed_cast.client("operator").get(f"/api/actions/{action.pk}").json()["blocked_by"]
-    assert len(said) == 1 and said[0].startswith("dev is held by ") and said[0].endswith("the disk is failing")
+    assert len(said) == 1 and said[0].startswith("dev is frozen by ") and said[0].endswith("the disk is failing")
     assert lift(committed_cast) == 0
     assert carry(action).state == "completed"
 
@@ -213,7 +213,7 @@ def test_while_it_is_set_nobody_resumes_or_rolls_back_what_it_holds(committed_ca
     for call in (verbs.resume, verbs.rollback):
         with pytest.raises(WrongState) as refused:
             call(committed_cast.access("operator"), action.pk, "now")
-        assert "dev is held" in refused.value.detail
+        assert "dev is frozen" in refused.value.detail
     assert verbs.resume(committed_cast.access("operator"), action.pk, "leave it", how="give_up").state == "failed"
 
 

@@ -22,7 +22,7 @@ def test_the_api_holds_and_releases(cast):
     held = post(client, "prod/hold").json()
     assert (held["held"], held["by"], held["reason"], held["waiting"]) == (True, "operator", WHY["reason"], 1)
     said = client.get(f"/api/actions/{waiting.pk}").json()["blocked_by"]
-    assert len(said) == 1 and said[0].startswith("prod is held by ") and said[0].endswith(WHY["reason"])
+    assert len(said) == 1 and said[0].startswith("prod is frozen by ") and said[0].endswith(WHY["reason"])
     again = post(client, "prod/hold")
     assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
     released = post(client, "prod/release").json()
@@ -42,11 +42,11 @@ def test_who_may_only_look_looks(cast):
 def test_the_page_holds_in_two_stages_and_says_what_that_does(cast):
     client = cast.client("operator")
     page = client.get("/environments/prod/").content.decode()
-    assert "<summary>" in page and "Hold it now" in page and "stops at its next checkpoint" in page
+    assert "<summary>" in page and "Freeze now" in page and "stops at its next checkpoint" in page
     assert client.post("/environments/prod/hold/", WHY).status_code == 302
     page = client.get("/environments/prod/").content.decode()
-    assert "prod is held by" in page and WHY["reason"] in page and "Release it now" in page
-    assert "Hold it now" not in cast.client("auditor").get("/environments/prod/").content.decode()
+    assert "prod is frozen by" in page and WHY["reason"] in page and "Unfreeze now" in page
+    assert "Freeze now" not in cast.client("auditor").get("/environments/prod/").content.decode()
     assert cast.client("outsider").get("/environments/dev/").status_code == 404
     assert client.post("/environments/prod/release/", WHY).status_code == 302
     verbs = Event.objects.filter(subject_kind="environment").order_by("id").values_list("verb", flat=True)

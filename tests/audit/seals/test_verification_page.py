@@ -42,7 +42,7 @@ def test_it_is_asked_for_carried_on_and_told(cast, subject):
     assert "already" in auditor.post(PAGE, {"depth": "log"}).content.decode()
     finish()
     text = auditor.get(PAGE).content.decode()
-    assert "The log was verified, and is intact" in text and 'hx-trigger="every' not in text
+    assert "Log verified and intact" in text and 'hx-trigger="every' not in text
     event = Event.objects.get(verb="log.verified")
     assert (event.outcome, event.actor) == ("ok", str(cast.auditor.pk))
 
@@ -53,7 +53,7 @@ def test_what_is_broken_is_named_in_words(cast, subject):
         cast.client("auditor").post(PAGE, {"depth": "log"})
         finish()
         text = cast.client("auditor").get(PAGE).content.decode()
-        assert "This log is not what was sealed" in text and "what came after it is there" in text
+        assert "the log differs from its signed tree heads" in text and "what came after it is there" in text
         assert f"event #3 of deed {subject.id}" in text
         assert Event.objects.get(verb="log.verified").outcome == "failed"
 
@@ -123,7 +123,7 @@ def test_only_auditors_of_the_tenant_come_in(cast, subject):
 
 def test_verifying_a_subject_says_that_it_is_sealed(cast, subject):
     text = cast.client("auditor").post(f"/audit/{subject.id}/verify/", headers={"HX-Request": "true"}).content.decode()
-    assert "All of them are sealed" in text
+    assert "All are in the signed log" in text
 
 
 def test_who_administers_says_where_heads_go(cast, subject):
@@ -134,7 +134,7 @@ def test_who_administers_says_where_heads_go(cast, subject):
     refused = admin.post(f"{PAGE}targets/", {**wanted, "every_s": "x"})
     assert refused.status_code == 422 and "in seconds" in refused.content.decode()
     text = auditor.get(PAGE).content.decode()
-    assert "keeper@example.org" in text and "Send heads there" not in text
+    assert "keeper@example.org" in text and "Add sink" not in text
     target = HeadTarget.objects.get()
     assert cast.client("outsider").post(f"{PAGE}targets/{target.pk}/remove/").status_code in (403, 404)
     assert admin.post(f"{PAGE}targets/{target.pk}/remove/").status_code == 302 and not HeadTarget.objects.exists()
