@@ -7,7 +7,7 @@ from ninja import Field, Schema
 
 
 class MetricsOut(Schema):
-    """What attempts used, all together: seconds and bytes, null where nobody can tell. docs/operators.md explains."""
+    """What attempts used, all together: seconds and bytes, null where nobody can tell. docs/watching.md explains."""
 
     attempts: int
     duration_s: float | None

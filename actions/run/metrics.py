@@ -1,6 +1,6 @@
 """What one attempt at a step used: time, processor, memory, bytes. Measured where it runs, and told where it ends.
 
-Units: seconds and bytes; what cannot be known honestly is None. docs/operators.md says what each number means.
+Units: seconds and bytes; what cannot be known honestly is None. docs/watching.md says what each number means.
 """
 
 import mmap
