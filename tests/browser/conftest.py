@@ -2,12 +2,7 @@
 
 import os
 import re
-import signal
-import socket
-import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +20,7 @@ from actions.models import Action
 from actions.verbs import approve, find
 from tests.api.conftest import write_matrix
 from tests.cast import Cast, make_cast
-from tests.support.processes import REPO, wait_for, worker
+from tests.support.processes import Group, answers, free_port, wait_for, worker
 
 CHROMIUM = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
@@ -114,26 +109,19 @@ def fonts() -> None:
 @pytest.fixture
 def web(fonts: None, product_environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[], str]]:
     """`web()` starts the server (again) on one port, and returns its address."""
-    port = _free_port()
+    port = free_port()
     environment = {**product_environment, "INTERLOCK_STATIC": "source", "INTERLOCK_SWEEP_S": "0.5"}
-    running: list[subprocess.Popen[bytes]] = []
+    command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
+    running: list[Group] = []
 
     def start() -> str:
-        with (tmp_path / "web.log").open("ab") as output:
-            command = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
-            running.append(
-                subprocess.Popen(
-                    command, cwd=REPO, env=environment, stdout=output, stderr=output, start_new_session=True
-                )
-            )
-        wait_for(lambda: _answers(port), 40, "the server's first answer", tmp_path / "web.log")
+        running.append(Group(command, environment, tmp_path / "web.log"))
+        wait_for(lambda: answers(port), 40, "the server's first answer", tmp_path / "web.log")
         return f"http://127.0.0.1:{port}"
 
     def stop() -> None:
         while running:
-            process = running.pop()
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            running.pop().kill()
 
     start.stop = stop  # type: ignore[attr-defined]
     yield start
@@ -169,17 +157,3 @@ def site(
         c for c in made.complaints if not re.search(r"status of (4\d\d|503)|WebSocket connection|ERR_CONNECTION", c)
     ]
     assert not unexpected, f"the console complained: {unexpected}"
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.leash import die_with_parent
+from tests.support import forkserver
 
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
@@ -26,6 +27,10 @@ class Group:
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
+        self.process: subprocess.Popen[bytes] | forkserver.Forked
+        if forkserver.can_run(command, environment):
+            self.process = forkserver.run(command, environment, log)
+            return
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, cwd=REPO, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output,
