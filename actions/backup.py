@@ -18,8 +18,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from actions.models import Lease
-from audit.clock import database_time
-from audit.events import Entry, record
+from audit.database.clock import database_time
+from audit.log.events import NewEvent, record
 from tenants.models import Tenant
 from tenants.roles import tenant_subject
 
@@ -28,9 +28,16 @@ LEAP = 1_000_000
 """Leases that may have been given between the backup and its restore: their ids are never given again."""
 CHUNK = 1024 * 1024
 PARAMETERS = {
-    "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT",
-    "sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
-}  # fmt: skip
+    "dbname": "PGDATABASE",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
 EMPTY_FIRST = b"DROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\n"
 
 
@@ -91,7 +98,7 @@ def settle(path: Path) -> None:
         digest = _digest(path)
         for tenant in Tenant.objects.order_by("pk"):
             facts = {"backup": digest}
-            record(Entry(tenant.pk, tenant_subject(tenant), "installation.restored", BY, facts=facts))
+            record(NewEvent(tenant.pk, tenant_subject(tenant), "installation.restored", BY, facts=facts))
 
 
 def _leap() -> None:

@@ -30,7 +30,7 @@ from approvals.matrix import matrix_for
 from approvals.policies.store import Rule, epoch_sql, rules_for
 from approvals.weights import weights_for, weights_joined
 from audit.errors import Problem
-from audit.events import Head
+from audit.log.events import ChainHead
 from audit.models import Event
 from tenants.models import Resource
 from tenants.vault import decrypt, mask_key
@@ -86,7 +86,7 @@ class Case:
     action: Action
     executor: Executor
     target: Target
-    head: Head
+    head: ChainHead
     lease: int
     matrix: dict[str, list[dict[str, Any]]]
     resources: dict[tuple[str, str], Resource]
@@ -221,7 +221,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
             executor=found[a.type][0],
             fault=found[a.type][1],
             target=target_of(a),
-            head=Head(a.seq, bytes(a.head)),
+            head=ChainHead(a.seq, bytes(a.head)),
             lease=lease,
             matrix=matrix.get(a.environment_id, {}),
             resources=resources.get(a.environment_id, {}),

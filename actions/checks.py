@@ -57,8 +57,14 @@ check_schema: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["kind", "url"],
                 "properties": {
-                    "kind": {"const": "http"}, "name": NAME, "url": URL, **HTTP_DETAILS, **WHEN,
-                    "timeout_s": TIMEOUT, "tries": TRIES, "interval_s": INTERVAL,
+                    "kind": {"const": "http"},
+                    "name": NAME,
+                    "url": URL,
+                    **HTTP_DETAILS,
+                    **WHEN,
+                    "timeout_s": TIMEOUT,
+                    "tries": TRIES,
+                    "interval_s": INTERVAL,
                 },
             },
             {
@@ -66,8 +72,14 @@ check_schema: dict[str, Any] = {
                 "additionalProperties": False,
                 "required": ["kind", "host", "port"],
                 "properties": {
-                    "kind": {"const": "tcp"}, "name": NAME, "host": HOST_NAME, "port": PORT, **WHEN,
-                    "timeout_s": TIMEOUT, "tries": TRIES, "interval_s": INTERVAL,
+                    "kind": {"const": "tcp"},
+                    "name": NAME,
+                    "host": HOST_NAME,
+                    "port": PORT,
+                    **WHEN,
+                    "timeout_s": TIMEOUT,
+                    "tries": TRIES,
+                    "interval_s": INTERVAL,
                 },
             },
             {
@@ -79,8 +91,14 @@ check_schema: dict[str, Any] = {
                     "kind": {"const": "file"},
                     "name": NAME,
                     **WHEN,
-                    "path": {"title": "Path", "description": "Relative to the environment's root.", "type": "string",
-                             "minLength": 1, "maxLength": 1024, "x-widget": "path"},
+                    "path": {
+                        "title": "Path",
+                        "description": "Relative to the environment's root.",
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": 1024,
+                        "x-widget": "path",
+                    },
                     "sha256": {"title": "SHA-256", "type": "string", "pattern": "^[0-9a-f]{64}$"},
                     "exists": {"title": "Exists", "type": "boolean"},
                     "contains": {"title": "Contains", "type": "string", "minLength": 1, "maxLength": 1000},
@@ -88,7 +106,7 @@ check_schema: dict[str, Any] = {
             },
         ],
     },
-}  # fmt: skip
+}
 
 
 def validate_checks(checks: list[dict[str, Any]], target: Target) -> list[Issue]:

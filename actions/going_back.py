@@ -50,9 +50,14 @@ def back_to(access: Access, action_id: UUID, step: str, reason: str, *, correlat
             way_on(action, "rollback", None)
             facts = {"back_to": step, "reason_given": bool(reason)}
             moved = advance(
-                [action.pk], "roll_back", by=str(access.principal.pk), correlation_id=correlation_id, facts=facts,
-                private={"reason": reason} if reason else {}, sets={"rollback_to": step},
-            )  # fmt: skip
+                [action.pk],
+                "roll_back",
+                by=str(access.principal.pk),
+                correlation_id=correlation_id,
+                facts=facts,
+                private={"reason": reason} if reason else {},
+                sets={"rollback_to": step},
+            )
             if moved:
                 break
         elif asked_to_stop(access, action, step, reason, correlation_id):

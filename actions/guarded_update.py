@@ -16,18 +16,38 @@ from django.utils.dateparse import parse_datetime
 
 from actions.scheduling.rules import IS_OPEN, IS_UNCAPPED
 from approvals.policies.store import epoch_sql
-from audit.statements import run_prepared
+from audit.database.statements import run_prepared
 
 # What a write may carry, with the type PostgreSQL reads it as; the names after "admitted" are columns of the same name.
 CARRIED = {
-    "id": "uuid", "source": "text", "seq": "integer", "target": "text", "events": "integer", "fenced": "boolean",
-    "lease": "bigint", "release": "boolean", "stop": "boolean", "ttl_s": "integer", "plan": "uuid",
-    "begins": "boolean", "admitted": "boolean",
-    "requires_approval": "boolean", "blast_score": "integer", "tier": "text", "steps_total": "integer",
-    "steps_done": "integer", "replans": "integer", "rollback_reference": "text", "error": "jsonb", "result": "jsonb",
-    "rollback_to": "text", "fallback_due": "boolean", "held_reason": "text", "stop_why": "text",
+    "id": "uuid",
+    "source": "text",
+    "seq": "integer",
+    "target": "text",
+    "events": "integer",
+    "fenced": "boolean",
+    "lease": "bigint",
+    "release": "boolean",
+    "stop": "boolean",
+    "ttl_s": "integer",
+    "plan": "uuid",
+    "begins": "boolean",
+    "admitted": "boolean",
+    "requires_approval": "boolean",
+    "blast_score": "integer",
+    "tier": "text",
+    "steps_total": "integer",
+    "steps_done": "integer",
+    "replans": "integer",
+    "rollback_reference": "text",
+    "error": "jsonb",
+    "result": "jsonb",
+    "rollback_to": "text",
+    "fallback_due": "boolean",
+    "held_reason": "text",
+    "stop_why": "text",
     "wake_s": "integer",
-}  # fmt: skip
+}
 KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[13:] if name not in ("held_reason", "stop_why", "wake_s")]
 HANDED_OVER_SQL = "('failed','held','rolled_back')"
 """Ends and stops that a playbook may have to answer to: noted in the move itself, so that none is ever missed."""

@@ -17,7 +17,7 @@ from django.db import connection
 from actions.ledger import Ledger
 from actions.models import Plan
 from actions.models.impact import Impact
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 DAYS, MOST_RUNS = 30, 20
 """Recent is: at most this long ago, and at most so many."""
@@ -30,10 +30,28 @@ KNOWN = ("id", "applied", "standing", "verified_changes", "checks", "checks_fail
 KINDS = {"id": "uuid", "step_ms": "jsonb"}
 MOST_STEPS_TIMED = 64
 COLUMNS = (
-    "action_id", "environment_id", "type", "target", "state", "code", "is_failure", "tier", "score",
-    "predicted_changes", "predicted_deletes", "predicted_resources", "steps", "applied", "standing",
-    "verified_changes", "checks", "checks_failed", "duration_ms", "ended_at", "step_ms",
-)  # fmt: skip
+    "action_id",
+    "environment_id",
+    "type",
+    "target",
+    "state",
+    "code",
+    "is_failure",
+    "tier",
+    "score",
+    "predicted_changes",
+    "predicted_deletes",
+    "predicted_resources",
+    "steps",
+    "applied",
+    "standing",
+    "verified_changes",
+    "checks",
+    "checks_failed",
+    "duration_ms",
+    "ended_at",
+    "step_ms",
+)
 _POSTGRES = {
     "rows": "jsonb_to_recordset(%s::jsonb) AS v({})".format(
         ", ".join(f"w_{name} {KINDS.get(name, 'integer')}" for name in KNOWN)
@@ -107,13 +125,26 @@ def _prefixed(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _statement(sql: dict[str, str]) -> str:
     code, stopped, ends = sql["text"].format("a.error", "code"), _listed(STOPPED_BY_A_PERSON), _listed(ENDS)
     values = [
-        "a.id", "a.environment_id", "a.type", target_sql("a"), "a.state", f"SUBSTR({code}, 1, 120)",
-        f"(a.state <> 'completed' AND {code} NOT IN {stopped})", "a.tier", "COALESCE(a.blast_score, 0)",
-        *[sql["count"].format(name) for name in ("changes", "deletes", "resources")], "a.steps_total",
-        "COALESCE(v.w_applied, a.steps_done)", "COALESCE(v.w_standing, a.steps_done)", "v.w_verified_changes",
-        "v.w_checks", "v.w_checks_failed", sql["ms"], f"CASE WHEN a.state IN {ends} THEN a.completed_at END",
+        "a.id",
+        "a.environment_id",
+        "a.type",
+        target_sql("a"),
+        "a.state",
+        f"SUBSTR({code}, 1, 120)",
+        f"(a.state <> 'completed' AND {code} NOT IN {stopped})",
+        "a.tier",
+        "COALESCE(a.blast_score, 0)",
+        *[sql["count"].format(name) for name in ("changes", "deletes", "resources")],
+        "a.steps_total",
+        "COALESCE(v.w_applied, a.steps_done)",
+        "COALESCE(v.w_standing, a.steps_done)",
+        "v.w_verified_changes",
+        "v.w_checks",
+        "v.w_checks_failed",
+        sql["ms"],
+        f"CASE WHEN a.state IN {ends} THEN a.completed_at END",
         "v.w_step_ms",
-    ]  # fmt: skip
+    ]
     once = ("verified_changes", "checks", "checks_failed")
     update = [f"{name} = excluded.{name}" for name in COLUMNS[1:] if name not in once]
     update += [f"{name} = COALESCE(excluded.{name}, {Impact._meta.db_table}.{name})" for name in once]

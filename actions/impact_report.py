@@ -9,7 +9,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 
 from actions.models.impact import Impact
 from approvals.blast import LEVELS
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 PERIODS = (7, 30, 90, 365)
 """Days that may be asked for."""

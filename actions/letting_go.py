@@ -4,7 +4,7 @@ from uuid import UUID
 
 from actions.models import Action
 from actions.states import ENDED, State
-from audit.retention.archives import register_ended
+from audit.retention.archives import register_ended_check
 from audit.retention.erasure import register_eraser
 
 ERASED = "(erased)"
@@ -14,7 +14,7 @@ FOR_GOOD = [state for state in ENDED if state != State.FAILED]
 
 def connect() -> None:
     register_eraser("actions", erase_words)
-    register_ended("action", ended)
+    register_ended_check("action", ended)
 
 
 def erase_words(tenant: UUID, person: UUID) -> int:

@@ -24,9 +24,9 @@ from actions.scheduling.rules import RUNNING
 from actions.states import ENDED, State
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, request_row
-from audit.artifacts import ArtifactRows, artifact_rows
-from audit.events import Entry, Head, Subject, chained, heads, register_sequencer
-from audit.rows import Rows, insert_together
+from audit.database.statements import Rows, insert_together
+from audit.log.artifacts import ArtifactRows, artifact_rows
+from audit.log.events import ChainHead, NewEvent, Subject, build_rows, read_chain_heads, register_sequencer
 
 S = State
 INTENTS = (Checkpoint.Kind.INTENT, Checkpoint.Kind.UNDO_INTENT)
@@ -102,7 +102,7 @@ class Write:
     stop: bool = False
     release: bool = False
     lease: int | None = None
-    head: Head | None = None
+    head: ChainHead | None = None
     plan: Plan | None = None
     request: Request | None = None
     checkpoints: list[Checkpoint] = field(default_factory=list)
@@ -294,7 +294,7 @@ def _request_row(w: Write, at: datetime) -> Sequence[Any]:
     return request_row(w.request)
 
 
-def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
+def _bring_up_to_date(w: Write, row: Row, head: ChainHead) -> None:
     w.head, w.at, w.epoch = head, row.at, row.epoch
     w.action.state, w.action.seq = w.target, row.seq
     w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
@@ -308,17 +308,17 @@ def _bring_up_to_date(w: Write, row: Row, head: Head) -> None:
         w.action.lease_id = None
 
 
-def _events_of(writes: list[Write], at: datetime) -> tuple[Sequence[Rows], dict[UUID, Head]]:
+def _events_of(writes: list[Write], at: datetime) -> tuple[Sequence[Rows], dict[UUID, ChainHead]]:
     known = {w.action.pk: w.head for w in writes if w.head is not None}
     unknown = [w.action.pk for w in writes if w.head is None]
     if unknown:
-        known.update(heads(unknown))
-    return chained([_entry(w, e) for w in writes for e in w.events()], known, at)
+        known.update(read_chain_heads(unknown))
+    return build_rows([_entry(w, e) for w in writes for e in w.events()], known, at)
 
 
-def _entry(w: Write, event: Note) -> Entry:
+def _entry(w: Write, event: Note) -> NewEvent:
     action = w.action
-    return Entry(
+    return NewEvent(
         tenant=action.tenant_id,
         subject=subject_of(action),
         verb=event.verb,

@@ -18,7 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
 from actions.models import Action, Quarantine, ResourceClaim
 from actions.states import State
-from audit.rows import insert_rows
+from audit.database.statements import insert_rows
 
 S = State
 HOLDING = (S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK, S.HELD)

@@ -6,9 +6,9 @@ from django.db.models import Q
 
 from actions.models import Action, Breaker
 from actions.run.breakers import subject_of as breaker_subject
-from audit.events import Subject
-from audit.explore.relations import register_links
-from audit.subjects import register_describer
+from audit.auditor.log.subject_page import register_links
+from audit.log.events import Subject
+from audit.log.subjects import register_describer
 from tenants.models import Environment
 
 

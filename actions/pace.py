@@ -77,9 +77,12 @@ def pace_of(action: Action, at: datetime) -> Pace | None:
     began, spent = action.started_at.timestamp(), (at - action.started_at).total_seconds()
     late = max(usual.p90_s, usual.expected_s)
     return replace(
-        usual, left_s=max(0.0, usual.expected_s - spent), is_late=spent > late, until=began + usual.expected_s,
+        usual,
+        left_s=max(0.0, usual.expected_s - spent),
+        is_late=spent > late,
+        until=began + usual.expected_s,
         late_at=began + late,
-    )  # fmt: skip
+    )
 
 
 def runs_known(action: Action) -> int:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 from actions.models import Action, Checkpoint, Plan, Ticket
 from approvals.policies.models import PolicyVersion
-from audit.events import Subject
-from audit.evidence.contributors import Contribution, register_contributor
-from audit.verify import plain
+from audit.evidence.contents import Contribution, register_contributor
+from audit.log.events import Subject
+from audit.verify import canonical_bytes
 
 MOST_STEPS = 5_000
 
@@ -23,13 +23,13 @@ def contribution(tenant: UUID, subject: Subject) -> Contribution:
         return Contribution()
     plans = list(Plan.objects.filter(action=action).order_by("version"))
     files = [
-        ("action.json", plain(_about(action)), "action"),
-        ("policies.json", plain(_rules(plans)), "policies"),
-        ("steps.json", plain(_steps(action)), "steps"),
+        ("action.json", canonical_bytes(_about(action)), "action"),
+        ("policies.json", canonical_bytes(_rules(plans)), "policies"),
+        ("steps.json", canonical_bytes(_steps(action)), "steps"),
     ]
     tickets = _tickets(action)
     if action.ticket or action.external_url or tickets["handed_off"]:
-        files.append(("ticket.json", plain(tickets), "ticket"))
+        files.append(("ticket.json", canonical_bytes(tickets), "ticket"))
     return Contribution(tuple(files), tuple(_facts(action)))
 
 
@@ -45,11 +45,17 @@ def _facts(action: Action) -> list[tuple[str, str]]:
 def _about(action: Action) -> dict[str, Any]:
     links = {name: str(getattr(action, name)) for name in ("undo_of_id", "retry_of_id") if getattr(action, name)}
     return {
-        "format": "interlock.action/1", "id": str(action.pk), "type": action.type, "target": action.target,
+        "format": "interlock.action/1",
+        "id": str(action.pk),
+        "type": action.type,
+        "target": action.target,
         "environment": {"id": str(action.environment_id), "slug": action.environment.slug},
-        "security_level": action.security_level, "risk_class": action.risk_class, "simulated": action.simulated,
-        "checks": action.checks, **links,
-    }  # fmt: skip
+        "security_level": action.security_level,
+        "risk_class": action.risk_class,
+        "simulated": action.simulated,
+        "checks": action.checks,
+        **links,
+    }
 
 
 def _rules(plans: list[Plan]) -> dict[str, Any]:
@@ -57,10 +63,19 @@ def _rules(plans: list[Plan]) -> dict[str, Any]:
     asked = {(r["policy"], r["version"]) for plan in plans for r in plan.verdict.get("rulings", []) if r.get("policy")}
     versions = PolicyVersion.objects.filter(policy__in={policy for policy, _ in asked}).select_related("policy")
     wordings = [
-        {"policy": str(v.policy_id), "slug": v.policy.slug, "version": v.version, "expression": v.expression,
-         "effect": v.effect, "seats": v.seats, "message": v.message, "mode": v.mode}
-        for v in versions.order_by("policy__slug", "version") if (str(v.policy_id), v.version) in asked
-    ]  # fmt: skip
+        {
+            "policy": str(v.policy_id),
+            "slug": v.policy.slug,
+            "version": v.version,
+            "expression": v.expression,
+            "effect": v.effect,
+            "seats": v.seats,
+            "message": v.message,
+            "mode": v.mode,
+        }
+        for v in versions.order_by("policy__slug", "version")
+        if (str(v.policy_id), v.version) in asked
+    ]
     verdicts = [{"version": plan.version, "digest": plan.digest, "verdict": plan.verdict} for plan in plans]
     return {"format": "interlock.rules/1", "verdicts": verdicts, "policies": wordings}
 
@@ -71,17 +86,25 @@ def _steps(action: Action) -> dict[str, Any]:
     return {
         "format": "interlock.steps/1",
         "lines": [
-            {"step": line.step, "attempt": line.attempt, "kind": line.kind, "at": line.at.isoformat(),
-             "metrics": line.metrics}
+            {
+                "step": line.step,
+                "attempt": line.attempt,
+                "kind": line.kind,
+                "at": line.at.isoformat(),
+                "metrics": line.metrics,
+            }
             for line in lines
         ],
-    }  # fmt: skip
+    }
 
 
 def _tickets(action: Action) -> dict[str, Any]:
     handed = Ticket.objects.filter(action=action).order_by("ending_seq")
     return {
-        "format": "interlock.ticket/1", "ticket": action.ticket, "external_url": action.external_url,
-        "handed_off": [{"event": t.ending_seq, "ending": t.ending, "severity": t.severity, "summary": t.summary}
-                       for t in handed],
-    }  # fmt: skip
+        "format": "interlock.ticket/1",
+        "ticket": action.ticket,
+        "external_url": action.external_url,
+        "handed_off": [
+            {"event": t.ending_seq, "ending": t.ending, "severity": t.severity, "summary": t.summary} for t in handed
+        ],
+    }

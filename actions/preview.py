@@ -13,8 +13,8 @@ from actions.types.protocol import Issue, PlanRefused
 from approvals.matrix import matrix_for
 from approvals.policies.store import rules_for
 from approvals.weights import weights_for
-from audit.clock import database_time
-from audit.events import Head
+from audit.database.clock import database_time
+from audit.log.events import ChainHead
 from tenants.access import Access
 from tenants.models import Resource
 
@@ -34,7 +34,7 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
         action=action,
         executor=executor,
         target=target_of(action),
-        head=Head(0, b""),
+        head=ChainHead(0, b""),
         lease=0,
         matrix=matrix_for({tenant}).get(environment.pk, {}),
         resources=known,

@@ -54,11 +54,16 @@ def told(quarantines: Sequence[Quarantine]) -> list[dict[str, Any]]:
     """Quarantines as plain values: which resource, since when, why, by which action or person."""
     return [
         {
-            "id": str(q.pk), "kind": q.kind, "name": q.name, "because": q.because, "since": q.since.isoformat(),
-            "action": str(q.action_id) if q.action_id else None, "by": str(q.by_id) if q.by_id else None,
+            "id": str(q.pk),
+            "kind": q.kind,
+            "name": q.name,
+            "because": q.because,
+            "since": q.since.isoformat(),
+            "action": str(q.action_id) if q.action_id else None,
+            "by": str(q.by_id) if q.by_id else None,
         }
         for q in quarantines[:MOST_NAMED]
-    ]  # fmt: skip
+    ]
 
 
 def concerned(resources: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -81,11 +86,16 @@ def left_behind(
     """The quarantines of what these steps touched; to be written together with the move that leaves it so."""
     return [
         Quarantine(
-            tenant_id=action.tenant_id, environment_id=action.environment_id, kind=kind, name=name,
-            key=key_of(action.environment_id, kind, name), action_id=action.pk, because=because,
+            tenant_id=action.tenant_id,
+            environment_id=action.environment_id,
+            kind=kind,
+            name=name,
+            key=key_of(action.environment_id, kind, name),
+            action_id=action.pk,
+            because=because,
         )
         for kind, name in concerned(resources, steps)
-    ]  # fmt: skip
+    ]
 
 
 def set_note(quarantines: Sequence[Quarantine]) -> list[Note]:

@@ -11,7 +11,7 @@ from actions.locks import HOLDING, key_of
 from actions.models import Action, Quarantine, ResourceClaim
 from actions.types.clear_quarantine.keeper import Kept
 from audit.errors import Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import Access, visible_to
 from tenants.models import Environment
 
@@ -52,9 +52,15 @@ def put_in_quarantine(
     with transaction.atomic():
         _refuse_in_use(key)
         made = Quarantine(
-            tenant=access.tenant, environment=place, key=key, kind=kind.strip(), name=name, by=access.principal,
-            because=Quarantine.Because.OPERATOR, reason=reason.strip(),
-        )  # fmt: skip
+            tenant=access.tenant,
+            environment=place,
+            key=key,
+            kind=kind.strip(),
+            name=name,
+            by=access.principal,
+            because=Quarantine.Because.OPERATOR,
+            reason=reason.strip(),
+        )
         try:
             with transaction.atomic():
                 made.save(force_insert=True)
@@ -138,10 +144,17 @@ def kept(q: Quarantine) -> Kept:
     """A quarantine as the executor sees it; environment and action must be joined."""
     live = q.action_id if q.action is not None and q.action.state in HOLDING else None
     return Kept(
-        id=q.pk, environment_id=q.environment_id, environment=q.environment.slug, kind=q.kind, name=q.name,
-        because=q.get_because_display(), since=f"{q.since:%Y-%m-%d %H:%M:%S} UTC",
-        standing="in_force" if q.cleared_at is None else "cleared", cleared_by=q.cleared_by_action_id, held_by=live,
-    )  # fmt: skip
+        id=q.pk,
+        environment_id=q.environment_id,
+        environment=q.environment.slug,
+        kind=q.kind,
+        name=q.name,
+        because=q.get_because_display(),
+        since=f"{q.since:%Y-%m-%d %H:%M:%S} UTC",
+        standing="in_force" if q.cleared_at is None else "cleared",
+        cleared_by=q.cleared_by_action_id,
+        held_by=live,
+    )
 
 
 def _locked(tenant_id: UUID, quarantine_id: UUID) -> Quarantine:
@@ -160,8 +173,13 @@ def _record(
     q: Quarantine, verb: str, by: str, correlation_id: str, facts: dict[str, str], private: dict[str, str] | None = None
 ) -> None:
     record(
-        Entry(
-            tenant=q.tenant_id, subject=subject_of(q), verb=verb, actor=by, correlation_id=correlation_id[:128],
-            facts=facts, private=private or {},
+        NewEvent(
+            tenant=q.tenant_id,
+            subject=subject_of(q),
+            verb=verb,
+            actor=by,
+            correlation_id=correlation_id[:128],
+            facts=facts,
+            private=private or {},
         )
-    )  # fmt: skip
+    )

@@ -14,8 +14,13 @@ STRATEGIES = ("retry", "fallback", "skip", "abort")
 MOST_ATTEMPTS = 10
 MOST_WAIT_S = 3_600
 DEFAULT: dict[str, Any] = {
-    "max_attempts": 3, "backoff": "exponential", "delay_s": 0.2, "max_delay_s": 5, "strategies": {}, "fallback": None,
-}  # fmt: skip
+    "max_attempts": 3,
+    "backoff": "exponential",
+    "delay_s": 0.2,
+    "max_delay_s": 5,
+    "strategies": {},
+    "fallback": None,
+}
 WORDS = {
     "retry": "Tried again after {}.",
     "fallback": "Gives way after {} to what stands in for it; where nothing does, all is undone.",
@@ -34,19 +39,28 @@ recovery_schema: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "max_attempts": {
-            "title": "Attempts per step", "type": "integer", "minimum": 1, "maximum": MOST_ATTEMPTS,
+            "title": "Attempts per step",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MOST_ATTEMPTS,
             "description": "The first one counts.",
         },
         "backoff": {"title": "Wait between attempts", "enum": ["linear", "exponential"]},
         "delay_s": {"title": "First wait, at most (s)", **NUMBER},
         "max_delay_s": {"title": "Longest wait (s)", **NUMBER},
         "strategies": {
-            "title": "By error code", "type": "object", "maxProperties": 50,
+            "title": "By error code",
+            "type": "object",
+            "maxProperties": 50,
             "description": 'What to do about an error, such as {"busy": "retry", "io": "abort"}.',
-            "propertyNames": {"pattern": CODE}, "additionalProperties": {"enum": list(STRATEGIES)},
+            "propertyNames": {"pattern": CODE},
+            "additionalProperties": {"enum": list(STRATEGIES)},
         },
         "fallback": {
-            "title": "Action to fall back to", "type": "object", "additionalProperties": False, "required": ["type"],
+            "title": "Action to fall back to",
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["type"],
             "description": "Proposed when this one has failed with an error that says fallback.",
             "properties": {
                 "type": {"title": "Type", "type": "string", "minLength": 1, "maxLength": 64},
@@ -60,7 +74,7 @@ recovery_schema: dict[str, Any] = {
             },
         },
     },
-}  # fmt: skip
+}
 
 
 def strategies_of(executor: Executor) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from audit.canonical import MAX_INTEGER
+from audit.log.canonical_json import MAX_INTEGER
 
 MOST_DEPTH = 30
 MOST_CHARACTERS = 20_000

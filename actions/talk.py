@@ -6,15 +6,22 @@ from actions.lifecycle import subject_of
 from actions.models import Action
 from actions.verbs import find
 from approvals.conversation import resolve, say
-from approvals.models import Comment
+from approvals.records import Comment
 from audit.errors import Invalid, NotFound
 from tenants.access import Access
 
 
 def comment_on(
-    access: Access, action_id: UUID, text: str, *, digest: str = "", change: int | None = None,
-    line: int | None = None, reply_to: UUID | None = None, correlation_id: str = "",
-) -> Comment:  # fmt: skip
+    access: Access,
+    action_id: UUID,
+    text: str,
+    *,
+    digest: str = "",
+    change: int | None = None,
+    line: int | None = None,
+    reply_to: UUID | None = None,
+    correlation_id: str = "",
+) -> Comment:
     """Comment on a plan of an action (its current one without a digest), or on change n of it, or reply.
 
     Raises NotFound, Invalid, CommentNeeded, TooManyComments.
@@ -33,9 +40,16 @@ def comment_on(
     if line is not None and not 1 <= line <= 10_000_000:
         raise Invalid(issues=[_issue("Lines are counted from 1.", "line")])
     return say(
-        access, subject_of(action), action.environment_id, text, digest=plan.digest if plan else "", change=change,
-        line=line, reply_to=reply_to, correlation_id=correlation_id,
-    )  # fmt: skip
+        access,
+        subject_of(action),
+        action.environment_id,
+        text,
+        digest=plan.digest if plan else "",
+        change=change,
+        line=line,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+    )
 
 
 def settle_thread(

@@ -65,9 +65,7 @@ def approve(
     """Decide on an action: approve the plan with exactly this digest, or reject. Raises what `decide` raises."""
     action = find(access, action_id)
     request = open_request(action, "approval")
-    decide(
-        request.pk, access, approved=approved, digest=digest, comment=comment, correlation_id=correlation_id
-    )  # fmt: skip
+    decide(request.pk, access, approved=approved, digest=digest, comment=comment, correlation_id=correlation_id)
     return find(access, action_id)
 
 
@@ -231,12 +229,24 @@ def retry(access: Access, action_id: UUID, reason: str, *, mode: str = "", corre
 def again(action: Action, reason: str) -> Submission:
     """The submission that would propose an action again: the form's prefill, and what `retry` submits."""
     return Submission(
-        type=action.type, environment=action.environment.slug, parameters=action.parameters, reason=reason,
-        title=action.title, target=action.target, checks=action.checks, ticket=action.ticket,
-        rollback=action.rollback, watch=action.watch, recovery=action.recovery,
-        external_url=action.external_url, security_level=action.security_level, confidence=action.confidence,
-        priority=action.priority, timeout_s=action.timeout_s, mode="simulate" if action.simulated else "apply",
-    )  # fmt: skip
+        type=action.type,
+        environment=action.environment.slug,
+        parameters=action.parameters,
+        reason=reason,
+        title=action.title,
+        target=action.target,
+        checks=action.checks,
+        ticket=action.ticket,
+        rollback=action.rollback,
+        watch=action.watch,
+        recovery=action.recovery,
+        external_url=action.external_url,
+        security_level=action.security_level,
+        confidence=action.confidence,
+        priority=action.priority,
+        timeout_s=action.timeout_s,
+        mode="simulate" if action.simulated else "apply",
+    )
 
 
 def allowed(access: Access, action: Action, request: Request | None = None) -> list[str]:
@@ -325,9 +335,14 @@ def _facts(correlation_id: str) -> dict[str, Any]:
 def _advance(access: Access, action: Action, verb: str, reason: str, correlation_id: str, **more: Any) -> list[Action]:
     private = {"reason": reason} if reason else {}
     return advance(
-        [action.pk], verb, by=str(access.principal.pk), correlation_id=correlation_id, private=private,
-        facts={"reason_given": bool(reason)}, **more,
-    )  # fmt: skip
+        [action.pk],
+        verb,
+        by=str(access.principal.pk),
+        correlation_id=correlation_id,
+        private=private,
+        facts={"reason_given": bool(reason)},
+        **more,
+    )
 
 
 def _or_wrong_state(access: Access, moved: list[Action], action: Action, done: str, hint: str) -> Action:

@@ -17,8 +17,8 @@ from approvals.builtin import CONFIG_CHANGE
 from approvals.models import Request
 from approvals.policies.schema import FACTS, facts_for
 from approvals.tally import as_seats, tally
+from audit.log.subjects import names_of_event_actors
 from audit.models import Event
-from audit.subjects import names_of
 from tenants.models import Principal
 
 MOMENTS = ("policy.judged", "action.start", "action.reopen", "action.hold", "action.fail")
@@ -112,14 +112,19 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
     ).order_by("seq")[:MOST_MOMENTS]
     events = [(event, json.loads(bytes(event.body))["facts"]) for event in found]
     told = [(event, facts, _moment(event, facts)) for event, facts in events]
-    names = names_of(action.tenant_id, [event for event, _, said in told if said])
+    names = names_of_event_actors(action.tenant_id, [event for event, _, said in told if said])
     return [
         {
-            "seq": event.seq, "at": event.at, "when": said[0], "what": said[1], "by": names.get(event.actor, ""),
+            "seq": event.seq,
+            "at": event.at,
+            "when": said[0],
+            "what": said[1],
+            "by": names.get(event.actor, ""),
             "facts_sha256": facts.get("facts_sha256"),
         }
-        for event, facts, said in told if said
-    ]  # fmt: skip
+        for event, facts, said in told
+        if said
+    ]
 
 
 def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:

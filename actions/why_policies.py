@@ -8,7 +8,7 @@ from django.db.models import Q
 
 from actions.models import Action
 from approvals.builtin import CONFIG_CHANGE
-from approvals.models import PolicyVersion
+from approvals.policies.models import PolicyVersion
 from approvals.policies.words import does, would
 
 RULE = re.compile(r"policy (?P<slug>[a-z0-9-]+) v(?P<version>\d+)")
@@ -32,9 +32,15 @@ def _from_reasons(reasons: Iterable[Mapping[str, str]]) -> Iterable[dict[str, An
         if match:
             is_shadow = reason["effect"] == "shadow"
             yield {
-                "policy": "", "slug": match["slug"], "version": int(match["version"]), "effect": "",
-                "mode": "shadow" if is_shadow else "enforce", "seats": [], "value": True, "error": "",
-            }  # fmt: skip
+                "policy": "",
+                "slug": match["slug"],
+                "version": int(match["version"]),
+                "effect": "",
+                "mode": "shadow" if is_shadow else "enforce",
+                "seats": [],
+                "value": True,
+                "error": "",
+            }
 
 
 def _versions(action: Action, rulings: list[dict[str, Any]]) -> dict[tuple[str, int], PolicyVersion]:
@@ -64,9 +70,14 @@ def _told(
     counts = r["mode"] == "enforce" and action.type != CONFIG_CHANGE
     return {
         "id": r["policy"] or (str(version.policy_id) if version else None),
-        "slug": r["slug"], "version": r["version"], "effect": effect, "mode": r["mode"], "seats": seats,
+        "slug": r["slug"],
+        "version": r["version"],
+        "effect": effect,
+        "mode": r["mode"],
+        "seats": seats,
         "ruling": "error" if failed else "true" if applies else "false",
-        "error": r["error"], "applies": applies and not softened,
+        "error": r["error"],
+        "applies": applies and not softened,
         "denies": counts and (failed or (applies and effect == "deny")),
         "words": _words(r, effect, seats, softened, action.type == CONFIG_CHANGE, autonomy),
         "message": version.message if version else reasons.get(f"policy {r['slug']} v{r['version']}", ""),
@@ -74,7 +85,7 @@ def _told(
         "is_global": version.policy.is_global if version else False,
         "overridable": version.overridable if version else False,
         "is_in_force": version is not None and version.state == "published",
-    }  # fmt: skip
+    }
 
 
 def _words(

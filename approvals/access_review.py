@@ -8,14 +8,14 @@ from django.db.models import Count, Max
 
 from approvals.models import ApprovalRule, Decision
 from approvals.people import standing_in
+from audit.auditor.reports.registry import Column, Report, ReportScope, Row, register_report
 from audit.changes.visible import visible
-from audit.reports.registry import Column, Report, Row, Wanted, register_report
 from tenants.models import Environment, Principal
 
 BEFORE_RECORDS = 1971
 
 
-def rows(wanted: Wanted) -> Iterator[Row | None]:
+def rows(wanted: ReportScope) -> Iterator[Row | None]:
     """By environment, role and name. Each person who may approve is looked at once per role and environment."""
     places = Environment.objects.filter(tenant=wanted.tenant).order_by("slug")
     if wanted.environment:
@@ -31,12 +31,17 @@ def rows(wanted: Wanted) -> Iterator[Row | None]:
                 last, count = used.get((pk, place.pk, role), (None, 0))
                 since = held[pk]
                 yield {
-                    "environment": place.slug, "risk_class": place.risk_class, "role": visible(role),
-                    "who": visible(str(people[pk])), "username": people[pk].username,
+                    "environment": place.slug,
+                    "risk_class": place.risk_class,
+                    "role": visible(role),
+                    "who": visible(str(people[pk])),
+                    "username": people[pk].username,
                     "tiers": tiers.get((place.pk, role), []) or "none: no seat asks for it",
                     "since": since if since.year >= BEFORE_RECORDS else "before records began",
-                    "last_used": last or "never", "decisions": count, "id": str(pk),
-                }  # fmt: skip
+                    "last_used": last or "never",
+                    "decisions": count,
+                    "id": str(pk),
+                }
 
 
 def _last_used(tenant: UUID) -> dict[tuple[UUID, UUID, str], tuple[Any, int]]:
@@ -71,7 +76,7 @@ REPORT = Report(
         Column("last_used", "Last decided", 3),
         Column("decisions", "Decisions", 2),
         Column("id", "Id", 5),
-    ),  # fmt: skip
+    ),
     rows=rows,
     looked_at="people in roles",
     shows="As of now: every active person who holds a role that may approve in an environment, directly there or in "

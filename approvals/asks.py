@@ -5,8 +5,9 @@ from uuid import UUID
 
 from django.db.models import prefetch_related_objects
 
-from approvals.models import Ask, Request
+from approvals.models import Request
 from approvals.people import Holders, holders, roles_of
+from approvals.records import Ask
 from tenants.access import delegation_chain
 
 

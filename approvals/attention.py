@@ -9,8 +9,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from approvals.models import Request, Viewing
-from audit.clock import database_time
+from approvals.models import Request
+from approvals.records import Viewing
+from audit.database.clock import database_time
 from tenants.access import Access
 
 MOST_OPENED = 10_000  # changes remembered of one plan
@@ -31,8 +32,14 @@ def shown(request: Request | None, access: Access, digest: str, opened: Iterable
     if known and seen <= set(known.opened) and (now - known.last_shown_at).total_seconds() < SETTLES_S:
         return
     with transaction.atomic():
-        fresh = Viewing(request=request, principal_id=access.principal.pk, digest=digest, total=total,
-                        first_shown_at=now, last_shown_at=now)  # fmt: skip
+        fresh = Viewing(
+            request=request,
+            principal_id=access.principal.pk,
+            digest=digest,
+            total=total,
+            first_shown_at=now,
+            last_shown_at=now,
+        )
         if known is None:
             Viewing.objects.bulk_create([fresh], ignore_conflicts=True)
         row = mine.select_for_update().get()

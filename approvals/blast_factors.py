@@ -169,11 +169,17 @@ def working_hours(facts: Facts) -> Found:
 
 
 FACTORS: dict[str, Callable[[Facts], Found]] = {
-    "environment": environment, "resources_touched": resources_touched, "deletions": deletions,
-    "irreversibility": irreversibility, "resource_risk": resource_risk, "monthly_cost": monthly_cost,
-    "action_type": action_type, "dependents": dependents, "recent_failures": recent_failures,
+    "environment": environment,
+    "resources_touched": resources_touched,
+    "deletions": deletions,
+    "irreversibility": irreversibility,
+    "resource_risk": resource_risk,
+    "monthly_cost": monthly_cost,
+    "action_type": action_type,
+    "dependents": dependents,
+    "recent_failures": recent_failures,
     "working_hours": working_hours,
-}  # fmt: skip
+}
 """In the order in which they are added up."""
 
 

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from approvals.models import TIERS, ApprovalSettings
+from approvals.models import TIERS
+from approvals.records import ApprovalSettings
 from audit.errors import Conflict
 
 MOST = 100  # requests in one go

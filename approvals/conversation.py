@@ -7,10 +7,10 @@ from uuid import UUID
 from django.db import transaction
 
 from approvals.errors import CommentNeeded, TooManyComments
-from approvals.models import Comment
-from audit.clock import database_time
+from approvals.records import Comment
+from audit.database.clock import database_time
 from audit.errors import Forbidden, Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import Access
 
 MAX_TEXT = 4_000  # characters
@@ -29,9 +29,17 @@ class Thread:
 
 
 def say(
-    access: Access, subject: Subject, environment_id: UUID, text: str, *, digest: str, change: int | None = None,
-    line: int | None = None, reply_to: UUID | None = None, correlation_id: str = "",
-) -> Comment:  # fmt: skip
+    access: Access,
+    subject: Subject,
+    environment_id: UUID,
+    text: str,
+    *,
+    digest: str,
+    change: int | None = None,
+    line: int | None = None,
+    reply_to: UUID | None = None,
+    correlation_id: str = "",
+) -> Comment:
     """Comment on a subject that the caller may view; a reply stands where its thread does. Event `comment.made`.
 
     Raises Forbidden, CommentNeeded, Invalid, NotFound (no such thread), TooManyComments.
@@ -53,10 +61,18 @@ def say(
             parent = parent.parent or parent
             digest, change, line = parent.digest, parent.change, parent.line
         made = Comment(
-            tenant=access.tenant, environment_id=environment_id, subject_kind=subject.kind, subject_id=subject.id,
-            digest=digest, change=change, line=line, parent=parent, author_id=access.principal.pk, text=text,
+            tenant=access.tenant,
+            environment_id=environment_id,
+            subject_kind=subject.kind,
+            subject_id=subject.id,
+            digest=digest,
+            change=change,
+            line=line,
+            parent=parent,
+            author_id=access.principal.pk,
+            text=text,
             at=database_time(),
-        )  # fmt: skip
+        )
         made.save(force_insert=True)
         facts = {"digest": digest, "change": change, "line": line, "reply_to": str(parent.pk) if parent else None}
         _record(access, made, "comment.made", facts, correlation_id, {"comment": text})
@@ -109,16 +125,24 @@ def threads_of(tenant_id: UUID, kind: str, subject_id: UUID, digest: str) -> dic
 
 
 def _record(
-    access: Access, comment: Comment, verb: str, facts: dict[str, Any], correlation_id: str,
+    access: Access,
+    comment: Comment,
+    verb: str,
+    facts: dict[str, Any],
+    correlation_id: str,
     private: dict[str, str] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     record(
-        Entry(
-            tenant=comment.tenant_id, subject=Subject(comment.subject_kind, comment.subject_id), verb=verb,
-            actor=str(access.principal.pk), correlation_id=correlation_id,
-            facts={"comment_id": str(comment.pk), **facts}, private=private or {},
+        NewEvent(
+            tenant=comment.tenant_id,
+            subject=Subject(comment.subject_kind, comment.subject_id),
+            verb=verb,
+            actor=str(access.principal.pk),
+            correlation_id=correlation_id,
+            facts={"comment_id": str(comment.pk), **facts},
+            private=private or {},
         )
-    )  # fmt: skip
+    )
 
 
 def _issue(message: str) -> dict[str, str]:

@@ -26,13 +26,14 @@ from approvals.errors import (
     StaleDigest,
     WrongKind,
 )
-from approvals.models import Ask, Decision, Request
+from approvals.models import Decision, Request
 from approvals.notices import tell
 from approvals.people import holders
+from approvals.records import Ask
 from approvals.tally import Tally, as_seats, count, tallies, tally
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import Access
 
 MAX_COMMENT = 4_000  # characters
@@ -134,8 +135,11 @@ def _decide(
     decision = _write(request, access, approved, role, digest if approved else request.digest, comment, now)
     after = count(request, [*counted.decisions, decision], counted.held)
     facts = {
-        **facts_about(request, access), "role": role, "seats_open": after.missing, "attention": decision.attention,
-    }  # fmt: skip
+        **facts_about(request, access),
+        "role": role,
+        "seats_open": after.missing,
+        "attention": decision.attention,
+    }
     leave_event(
         request, access, "approval.granted" if approved else "approval.rejected", facts, comment, correlation_id
     )
@@ -160,7 +164,9 @@ def settle_if_complete(after: Tally, by: str, now: datetime, correlation_id: str
     if wishes:
         facts = {"request": str(request.pk), "digest": request.digest, "asks": [str(ask.pk) for ask in wishes]}
         subject = Subject(request.subject_kind, request.subject_id)
-        record(Entry(request.tenant_id, subject, "approval.ask_lapsed", by, correlation_id=correlation_id, facts=facts))
+        record(
+            NewEvent(request.tenant_id, subject, "approval.ask_lapsed", by, correlation_id=correlation_id, facts=facts)
+        )
     keep_seats(after)
     settle(request, Request.State.APPROVED, by, now, correlation_id)
     return True
@@ -229,9 +235,15 @@ def _write(
     request: Request, access: Access, approved: bool, role: str, digest: str | None, comment: str, now: datetime
 ) -> Decision:
     decision = Decision(
-        request=request, principal_id=access.principal.pk, approved=approved, role=role, digest=digest or "",
-        comment=comment, attention=attention_of(request, access.principal.pk, now), at=now,
-    )  # fmt: skip
+        request=request,
+        principal_id=access.principal.pk,
+        approved=approved,
+        role=role,
+        digest=digest or "",
+        comment=comment,
+        attention=attention_of(request, access.principal.pk, now),
+        at=now,
+    )
     decision.save(force_insert=True)
     return decision
 
@@ -266,7 +278,7 @@ def leave_event(
     outcome: str = "ok",
 ) -> None:
     record(
-        Entry(
+        NewEvent(
             tenant=request.tenant_id,
             subject=Subject(request.subject_kind, request.subject_id),
             verb=verb,

@@ -2,7 +2,8 @@
 
 from uuid import UUID
 
-from approvals.models import Ask, Comment, Decision
+from approvals.models import Decision
+from approvals.records import Ask, Comment
 from audit.retention.erasure import register_eraser
 
 

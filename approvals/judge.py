@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from approvals.blast import LEVELS, Blast, changes_nothing, score
+from approvals.blast import LEVELS, Blast, score
+from approvals.blast_factors import changes_nothing
 
 Outcome = Literal["deny", "hold", "allow"]
 STRICTNESS: dict[str, int] = {"allow": 0, "hold": 1, "deny": 2}

@@ -11,7 +11,7 @@ from approvals.policies.cell import evaluate
 from approvals.policies.ruling import CONFIG_CHANGE, Ruled, under_policies
 from approvals.policies.schema import facts_for
 from approvals.policies.store import Rule
-from audit.canonical import digest_of, is_plain
+from audit.log.canonical_json import digest_of, is_plain
 
 
 def judgement(facts: Mapping[str, Any], rules: Sequence[Rule], now: datetime) -> Verdict:

@@ -11,7 +11,7 @@ from approvals.models import TIERS, ApprovalRule
 from approvals.people import approving_roles
 from approvals.policies.store import bump
 from audit.errors import Invalid
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.models import Environment
 
 Matrix = dict[str, list[dict[str, Any]]]
@@ -105,7 +105,9 @@ def _record(
 ) -> None:
     facts = {"environment": str(rule.environment_id), "tier": rule.tier, "before": before, "after": after}
     record(
-        Entry(rule.tenant_id, Subject("approval_rule", rule.pk), verb, by, correlation_id=correlation_id, facts=facts)
+        NewEvent(
+            rule.tenant_id, Subject("approval_rule", rule.pk), verb, by, correlation_id=correlation_id, facts=facts
+        )
     )
 
 

@@ -8,18 +8,9 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from approvals.policies.models import MatrixDraft, Policy, PolicyVersion, RuleEpoch
-from approvals.records import (
-    ApprovalSettings,
-    Ask,
-    Comment,
-    GrantSince,
-    MemberSince,
-    Notice,
-    NotifyRule,
-    Viewing,
-)
+from approvals.records import ApprovalSettings, Ask, Comment, GrantSince, MemberSince, Notice, NotifyRule, Viewing
 from approvals.weighing import BlastWeights
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 __all__ = [
     "TIERS",

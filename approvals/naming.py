@@ -4,9 +4,10 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from approvals.models import ApprovalRule, Policy
-from audit.events import Subject
-from audit.subjects import register_describer
+from approvals.models import ApprovalRule
+from approvals.policies.models import Policy
+from audit.log.events import Subject
+from audit.log.subjects import register_describer
 from tenants.models import Environment
 
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from django.db import transaction
 
-from approvals.models import Notice, NotifyRule, Request
+from approvals.models import Request
+from approvals.records import Notice, NotifyRule
 from approvals.suggest import suggested
 from approvals.tally import tally
-from audit.clock import database_time
-from audit.ids import uuid7
+from audit.database.clock import database_time, uuid7
 from tenants.models import Principal
 
 WAITING = ("opened", "reminder", "escalation")

@@ -69,6 +69,10 @@ def _names(*ids: Iterable[UUID]) -> dict[UUID, Principal]:
 def _filled(decision: Decision, names: dict[UUID, Principal]) -> dict[str, Any]:
     who = names[decision.principal_id]
     return {
-        "name": str(who), "is_agent": who.kind == "agent", "at": decision.at, "digest": decision.digest,
-        "comment": decision.comment, "attention": in_words(decision.attention),
-    }  # fmt: skip
+        "name": str(who),
+        "is_agent": who.kind == "agent",
+        "at": decision.at,
+        "digest": decision.digest,
+        "comment": decision.comment,
+        "attention": in_words(decision.attention),
+    }

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 
-from approvals.models import GrantSince, MemberSince, Request
+from approvals.models import Request
+from approvals.records import GrantSince, MemberSince
 from tenants.models import Environment, EnvironmentGroupObjectPermission, Role, TenantGroupObjectPermission
 
 Holders = dict[str, set[UUID]]

@@ -16,7 +16,7 @@ from django.db import connection
 from approvals.judge import Verdict
 from approvals.models import Request
 from approvals.telling_closed import tell_closed
-from audit.events import Subject
+from audit.log.events import Subject
 from tenants.models import Principal
 
 REQUEST_COLUMNS = (
@@ -85,7 +85,7 @@ def draft_request(
 
 
 def request_row(request: Request) -> tuple[Any, ...]:
-    """The values of REQUEST_COLUMNS, as `audit.rows.insert_rows` takes them."""
+    """The values of REQUEST_COLUMNS, as `audit.database.statements.insert_rows` takes them."""
     return tuple(
         str(value) if name in ("kind", "state") else value
         for name in REQUEST_COLUMNS

@@ -30,10 +30,11 @@ from approvals.decisions import (
 )
 from approvals.entitlement import may_decide
 from approvals.errors import AlreadyAsked, CommentNeeded, NotEntitled, NothingToWithdraw, RequestExpired, Settled
-from approvals.models import Ask, Decision, Request
+from approvals.models import Decision, Request
 from approvals.notices import tell
+from approvals.records import Ask
 from approvals.tally import tallies, tally
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
 from tenants.access import Access
 

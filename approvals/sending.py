@@ -16,14 +16,15 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
 
-from approvals.models import Notice, NotifyRule, Request
+from approvals.models import Request
 from approvals.notices import WAITING, write_due
+from approvals.records import Notice, NotifyRule
 from approvals.urls_kept import urls_of
 from audit.changes.visible import visible
-from audit.clock import database_time
-from audit.events import Entry, Subject, record
-from audit.outgoing.guarded import guarded
-from audit.subjects import described
+from audit.database.clock import database_time
+from audit.log.events import NewEvent, Subject, record
+from audit.log.subjects import describe_subject
+from audit.outgoing.webhook import guarded
 from tenants.models import Environment, Principal
 
 log = structlog.get_logger(__name__)
@@ -116,7 +117,7 @@ def _send(notice: Notice) -> None:
 def message_of(notice: Notice) -> tuple[str, str]:
     """Subject and text. Links lead to the page where it is decided, after signing in."""
     request = notice.request
-    about = described(request.tenant_id, request.subject_kind, request.subject_id)
+    about = describe_subject(request.tenant_id, request.subject_kind, request.subject_id)
     place = Environment.objects.get(pk=request.environment_id)
     name = " ".join(visible(about.title or f"{request.subject_kind} {request.subject_id}").split())[:150]
     words = ENDS[request.state] if notice.kind == "settled" else WORDS[notice.kind]
@@ -148,4 +149,4 @@ def _record(request: Request, verb: str, kind: str, count: int) -> None:
     outcome = "ok" if verb == "notice.sent" else "failed"
     subject = Subject(request.subject_kind, request.subject_id)
     with transaction.atomic():
-        record(Entry(request.tenant_id, subject, verb, BY, outcome=outcome, facts=facts))
+        record(NewEvent(request.tenant_id, subject, verb, BY, outcome=outcome, facts=facts))

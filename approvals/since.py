@@ -29,13 +29,28 @@ def triggers(now: str) -> list[tuple[str, str, str, str, str]]:
         ("approvals_joined", MEMBERS, "INSERT", "", joined),
         ("approvals_moved", MEMBERS, "UPDATE", "", f"{left} {joined}"),
         ("approvals_left", MEMBERS, "DELETE", "", left),
-        ("approvals_revived", PEOPLE, "UPDATE", REVIVED,
-         f"UPDATE approvals_membersince SET since = {now} WHERE principal_id = NEW.id;"),
-        ("approvals_role_made", ROLES, "INSERT", "",
-         f"UPDATE approvals_membersince SET since = {now} WHERE group_id = NEW.group_id;"),
-        ("approvals_role_moved", ROLES, "UPDATE", MOVED,
-         f"UPDATE approvals_membersince SET since = {now} WHERE group_id = NEW.group_id;"),
-    ]  # fmt: skip
+        (
+            "approvals_revived",
+            PEOPLE,
+            "UPDATE",
+            REVIVED,
+            f"UPDATE approvals_membersince SET since = {now} WHERE principal_id = NEW.id;",
+        ),
+        (
+            "approvals_role_made",
+            ROLES,
+            "INSERT",
+            "",
+            f"UPDATE approvals_membersince SET since = {now} WHERE group_id = NEW.group_id;",
+        ),
+        (
+            "approvals_role_moved",
+            ROLES,
+            "UPDATE",
+            MOVED,
+            f"UPDATE approvals_membersince SET since = {now} WHERE group_id = NEW.group_id;",
+        ),
+    ]
     for kind, table in GRANTS.items():
         granted = (
             f"INSERT INTO approvals_grantsince (kind, grant_id, since) VALUES ('{kind}', NEW.id, {now}) "

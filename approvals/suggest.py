@@ -9,7 +9,7 @@ from uuid import UUID
 from approvals.models import Decision, Request
 from approvals.people import holders
 from approvals.tally import Tally
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.access import delegation_chain
 
 LOOKS_BACK = timedelta(days=90)

@@ -8,8 +8,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.http import HttpRequest
 
-from approvals.models import ApprovalSettings, NotifyRule
 from approvals.notices import MOST_ADDRESSES
+from approvals.records import ApprovalSettings, NotifyRule
 from approvals.urls_kept import MOST_URLS, fault_of, keep_urls, urls_of
 from tenants.admin_scope import TenantScopedAdmin, administered, scoped
 from tenants.models import Tenant
@@ -20,9 +20,10 @@ LINES = forms.Textarea(attrs={"rows": 3})
 class NotifyRuleForm(forms.ModelForm):
     addresses = forms.CharField(required=False, widget=LINES, help_text="Mail addresses, one a line.")
     services = forms.CharField(
-        required=False, widget=LINES,
+        required=False,
+        widget=LINES,
         help_text="Apprise addresses, one a line. Kept encrypted and never shown again; empty keeps what is there.",
-    )  # fmt: skip
+    )
 
     class Meta:
         model = NotifyRule

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from approvals.models import Notice, NotifyRule, Request
+from approvals.models import Request
 from approvals.notices import MOST_ADDRESSES, applying, with_mail
-from audit.clock import database_time
-from audit.ids import uuid7
+from approvals.records import Notice, NotifyRule
+from audit.database.clock import database_time, uuid7
 from tenants.models import Role
 
 Pair = tuple[Request, NotifyRule]
@@ -28,11 +28,16 @@ def tell_closed(request_ids: Collection[UUID]) -> None:
         channel, about = "apprise" if rule.to == TO.URLS else "mail", request.settled_at
         rows += [
             Notice(
-                id=uuid7(), request=request, kind="settled", about=about.isoformat()[:36] if about else "",
-                channel=channel, recipient=to, next_at=now,
+                id=uuid7(),
+                request=request,
+                kind="settled",
+                about=about.isoformat()[:36] if about else "",
+                channel=channel,
+                recipient=to,
+                next_at=now,
             )
             for to in recipients
-        ]  # fmt: skip
+        ]
     Notice.objects.bulk_create(rows, ignore_conflicts=True)
 
 

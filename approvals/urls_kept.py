@@ -3,7 +3,7 @@
 import json
 from urllib.parse import urlsplit
 
-from approvals.models import NotifyRule
+from approvals.records import NotifyRule
 from tenants.vault import decrypt, encrypt
 
 HTTP = (

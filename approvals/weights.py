@@ -12,7 +12,7 @@ from approvals.policies.rulers import By, permit
 from approvals.policies.store import bump
 from approvals.weighing import BlastWeights
 from audit.errors import Invalid
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.models import Tenant
 
 MOST_REASON = 500
@@ -57,7 +57,7 @@ def set_weights(
         row.save()
         facts = {"before": before, "after": after, "lowered": sorted(n for n in after if after[n] < before[n])}
         subject, private = Subject("blast_weights", tenant.pk), {"reason": reason.strip()}
-        record(Entry(tenant.pk, subject, "blast_weights.changed", actor, "ok", correlation_id, facts, private))
+        record(NewEvent(tenant.pk, subject, "blast_weights.changed", actor, "ok", correlation_id, facts, private))
         bump(tenant.pk)
     return after
 

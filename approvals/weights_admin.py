@@ -16,9 +16,10 @@ from tenants.models import Tenant
 
 class WeightsForm(forms.ModelForm):
     reason = forms.CharField(
-        max_length=MOST_REASON, widget=forms.Textarea(attrs={"rows": 2}),
+        max_length=MOST_REASON,
+        widget=forms.Textarea(attrs={"rows": 2}),
         help_text="Why the weights change. Less weight may ask fewer people, so this is kept with the event.",
-    )  # fmt: skip
+    )
 
     class Meta:
         model = BlastWeights

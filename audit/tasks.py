@@ -4,15 +4,14 @@ from time import monotonic
 
 from celery import shared_task
 
-from audit.evidence.jobs import carry_on as build_pack
-from audit.explore.indexer import BATCH, carry_on
-from audit.reports.mailing import send_due
-from audit.reports.schedules import ask_due
-from audit.reports.work import carry_on as make_report
-from audit.seals.jobs import carry_on as verify_on
+from audit.auditor.explore.index import BATCH, run_slice
+from audit.auditor.reports.schedules import request_due, send_due_mails
+from audit.auditor.reports.worker import run_slice as make_report
+from audit.auditor.streams.delivery import deliver_due
+from audit.evidence.jobs import run_slice as build_pack
+from audit.seals.publish_heads import publish_due as ship_heads
 from audit.seals.sealer import seal_all
-from audit.seals.shipping import ship as ship_heads
-from audit.streams.delivery import deliver
+from audit.verification.jobs import run_slice as verify_on
 
 HEADS_AT_ONCE = 3
 SEALING_S = 2.0  # for one message: others of its queue must not wait long
@@ -28,7 +27,7 @@ def seal() -> None:
 
 
 @shared_task(ignore_result=True)
-def ship() -> None:
+def publish_heads() -> None:
     """Send signed heads to a few of the places that should have them. Harmless to repeat, and beside itself."""
     ship_heads(HEADS_AT_ONCE)
 
@@ -43,22 +42,22 @@ def verify() -> None:
 @shared_task(ignore_result=True)
 def stream() -> None:
     """Send what is sealed on to a few streams. Runs every few seconds; harmless to repeat, and beside itself."""
-    deliver(STREAMS_AT_ONCE)
+    deliver_due(STREAMS_AT_ONCE)
 
 
 @shared_task(ignore_result=True)
 def index() -> None:
     """Bring the explorer's index up to the log, a slice at a time. Runs every few seconds; harmless to repeat."""
-    if carry_on() >= BATCH:
+    if run_slice() >= BATCH:
         index.delay()
 
 
 @shared_task(ignore_result=True)
 def reports() -> None:
     """Ask for what is due, make a report, mail what was made; then the next one by a message of its own."""
-    ask_due()
+    request_due()
     is_more = make_report()
-    while send_due() >= 20:
+    while send_due_mails() >= 20:
         pass
     if is_more:
         reports.delay()

@@ -2,34 +2,35 @@
 
 from django.urls import path, register_converter
 
-from audit import pages
+from audit.auditor.explore import pages
+from audit.auditor.log import event_page
+from audit.auditor.log import subject_page as explore
+from audit.auditor.reports import pages as reports
+from audit.auditor.streams import pages as streams
 from audit.evidence import pages as evidence
-from audit.explore import pages as explore
-from audit.reports import pages as reports
 from audit.retention import pages as retention
-from audit.seals import pages as seals
-from audit.streams import pages as streams
+from audit.verification import pages as seals
 
 register_converter(streams.VerbConverter, "stream_verb")
 app_name = "audit"
 urlpatterns = [
-    path("", pages.log, name="log"),
-    path("subjects/<uuid:subject_id>/", explore.subject, name="subject"),
-    path("events/<int:event_id>/", explore.event, name="event"),
-    path("searches/", explore.searches, name="searches"),
-    path("searches/<uuid:search_id>/", explore.saved_search, name="saved_search"),
-    path("searches/<uuid:search_id>/delete/", explore.delete_search, name="delete_search"),
+    path("", pages.log_page, name="log"),
+    path("subjects/<uuid:subject_id>/", explore.subject_page, name="subject"),
+    path("events/<int:event_id>/", event_page.event_page, name="event"),
+    path("searches/", pages.save_search, name="searches"),
+    path("searches/<uuid:search_id>/", pages.change_search, name="saved_search"),
+    path("searches/<uuid:search_id>/delete/", pages.delete_search, name="delete_search"),
     path("reports/", reports.reports, name="reports"),
     path("reports/runs/<uuid:run_id>/", reports.run, name="run"),
     path("reports/runs/<uuid:run_id>/file/", reports.file, name="report_file"),
     path("reports/runs/<uuid:run_id>/cancel/", reports.cancel, name="cancel_report"),
     path("reports/schedules/<uuid:schedule_id>/delete/", reports.unschedule, name="unschedule_report"),
     path("reports/<slug:kind>/", reports.report, name="report"),
-    path("reports/<slug:kind>/ask/", reports.ask, name="ask_report"),
+    path("reports/<slug:kind>/ask/", reports.request_report, name="request_report"),
     path("reports/<slug:kind>/schedule/", reports.schedule, name="schedule_report"),
     path("controls/", reports.controls, name="controls"),
     path("retention/", retention.retention, name="retention"),
-    path("retention/say/", retention.say, name="retention_say"),
+    path("retention/change/", retention.change_retention, name="change_retention"),
     path("archives/<uuid:archive_id>/", retention.download, name="archive"),
     path("verification/", seals.verification, name="verification"),
     path("verification/targets/", seals.add_target, name="add_head_target"),
@@ -37,7 +38,7 @@ urlpatterns = [
     path("verification/heads/<int:number>/", seals.head, name="head"),
     path("streams/", streams.streams, name="streams"),
     path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),
-    path("<uuid:subject_id>/verify/", pages.verify, name="verify"),
+    path("<uuid:subject_id>/verify/", pages.verify_page, name="verify"),
     path("<uuid:subject_id>/evidence/", evidence.evidence, name="evidence"),
     path("<uuid:subject_id>/export/", evidence.export, name="export"),
     path("<uuid:subject_id>/export/live/", evidence.export_live, name="export_live"),

@@ -35,12 +35,12 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.environments.router",
     "actions.api.quarantines.router",
     "tenants.api.router",
-    "audit.api.router",
+    "audit.auditor.explore.api.log_router",
     "audit.evidence.api.router",
-    "audit.explore.api.router",
-    "audit.reports.api.router",
-    "audit.seals.api.router",
-    "audit.streams.api.router",
+    "audit.auditor.explore.api.search_router",
+    "audit.auditor.reports.api.router",
+    "audit.verification.api.router",
+    "audit.auditor.streams.api.router",
     "audit.retention.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")

@@ -14,7 +14,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.hand_off": {"queue": "background"},
     "approvals.tasks.notify": {"queue": "background"},
     "audit.tasks.seal": {"queue": "sweep"},
-    "audit.tasks.ship": {"queue": "background"},
+    "audit.tasks.publish_heads": {"queue": "background"},
     "audit.tasks.verify": {"queue": "background"},
     "audit.tasks.index": {"queue": "background"},
     "audit.tasks.packs": {"queue": "background"},

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Critical, Error, Tags, Warning, register
 from django.db import DatabaseError, connection
 
-from audit.retention.app_role import rights_too_many
+from audit.database.guards import find_excess_rights
 from config.env import is_loopback
 
 DEMO_ACCOUNTS = ("operator", "approver", "approver2", "security", "auditor", "admin", "outsider", "agent")
@@ -88,7 +88,7 @@ def the_log_can_only_grow(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if connection.vendor != "postgresql":
         return []
     try:
-        rights = rights_too_many()
+        rights = find_excess_rights()
     except DatabaseError as error:
         return [Error(f"The database does not answer ({type(error).__name__}).", id="interlock.E008")]
     if not rights:

@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from actions.states import LIVE
-from audit.seals.status import TOO_LONG_S, behind, halted_logs
+from audit.verification.status import MAX_DELAY_S, count_halted_logs, sealing_delays
 from config.closing import closing
 from config.step_metrics import StepTallies
 
@@ -61,10 +61,10 @@ def check_database() -> str:
 
 def check_sealing() -> str:
     """Whether the audit log is sealed as it grows; says nothing about whose."""
-    late, halted = max(behind().values(), default=0.0), halted_logs()
+    late, halted = max(sealing_delays().values(), default=0.0), count_halted_logs()
     if halted:
         return f"Sealing of {halted} audit logs has stopped: run `python manage.py verify_audit`."
-    if late > TOO_LONG_S:
+    if late > MAX_DELAY_S:
         return f"The audit log is sealed {late:.0f} s late: check that beat and a worker of the queue `sweep` run."
     return "ok"
 
@@ -100,7 +100,7 @@ class Sealing:
 
     def collect(self) -> Iterator[Any]:
         try:
-            late, halted = max(behind().values(), default=0.0), halted_logs()
+            late, halted = max(sealing_delays().values(), default=0.0), count_halted_logs()
         except DatabaseError:
             return
         yield GaugeMetricFamily("interlock_seal_lag_seconds", "Age of the oldest unsealed event", value=late)

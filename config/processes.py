@@ -58,13 +58,44 @@ def redis(environment: Environment) -> list[str]:
 
 
 def web(bind: str, port: int) -> list[str]:
-    return [PYTHON, "-m", "daphne", "-v", "0", "-b", bind, "-p", str(port), "--server-name", "interlock",
-            "config.asgi:application"]  # fmt: skip
+    return [
+        PYTHON,
+        "-m",
+        "daphne",
+        "-v",
+        "0",
+        "-b",
+        bind,
+        "-p",
+        str(port),
+        "--server-name",
+        "interlock",
+        "config.asgi:application",
+    ]
 
 
 def worker(name: str, queues: str, pool: str = "prefork", processes: int = 1) -> list[str]:
-    return [PYTHON, "-m", "celery", "-q", "-A", "config.celery", "worker", "-n", f"{name}@%h", "-Q", queues,
-            "-P", pool, "-c", str(processes), "--without-gossip", "--without-mingle", "-l", "INFO"]  # fmt: skip
+    return [
+        PYTHON,
+        "-m",
+        "celery",
+        "-q",
+        "-A",
+        "config.celery",
+        "worker",
+        "-n",
+        f"{name}@%h",
+        "-Q",
+        queues,
+        "-P",
+        pool,
+        "-c",
+        str(processes),
+        "--without-gossip",
+        "--without-mingle",
+        "-l",
+        "INFO",
+    ]
 
 
 def beat() -> list[str]:

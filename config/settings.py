@@ -102,7 +102,7 @@ CELERY_BEAT_SCHEDULE = {
     "packs": {"task": "audit.tasks.packs", "schedule": every(10), "options": {"expires": 30.0}},
     "index": {"task": "audit.tasks.index", "schedule": every(3), "options": {"expires": 9.0}},
     "stream": {"task": "audit.tasks.stream", "schedule": every(5), "options": {"expires": 15.0}},
-    "ship": {"task": "audit.tasks.ship", "schedule": every(10), "options": {"expires": 30.0}},
+    "ship": {"task": "audit.tasks.publish_heads", "schedule": every(10), "options": {"expires": 30.0}},
     "verify": {"task": "audit.tasks.verify", "schedule": every(10), "options": {"expires": 30.0}},
     "seal": {"task": "audit.tasks.seal", "schedule": every(INTERLOCK.seal_s), "options": {"expires": 10.0}},
 }

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from audit.seals.public import verify
+from audit.verification.pages import public_verification
 from config.api import api
 from config.health import healthz, metrics, readyz
 
@@ -15,7 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("audit/", include("audit.urls")),
-    path("verify/", verify, name="verify"),
+    path("verify/", public_verification, name="verify"),
     path("", include("tenants.pages.urls")),
     path("", include("actions.pages.urls")),
 ]

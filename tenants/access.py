@@ -68,9 +68,13 @@ class Access:
 
 
 def holds(
-    principal: Principal, permission: str, where: Tenant | Environment, *,
-    role: str | None = None, at: datetime | None = None,
-) -> bool:  # fmt: skip
+    principal: Principal,
+    permission: str,
+    where: Tenant | Environment,
+    *,
+    role: str | None = None,
+    at: datetime | None = None,
+) -> bool:
     """Whether the principal holds the permission there now; with `role`, through that role. One query.
 
     `at` is the moment to judge time-boxed grants by; standing grants have no end, so it does not change their answer.
@@ -122,10 +126,13 @@ def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = No
     ids = Environment.objects.filter(tenant=tenant).order_by("slug").values_list("pk", flat=True)
     held = {pk: everywhere | local.get(pk, NOTHING) for pk in ids}
     return Access(
-        principal, tenant,
+        principal,
+        tenant,
         environments={pk: permissions for pk, permissions in held.items() if permissions},
-        tenant_permissions=everywhere, roles=_roles(grants, tenant.pk), token=token,
-    )  # fmt: skip
+        tenant_permissions=everywhere,
+        roles=_roles(grants, tenant.pk),
+        token=token,
+    )
 
 
 def tenants_of(principal: Principal) -> list[Tenant]:
@@ -178,14 +185,16 @@ def _grants(principal: Principal, tenant_id: UUID) -> list[Grant]:
             _acts("group__user"), content_object=tenant_id, group__role__tenant=F("content_object"), **groups
         ).values_list(*in_role),
         EnvironmentGroupObjectPermission.objects.filter(
-            _acts("group__user"), content_object__tenant=tenant_id,
-            group__role__tenant=F("content_object__tenant"), **groups,
+            _acts("group__user"),
+            content_object__tenant=tenant_id,
+            group__role__tenant=F("content_object__tenant"),
+            **groups,
         ).values_list(*in_role),
         TenantUserObjectPermission.objects.filter(_acts("user"), content_object=tenant_id, **users).values_list(*alone),
         EnvironmentUserObjectPermission.objects.filter(
             _acts("user"), content_object__tenant=tenant_id, **users
         ).values_list(*alone),
-    ]  # fmt: skip
+    ]
     found = parts[0].union(*parts[1:], all=True)
     return [grant for grant in found if principal.is_person() or grant[1] not in PEOPLE_ONLY]
 

@@ -59,9 +59,11 @@ class MemberForm(forms.ModelForm):
 
     role_choices: ClassVar[QuerySet[Role]] = Role.objects.none()
     roles = RolesField(
-        Role.objects.none(), required=False, widget=forms.CheckboxSelectMultiple,
+        Role.objects.none(),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
         help_text="Who holds no role of yours any more disappears from this list.",
-    )  # fmt: skip
+    )
 
     class Meta:
         model = Principal

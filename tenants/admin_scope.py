@@ -13,13 +13,17 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from audit.errors import Forbidden
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import access_for, tenants_of
 from tenants.models import Environment, Principal, Resource, Role, Tenant
 
 TENANT_OF: dict[type[Model], str] = {
-    Tenant: "pk", Environment: "tenant", Resource: "tenant", Role: "tenant", Principal: "groups__role__tenant",
-}  # fmt: skip
+    Tenant: "pk",
+    Environment: "tenant",
+    Resource: "tenant",
+    Role: "tenant",
+    Principal: "groups__role__tenant",
+}
 
 
 def person_of(request: HttpRequest) -> Principal:
@@ -139,7 +143,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
         correlation_id = getattr(request, "correlation_id", "")
         for tenant_id in self.tenants_of(obj):
             subject = Subject("tenant", tenant_id)
-            record(Entry(tenant_id, subject, verb, by, "ok", correlation_id, facts, private))
+            record(NewEvent(tenant_id, subject, verb, by, "ok", correlation_id, facts, private))
 
     def tenants_of(self, obj: Any) -> list[Any]:
         return [obj.tenant_id]

@@ -66,8 +66,15 @@ def remove_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
 
 def _shown(token: ApiToken) -> dict[str, Any]:
     fields = (
-        "id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at",
-    )  # fmt: skip
+        "id",
+        "name",
+        "prefix",
+        "scopes",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+    )
     return {**{field: getattr(token, field) for field in fields}, "principal": token.principal.username}
 
 

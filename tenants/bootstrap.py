@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from audit.errors import Conflict
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tenants.models import Principal, Tenant
 from tenants.places import create_environment, create_tenant
 from tenants.roles import SETUP, add_member, principal_subject
@@ -43,7 +43,7 @@ def bootstrap(
         admin = admin or _create_admin(username, email, password)
         add_member(admin, tenant.roles.get(name="admin"))
         facts = {"superuser": admin.is_superuser}
-        record(Entry(tenant.pk, principal_subject(admin), "principal.made_admin", SETUP, facts=facts))
+        record(NewEvent(tenant.pk, principal_subject(admin), "principal.made_admin", SETUP, facts=facts))
     return tenant
 
 

@@ -4,22 +4,27 @@ from typing import Any
 
 from django.db import transaction
 
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tenants.access import belongs_to
 from tenants.models import Principal
 from tenants.roles import By, actor_of, principal_subject
 
 
 def record_on_principal(
-    principal: Principal, verb: str, by: By, *, outcome: str = "ok", facts: dict[str, Any] | None = None,
+    principal: Principal,
+    verb: str,
+    by: By,
+    *,
+    outcome: str = "ok",
+    facts: dict[str, Any] | None = None,
     private: dict[str, str] | None = None,
-) -> int:  # fmt: skip
+) -> int:
     """Record an event of the principal's in each tenant that it belongs to; return in how many."""
     tenants = belongs_to(principal)
     with transaction.atomic():
         for tenant in tenants:
             record(
-                Entry(
+                NewEvent(
                     tenant.pk,
                     principal_subject(principal),
                     verb,
@@ -27,6 +32,6 @@ def record_on_principal(
                     outcome,
                     facts=facts or {},
                     private=private or {},
-                )  # fmt: skip
+                )
             )
     return len(tenants)

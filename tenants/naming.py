@@ -2,18 +2,18 @@
 
 from uuid import UUID
 
-from audit.access import register_auditing
-from audit.events import Subject
-from audit.subjects import register_describer, register_names, register_owners, register_places
+from audit.log.events import Subject
+from audit.log.subjects import register_actor_names, register_agent_owners, register_describer, register_environments
+from audit.web import register_audit_check
 from tenants.access import holds
 from tenants.models import Environment, Principal, Tenant
 
 
 def connect() -> None:
-    register_names(names)
-    register_places(places)
-    register_owners(owners)
-    register_auditing(may_audit)
+    register_actor_names(names)
+    register_environments(places)
+    register_agent_owners(owners)
+    register_audit_check(may_audit)
     register_describer("principal", principals)
     register_describer("tenant", tenants)
 

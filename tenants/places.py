@@ -4,8 +4,8 @@ from typing import Any
 
 from django.db import transaction
 
-from audit.events import Entry, record
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log.events import NewEvent, record
 from tenants.models import Environment, Tenant
 from tenants.roles import SETUP, By, actor_of, create_standard_roles, tenant_subject
 from tenants.vault import new_wrapped_key
@@ -18,7 +18,7 @@ def create_tenant(slug: str, name: str, by: By = SETUP) -> Tenant:
         tenant = Tenant(pk=pk, slug=slug, name=name, wrapped_key=new_wrapped_key(pk))
         tenant.full_clean()
         tenant.save(force_insert=True)
-        record(Entry(pk, tenant_subject(tenant), "tenant.created", actor_of(by), facts={"slug": slug}))
+        record(NewEvent(pk, tenant_subject(tenant), "tenant.created", actor_of(by), facts={"slug": slug}))
         create_standard_roles(tenant, by)
     return tenant
 
@@ -32,5 +32,5 @@ def create_environment(
         environment.full_clean()
         environment.save(force_insert=True)
         facts = {"environment": str(environment.pk), "slug": slug, "risk_class": risk_class}
-        record(Entry(tenant.pk, tenant_subject(tenant), "environment.created", actor_of(by), facts=facts))
+        record(NewEvent(tenant.pk, tenant_subject(tenant), "environment.created", actor_of(by), facts=facts))
     return environment

@@ -10,7 +10,7 @@ from django.db.models import Model
 from django.dispatch import Signal
 
 from audit.errors import Invalid
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.models import (
     PERMISSIONS,
     Environment,
@@ -63,7 +63,7 @@ def create_role(tenant: Tenant, name: str, by: By = SETUP) -> Role:
         group = Group.objects.create(name=f"{tenant.pk}:{name}")
         role = Role.objects.create(tenant=tenant, name=name, group=group)
         facts = {"role": name}
-        record(Entry(tenant.pk, tenant_subject(tenant), "role.created", actor_of(by), facts=facts))
+        record(NewEvent(tenant.pk, tenant_subject(tenant), "role.created", actor_of(by), facts=facts))
     return role
 
 
@@ -97,10 +97,13 @@ def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | 
         rows.exclude(permission__codename__in=wanted).delete()
         _insert(table, role.group, where, wanted - before)
         facts = {
-            "role": role.name, "where": where._meta.model_name, "where_id": str(where.pk),
-            "before": sorted(before), "after": sorted(wanted),
-        }  # fmt: skip
-        record(Entry(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
+            "role": role.name,
+            "where": where._meta.model_name,
+            "where_id": str(where.pk),
+            "before": sorted(before),
+            "after": sorted(wanted),
+        }
+        record(NewEvent(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
         tell(role.group.user_set.values_list("pk", flat=True))
 
 
@@ -137,7 +140,7 @@ def _change_membership(principal: Principal, role: Role, by: By, verb: str, *, a
             changed = bool(through.objects.filter(**link).delete()[0])
         if changed:
             facts = {"role": role.name}
-            record(Entry(role.tenant_id, principal_subject(principal), verb, actor_of(by), facts=facts))
+            record(NewEvent(role.tenant_id, principal_subject(principal), verb, actor_of(by), facts=facts))
             tell([principal.pk])
     return changed
 

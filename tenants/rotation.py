@@ -6,10 +6,10 @@ from pathlib import Path
 
 from django.db import transaction
 
-from audit import kek as installation
-from audit.events import Entry, record
-from audit.kek import kek_id
+from audit.log.events import NewEvent, record
+from audit.seals import installation_key as installation
 from audit.seals import keys as signing
+from audit.seals.installation_key import kek_id
 from tenants.models import Tenant
 from tenants.roles import SETUP, tenant_subject
 from tenants.vault import unwrap, wrap
@@ -32,7 +32,7 @@ def rewrap(kek: bytes) -> tuple[int, int]:
             key = unwrap(bytes(tenant.wrapped_key or b""), tenant.pk)
             tenant.wrapped_key = wrap(key, tenant.pk, kek)
             facts = {"kek": kek_id(kek).hex()}
-            record(Entry(tenant.pk, tenant_subject(tenant), "tenant.key_rewrapped", SETUP, facts=facts))
+            record(NewEvent(tenant.pk, tenant_subject(tenant), "tenant.key_rewrapped", SETUP, facts=facts))
         Tenant.objects.bulk_update(behind, ["wrapped_key"])
         signing.rewrap(kek)
     return len(behind), len(tenants)

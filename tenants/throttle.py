@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.models import FailedSignIns
 
 FORGOTTEN_AFTER = timedelta(minutes=15)

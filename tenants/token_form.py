@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
 from tenants.access import Access
 from tenants.models import ApiToken, Principal

@@ -14,9 +14,9 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Forbidden, Invalid
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tenants.access import delegation_chain, holds, tenants_of
 from tenants.models import PERMISSIONS, ApiToken, Principal, Tenant
 from tenants.roles import By, actor_of, principal_subject, tell
@@ -48,12 +48,17 @@ def issue_token(
     plain = f"ilk_{prefix}_{secret}"
     with transaction.atomic():
         token = ApiToken.objects.create(
-            tenant=tenant, principal=principal, name=name.strip(), prefix=prefix, hash=_hash(plain),
-            scopes=wanted, expires_at=expires_at,
-        )  # fmt: skip
+            tenant=tenant,
+            principal=principal,
+            name=name.strip(),
+            prefix=prefix,
+            hash=_hash(plain),
+            scopes=wanted,
+            expires_at=expires_at,
+        )
         facts = {**_facts(token), "scopes": wanted, "expires_at": expires_at.isoformat()}
         subject = principal_subject(principal)
-        record(Entry(tenant.pk, subject, "token.issued", actor_of(by), facts=facts, private={"name": token.name}))
+        record(NewEvent(tenant.pk, subject, "token.issued", actor_of(by), facts=facts, private={"name": token.name}))
     return token, plain
 
 
@@ -81,7 +86,7 @@ def revoke(token: ApiToken, by: By) -> bool:
         if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=Now()):
             return False
         subject = principal_subject(token.principal)
-        record(Entry(token.tenant_id, subject, "token.revoked", actor_of(by), facts=_facts(token)))
+        record(NewEvent(token.tenant_id, subject, "token.revoked", actor_of(by), facts=_facts(token)))
         tell([token.principal_id])
     token.refresh_from_db(fields=["revoked_at"])
     return True

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from audit import kek as installation
-from audit.kek import NONCE_BYTES, MissingKey, Undecryptable, keks
+from audit.seals import installation_key as installation
+from audit.seals.installation_key import NONCE_BYTES, MissingKey, Undecryptable, keks
 from tenants.models import Tenant
 
 __all__ = ["MissingKey", "Undecryptable", "decrypt", "encrypt", "keks", "mask_key", "new_wrapped_key", "unwrap", "wrap"]

@@ -85,9 +85,12 @@ def run_postgresql(base: Path, settings: Mapping[str, str] = POSTGRES_OPTIONS) -
     with log.open("ab") as output:
         server = subprocess.Popen(
             [_readable_binaries(base) / "postgres", "-D", data, *options],
-            stdout=output, stderr=output, cwd="/", preexec_fn=_die_with_parent(signal.SIGQUIT),
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            preexec_fn=_die_with_parent(signal.SIGQUIT),
             **_as_account(_server_account()),
-        )  # fmt: skip
+        )
     _wait_until(lambda: psycopg.connect(postgresql_url(base)).close(), psycopg.OperationalError, server, log)
     return server
 
@@ -102,8 +105,10 @@ def start_valkey(base: Path) -> str:
     with log.open("wb") as output:
         server = subprocess.Popen(
             [get_binary_path(), "--port", "0", "--unixsocket", socket, "--dir", base, "--save", ""],
-            stdout=output, stderr=output, preexec_fn=_die_with_parent(signal.SIGKILL),
-        )  # fmt: skip
+            stdout=output,
+            stderr=output,
+            preexec_fn=_die_with_parent(signal.SIGKILL),
+        )
     atexit.register(_stop, server, signal.SIGTERM)
     client = redis.Redis(unix_socket_path=str(socket))
     _wait_until(client.ping, redis.ConnectionError, server, log)

@@ -21,8 +21,17 @@ STATIC = {
 NO_SECRETS = {"INTERLOCK_SECRET_KEY": "only to read the settings", "INTERLOCK_KEK": "A" * 43 + "="}
 """The type checker loads the settings, which refuse to load without keys."""
 PYTEST = [
-    "pytest", "-q", "-n", os.environ.get("JOBS", "2"), "--dist", "worksteal", "--maxfail", "50", "--durations", "10",
-]  # fmt: skip
+    "pytest",
+    "-q",
+    "-n",
+    os.environ.get("JOBS", "2"),
+    "--dist",
+    "worksteal",
+    "--maxfail",
+    "50",
+    "--durations",
+    "10",
+]
 SUITE = {
     "tests on PostgreSQL": ([*PYTEST], {"INTERLOCK_TEST_DB": "postgresql", "INTERLOCK_TEST_ONCE": "1"}),
     "tests on SQLite": ([*PYTEST], {"INTERLOCK_TEST_DB": "sqlite", "INTERLOCK_TEST_ONCE": "1"}),

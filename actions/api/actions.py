@@ -12,13 +12,7 @@ from actions.api.caller import access_of, correlation_of, refuse_unknown
 from actions.api.patience import Patience, wait_for
 from actions.api.plans import change_shown
 from actions.api.reads import plan_shown, shown
-from actions.api.schemas import (
-    ActionOut,
-    ActionPage,
-    PreviewOut,
-    SubmissionIn,
-    TypePage,
-)
+from actions.api.schemas import ActionOut, ActionPage, PreviewOut, SubmissionIn, TypePage
 from actions.intake.submit import submit
 from actions.pages.whose_turn import yours_to_accept, yours_to_decide
 from actions.preview import preview as rehearse

@@ -40,9 +40,11 @@ STREAMED = {
 
 
 @router.get(
-    "/actions/{action_id}/events", response=ActionEvents,
-    summary="What happened", openapi_extra=STREAMED,
-)  # fmt: skip
+    "/actions/{action_id}/events",
+    response=ActionEvents,
+    summary="What happened",
+    openapi_extra=STREAMED,
+)
 async def events(
     request: HttpRequest,
     action_id: str,

@@ -95,27 +95,45 @@ def inbox(request: HttpRequest, asked: Query[InboxAsked]) -> dict[str, Any]:
 def bulk(request: HttpRequest, body: BulkIn) -> dict[str, Any]:
     """Each is decided by itself, with its own event, and has its own result. Only below the tier your tenant set."""
     results = decide_many(
-        access_of(request), [(it.id, it.digest) for it in body.items], approved=body.approved, comment=body.comment,
+        access_of(request),
+        [(it.id, it.digest) for it in body.items],
+        approved=body.approved,
+        comment=body.comment,
         correlation_id=correlation_of(request),
-    )  # fmt: skip
+    )
     return {
         "results": [
-            {"id": r.sent, "ok": r.problem is None, "state": r.action.state if r.action else None,
-             "code": r.problem.code if r.problem else None, "detail": r.problem.detail if r.problem else None,
-             "remedies": r.problem.remedies if r.problem else []}
+            {
+                "id": r.sent,
+                "ok": r.problem is None,
+                "state": r.action.state if r.action else None,
+                "code": r.problem.code if r.problem else None,
+                "detail": r.problem.detail if r.problem else None,
+                "remedies": r.problem.remedies if r.problem else [],
+            }
             for r in results
         ]
-    }  # fmt: skip
+    }
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
     row, action = entry.row, entry.row.action
     made = entry.decision
     return {
-        "id": action.pk, "title": action.title, "state": action.state, "environment": action.environment.slug,
-        "tier": action.tier, "requester": who(action.requester), "digest": entry.digest, "changes": entry.changes,
-        "seats": row.request.seats if row.request else [], "your_seat": row.seat, "approved_by": row.filled,
-        "changes_requested": row.asked_changes, "bulk": entry.pick, "opened_at": entry.age,
+        "id": action.pk,
+        "title": action.title,
+        "state": action.state,
+        "environment": action.environment.slug,
+        "tier": action.tier,
+        "requester": who(action.requester),
+        "digest": entry.digest,
+        "changes": entry.changes,
+        "seats": row.request.seats if row.request else [],
+        "your_seat": row.seat,
+        "approved_by": row.filled,
+        "changes_requested": row.asked_changes,
+        "bulk": entry.pick,
+        "opened_at": entry.age,
         "expires_at": action.expires_at,
         "decision": {"approved": made.approved, "role": made.role, "at": made.at} if made else None,
-    }  # fmt: skip
+    }

@@ -12,7 +12,7 @@ from actions.api.moments import Moment, milliseconds_of
 from actions.api.reads import page, rows_of
 from actions.models import Action
 from actions.states import ENDED, LIVE, SEED_VOCABULARY, State
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid
 from tenants.access import Access
 
@@ -51,8 +51,13 @@ class Asked(Schema):
 
     def condition(self, access: Access) -> Q:
         """The conditions on actions that these filters stand for. Raises Invalid for a state that there is not."""
-        exact = {"environment__slug": self.environment, "type": self.type, "tier": self.tier, "ticket": self.ticket,
-                 "correlation_id": self.correlation_id}  # fmt: skip
+        exact = {
+            "environment__slug": self.environment,
+            "type": self.type,
+            "tier": self.tier,
+            "ticket": self.ticket,
+            "correlation_id": self.correlation_id,
+        }
         found = Q(**{name: value for name, value in exact.items() if value})
         if self.state:
             found &= Q(state__in=states_named(self.state))

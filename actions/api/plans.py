@@ -13,9 +13,9 @@ from actions.preflight.summary import as_markdown, as_yaml
 from actions.reading import note_reading
 from actions.transcripts import Cursor, part_of
 from actions.verbs import find
-from audit.artifacts import ArtifactMissing, read_artifact
-from audit.changes.document import Change, load, text_diff
+from audit.changes.document import Change, parse_changes, text_diff
 from audit.errors import Conflict, NotFound, Unavailable
+from audit.log.artifacts import ArtifactMissing, read_artifact
 
 router = Router(tags=["plan"])
 FORMATS = {"json": "application/json", "md": "text/markdown; charset=utf-8", "yaml": "application/yaml"}
@@ -148,7 +148,7 @@ def artifact(action: Action, digest: str) -> bytes:
 
 
 def changes_of(action: Action, found: Plan) -> list[Change]:
-    return load(artifact(action, found.changes))
+    return parse_changes(artifact(action, found.changes))
 
 
 def change_shown(change: Change) -> dict[str, Any]:

@@ -52,7 +52,11 @@ def _proposed(request: HttpRequest, kind: str, draft: UUID, why: WhyIn, environm
     access = access_of(request)
     proposal = proposal_for(access, kind, draft)
     made = propose_rules(
-        access, proposal, environment=environment, reason=why.reason, ticket=why.ticket,
+        access,
+        proposal,
+        environment=environment,
+        reason=why.reason,
+        ticket=why.ticket,
         correlation_id=correlation_of(request),
-    )  # fmt: skip
+    )
     return Status(201, shown(request, made))

@@ -70,9 +70,13 @@ def quarantines(request: HttpRequest, asked: Query[QuarantineAsked]) -> dict[str
 def set_quarantine(request: HttpRequest, body: QuarantineIn) -> Status[Any]:
     """Nothing touches the resource from now on. It ends only by an approved action of the type `clear_quarantine`."""
     made = put_in_quarantine(
-        access_of(request), body.environment, body.kind, body.name, body.reason,
+        access_of(request),
+        body.environment,
+        body.kind,
+        body.name,
+        body.reason,
         correlation_id=correlation_of(request),
-    )  # fmt: skip
+    )
     return Status(201, quarantine_shown(made))
 
 
@@ -83,7 +87,16 @@ def quarantine_shown(q: Quarantine) -> dict[str, Any]:
     if q.cleared_by_action_id:
         links["cleared_by"] = f"/api/actions/{q.cleared_by_action_id}"
     return {
-        "id": q.pk, "environment": q.environment.slug, "kind": q.kind, "name": q.name, "because": q.because,
-        "reason": q.reason, "since": q.since, "action": q.action_id, "by": who(q.by) if q.by else None,
-        "cleared_at": q.cleared_at, "cleared_by": q.cleared_by_action_id, "links": links,
-    }  # fmt: skip
+        "id": q.pk,
+        "environment": q.environment.slug,
+        "kind": q.kind,
+        "name": q.name,
+        "because": q.because,
+        "reason": q.reason,
+        "since": q.since,
+        "action": q.action_id,
+        "by": who(q.by) if q.by else None,
+        "cleared_at": q.cleared_at,
+        "cleared_by": q.cleared_by_action_id,
+        "links": links,
+    }

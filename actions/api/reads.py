@@ -27,9 +27,17 @@ PLAN_HEAVY = ("plan__steps", "plan__recovery", "plan__rollback", "plan__summary"
 """What a list must not read: parameters and steps alone may be megabytes."""
 
 OF_A_STEP = (
-    "key", "title", "target", "operation", "after", "precondition", "compensation", "idempotency_key", "fallback_for",
+    "key",
+    "title",
+    "target",
+    "operation",
+    "after",
+    "precondition",
+    "compensation",
+    "idempotency_key",
+    "fallback_for",
     "may_skip",
-)  # fmt: skip
+)
 
 OF_A_LINE = ("step", "attempt", "kind", "at", "facts", "metrics")
 
@@ -43,9 +51,7 @@ def rows_of(access: Access) -> QuerySet[Action, Any]:
 def page(access: Access, actions: Sequence[Action], vocabulary: str = "") -> list[dict[str, Any]]:
     """The rows of a list. Ten queries and the clock at most, whatever the number of actions."""
     waiting, behind, waits = waiting_for(actions, access), queued_up(actions), waits_of(actions)
-    return [
-        row(access, a, waiting.get(a.pk), vocabulary, behind.get(a.pk, ()), waits.get(a.pk, ())) for a in actions
-    ]  # fmt: skip
+    return [row(access, a, waiting.get(a.pk), vocabulary, behind.get(a.pk, ()), waits.get(a.pk, ())) for a in actions]
 
 
 def one(access: Access, action: Action, vocabulary: str = "") -> dict[str, Any]:
@@ -186,7 +192,7 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
                 **{k: getattr(d, k) for k in ("approved", "role", "digest", "comment", "at")},
                 "attention": d.attention or None,
                 "by": who(d.principal),
-            }  # fmt: skip
+            }
             for d in counted.decisions
         ],
         "asks": [
@@ -207,13 +213,18 @@ def _suggested(it: Waiting) -> list[dict[str, Any]]:
         {
             "role": role,
             "people": [
-                {"by": who(names[s.principal]), "decisions": s.decisions, "median_response_s": s.median_s,
-                 "last_at": s.last_at}
-                for s in people if s.principal in names
+                {
+                    "by": who(names[s.principal]),
+                    "decisions": s.decisions,
+                    "median_response_s": s.median_s,
+                    "last_at": s.last_at,
+                }
+                for s in people
+                if s.principal in names
             ],
         }
         for role, people in found.items()
-    ]  # fmt: skip
+    ]
 
 
 def _pace(action: Action) -> dict[str, Any]:

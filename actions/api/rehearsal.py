@@ -11,7 +11,7 @@ from actions.api.caller import access_of, correlation_of, id_of, refuse_unknown
 from actions.api.moments import Moment
 from actions.api.schemas import Body
 from actions.models.backtest import Backtest, BacktestDifference
-from actions.rehearsal import backtests
+from actions.rehearsal import backtests, gate
 from actions.rehearsal.candidate import candidate_for
 from actions.rehearsal.compare import KINDS, in_words
 from actions.rehearsal.gate import standing_of
@@ -220,7 +220,7 @@ def _started(request: HttpRequest, kind: str, draft_id: UUID, body: PeriodIn) ->
 
 def _latest(request: HttpRequest, kind: str, draft_id: UUID) -> dict[str, Any]:
     candidate_for(access_of(request), kind, draft_id)
-    found = backtests.latest(kind, draft_id)
+    found = gate.latest(kind, draft_id)
     if found is None:
         raise NotFound("This draft was not backtested yet.")
     return _shown(found)
@@ -228,19 +228,40 @@ def _latest(request: HttpRequest, kind: str, draft_id: UUID) -> dict[str, Any]:
 
 def _shown(it: Backtest) -> dict[str, Any]:
     fields = (
-        "id", "kind", "draft", "title", "digest", "state", "since", "until", "total", "done", "counts", "created_at",
+        "id",
+        "kind",
+        "draft",
+        "title",
+        "digest",
+        "state",
+        "since",
+        "until",
+        "total",
+        "done",
+        "counts",
+        "created_at",
         "finished_at",
-    )  # fmt: skip
+    )
     standing = standing_of(it.kind, it.draft)
     return {
-        **{name: getattr(it, name) for name in fields}, "otherwise": it.otherwise, "kept": backtests.MOST_DIFFERENCES,
-        "counts_for_publishing": standing.may, "words": standing.words,
-    }  # fmt: skip
+        **{name: getattr(it, name) for name in fields},
+        "otherwise": it.otherwise,
+        "kept": backtests.MOST_DIFFERENCES,
+        "counts_for_publishing": standing.may,
+        "words": standing.words,
+    }
 
 
 def _difference(it: BacktestDifference) -> dict[str, Any]:
     return {
-        "id": it.pk, "action": it.action_id, "title": it.action.title, "environment": it.environment.slug,
-        "state": it.state, "kind": it.kind, "words": KINDS.get(it.kind, it.kind), "went": it.went, "today": it.today,
+        "id": it.pk,
+        "action": it.action_id,
+        "title": it.action.title,
+        "environment": it.environment.slug,
+        "state": it.state,
+        "kind": it.kind,
+        "words": KINDS.get(it.kind, it.kind),
+        "went": it.went,
+        "today": it.today,
         "then": it.then,
-    }  # fmt: skip
+    }

@@ -37,9 +37,10 @@ class SubmissionIn(Body):
         {}, description="`order`: reverse or forward; `mode`: all-or-nothing or best-effort. Empty: as its type says."
     )
     watch: dict[str, Any] = Field(
-        {}, description="What stops the run: `every_s`, how often checks with `during` are asked; `error_rate`, the "
-        "share of failed attempts above which it stops; `then`: hold or rollback."
-    )  # fmt: skip
+        {},
+        description="What stops the run: `every_s`, how often checks with `during` are asked; `error_rate`, the "
+        "share of failed attempts above which it stops; `then`: hold or rollback.",
+    )
     ticket: str = Field("", json_schema_extra={"maxLength": 120})
     external_url: str = Field("", json_schema_extra={"maxLength": 500})
     security_level: str | None = Field(

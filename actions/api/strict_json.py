@@ -8,8 +8,8 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from ninja.parser import Parser
 
-from audit.canonical import MAX_INTEGER
 from audit.errors import Invalid, Problem, TooLarge
+from audit.log.canonical_json import MAX_INTEGER
 
 MOST_DEPTH = 40
 

@@ -134,9 +134,10 @@ def ticket(request: HttpRequest, ticket_id: str) -> dict[str, Any]:
 
 
 @router.get(
-    "/tickets/{ticket_id}/diagnostics", summary="What was known when it failed",
+    "/tickets/{ticket_id}/diagnostics",
+    summary="What was known when it failed",
     openapi_extra={"responses": {200: {"description": "OK", "content": {"application/json": {"schema": {}}}}}},
-)  # fmt: skip
+)
 def diagnostics(request: HttpRequest, ticket_id: str) -> HttpResponse:
     """The document whose SHA-256 is the ticket's `evidence`. 404 while it is being gathered."""
     found = reading.diagnostics(verbs.find_ticket(access_of(request), id_of(ticket_id)))
@@ -190,8 +191,19 @@ def send_again(request: HttpRequest, ticket_id: str, delivery_id: str) -> dict[s
 
 def row(ticket: Ticket) -> dict[str, Any]:
     """A ticket in a list; `action`, `environment` and `assignee` must be joined."""
-    same = ("id", "ending", "severity", "state", "summary", "opened_at", "assigned_at", "due_at", "escalated_at",
-            "acknowledged_at", "resolved_at")  # fmt: skip
+    same = (
+        "id",
+        "ending",
+        "severity",
+        "state",
+        "summary",
+        "opened_at",
+        "assigned_at",
+        "due_at",
+        "escalated_at",
+        "acknowledged_at",
+        "resolved_at",
+    )
     here = f"/api/tickets/{ticket.pk}"
     return {
         **{name: getattr(ticket, name) for name in same},
@@ -201,10 +213,13 @@ def row(ticket: Ticket) -> dict[str, Any]:
         "code": ticket.code or None,
         "assignee": ticket.assignee.username if ticket.assignee else None,
         "links": {
-            "self": here, "page": f"/handoff/{ticket.pk}/", "diagnostics": f"{here}/diagnostics",
-            "action": f"/api/actions/{ticket.action_id}", "evidence": f"/api/actions/{ticket.action_id}/evidence",
+            "self": here,
+            "page": f"/handoff/{ticket.pk}/",
+            "diagnostics": f"{here}/diagnostics",
+            "action": f"/api/actions/{ticket.action_id}",
+            "evidence": f"/api/actions/{ticket.action_id}/evidence",
         },
-    }  # fmt: skip
+    }
 
 
 def one(access: Access, ticket: Ticket) -> dict[str, Any]:
@@ -215,15 +230,21 @@ def one(access: Access, ticket: Ticket) -> dict[str, Any]:
         "action_state": str(ticket.action.state),
         "facts": ticket.facts,
         "next_steps": [
-            {"key": s.key, "title": s.title, "why": s.why, "verb": s.verb or None, "href": s.href or None,
-             "usable": s.usable}
+            {
+                "key": s.key,
+                "title": s.title,
+                "why": s.why,
+                "verb": s.verb or None,
+                "href": s.href or None,
+                "usable": s.usable,
+            }
             for s in reading.steps_for(access, ticket)
         ],
         "evidence": ticket.evidence or None,
         "assigned_to": who(assignee) if assignee else None,
         "deliveries": [_delivery(found) for found in reading.deliveries(ticket)],
         "allowed": verbs.allowed(access, ticket),
-    }  # fmt: skip
+    }
 
 
 def _delivery(found: dict[str, Any]) -> dict[str, Any]:

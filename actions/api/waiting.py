@@ -11,10 +11,11 @@ from actions.states import State
 from actions.verbs import decisions_on, second_thoughts
 from approvals.asks import counting, standing
 from approvals.entitlement import may_accept, may_decide
-from approvals.models import Ask, Decision, Request
+from approvals.models import Decision, Request
 from approvals.people import holders
+from approvals.records import Ask
 from approvals.tally import Tally, count
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.access import Access
 
 
@@ -86,7 +87,7 @@ def _verbs(counted: Tally, access: Access) -> list[str]:
 
 def in_words(
     action: Action, it: Waiting | None, behind: Sequence[ResourceClaim] = (), waits: Sequence[Wait] = ()
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What an action waits for, one sentence each; empty when it runs or has ended."""
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:

@@ -104,9 +104,13 @@ def _person(username: str, full_name: str) -> Principal:
         return found
     staff = username == "admin"
     return Principal.objects.create_user(
-        username, username + PASSWORD_SUFFIX, display_name=full_name, email=f"{username}@acme.example",
-        is_staff=staff, is_superuser=staff,
-    )  # fmt: skip
+        username,
+        username + PASSWORD_SUFFIX,
+        display_name=full_name,
+        email=f"{username}@acme.example",
+        is_staff=staff,
+        is_superuser=staff,
+    )
 
 
 def _agent(owner: Principal) -> Principal:

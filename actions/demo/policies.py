@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from approvals.models import Policy
 from approvals.policies.drafts import draft
+from approvals.policies.models import Policy
 from approvals.policies.publish import publish
 from approvals.policies.wording import Wording
 from tenants.models import Tenant

@@ -75,10 +75,26 @@ def play(world: World, say: Callable[[str], None]) -> None:
     stage = Stage(world)
     try:
         for scene in (
-            completed, undone_later, simulated, rejected, denied, cancelled, expired, failed, rolled_back, held,
-            another_tenant, approved, waits_in_staging,
-            waits_for_acceptance, waits_for_security, waits_for_two, waits_for_one_more, by_an_agent, running,
-        ):  # fmt: skip
+            completed,
+            undone_later,
+            simulated,
+            rejected,
+            denied,
+            cancelled,
+            expired,
+            failed,
+            rolled_back,
+            held,
+            another_tenant,
+            approved,
+            waits_in_staging,
+            waits_for_acceptance,
+            waits_for_security,
+            waits_for_two,
+            waits_for_one_more,
+            by_an_agent,
+            running,
+        ):
             stage.scene = f"demo-{scene.__name__}"
             if Action.objects.filter(correlation_id=stage.scene).exists():
                 continue
@@ -93,34 +109,49 @@ def completed(stage: Stage) -> Action:
     parameters = edit(stage.world.root("dev"), "services/checkout.yaml", "LOG_LEVEL: info", "LOG_LEVEL: debug")
     checks = [{"kind": "file", "path": "services/checkout.yaml", "contains": "LOG_LEVEL: debug"}]
     return stage.propose(
-        environment="dev", parameters=parameters, checks=checks, accept=True, title="Log checkout at debug level",
-        reason="Chasing the lost carts of Monday; back to info on Friday.", ticket="OPS-8812",
-    )  # fmt: skip
+        environment="dev",
+        parameters=parameters,
+        checks=checks,
+        accept=True,
+        title="Log checkout at debug level",
+        reason="Chasing the lost carts of Monday; back to info on Friday.",
+        ticket="OPS-8812",
+    )
 
 
 def undone_later(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "flags.json", '"checkout_v3": false', '"checkout_v3": true')
     action = stage.propose(
-        environment="prod", parameters=parameters, title="Turn on checkout_v3",
-        reason="Ten per cent of carts saw it for a week without a regression.", ticket="OPS-8790",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        title="Turn on checkout_v3",
+        reason="Ten per cent of carts saw it for a week without a regression.",
+        ticket="OPS-8790",
+    )
     return stage.approve(action, "approver", "approver2", comment="Looked at the canary numbers.")
 
 
 def simulated(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "max_connections = 200", "max_connections = 400")
     return stage.propose(
-        environment="prod", parameters=parameters, mode="simulate", title="What 400 connections to orders-db would do",
-        reason="Before asking two people for it.", ticket="OPS-8801",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        mode="simulate",
+        title="What 400 connections to orders-db would do",
+        reason="Before asking two people for it.",
+        ticket="OPS-8801",
+    )
 
 
 def rejected(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "max_connections = 200", "max_connections = 2000")
     action = stage.propose(
-        environment="prod", parameters=parameters, title="Raise orders-db to 2000 connections",
-        reason="The pool runs dry at peak.", ticket="OPS-8801",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        title="Raise orders-db to 2000 connections",
+        reason="The pool runs dry at peak.",
+        ticket="OPS-8801",
+    )
     comment = "2000 connections need 20 GB of memory that this host does not have. Use the pooler."
     verbs.approve(stage.access("approver"), action.pk, False, None, comment)
     return stage.carry(action)
@@ -129,17 +160,23 @@ def rejected(stage: Stage) -> Action:
 def denied(stage: Stage) -> Action:
     change = {"path": "legacy/ingress.conf", "operation": "delete"}
     return stage.propose(
-        environment="staging", parameters={"changes": [change]}, security_level="critical",
-        title="Delete the legacy ingress", reason="Nothing has used it since June.", ticket="OPS-8847",
-    )  # fmt: skip
+        environment="staging",
+        parameters={"changes": [change]},
+        security_level="critical",
+        title="Delete the legacy ingress",
+        reason="Nothing has used it since June.",
+        ticket="OPS-8847",
+    )
 
 
 def cancelled(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "services/orders.yaml", "DB_POOL: 20", "DB_POOL: 40")
     action = stage.propose(
-        environment="prod", parameters=parameters, title="Double the order service's pool",
+        environment="prod",
+        parameters=parameters,
+        title="Double the order service's pool",
         reason="Try whether the pool is the bottleneck.",
-    )  # fmt: skip
+    )
     verbs.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
     return stage.carry(action)
 
@@ -149,9 +186,11 @@ def expired(stage: Stage) -> Action:
     try:
         parameters = edit(stage.world.root("prod"), "services/checkout.yaml", "CART_TTL_MIN: 30", "CART_TTL_MIN: 45")
         action = stage.propose(
-            environment="prod", parameters=parameters, title="Keep carts for 45 minutes",
+            environment="prod",
+            parameters=parameters,
+            title="Keep carts for 45 minutes",
             reason="Asked for by support.",
-        )  # fmt: skip
+        )
     finally:
         settings.INTERLOCK.approval_ttl_s = kept
     time.sleep(1.2)
@@ -161,18 +200,26 @@ def expired(stage: Stage) -> Action:
 
 def failed(stage: Stage) -> Action:
     return stage.propose(
-        type="rerun_healthcheck", environment="dev", parameters={"host": "127.0.0.1", "port": 9},
-        title="Is the search service well?", reason="Search is slow in dev.",
-    )  # fmt: skip
+        type="rerun_healthcheck",
+        environment="dev",
+        parameters={"host": "127.0.0.1", "port": 9},
+        title="Is the search service well?",
+        reason="Search is slow in dev.",
+    )
 
 
 def rolled_back(stage: Stage) -> Action:
     parameters = edit(stage.world.root("dev"), "services/orders.yaml", "replicas: 1", "replicas: 3")
     checks = [{"kind": "tcp", "host": "127.0.0.1", "port": 9}]
     return stage.propose(
-        environment="dev", parameters=parameters, checks=checks, accept=True, title="Run three order services",
-        reason="Load test on Thursday.", ticket="OPS-8838",
-    )  # fmt: skip
+        environment="dev",
+        parameters=parameters,
+        checks=checks,
+        accept=True,
+        title="Run three order services",
+        reason="Load test on Thursday.",
+        ticket="OPS-8838",
+    )
 
 
 def held(stage: Stage) -> Action:
@@ -194,9 +241,14 @@ def held(stage: Stage) -> Action:
         parameters = edit(stage.world.root("dev"), "edge/firewall.rules", "vault:8200", "vault:8201")
         checks = [{"kind": "http", "url": f"http://127.0.0.1:{server.server_port}/healthz"}]
         return stage.propose(
-            environment="dev", parameters=parameters, checks=checks, accept=True, title="Move vault to port 8201",
-            reason="The new vault listens there.", ticket="OPS-8852",
-        )  # fmt: skip
+            environment="dev",
+            parameters=parameters,
+            checks=checks,
+            accept=True,
+            title="Move vault to port 8201",
+            reason="The new vault listens there.",
+            ticket="OPS-8852",
+        )
     finally:
         server.shutdown()
         server.server_close()
@@ -205,39 +257,58 @@ def held(stage: Stage) -> Action:
 def another_tenant(stage: Stage) -> Action:
     change = {"path": "notes.txt", "operation": "create", "content": "globex keeps to itself\n"}
     return stage.propose(
-        "outsider", environment="prod", parameters={"changes": [change]}, title="Leave a note", reason="A test.",
-    )  # fmt: skip
+        "outsider",
+        environment="prod",
+        parameters={"changes": [change]},
+        title="Leave a note",
+        reason="A test.",
+    )
 
 
 def approved(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "services/orders.yaml", "2026.11.0", "2026.11.1")
     action = stage.propose(
-        environment="prod", parameters=parameters, title="Deploy orders 2026.11.1", ticket="OPS-8858",
-        reason="Fixes the rounding of partial refunds.", not_before=datetime.now(UTC) + timedelta(hours=20),
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        title="Deploy orders 2026.11.1",
+        ticket="OPS-8858",
+        reason="Fixes the rounding of partial refunds.",
+        not_before=datetime.now(UTC) + timedelta(hours=20),
+    )
     return stage.approve(action, "approver", "approver2", comment="Fine for tonight's window.")
 
 
 def waits_in_staging(stage: Stage) -> Action:
     return stage.propose(
-        type="rerun_deployment_stage", environment="staging", parameters={"deployment": "shop", "stage": "migrate"},
-        title="Rerun the migration of shop", reason="The lock that it waited for is gone.", ticket="OPS-8863",
-    )  # fmt: skip
+        type="rerun_deployment_stage",
+        environment="staging",
+        parameters={"deployment": "shop", "stage": "migrate"},
+        title="Rerun the migration of shop",
+        reason="The lock that it waited for is gone.",
+        ticket="OPS-8863",
+    )
 
 
 def waits_for_acceptance(stage: Stage) -> Action:
     parameters = edit(stage.world.root("dev"), "flags.json", '"new_search": true', '"new_search": false')
     return stage.propose(
-        environment="dev", parameters=parameters, title="Turn off the new search", reason="It hides test products.",
-    )  # fmt: skip
+        environment="dev",
+        parameters=parameters,
+        title="Turn off the new search",
+        reason="It hides test products.",
+    )
 
 
 def waits_for_security(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "edge/firewall.rules", "10.30.0.0/16", "10.0.0.0/8")
     return stage.propose(
-        environment="prod", parameters=parameters, security_level="critical", ticket="SEC-1190",
-        title="Open vault to the whole private network", reason="The new build agents sit in 10.60.0.0/16.",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        security_level="critical",
+        ticket="SEC-1190",
+        title="Open vault to the whole private network",
+        reason="The new build agents sit in 10.60.0.0/16.",
+    )
 
 
 def waits_for_two(stage: Stage) -> Action:
@@ -249,33 +320,48 @@ def waits_for_two(stage: Stage) -> Action:
         {"path": "services/refunds.yaml", "operation": "create", "content": "service: refunds\nreplicas: 2\n"},
     ]
     return stage.propose(
-        environment="prod", parameters=parameters, title="Roll out refunds and give payments more time",
-        reason="The provider's p99 went from 6 to 9 seconds.\nRefunds goes live on Thursday.", ticket="OPS-8841",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        title="Roll out refunds and give payments more time",
+        reason="The provider's p99 went from 6 to 9 seconds.\nRefunds goes live on Thursday.",
+        ticket="OPS-8841",
+    )
 
 
 def waits_for_one_more(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "db/orders-db.conf", "work_mem = 16MB", "work_mem = 32MB")
     action = stage.propose(
-        environment="prod", parameters=parameters, title="Give orders-db more sort memory",
-        reason="The nightly report spills to disk.", ticket="OPS-8849",
-    )  # fmt: skip
+        environment="prod",
+        parameters=parameters,
+        title="Give orders-db more sort memory",
+        reason="The nightly report spills to disk.",
+        ticket="OPS-8849",
+    )
     return stage.approve(action, "approver", comment="Memory headroom is there.")
 
 
 def by_an_agent(stage: Stage) -> Action:
     parameters = edit(stage.world.root("prod"), "services/checkout.yaml", "2026.11.2", "2026.11.3")
     return stage.propose(
-        "agent", environment="prod", parameters=parameters, title="Deploy checkout 2026.11.3", confidence=0.93,
-        reason="All checks of the release train are green.", ticket="OPS-8860",
-    )  # fmt: skip
+        "agent",
+        environment="prod",
+        parameters=parameters,
+        title="Deploy checkout 2026.11.3",
+        confidence=0.93,
+        reason="All checks of the release train are green.",
+        ticket="OPS-8860",
+    )
 
 
 def running(stage: Stage) -> Action:
     """Left queued: the workers find it when they start, and it runs for a while."""
     parameters = {"host": "127.0.0.1", "port": int(os.environ.get("PORT", "8000")), "repeat": 20, "interval_s": 45}
     submission = Submission(
-        type="rerun_healthcheck", environment="dev", parameters=parameters, timeout_s=3600,
-        title="Watch the front door for a quarter of an hour", reason="Proof that it stays open during the deployment.",
-    )  # fmt: skip
+        type="rerun_healthcheck",
+        environment="dev",
+        parameters=parameters,
+        timeout_s=3600,
+        title="Watch the front door for a quarter of an hour",
+        reason="Proof that it stays open during the deployment.",
+    )
     return submit(stage.access("operator"), submission, correlation_id=stage.scene)[0]

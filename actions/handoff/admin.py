@@ -31,15 +31,25 @@ def check_place(form: Any, values: dict[str, Any]) -> None:
 
 class HandoffRuleForm(forms.ModelForm):
     endings = forms.MultipleChoiceField(
-        choices=[(e, e.replace("_", " ")) for e in ENDINGS], required=False, widget=forms.CheckboxSelectMultiple,
-        initial=list(USUAL), help_text="What opens a ticket: how an action ended, or why it is held. None: no ticket.",
-    )  # fmt: skip
+        choices=[(e, e.replace("_", " ")) for e in ENDINGS],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        initial=list(USUAL),
+        help_text="What opens a ticket: how an action ended, or why it is held. None: no ticket.",
+    )
 
     class Meta:
         model = HandoffRule
         fields: ClassVar[list[str]] = [
-            "tenant", "environment", "endings", "to", "person", "role", "acknowledge_within_s", "escalate_to",
-        ]  # fmt: skip
+            "tenant",
+            "environment",
+            "endings",
+            "to",
+            "person",
+            "role",
+            "acknowledge_within_s",
+            "escalate_to",
+        ]
         help_texts: ClassVar[dict[str, str]] = {
             "acknowledge_within_s": "Seconds; then the role below is told, once.",
             "escalate_to": "A role's name; empty tells nobody on.",

@@ -9,8 +9,8 @@ from actions.handoff.next_steps import as_facts, next_steps
 from actions.ledger import Ledger
 from actions.models import Action, Checkpoint, Quarantine, ResourceClaim, Ticket
 from actions.storable import storable
-from audit.canonical import canonical
 from audit.changes.masking import mask
+from audit.log.canonical_json import canonical
 from audit.models import Event
 from tenants.vault import mask_key
 
@@ -34,8 +34,12 @@ def diagnostics_of(ticket: Ticket) -> bytes:
     document = {
         "format": FORMAT,
         "ticket": {
-            "id": str(ticket.pk), "ending": ticket.ending, "ending_seq": ticket.ending_seq, "code": ticket.code,
-            "severity": ticket.severity, "facts": ticket.facts,
+            "id": str(ticket.pk),
+            "ending": ticket.ending,
+            "ending_seq": ticket.ending_seq,
+            "code": ticket.code,
+            "severity": ticket.severity,
+            "facts": ticket.facts,
         },
         "action": _action(action),
         "steps": _steps(action),
@@ -44,7 +48,7 @@ def diagnostics_of(ticket: Ticket) -> bytes:
         "resources": _resources(action),
         "next_steps": as_facts(next_steps(ticket, action, action.environment.slug)),
         "host": host_facts(target_of(action)),
-    }  # fmt: skip
+    }
     return canonical(masked(storable(document), key))
 
 
@@ -59,16 +63,24 @@ def masked(value: Any, key: bytes) -> Any:
 
 def _action(action: Action) -> dict[str, Any]:
     return {
-        "id": str(action.pk), "type": action.type, "title": action.title, "environment": action.environment.slug,
-        "target": action.target, "state": str(action.state), "held_reason": action.held_reason, "seq": action.seq,
-        "error": action.error, "correlation_id": action.correlation_id, "timeout_s": action.timeout_s,
+        "id": str(action.pk),
+        "type": action.type,
+        "title": action.title,
+        "environment": action.environment.slug,
+        "target": action.target,
+        "state": str(action.state),
+        "held_reason": action.held_reason,
+        "seq": action.seq,
+        "error": action.error,
+        "correlation_id": action.correlation_id,
+        "timeout_s": action.timeout_s,
         "plan": action.plan.digest if action.plan else None,
         "progress": {"done": action.steps_done, "total": action.steps_total},
         "times": {
             name: at.isoformat() if (at := getattr(action, name)) else None
             for name in ("created_at", "approved_at", "started_at", "completed_at", "stop_requested_at")
         },
-    }  # fmt: skip
+    }
 
 
 def _steps(action: Action) -> dict[str, Any]:
@@ -83,12 +95,19 @@ def _steps(action: Action) -> dict[str, Any]:
         record = ledger[step["key"]]
         counts[record.state] = counts.get(record.state, 0) + 1
         if record.state not in QUIET or len(planned) <= MOST_NAMED:
-            named.append({
-                "key": step["key"], "title": step.get("title", ""), "target": step.get("target", ""),
-                "state": record.state, "attempts": record.attempt, "undo_attempts": record.undo_attempt,
-                "effect_stands": record.effect, "compensation": step.get("compensation", {}).get("kind", ""),
-                "facts": record.facts,
-            })  # fmt: skip
+            named.append(
+                {
+                    "key": step["key"],
+                    "title": step.get("title", ""),
+                    "target": step.get("target", ""),
+                    "state": record.state,
+                    "attempts": record.attempt,
+                    "undo_attempts": record.undo_attempt,
+                    "effect_stands": record.effect,
+                    "compensation": step.get("compensation", {}).get("kind", ""),
+                    "facts": record.facts,
+                }
+            )
     return {"counts": counts, "named": named[:MOST_STEPS], "left_off": max(0, len(named) - MOST_STEPS)}
 
 

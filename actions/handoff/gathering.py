@@ -11,9 +11,9 @@ from actions.handoff.outbox import tell, tell_people
 from actions.handoff.rules import people_in, rules_of
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, HandoffRule, Ticket
-from audit.artifacts import pack_artifact
-from audit.canonical import canonical
-from audit.clock import database_time
+from audit.database.clock import database_time
+from audit.log.artifacts import pack_artifact
+from audit.log.canonical_json import canonical
 
 log = structlog.get_logger(__name__)
 JOINED = ("action__environment__tenant", "action__requester__owner", "assignee")

@@ -7,7 +7,7 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from actions.models import Webhook
-from audit.outgoing.posting import url_fault
+from audit.outgoing.webhook import url_fault
 from tenants.vault import decrypt, encrypt
 
 K = Webhook.Kind

@@ -22,9 +22,13 @@ def host_facts(target: Target, patience_s: float = PATIENCE_S) -> dict[str, Any]
     found: dict[str, Any] = {}
     until = time.monotonic() + patience_s
     ctx = StepContext(
-        target=target, step={}, parameters={}, idempotency_key="", deadline=until,
+        target=target,
+        step={},
+        parameters={},
+        idempotency_key="",
+        deadline=until,
         stopping=lambda: time.monotonic() > until,
-    )  # fmt: skip
+    )
     wanted = [name for name in READ if target.root is not None or name not in NEED_ROOT]
     thread = threading.Thread(target=_read, args=(ctx, wanted, found), name="interlock-diagnostics", daemon=True)
     thread.start()

@@ -27,9 +27,12 @@ LOOK = NextStep("look", "Look at the target first", "{about}", "", RUN)
 SETTLE = NextStep("settle", "Say whether the step took effect", "{settle}", "resume", RUN + "#held-panel")
 GO_ON = NextStep("go_on", "Let it go on", "It goes on from where it stopped.", "resume", RUN + "#held-panel")
 TRY_UNDO = NextStep(
-    "try_undo", "Try the rollback again", "Once what was in its way is put right; it begins with the step that failed.",
-    "resume", RUN + "#held-panel",
-)  # fmt: skip
+    "try_undo",
+    "Try the rollback again",
+    "Once what was in its way is put right; it begins with the step that failed.",
+    "resume",
+    RUN + "#held-panel",
+)
 UNDO = NextStep(
     "roll_back", "Roll back what it left", "Undoes the steps whose effect stands, newest first.", "rollback", RUN
 )
@@ -54,9 +57,12 @@ BREAKER = NextStep(
     "/system/",
 )
 QUARANTINE = NextStep(
-    "quarantine", "Clear the quarantine", "{shut}",
-    "", "/quarantine/",
-)  # fmt: skip
+    "quarantine",
+    "Clear the quarantine",
+    "{shut}",
+    "",
+    "/quarantine/",
+)
 DIAGNOSE = NextStep(
     "diagnose",
     "Look closer",
@@ -161,6 +167,8 @@ def _words(ticket: Ticket, action: Action) -> dict[str, str]:
         "about": about,
         "settle": f"Nothing on the target tells whether {step or 'the open step'} took effect; your word is recorded.",
         "edit": ADVICE.get(ticket.code, "With what you have learned from this failure."),
-        "admin": TO_ADMINS.get(ticket.code, "The log of the workers has the details; search it for the correlation id "
-                               f"{action.correlation_id}."),
-    }  # fmt: skip
+        "admin": TO_ADMINS.get(
+            ticket.code,
+            f"The log of the workers has the details; search it for the correlation id {action.correlation_id}.",
+        ),
+    }

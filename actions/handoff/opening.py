@@ -20,7 +20,7 @@ from actions.lifecycle import Note, Write, write
 from actions.models import Action, HandoffRule, Ticket
 from actions.models.handoff import ENDINGS
 from audit.changes.masking import mask
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
 from tenants.access import who_may
 from tenants.models import Principal
@@ -139,12 +139,18 @@ def _ticket(action: Action, rule: HandoffRule, facts: dict[str, Any], older: Tic
         "roles": sorted({rule.escalate_to, rule.role if rule.to == HandoffRule.To.ROLE else ""} - {""}),
     }
     made = Ticket(
-        tenant_id=action.tenant_id, environment_id=action.environment_id, action=action, ending=ending,
-        ending_seq=action.handoff_seq or 0, code=str(error.get("code", ""))[:120] if action.state != "held" else ending,
+        tenant_id=action.tenant_id,
+        environment_id=action.environment_id,
+        action=action,
+        ending=ending,
+        ending_seq=action.handoff_seq or 0,
+        code=str(error.get("code", ""))[:120] if action.state != "held" else ending,
         severity=severity_of(action.environment.risk_class, ending, bool(kept["remains"] or kept["standing"])),
-        summary=summary_of(action, str(error.get("message", ""))), facts=kept, opened_at=now,
+        summary=summary_of(action, str(error.get("message", ""))),
+        facts=kept,
+        opened_at=now,
         due_at=now + timedelta(seconds=rule.acknowledge_within_s),
-    )  # fmt: skip
+    )
     made.assignee = older.assignee if older and older.assignee else first_assignee(rule, action)
     made.assigned_at = now if made.assignee else None
     return made
@@ -199,6 +205,10 @@ def _store(new: Sequence[Ticket], over: Sequence[Ticket], now: datetime) -> None
 
 def _facts(ticket: Ticket) -> dict[str, Any]:
     return {
-        "ticket": str(ticket.pk), "ending": ticket.ending, "ending_seq": ticket.ending_seq, "code": ticket.code,
-        "severity": ticket.severity, "assignee": str(ticket.assignee_id) if ticket.assignee_id else None,
-    }  # fmt: skip
+        "ticket": str(ticket.pk),
+        "ending": ticket.ending,
+        "ending_seq": ticket.ending_seq,
+        "code": ticket.code,
+        "severity": ticket.severity,
+        "assignee": str(ticket.assignee_id) if ticket.assignee_id else None,
+    }

@@ -18,15 +18,20 @@ def tell(said: Sequence[tuple[Ticket, str]], at: datetime) -> None:
     hooks = list(Webhook.objects.filter(tenant__in={t.tenant_id for t, _ in said}, enabled=True))
     rows = [
         Delivery(
-            ticket=ticket, what=what, at=at, channel="webhook", recipient=hook.pk,
-            body=body_of(hook.kind, ticket, what, at), next_at=at,
+            ticket=ticket,
+            what=what,
+            at=at,
+            channel="webhook",
+            recipient=hook.pk,
+            body=body_of(hook.kind, ticket, what, at),
+            next_at=at,
         )
         for ticket, what in said
         for hook in hooks
         if hook.tenant_id == ticket.tenant_id
         and hook.environment_id in (None, ticket.environment_id)
         and what in TAKES[Webhook.Kind(hook.kind)]
-    ]  # fmt: skip
+    ]
     Delivery.objects.bulk_create(rows, ignore_conflicts=True)
 
 
@@ -34,9 +39,7 @@ def tell_people(ticket: Ticket, what: str, people: Iterable[Principal], at: date
     """Write a mail to each of these who can get one."""
     able = {p.pk: p for p in people if p.is_active and p.is_person() and p.email}
     rows = [
-        Delivery(
-            ticket=ticket, what=what, at=at, channel="mail", recipient=pk, body=mail_of(ticket, what), next_at=at
-        )
+        Delivery(ticket=ticket, what=what, at=at, channel="mail", recipient=pk, body=mail_of(ticket, what), next_at=at)
         for pk in able
-    ]  # fmt: skip
+    ]
     Delivery.objects.bulk_create(rows, ignore_conflicts=True)

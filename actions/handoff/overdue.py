@@ -10,7 +10,7 @@ from actions.handoff.outbox import tell, tell_people
 from actions.handoff.rules import people_in, rules_of
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, Ticket
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 BY = "system:handoff"
 

@@ -39,14 +39,25 @@ def document(ticket: Ticket, what: str, at: datetime) -> dict[str, Any]:
         "tenant": place.tenant.slug,
         "environment": place.slug,
         "ticket": {
-            "id": str(ticket.pk), "url": f"{home}/handoff/{ticket.pk}/", "state": str(ticket.state),
-            "severity": ticket.severity, "ending": ticket.ending, "code": ticket.code, "summary": ticket.summary,
+            "id": str(ticket.pk),
+            "url": f"{home}/handoff/{ticket.pk}/",
+            "state": str(ticket.state),
+            "severity": ticket.severity,
+            "ending": ticket.ending,
+            "code": ticket.code,
+            "summary": ticket.summary,
             "assignee": ticket.assignee.username if ticket.assignee else None,
-            "opened_at": moment(ticket.opened_at), "due_at": moment(ticket.due_at) if ticket.due_at else None,
+            "opened_at": moment(ticket.opened_at),
+            "due_at": moment(ticket.due_at) if ticket.due_at else None,
         },
         "action": {
-            "id": str(action.pk), "url": f"{home}/actions/{action.pk}/", "title": action.title, "type": action.type,
-            "state": str(action.state), "held_reason": action.held_reason or None, "ticket": action.ticket or None,
+            "id": str(action.pk),
+            "url": f"{home}/actions/{action.pk}/",
+            "title": action.title,
+            "type": action.type,
+            "state": str(action.state),
+            "held_reason": action.held_reason or None,
+            "ticket": action.ticket or None,
             "correlation_id": action.correlation_id,
         },
         "evidence": {
@@ -55,7 +66,7 @@ def document(ticket: Ticket, what: str, at: datetime) -> dict[str, Any]:
             "pack_url": f"{home}/api/actions/{action.pk}/evidence",
         },
         "next_steps": as_facts(next_steps(ticket, action, place.slug)),
-    }  # fmt: skip
+    }
 
 
 def body_of(kind: str, ticket: Ticket, what: str, at: datetime) -> str:
@@ -103,15 +114,18 @@ def markdown(told: dict[str, Any]) -> str:
     ticket, action, evidence = told["ticket"], told["action"], told["evidence"]
     code = f", code `{in_code(ticket['code'])}`" if ticket["code"] else ""
     lines = [
-        f"    {plain(ticket['summary'])}", "",
+        f"    {plain(ticket['summary'])}",
+        "",
         f"- Ticket: {ticket['url']} (severity {ticket['severity']})",
         f"- Action: {action['url']} (`{action['type']}`, {action['state'].replace('_', ' ')})",
         f"- Ending: `{ticket['ending']}`{code}",
         f"- Evidence: {evidence['pack_url']}",
         f"- Diagnostics: {evidence['diagnostics_url']} (SHA-256 `{evidence['diagnostics_sha256'] or 'not gathered'}`)",
-        "", "What to do next:", "",
+        "",
+        "What to do next:",
+        "",
         *(f"1. {step['title']}: {in_text(step['why'])}" for step in told["next_steps"]),
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -135,13 +149,18 @@ def mail_of(ticket: Ticket, what: str) -> str:
     proposals = [f"- {s.title}. {plain(s.why)}" for s in next_steps(ticket, ticket.action, place.slug)]
     due = [f"Please acknowledge it by {ticket.due_at:%Y-%m-%d %H:%M} UTC, or decline it."] if ticket.due_at else []
     lines = [
-        f"[{place.tenant.name}] {place.name}: {name}"[:250], "",
-        f"{name}", "",
+        f"[{place.tenant.name}] {place.name}: {name}"[:250],
+        "",
+        f"{name}",
+        "",
         f"This ticket {SAID[what]}. Severity: {ticket.severity}.",
         *(due if what in ("opened", "assigned") else []),
-        "", "What to do next:", *proposals, "",
+        "",
+        "What to do next:",
+        *proposals,
+        "",
         f"{settings.INTERLOCK.address}/handoff/{ticket.pk}/",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 

@@ -11,9 +11,9 @@ from actions.handoff.next_steps import NextStep, next_steps
 from actions.models import Action, Delivery, Quarantine, Ticket, Webhook
 from actions.models.handoff import ENDINGS, SEVERITIES
 from actions.verbs import allowed as action_verbs
-from approvals.models import Comment
-from audit.artifacts import ArtifactMissing, read_artifact
+from approvals.records import Comment
 from audit.errors import NotFound
+from audit.log.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 
@@ -21,9 +21,24 @@ TABS = {"mine": "Yours", "open": "Open", "all": "All"}
 UNRESOLVED = ~Q(state="resolved")
 MOST_DELIVERIES, MOST_COMMENTS, MOST_NAMED = 50, 100, 20
 LIGHT = (
-    "tenant_id", "environment_id", "action_id", "ending", "code", "severity", "summary", "state", "assignee_id",
-    "due_at", "escalated_at", "opened_at", "acknowledged_at", "resolved_at", "assigned_at", "evidence", "gathered_at",
-)  # fmt: skip
+    "tenant_id",
+    "environment_id",
+    "action_id",
+    "ending",
+    "code",
+    "severity",
+    "summary",
+    "state",
+    "assignee_id",
+    "due_at",
+    "escalated_at",
+    "opened_at",
+    "acknowledged_at",
+    "resolved_at",
+    "assigned_at",
+    "evidence",
+    "gathered_at",
+)
 
 
 @dataclass(frozen=True)
@@ -49,10 +64,19 @@ CHOICES = {"severity": SEVERITIES, "ending": ENDINGS}
 def rows_of(access: Access) -> QuerySet[Ticket]:
     """The tickets that the caller may look at, light, joined for a list."""
     joined = Ticket.objects.select_related("environment", "assignee", "action").only(
-        "id", *(name.removesuffix("_id") for name in LIGHT), "environment__slug", "environment__name",
-        "environment__risk_class", "assignee__username", "assignee__display_name", "assignee__kind",
-        "action__title", "action__state", "action__held_reason", "action__type",
-    )  # fmt: skip
+        "id",
+        *(name.removesuffix("_id") for name in LIGHT),
+        "environment__slug",
+        "environment__name",
+        "environment__risk_class",
+        "assignee__username",
+        "assignee__display_name",
+        "assignee__kind",
+        "action__title",
+        "action__state",
+        "action__held_reason",
+        "action__type",
+    )
     return visible_to(joined, access)
 
 
@@ -113,8 +137,9 @@ def deliveries(ticket: Ticket) -> list[dict[str, Any]]:
     ids = {d.recipient for d in rows}
     names = {h.pk: f"{h.name} ({h.host})" for h in Webhook.objects.filter(tenant=ticket.tenant_id, pk__in=ids)}
     names |= {p.pk: str(p) for p in Principal.objects.filter(pk__in=ids)}
-    return [{"delivery": d, "to": names.get(d.recipient, "gone"), "is_dead": d.state == Delivery.State.FAILED}
-            for d in rows]  # fmt: skip
+    return [
+        {"delivery": d, "to": names.get(d.recipient, "gone"), "is_dead": d.state == Delivery.State.FAILED} for d in rows
+    ]
 
 
 def comments(ticket: Ticket) -> list[Comment]:

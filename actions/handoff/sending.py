@@ -21,10 +21,10 @@ from django.db.models import Q, QuerySet
 from actions.handoff.hooks import headers_of, opened
 from actions.lifecycle import subject_of
 from actions.models import Delivery, Webhook
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Problem
-from audit.events import Entry, record
-from audit.outgoing.posting import NotTaken, post
+from audit.log.events import NewEvent, record
+from audit.outgoing.webhook import DeliveryFailed, post
 from tenants.access import who_may
 from tenants.models import Principal
 
@@ -79,7 +79,7 @@ def _tried(deliveries: Sequence[Delivery]) -> list[Came]:
     for n, delivery in enumerate(deliveries):
         try:
             send = _mail(delivery) if delivery.channel == "mail" else _webhook(delivery)
-        except NotTaken as refused:
+        except DeliveryFailed as refused:
             came[n] = Came(str(refused), final=True)
         except Problem as problem:
             came[n] = Came(problem.detail, final=True)
@@ -101,7 +101,7 @@ def _send(send: Callable[[], Any], came: dict[int, Came], n: int) -> None:
 def _result(send: Callable[[], Any]) -> Came:
     try:
         send()
-    except NotTaken as refused:
+    except DeliveryFailed as refused:
         final = refused.status in FOR_GOOD and refused.retry_after_s is None
         return Came(str(refused)[:300], final=final, wait_s=refused.retry_after_s)
     except Exception as error:  # a mail server, too, fails in every way
@@ -113,15 +113,15 @@ def _mail(delivery: Delivery) -> Callable[[], Any]:
     """What sends the mail. Raises NotTaken where its person is gone, or may no longer look at the environment."""
     person = Principal.objects.filter(pk=delivery.recipient, is_active=True).exclude(email="").first()
     if person is None:
-        raise NotTaken("this person has no mail address any more, or is no longer active")
+        raise DeliveryFailed("this person has no mail address any more, or is no longer active")
     if person.pk not in who_may("view", delivery.ticket.action.environment, [person.pk]):
-        raise NotTaken("this person may no longer look at the environment")
+        raise DeliveryFailed("this person may no longer look at the environment")
     subject, _, text = delivery.body.partition("\n\n")
     mail = EmailMessage(" ".join(subject.split())[:250], text, settings.DEFAULT_FROM_EMAIL, [person.email])
 
     def send() -> None:
         if mail.send() != 1:
-            raise NotTaken("the mail server took none")
+            raise DeliveryFailed("the mail server took none")
 
     return send
 
@@ -131,7 +131,7 @@ def _webhook(delivery: Delivery) -> Callable[[], Any]:
     place = delivery.ticket.action.environment
     hook = Webhook.objects.filter(pk=delivery.recipient, tenant=place.tenant_id, enabled=True).first()
     if hook is None:
-        raise NotTaken("this webhook is gone or switched off")
+        raise DeliveryFailed("this webhook is gone or switched off")
     hidden, body = opened(hook), delivery.body.encode()
     headers = headers_of(hook, hidden, str(delivery.pk), body, int(database_time().timestamp()))
     reach = place.settings.get("allow_private_targets") is True
@@ -157,14 +157,23 @@ def _keep(delivery: Delivery, came: Came) -> None:
 
 def _record(delivery: Delivery, state: str, attempts: int) -> None:
     facts = {
-        "ticket": str(delivery.ticket_id), "delivery": str(delivery.pk), "what": delivery.what, "attempts": attempts,
-        "channel": delivery.channel, "recipient": str(delivery.recipient),
-    }  # fmt: skip
+        "ticket": str(delivery.ticket_id),
+        "delivery": str(delivery.pk),
+        "what": delivery.what,
+        "attempts": attempts,
+        "channel": delivery.channel,
+        "recipient": str(delivery.recipient),
+    }
     sent = state == Delivery.State.SENT
     action = delivery.ticket.action
     record(
-        Entry(
-            action.tenant_id, subject_of(action), "ticket.told" if sent else "ticket.not_told", BY,
-            outcome="ok" if sent else "failed", correlation_id=action.correlation_id, facts=facts,
+        NewEvent(
+            action.tenant_id,
+            subject_of(action),
+            "ticket.told" if sent else "ticket.not_told",
+            BY,
+            outcome="ok" if sent else "failed",
+            correlation_id=action.correlation_id,
+            facts=facts,
         )
-    )  # fmt: skip
+    )

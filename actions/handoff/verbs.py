@@ -19,8 +19,8 @@ from actions.lifecycle import Note, Write, write
 from actions.models import Action, Delivery, Ticket
 from actions.talk import comment_on
 from approvals.conversation import has_say
-from approvals.models import Comment
-from audit.clock import database_time
+from approvals.records import Comment
+from audit.database.clock import database_time
 from audit.errors import Conflict, Invalid, NotFound
 from tenants.access import Access, visible_to, who_may
 from tenants.models import Principal
@@ -83,9 +83,13 @@ def assign(access: Access, ticket_id: UUID, to: str, note: str = "", *, correlat
     def change(ticket: Ticket, now: Any) -> dict[str, Any]:
         within = rules_of([ticket.environment])[ticket.environment_id].acknowledge_within_s
         return {
-            "assignee": person, "assigned_at": now, "state": S.OPEN, "acknowledged_at": None, "escalated_at": None,
+            "assignee": person,
+            "assigned_at": now,
+            "state": S.OPEN,
+            "acknowledged_at": None,
+            "escalated_at": None,
             "due_at": now + timedelta(seconds=within),
-        }  # fmt: skip
+        }
 
     return _do(access, seen, "assign", "assigned", change, {"to": str(person.pk)}, {"note": note}, correlation_id)
 
@@ -109,9 +113,13 @@ def decline(access: Access, ticket_id: UUID, reason: str, *, correlation_id: str
 
     def change(ticket: Ticket, now: Any) -> dict[str, Any]:
         return {
-            "assignee": None, "assigned_at": None, "state": S.OPEN, "acknowledged_at": None, "escalated_at": None,
+            "assignee": None,
+            "assigned_at": None,
+            "state": S.OPEN,
+            "acknowledged_at": None,
+            "escalated_at": None,
             "due_at": now,
-        }  # fmt: skip
+        }
 
     return _do(access, seen, "decline", "declined", change, {}, {"reason": reason}, correlation_id)
 
@@ -154,9 +162,15 @@ Change = Callable[[Ticket, Any], dict[str, Any]]
 
 
 def _do(
-    access: Access, seen: Ticket, verb: str, what: str, change: Change, facts: dict[str, Any],
-    private: dict[str, str], correlation_id: str,
-) -> Ticket:  # fmt: skip
+    access: Access,
+    seen: Ticket,
+    verb: str,
+    what: str,
+    change: Change,
+    facts: dict[str, Any],
+    private: dict[str, str],
+    correlation_id: str,
+) -> Ticket:
     """Change a ticket as far as the caller may, with its event and messages, in one transaction."""
     with transaction.atomic():
         action = Action.objects.select_for_update().get(pk=seen.action_id)

@@ -60,9 +60,17 @@ def _fallback_issues(fallback: Fallback, target: Target, access: Access) -> Iter
 def submission_for(environment: Environment, said: dict[str, Any], of: Any) -> Submission:
     """The submission of a declared fallback of an action: its own words where it has some, else that action's."""
     return Submission(
-        type=said["type"], environment=environment.slug, parameters=said.get("parameters", {}),
+        type=said["type"],
+        environment=environment.slug,
+        parameters=said.get("parameters", {}),
         reason=said.get("reason") or f"Fallback of {of.title}: {of.reason}"[:4_000],
-        title=said.get("title") or f"Fallback: {of.title}"[:200], target=said.get("target", of.target),
-        checks=said.get("checks", []), ticket=of.ticket, external_url=of.external_url, confidence=of.confidence,
-        priority=of.priority, timeout_s=said.get("timeout_s", of.timeout_s), accept=said.get("accept", False),
-    )  # fmt: skip
+        title=said.get("title") or f"Fallback: {of.title}"[:200],
+        target=said.get("target", of.target),
+        checks=said.get("checks", []),
+        ticket=of.ticket,
+        external_url=of.external_url,
+        confidence=of.confidence,
+        priority=of.priority,
+        timeout_s=said.get("timeout_s", of.timeout_s),
+        accept=said.get("accept", False),
+    )

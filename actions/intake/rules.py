@@ -38,7 +38,11 @@ def propose_rules(
 ) -> Action:
     """Submit it, where it must land or else in `environment`. Raises what `submit` raises."""
     submission = Submission(
-        type="config_change", environment=proposal.environment or environment, reason=reason, ticket=ticket,
-        parameters={"kind": proposal.kind, "draft": str(proposal.draft)}, title=proposal.title,
-    )  # fmt: skip
+        type="config_change",
+        environment=proposal.environment or environment,
+        reason=reason,
+        ticket=ticket,
+        parameters={"kind": proposal.kind, "draft": str(proposal.draft)},
+        title=proposal.title,
+    )
     return submit(access, submission, correlation_id=correlation_id)[0]

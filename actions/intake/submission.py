@@ -12,7 +12,7 @@ from actions.checks import check_schema
 from actions.intake.going_back import going_back_issues
 from actions.recovery import recovery_schema
 from actions.types.protocol import Executor, Issue
-from audit.canonical import canonical, digest_of
+from audit.log.canonical_json import canonical, digest_of
 
 LEVELS = ("low", "medium", "high", "critical")
 MODES = ("apply", "simulate")

@@ -21,11 +21,10 @@ from actions.scheduling.nodes import node_of
 from actions.scheduling.turns import turn_of
 from actions.types.protocol import Executor, Issue
 from actions.types.registry import get, permission_for
-from audit.canonical import canonical, digest_of
+from audit.database.statements import Rows, insert_together, prepared_reads
 from audit.errors import Problem, TooLarge
-from audit.events import Entry, chained
-from audit.rows import Rows, insert_together
-from audit.statements import prepared_reads
+from audit.log.canonical_json import canonical, digest_of
+from audit.log.events import NewEvent, build_rows
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -74,7 +73,7 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
     if len(canonical(s.parameters)) > MOST_BYTES:
         raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))
-    named = Environment.objects.annotate(asked_at=Now()).filter(tenant=access.tenant, slug=s.environment)[:1]
+    named = Environment.objects.annotate(requested_at=Now()).filter(tenant=access.tenant, slug=s.environment)[:1]
     with prepared_reads():
         environment = next(iter(named), None)
     if environment is not None:
@@ -168,8 +167,8 @@ def action_of(
         breaker_key="" if s.mode == "simulate" else breaker_key(executor, environment.pk, s.parameters, s.target),
         simulated=s.mode == "simulate",
         correlation_id=correlation_id,
-        created_at=environment.asked_at,  # type: ignore[attr-defined]  # annotated by `admit`
-        turn_at=turn_of(s.priority, environment.asked_at),  # type: ignore[attr-defined]
+        created_at=environment.requested_at,  # type: ignore[attr-defined]  # annotated by `admit`
+        turn_at=turn_of(s.priority, environment.requested_at),  # type: ignore[attr-defined]
         node=node_of(s.target),
     )
 
@@ -192,18 +191,20 @@ def _all_or_nothing() -> AbstractContextManager[Any]:
 def _store(action: Action, submission: Submission, key: str, warnings: list[Issue]) -> None:
     """Insert the action, its key and its event; on PostgreSQL in one statement."""
     keys = [(action.tenant_id, action.requester_id, key, submission.body_digest(), action.pk, action.created_at)]
-    events, _ = chained([_submitted(action, warnings)], {}, action.created_at)
-    insert_together([
-        Rows(Action, ACTION_COLUMNS, [tuple(getattr(action, name) for name in ACTION_FIELDS)]),
-        Rows(IdempotencyKey, KEY_COLUMNS, keys if key else []),
-        *events,
-    ])  # fmt: skip
+    events, _ = build_rows([_submitted(action, warnings)], {}, action.created_at)
+    insert_together(
+        [
+            Rows(Action, ACTION_COLUMNS, [tuple(getattr(action, name) for name in ACTION_FIELDS)]),
+            Rows(IdempotencyKey, KEY_COLUMNS, keys if key else []),
+            *events,
+        ]
+    )
     action._state.adding, action._state.db = False, connection.alias
     change = Changed(action.pk, action.tenant_id, action.environment_id, "queued", action.seq, False, action.node)
     transaction.on_commit(lambda: committed.send(None, changes=[change]))
 
 
-def _submitted(action: Action, warnings: list[Issue]) -> Entry:
+def _submitted(action: Action, warnings: list[Issue]) -> NewEvent:
     facts: dict[str, Any] = {
         "type": action.type,
         "environment": str(action.environment_id),
@@ -224,7 +225,12 @@ def _submitted(action: Action, warnings: list[Issue]) -> Entry:
     private = {"title": action.title, "reason": action.reason}
     if action.ticket:
         private["ticket"] = action.ticket
-    return Entry(
-        tenant=action.tenant_id, subject=subject_of(action), verb="action.submitted", actor=str(action.requester_id),
-        correlation_id=action.correlation_id, facts=facts, private=private,
-    )  # fmt: skip
+    return NewEvent(
+        tenant=action.tenant_id,
+        subject=subject_of(action),
+        verb="action.submitted",
+        actor=str(action.requester_id),
+        correlation_id=action.correlation_id,
+        facts=facts,
+        private=private,
+    )

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from actions.states import LIVE, TO_DECIDE, TO_EXECUTE, State
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 LEVELS = [(level, level) for level in ("low", "medium", "high", "critical")]
 RISKS = [(risk, risk) for risk in ("safe", "guarded", "dangerous")]

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 KINDS = ("policy", "retire", "matrix")
 """What a draft does: put a version in force, take one out of force, replace the matrix of an environment."""

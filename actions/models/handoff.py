@@ -7,14 +7,24 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 PRINCIPAL = settings.AUTH_USER_MODEL
 SEVERITIES = ("low", "medium", "high", "critical")
 HELD = (
-    "in_doubt", "rollback_failed", "risk_spike", "breaker", "executor_missing", "internal_error", "policy", "replans",
-    "switch", "freeze", "operator", "checkpoint",
-)  # fmt: skip
+    "in_doubt",
+    "rollback_failed",
+    "risk_spike",
+    "breaker",
+    "executor_missing",
+    "internal_error",
+    "policy",
+    "replans",
+    "switch",
+    "freeze",
+    "operator",
+    "checkpoint",
+)
 ENDINGS = ("failed", "rolled_back", *HELD)
 """What a playbook can answer to: how an action ended, or why it is held."""
 USUAL = ("failed", "in_doubt", "rollback_failed", "risk_spike", "breaker", "executor_missing", "internal_error")

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 
 class Quarantine(models.Model):

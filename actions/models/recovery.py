@@ -5,7 +5,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 
 class Breaker(models.Model):

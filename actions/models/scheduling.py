@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 
 class Cap(models.Model):
@@ -22,9 +22,14 @@ class Cap(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     environment = models.ForeignKey(
-        "tenants.Environment", on_delete=models.CASCADE, related_name="+", null=True, blank=True, db_index=False,
+        "tenants.Environment",
+        on_delete=models.CASCADE,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_index=False,
         help_text="Empty: in all environments together.",
-    )  # fmt: skip
+    )
     type = models.CharField(
         "action type", max_length=64, blank=True, default="", help_text="Empty: of all types together."
     )
@@ -37,16 +42,19 @@ class Cap(models.Model):
         ordering: ClassVar = ["tenant", "environment", "type"]
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["tenant", "environment", "type"], name="one_cap_per_place_and_type",
+                fields=["tenant", "environment", "type"],
+                name="one_cap_per_place_and_type",
                 condition=Q(environment__isnull=False),
                 violation_error_message="There is a cap on this already; change that one.",
             ),
             models.UniqueConstraint(
-                fields=["tenant", "type"], name="one_cap_per_tenant_and_type", condition=Q(environment__isnull=True),
+                fields=["tenant", "type"],
+                name="one_cap_per_tenant_and_type",
+                condition=Q(environment__isnull=True),
                 violation_error_message="There is a cap on this already; change that one.",
             ),
             models.CheckConstraint(name="cap_lets_one_run", condition=Q(most__gte=1)),
-        ]  # fmt: skip
+        ]
 
     def __str__(self) -> str:
         place = self.environment.slug if self.environment else "all environments"

@@ -144,9 +144,16 @@ def _told(event: Event, body: dict[str, Any], said: dict[tuple[int, str], str], 
     if event.verb == "action.submitted":
         quote = ""  # the reason stands under the title
     return Happening(
-        seq=event.seq, at=event.at, hue=hue, who=names.get(event.actor, event.actor), what=_filled(sentence, facts),
-        quote=quote, verb=event.verb, artifacts=tuple(body["artifacts"]), facts=facts,
-    )  # fmt: skip
+        seq=event.seq,
+        at=event.at,
+        hue=hue,
+        who=names.get(event.actor, event.actor),
+        what=_filled(sentence, facts),
+        quote=quote,
+        verb=event.verb,
+        artifacts=tuple(body["artifacts"]),
+        facts=facts,
+    )
 
 
 def _filled(sentence: str, facts: dict[str, Any]) -> str:

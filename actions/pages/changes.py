@@ -8,10 +8,10 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from actions.models import Action, Plan
-from audit.artifacts import read_artifact
-from audit.changes.document import Change, load
-from audit.changes.render import View, render
+from audit.changes.document import Change, parse_changes
+from audit.changes.render import View, render_change
 from audit.errors import NotFound
+from audit.log.artifacts import read_artifact
 
 PAGE = 20
 INLINE_LINES = 600
@@ -68,12 +68,12 @@ class Shown:
 @lru_cache(maxsize=8)
 def _loaded(tenant: UUID, digest: str) -> tuple[Change, ...]:
     """Content addressed, so it never goes stale; eight documents of at most a few MB each are kept per process."""
-    return tuple(load(read_artifact(tenant, digest)))
+    return tuple(parse_changes(read_artifact(tenant, digest)))
 
 
 @lru_cache(maxsize=48)
 def _rendered(tenant: UUID, digest: str, n: int, view: View) -> SafeString:
-    return render(_loaded(tenant, digest)[n - 1], view)
+    return render_change(_loaded(tenant, digest)[n - 1], view)
 
 
 def changes_of(plan: Plan | None, tenant: UUID) -> list[Shown]:

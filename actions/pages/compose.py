@@ -18,8 +18,8 @@ from actions.recovery import recovery_schema
 from actions.types.protocol import Executor
 from actions.types.registry import choices_of, executors
 from actions.verbs import again, find
-from audit import charts
-from audit.changes.render import render
+from audit.changes.render import render_change
+from audit.ui import charts
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -28,33 +28,69 @@ ABOUT: Schema = {
     "required": ["reason"],
     "properties": {
         "title": {"title": "Title", "description": "Left empty, it is made from the change.", "maxLength": 200, **TEXT},
-        "reason": {"title": "Reason", "description": "Why this, and why now. Approvers and auditors read it.",
-                   "x-widget": "textarea", "maxLength": 4000, **TEXT},
+        "reason": {
+            "title": "Reason",
+            "description": "Why this, and why now. Approvers and auditors read it.",
+            "x-widget": "textarea",
+            "maxLength": 4000,
+            **TEXT,
+        },
         "ticket": {"title": "Ticket", "maxLength": 120, **TEXT},
         "external_url": {"title": "Link to it", "x-widget": "url", "maxLength": 500, **TEXT},
     },
-}  # fmt: skip
+}
 MORE: Schema = {
     "properties": {
         "not_before": {"title": "Not before (UTC)", "x-widget": "datetime", **TEXT},
         "timeout_s": {"title": "Time limit (s)", "type": "integer", "minimum": 1, "maximum": 86400, "default": 600},
-        "security_level": {"title": "Security level", "description": "It can be raised, never lowered.",
-                           "enum": ["low", "medium", "high", "critical"]},
+        "security_level": {
+            "title": "Security level",
+            "description": "It can be raised, never lowered.",
+            "enum": ["low", "medium", "high", "critical"],
+        },
         "priority": {"title": "Priority", "type": "integer", "minimum": -100, "maximum": 100, "default": 0},
-        "target": {"title": "Target", "type": "object", "properties": {
-            "node": {"title": "Node", "maxLength": 200, **TEXT},
-            "service": {"title": "Service", "maxLength": 200, **TEXT}}},
-        "rollback": {"title": "Going back", "type": "object", "properties": {
-            "order": {"title": "Undo steps in this order", "enum": ["reverse", "forward"], "default": "reverse"},
-            "mode": {"title": "If a step cannot be undone", "enum": ["all-or-nothing", "best-effort"],
-                     "default": "all-or-nothing"}}},
-        "watch": {"title": "Watching", "type": "object", "properties": {
-            "every_s": {"title": "Look every (s)", "description": "At checks that say `during`, while it runs.",
-                        "type": "integer", "minimum": 1, "maximum": 3600},
-            "error_rate": {"title": "Stop at this share of failed tries", "type": "number", "minimum": 0, "maximum": 1},
-            "then": {"title": "When it stops", "enum": ["hold", "rollback"], "default": "hold"}}},
+        "target": {
+            "title": "Target",
+            "type": "object",
+            "properties": {
+                "node": {"title": "Node", "maxLength": 200, **TEXT},
+                "service": {"title": "Service", "maxLength": 200, **TEXT},
+            },
+        },
+        "rollback": {
+            "title": "Going back",
+            "type": "object",
+            "properties": {
+                "order": {"title": "Undo steps in this order", "enum": ["reverse", "forward"], "default": "reverse"},
+                "mode": {
+                    "title": "If a step cannot be undone",
+                    "enum": ["all-or-nothing", "best-effort"],
+                    "default": "all-or-nothing",
+                },
+            },
+        },
+        "watch": {
+            "title": "Watching",
+            "type": "object",
+            "properties": {
+                "every_s": {
+                    "title": "Look every (s)",
+                    "description": "At checks that say `during`, while it runs.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 3600,
+                },
+                "error_rate": {
+                    "title": "Stop at this share of failed tries",
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                },
+                "then": {"title": "When it stops", "enum": ["hold", "rollback"], "default": "hold"},
+            },
+        },
     },
-}  # fmt: skip
+}
 RECOVERY: Schema = {"properties": {"recovery": recovery_schema}}
 CHECKS: Schema = {"properties": {"checks": {**check_schema, "items": {"title": "check", **check_schema["items"]}}}}
 MOST_PREVIEWED = 5 * INLINE_LINES
@@ -78,10 +114,16 @@ class Draft:
         """What would be proposed. A time that is none is refused at intake, like everything else."""
         plain = {k: v for k, v in {**self.about, **self.more}.items() if k != "not_before"}
         return Submission(
-            type=self.type, environment=self.environment, parameters=self.parameters, checks=self.checks,
-            accept=self.accept, mode=self.mode, not_before=moment(self.more.get("not_before", "")),
-            recovery=self.recovery, **plain,
-        )  # fmt: skip
+            type=self.type,
+            environment=self.environment,
+            parameters=self.parameters,
+            checks=self.checks,
+            accept=self.accept,
+            mode=self.mode,
+            not_before=moment(self.more.get("not_before", "")),
+            recovery=self.recovery,
+            **plain,
+        )
 
 
 def moment(text: str) -> datetime | None:
@@ -185,7 +227,7 @@ def preview_context(access: Access, draft: Draft) -> dict[str, Any]:
     lines, bodies = 0, []
     for s in shown(rehearsal.draft.changes):
         lines += s.size
-        bodies.append((s, render(s.change, "unified") if lines <= MOST_PREVIEWED else ""))
+        bodies.append((s, render_change(s.change, "unified") if lines <= MOST_PREVIEWED else ""))
     blast = rehearsal.verdict.blast
     return {
         "rehearsal": rehearsal,

@@ -11,15 +11,7 @@ from django.views.decorators.http import require_POST
 from actions.models import Action
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.pages.stepper import next_words
-from actions.verbs import (
-    accept,
-    allowed,
-    approve,
-    ask_for_changes,
-    request_of,
-    take_back_approval,
-    take_back_ask,
-)
+from actions.verbs import accept, allowed, approve, ask_for_changes, request_of, take_back_approval, take_back_ask
 from approvals.decisions import can_decide
 from approvals.models import Request
 from approvals.notices import untold

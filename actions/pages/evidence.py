@@ -11,9 +11,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from actions.lifecycle import subject_of
 from actions.pages.entry import access_of, page
 from actions.verbs import find
-from audit.evidence.jobs import job_of
-from audit.evidence.pages import Place, asked, export_context
-from audit.evidence.response import job_response
+from audit.evidence.api import job_response
+from audit.evidence.jobs import find_job
+from audit.evidence.pages import ExportAddresses, export_context, handle_export
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -23,7 +23,7 @@ def evidence(request: HttpRequest, action_id: UUID) -> HttpResponse:
     action = find(access_of(request), action_id)
     subject, place = subject_of(action), _place(action.pk)
     if request.method == "POST":
-        return asked(request, action.tenant_id, subject, place)
+        return handle_export(request, action.tenant_id, subject, place)
     context = export_context(request, action.tenant_id, subject, place)
     return render(request, "actions/evidence.html", {**context, "here": "queue", "action": action, "plan": action.plan})
 
@@ -41,9 +41,9 @@ def evidence_live(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @page
 def evidence_file(request: HttpRequest, action_id: UUID, job_id: UUID) -> HttpResponse:
     action = find(access_of(request), action_id)
-    sent = job_response(request, job_of(action.tenant_id, action.pk, job_id))
+    sent = job_response(request, find_job(action.tenant_id, action.pk, job_id))
     return cast(HttpResponse, sent)  # a stream is none, but the door passes it on all the same
 
 
-def _place(action_id: UUID) -> Place:
-    return Place(reverse("action_evidence", args=[action_id]), f"/api/actions/{action_id}/evidence")
+def _place(action_id: UUID) -> ExportAddresses:
+    return ExportAddresses(reverse("action_evidence", args=[action_id]), f"/api/actions/{action_id}/evidence")

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from actions.states import State
 from actions.types.registry import executors
-from audit.glyphs import LABELS, TIERS
+from audit.ui.glyphs import LABELS, TIERS
 from tenants.models import Environment
 
 TABS = {"needs": "Needs you", "all": "All open", "mine": "Mine", "ended": "Ended"}

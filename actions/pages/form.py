@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from audit.canonical import MAX_INTEGER
+from audit.log.canonical_json import MAX_INTEGER
 
 Schema = dict[str, Any]
 MOST_ROWS = 500

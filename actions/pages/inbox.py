@@ -114,9 +114,12 @@ def _decided(access: Access, filters: Filters, after: str) -> tuple[list[Entry],
     since = timezone.now() - timedelta(days=DECIDED_DAYS)
     seen = visible(access).filter(filters.condition())
     made = Decision.objects.filter(
-        principal=access.principal, request__tenant=access.tenant, request__subject_kind="action", at__gte=since,
+        principal=access.principal,
+        request__tenant=access.tenant,
+        request__subject_kind="action",
+        at__gte=since,
         request__subject_id__in=seen.values("pk"),
-    )  # fmt: skip
+    )
     with suppress(ValueError):  # a cursor that is none starts again
         made = made.filter(pk__lt=UUID(after)) if after else made
     found = list(made.select_related("request").order_by("-pk")[: PAGE + 1])

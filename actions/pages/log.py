@@ -53,9 +53,8 @@ def range_of(action: Action, after: str = "", n: int = 0) -> Range:
     lines: list[Line] = []
     for entry in part.entries:
         lines += [
-            Line(n + len(lines) + k, entry.at, entry.step, look, text)
-            for k, (look, text) in enumerate(_said(entry), 1)
-        ]  # fmt: skip
+            Line(n + len(lines) + k, entry.at, entry.step, look, text) for k, (look, text) in enumerate(_said(entry), 1)
+        ]
     return Range(lines, str(part.cursor), n + len(lines), part.more)
 
 

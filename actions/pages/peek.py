@@ -6,7 +6,7 @@ from actions.models import Action
 from actions.pages.changes import changes_of
 from actions.pages.rows import Row
 from actions.verbs import allowed
-from audit import charts
+from audit.ui import charts
 from tenants.access import Access
 
 DECIDED_HERE = ("low", "medium")

@@ -27,9 +27,11 @@ class ShutForm(forms.Form):
     kind = forms.CharField(label="Kind", max_length=64, help_text="file, service, deployment: as plans have it.")
     name = forms.CharField(label="Name", max_length=1_000, help_text="As plans have it, such as app/config.yaml.")
     reason = forms.CharField(
-        label="Why", max_length=4_000, widget=forms.Textarea(attrs={"rows": 3}),
+        label="Why",
+        max_length=4_000,
+        widget=forms.Textarea(attrs={"rows": 3}),
         help_text="Whoever clears it reads it.",
-    )  # fmt: skip
+    )
 
     def __init__(self, *args: Any, places: list[Environment], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,9 +40,11 @@ class ShutForm(forms.Form):
 
 class ClearForm(forms.Form):
     found = forms.CharField(
-        label="What you found", max_length=4_000, widget=forms.Textarea(attrs={"rows": 4}),
+        label="What you found",
+        max_length=4_000,
+        widget=forms.Textarea(attrs={"rows": 4}),
         help_text="How the resource stands now, and how you know. Those who approve rely on it.",
-    )  # fmt: skip
+    )
     ticket = forms.CharField(label="Ticket", max_length=120, required=False)
 
 
@@ -80,18 +84,23 @@ def clear(request: HttpRequest, quarantine_id: UUID) -> HttpResponse:
         for issue in issues:
             form.add_error(None, issue["message"])
     return render(
-        request, "quarantine/clear.html", {"here": "quarantine", "q": shut, "form": form},
+        request,
+        "quarantine/clear.html",
+        {"here": "quarantine", "q": shut, "form": form},
         status=422 if form.errors else 200,
-    )  # fmt: skip
+    )
 
 
 def propose_clearing(access: Access, shut: Quarantine, *, found: str, ticket: str, correlation_id: str) -> Action:
     """Submit the action that would clear it, where it is. Raises what `submit` raises."""
     submission = Submission(
-        type="clear_quarantine", environment=shut.environment.slug, reason=found, ticket=ticket,
+        type="clear_quarantine",
+        environment=shut.environment.slug,
+        reason=found,
+        ticket=ticket,
         parameters={"quarantine": str(shut.pk), "found": found},
         title=f"Clear the quarantine of {shut.kind} {shut.name}"[:200],
-    )  # fmt: skip
+    )
     return submit(access, submission, correlation_id=correlation_id)[0]
 
 

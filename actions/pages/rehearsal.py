@@ -14,14 +14,14 @@ from django.views.decorators.http import require_POST
 
 from actions.models import Action, Backtest
 from actions.pages.entry import access_of, correlation_of, go, page
-from actions.rehearsal import backtests
+from actions.rehearsal import backtests, gate
 from actions.rehearsal.candidate import Candidate, candidate_for
 from actions.rehearsal.compare import KINDS, in_words, said
 from actions.rehearsal.gate import GOOD_FOR, standing_of
 from actions.rehearsal.rehearse import Rehearsal, rehearsed
 from actions.rehearsal.work import CUT_OFFS
 from actions.verbs import find
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid
 from tenants.access import Access, visible_to
 
@@ -70,9 +70,7 @@ def backtest(request: HttpRequest, draft_id: UUID, kind: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         since, until = form.period()
         try:
-            backtests.start(
-                access, kind, draft_id, since=since, until=until, correlation_id=correlation_of(request)
-            )  # fmt: skip
+            backtests.start(access, kind, draft_id, since=since, until=until, correlation_id=correlation_of(request))
             return go(request, reverse(f"backtest_{kind}", args=[draft_id]))
         except Invalid as invalid:
             form.add_error("since", invalid.detail)
@@ -94,7 +92,7 @@ def cancel(request: HttpRequest, draft_id: UUID, kind: str) -> HttpResponse:
     """Stop the backtest that is under way, if one is."""
     access = access_of(request)
     candidate_for(access, kind, draft_id)
-    found = backtests.latest(kind, draft_id)
+    found = gate.latest(kind, draft_id)
     if found is not None and found.is_under_way:
         backtests.cancel(access, found.pk, correlation_id=correlation_of(request))
     return go(request, reverse(f"backtest_{kind}", args=[draft_id]))
@@ -139,22 +137,30 @@ def _result(found: Rehearsal) -> dict[str, Any]:
 
 def _progress(request: HttpRequest, access: Access, candidate: Candidate) -> dict[str, Any]:
     """The last backtest of a draft: how far it is, what it counted, and a page of what would go otherwise."""
-    it = backtests.latest(candidate.kind, candidate.draft)
+    it = gate.latest(candidate.kind, candidate.draft)
     standing = standing_of(candidate.kind, candidate.draft)
     address = reverse(f"backtest_{candidate.kind}", args=[candidate.draft])
     context: dict[str, Any] = {
-        "candidate": candidate, "it": it, "standing": standing, "address": address, "good_for": GOOD_FOR.days,
+        "candidate": candidate,
+        "it": it,
+        "standing": standing,
+        "address": address,
+        "good_for": GOOD_FOR.days,
         "propose": reverse(PROPOSE[candidate.kind], args=[candidate.draft]),
-    }  # fmt: skip
+    }
     if it is None:
         return context
     stuck = it.is_under_way and it.claim is None and database_time() - it.touched_at > LATE
     given_up = [source for source, left in it.patience.items() if left <= 0]
     context |= {
-        "is_stale": it.digest != candidate.digest, "stuck": stuck, "given_up": given_up, "cut_offs": CUT_OFFS,
-        "percent": min(100, it.done * 100 // it.total) if it.total else 0, "kept": backtests.MOST_DIFFERENCES,
+        "is_stale": it.digest != candidate.digest,
+        "stuck": stuck,
+        "given_up": given_up,
+        "cut_offs": CUT_OFFS,
+        "percent": min(100, it.done * 100 // it.total) if it.total else 0,
+        "kept": backtests.MOST_DIFFERENCES,
         "since_changes": sum(it.counts.get("since", {}).values()),
-    }  # fmt: skip
+    }
     return context | _differences(request, access, it)
 
 
@@ -169,10 +175,15 @@ def _differences(request: HttpRequest, access: Access, it: Backtest) -> dict[str
     more = urlencode({**picked, "after": rows[PER_PAGE - 1].pk}) if len(rows) > PER_PAGE else ""
     counts: dict[str, int] = it.counts.get(because, {})
     return {
-        "because": because, "kind": kind, "after": after, "more": more, "listed": sum(counts.values()),
+        "because": because,
+        "kind": kind,
+        "after": after,
+        "more": more,
+        "listed": sum(counts.values()),
         "kinds": [{"key": k, "n": n, "words": KINDS.get(k, k)} for k, n in sorted(counts.items(), key=lambda c: -c[1])],
-        "rows": [_row(d) for d in rows[:PER_PAGE]], "query": urlencode({**picked, "after": after}),
-    }  # fmt: skip
+        "rows": [_row(d) for d in rows[:PER_PAGE]],
+        "query": urlencode({**picked, "after": after}),
+    }
 
 
 def _row(difference: Any) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from actions.reading import note_reading
 from actions.scheduling.waits import waits_of
 from actions.states import ENDED
 from actions.verbs import find
-from audit import charts
 from audit.errors import NotFound
+from audit.ui import charts
 from tenants.access import Access
 
 
@@ -148,10 +148,17 @@ def ordered(steps: list[dict[str, Any]], paces: Sequence[Sequence[float]] = ()) 
         final = s["compensation"]["kind"] == "irreversible"
         op, sign, _ = OPERATIONS.get(s["operation"], ("mod", "·", ""))
         follows = ", ".join(str(number[k]) for k in s.get("after", []) if k in number)
-        out.append({
-            **s, "n": number[s["key"]], "follows": follows, "op": op, "sign": sign, "ponr": final and not passed,
-            "usual_s": paces[k][0] if paces else None,
-        })  # fmt: skip
+        out.append(
+            {
+                **s,
+                "n": number[s["key"]],
+                "follows": follows,
+                "op": op,
+                "sign": sign,
+                "ponr": final and not passed,
+                "usual_s": paces[k][0] if paces else None,
+            }
+        )
         passed = passed or final
     return out
 

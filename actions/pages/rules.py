@@ -21,9 +21,11 @@ class ProposalForm(forms.Form):
         label="Where it lands", help_text="Its approvers decide, and never fewer than two people."
     )
     reason = forms.CharField(
-        label="Why", max_length=4_000, widget=forms.Textarea(attrs={"rows": 4}),
+        label="Why",
+        max_length=4_000,
+        widget=forms.Textarea(attrs={"rows": 4}),
         help_text="Approvers and auditors read it.",
-    )  # fmt: skip
+    )
     ticket = forms.CharField(label="Ticket", max_length=120, required=False)
 
     def __init__(self, *args: Any, places: list[tuple[str, str]], **kwargs: Any) -> None:

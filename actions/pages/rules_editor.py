@@ -14,15 +14,15 @@ from actions.pages.rules_list import examples
 from actions.pages.rules_tested import tested
 from actions.pages.rules_typed import Typed, excerpts, number, preview, tried, typed, typed_from
 from approvals.errors import NotADraft, NotYoursToRule
-from approvals.models import PolicyVersion
 from approvals.people import roles_that_approve
 from approvals.policies import drafts
+from approvals.policies.models import PolicyVersion
 from approvals.policies.rulers import administers_everything, find_version, permit
 from approvals.policies.schema import FACTS
 from approvals.policies.wording import MOST_MESSAGE, faults_of_expression, fingerprint, wording_of
 from approvals.policies.words import MEANINGS, MODES, TITLES
 from audit.changes.document import Change
-from audit.changes.render import render as diff
+from audit.changes.render import render_change as diff
 from audit.errors import NotFound
 from tenants.access import Access
 
@@ -41,9 +41,14 @@ def new(request: HttpRequest) -> HttpResponse:
     it, source = typed(request.POST), _source(access, request.POST.get("from", ""))
     everywhere = source.policy.is_global if source else it.everywhere
     made, issues, _ = tried(
-        drafts.draft, access.tenant, source.policy.slug if source else it.slug, it.wording(), by=access,
-        everywhere=everywhere, correlation_id=correlation_of(request),
-    )  # fmt: skip
+        drafts.draft,
+        access.tenant,
+        source.policy.slug if source else it.slug,
+        it.wording(),
+        by=access,
+        everywhere=everywhere,
+        correlation_id=correlation_of(request),
+    )
     if made:
         return _saved(request, made)
     return render(request, "rules/policy_editor.html", context_of(access, it, source, issues=issues), status=422)
@@ -99,9 +104,10 @@ def checked(it: Typed, access: Access, version: int) -> dict[str, Any]:
     """The context of the live check. An expression that is still empty has no faults yet."""
     found = faults_of_expression(it.expression) if it.expression.strip() else []
     return {
-        "faults": excerpts(found, {"expression": it.expression}), "is_empty": not it.expression.strip(),
+        "faults": excerpts(found, {"expression": it.expression}),
+        "is_empty": not it.expression.strip(),
         **preview(it, access.tenant, version),
-    }  # fmt: skip
+    }
 
 
 def context_of(
@@ -119,14 +125,26 @@ def context_of(
     policy = (draft or source).policy if draft or source else None  # type: ignore[union-attr]
     version = draft.version if draft else 1 + (_last(source) if source else 0)
     return {
-        "here": "rules", "on": "policies", "it": it, "draft": draft, "source": source, "policy": policy,
-        "version": version, "issues": shown, "by_field": named, "loose": [i for i in shown if i["field"] not in fields],
-        "rows": it.rows(roles_that_approve(access.tenant.pk)), "effects": _options(TITLES, MEANINGS),
-        "modes": _options({"shadow": "Shadow", "enforce": "Enforce"}, MODES), "most_message": MOST_MESSAGE,
-        "tested": tested("policy", draft.pk) if draft else None, "facts": _facts(),
-        "may_edit": access.can("administer"), "may_everywhere": administers_everything(access),
+        "here": "rules",
+        "on": "policies",
+        "it": it,
+        "draft": draft,
+        "source": source,
+        "policy": policy,
+        "version": version,
+        "issues": shown,
+        "by_field": named,
+        "loose": [i for i in shown if i["field"] not in fields],
+        "rows": it.rows(roles_that_approve(access.tenant.pk)),
+        "effects": _options(TITLES, MEANINGS),
+        "modes": _options({"shadow": "Shadow", "enforce": "Enforce"}, MODES),
+        "most_message": MOST_MESSAGE,
+        "tested": tested("policy", draft.pk) if draft else None,
+        "facts": _facts(),
+        "may_edit": access.can("administer"),
+        "may_everywhere": administers_everything(access),
         **checked(it, access, version),
-    }  # fmt: skip
+    }
 
 
 def _start(access: Access, request: HttpRequest) -> tuple[Typed, PolicyVersion | None]:

@@ -12,12 +12,12 @@ from django.utils.safestring import SafeString
 from actions.models import Action
 from actions.pages.activity import names_of
 from actions.pages.entry import access_of, page
-from approvals.models import Policy, PolicyVersion
+from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.rulers import find_policy, may_read
 from approvals.policies.wording import as_yaml, wording_of
 from approvals.policies.words import hardness, sentence
 from audit.changes.document import Change
-from audit.changes.render import render as diff
+from audit.changes.render import render_change as diff
 from audit.errors import NotFound
 from audit.models import Event
 from tenants.access import Access, visible_to
@@ -63,11 +63,18 @@ def policy(request: HttpRequest, policy_id: UUID) -> HttpResponse:
     is_home = found.home_id == access.tenant.pk
     in_force = next((it for it in versions if it.version.state == "published"), None)
     context = {
-        "here": "rules", "on": "policies", "policy": found, "versions": versions, "in_force": in_force,
-        "latest": in_force or versions[0], "is_home": is_home, "may_edit": is_home and access.can("administer"),
+        "here": "rules",
+        "on": "policies",
+        "policy": found,
+        "versions": versions,
+        "in_force": in_force,
+        "latest": in_force or versions[0],
+        "is_home": is_home,
+        "may_edit": is_home and access.can("administer"),
         "events": events_of(found) if is_home else [],
-        "is_cut": len(versions) >= MOST_VERSIONS, "most": MOST_VERSIONS,
-    }  # fmt: skip
+        "is_cut": len(versions) >= MOST_VERSIONS,
+        "most": MOST_VERSIONS,
+    }
     return render(request, "rules/policy.html", context)
 
 
@@ -93,11 +100,16 @@ def _shown(version: PolicyVersion, before: PolicyVersion | None, is_home: bool, 
     change = Change(name, name, "policy", operation, before=old, after=as_yaml(version), language="yaml")
     action = version.published_by_action
     return Shown(
-        version, STANDINGS[version.state], sentence(said), hardness(said.effect, said.overridable)[0],
-        diff(change, "unified"), change.adds, change.dels,
+        version,
+        STANDINGS[version.state],
+        sentence(said),
+        hardness(said.effect, said.overridable)[0],
+        diff(change, "unified"),
+        change.adds,
+        change.dels,
         (str(version.author) if version.author else "Setup") if is_home else "",
         action if action in seen else None,
-    )  # fmt: skip
+    )
 
 
 def _visible_actions(access: Access, versions: list[PolicyVersion]) -> set[UUID]:
@@ -117,7 +129,9 @@ def _told(event: Event, facts: dict[str, Any], names: dict[str, str]) -> dict[st
     hue, words = SENTENCES.get(event.verb, ("", event.verb.replace(".", ": ").replace("_", " ")))
     before, after = ((facts.get(side) or {}).get("version") for side in ("before", "after"))
     said = words.format(
-        version=facts.get("version", ""), before=before, after=after,
+        version=facts.get("version", ""),
+        before=before,
+        after=after,
         instead=f" instead of version {before}" if before and after else "",
-    )  # fmt: skip
+    )
     return {"at": event.at, "hue": hue, "who": names.get(event.actor, event.actor), "what": said, "verb": event.verb}

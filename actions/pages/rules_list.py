@@ -12,12 +12,12 @@ from django.shortcuts import render
 
 from actions.models import Action
 from actions.pages.entry import access_of, page
-from approvals.models import Policy, PolicyVersion
 from approvals.people import roles_that_approve
+from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.rulers import may_read, readable
 from approvals.policies.wording import Wording
 from approvals.policies.words import TITLES, does, hardness, would
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.access import Access, visible_to
 
 MOST_POLICIES, MOST_COUNTED, DAYS = 500, 1_000, 30
@@ -58,10 +58,17 @@ def policies(request: HttpRequest) -> HttpResponse:
     everything = listed(access)
     found = [it for it in everything if fits(it, asked)]
     context = {
-        "here": "rules", "on": "policies", "asked": asked, "rows": found, "total": len(everything),
-        "may_draft": access.can("administer"), "examples": examples(access) if not everything else [],
-        "counted": count_fired(access, found), "days": DAYS, "menus": MENUS,
-    }  # fmt: skip
+        "here": "rules",
+        "on": "policies",
+        "asked": asked,
+        "rows": found,
+        "total": len(everything),
+        "may_draft": access.can("administer"),
+        "examples": examples(access) if not everything else [],
+        "counted": count_fired(access, found),
+        "days": DAYS,
+        "menus": MENUS,
+    }
     return render(request, "rules/policies.html", context)
 
 
@@ -125,25 +132,34 @@ def examples(access: Access) -> list[dict[str, Any]]:
     eyes = "security" if "security" in roles else next(iter(roles), "approver")
     return [
         {
-            "slug": "no-deletes-in-dangerous-places", "title": "Nothing is deleted where it hurts",
+            "slug": "no-deletes-in-dangerous-places",
+            "title": "Nothing is deleted where it hurts",
             "wording": Wording(
-                'environment.risk_class == "dangerous"\n  && plan.deletes > 0', "deny",
+                'environment.risk_class == "dangerous"\n  && plan.deletes > 0',
+                "deny",
                 "Nothing is deleted here. Archive it first, and delete the archive later.",
             ),
         },
         {
-            "slug": "second-pair-of-eyes-at-night", "title": "A second pair of eyes at night",
+            "slug": "second-pair-of-eyes-at-night",
+            "title": "A second pair of eyes at night",
             "wording": Wording(
                 'blast.tier in ["high", "critical"]\n'
                 '  && (now.getHours("UTC") >= 20\n      || now.getHours("UTC") < 6)',
-                "require", "At night one more person looks at what can hurt.", [{"role": eyes, "count": 1}], True,
+                "require",
+                "At night one more person looks at what can hurt.",
+                [{"role": eyes, "count": 1}],
+                True,
             ),
         },
         {
-            "slug": "agents-touch-few-things", "title": "Agents touch few things at once",
+            "slug": "agents-touch-few-things",
+            "title": "Agents touch few things at once",
             "wording": Wording(
-                'requester.kind == "agent"\n  && plan.resources > 5', "deny",
-                "An agent touches at most five resources at once. Split it.", mode="shadow",
+                'requester.kind == "agent"\n  && plan.resources > 5',
+                "deny",
+                "An agent touches at most five resources at once. Split it.",
+                mode="shadow",
             ),
         },
-    ]  # fmt: skip
+    ]

@@ -19,16 +19,17 @@ from actions.pages.rules_typed import number, tried
 from approvals.errors import NotADraft
 from approvals.judge import words
 from approvals.matrix import table
-from approvals.models import TIERS, MatrixDraft
+from approvals.models import TIERS
 from approvals.people import approving_roles
 from approvals.policies import drafts
+from approvals.policies.models import MatrixDraft
 from approvals.policies.publish import matrix_in_force
 from approvals.policies.rulers import find_matrix_draft, permit_in
 from approvals.policies.wording import dumped, issue
-from audit.canonical import digest_of
 from audit.changes.document import Change
-from audit.changes.render import render as diff
+from audit.changes.render import render_change as diff
 from audit.errors import NotFound
+from audit.log.canonical_json import digest_of
 from tenants.models import Environment
 
 DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
@@ -63,9 +64,13 @@ def matrix(request: HttpRequest) -> HttpResponse:
     )
     found = list(open_drafts.select_related("environment", "author").order_by("-id")[:MOST_DRAFTS])
     context = {
-        "here": "rules", "on": "matrix", "rows": rows, "tiers": TIERS, "administered": administered,
+        "here": "rules",
+        "on": "matrix",
+        "rows": rows,
+        "tiers": TIERS,
+        "administered": administered,
         "drafts": [{"draft": it, "may_edit": it.environment_id in administered} for it in found],
-    }  # fmt: skip
+    }
     return render(request, "rules/matrix.html", context)
 
 
@@ -139,12 +144,19 @@ def context_of(
     wanted, wrong = rows_of(typed)
     in_force = matrix_in_force(place.pk)
     return {
-        "here": "rules", "on": "matrix", "place": place, "draft": draft, "typed": typed, "says": SAYS, "able": able,
-        "tested": tested("matrix", draft.pk) if draft else None, "issues": found,
+        "here": "rules",
+        "on": "matrix",
+        "place": place,
+        "draft": draft,
+        "typed": typed,
+        "says": SAYS,
+        "able": able,
+        "tested": tested("matrix", draft.pk) if draft else None,
+        "issues": found,
         "seen": digest_of(draft.rows) if draft else "",
         "loose": [each for each in found if each["field"] not in (*TIERS, *(f"rows.{tier}" for tier in TIERS))],
         "change": None if wrong or wanted == in_force else compared(place, in_force, wanted),
-    }  # fmt: skip
+    }
 
 
 def tiers_of(rows: Rows) -> list[Tier]:

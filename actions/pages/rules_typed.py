@@ -7,7 +7,7 @@ from typing import Any
 from django.http import QueryDict
 
 from approvals.errors import DraftMoved
-from approvals.models import Policy, PolicyVersion
+from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.wording import Wording, as_yaml, issue
 from approvals.policies.words import sentence
 from audit.changes.visible import visible
@@ -67,9 +67,14 @@ def typed(post: QueryDict) -> Typed:
 def typed_from(wording: Wording, **more: Any) -> Typed:
     counts = {seat["role"]: str(seat["count"]) for seat in wording.seats}
     return Typed(
-        expression=wording.expression, effect=wording.effect, message=wording.message, mode=wording.mode,
-        overridable=wording.overridable, counts=counts, **more,
-    )  # fmt: skip
+        expression=wording.expression,
+        effect=wording.effect,
+        message=wording.message,
+        mode=wording.mode,
+        overridable=wording.overridable,
+        counts=counts,
+        **more,
+    )
 
 
 def tried(verb: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[dict[str, Any]], bool]:
@@ -104,9 +109,15 @@ def preview(it: Typed, home: Tenant, version: int = 1) -> dict[str, str]:
     policy = Policy(slug=it.slug or "…", home=home, tenant=None if it.everywhere else home)
     said = it.wording()
     unsaved = PolicyVersion(
-        policy=policy, version=version, expression=said.expression, effect=said.effect, message=said.message,
-        seats=said.seats, overridable=said.overridable, mode=said.mode,
-    )  # fmt: skip
+        policy=policy,
+        version=version,
+        expression=said.expression,
+        effect=said.effect,
+        message=said.message,
+        seats=said.seats,
+        overridable=said.overridable,
+        mode=said.mode,
+    )
     return {"sentence": sentence(said), "yaml": visible(as_yaml(unsaved))}
 
 

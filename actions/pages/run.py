@@ -20,7 +20,7 @@ from actions.pages.way_back import back_context
 from actions.run.metrics import total_of
 from actions.states import ENDED, State
 from actions.verbs import allowed, find
-from audit.artifacts import ArtifactMissing, read_artifact
+from audit.log.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access
 
 FEW_CHECKS = 6

@@ -13,18 +13,28 @@ from actions.models import Action, Checkpoint
 from actions.pace import steps_of as paces_of
 from actions.run.metrics import total_of, used_by
 from actions.states import ENDED, State
-from audit import charts, glyphs
 from audit.templatetags.il import duration
+from audit.ui import charts, glyphs
 
 K = Checkpoint.Kind
 LOOKS = {
-    "pending": "pending", "open": "in_progress", "waiting": "waiting", "done": "completed", "failed": "failed",
-    "skipped": "skipped", "undoing": "rolling_back", "undone": "rolled_back", "undo_failed": "failed",
-}  # fmt: skip
+    "pending": "pending",
+    "open": "in_progress",
+    "waiting": "waiting",
+    "done": "completed",
+    "failed": "failed",
+    "skipped": "skipped",
+    "undoing": "rolling_back",
+    "undone": "rolled_back",
+    "undo_failed": "failed",
+}
 ENDS = {
-    K.RECEIPT: "completed", K.FAILURE: "failed", K.SKIP: "skipped", K.UNDO_RECEIPT: "rolled_back",
+    K.RECEIPT: "completed",
+    K.FAILURE: "failed",
+    K.SKIP: "skipped",
+    K.UNDO_RECEIPT: "rolled_back",
     K.UNDO_FAILURE: "failed",
-}  # fmt: skip
+}
 WORDS = {"completed": "done", "pending": "to come", "skipped": "left out", "waiting": "waits to be tried again"}
 IN_HAND = ("in_progress", "waiting", "failed", "rolling_back", "pending")
 MOST_DRAWN = 60
@@ -187,10 +197,17 @@ def graph(steps: list[Step]) -> SafeString | str:
         k = column[s.key]
         name = s.target.rpartition("/")[2] or s.title
         sub = duration(s.took) if s.took is not None else s.target.rpartition("/")[0] or "to come"
-        nodes.append({
-            "id": s.key, "col": k, "row": row.get(k, 0), "name": clipped(name, 14), "sub": clipped(sub, 16),
-            "title": s.title, "state": s.look,
-        })  # fmt: skip
+        nodes.append(
+            {
+                "id": s.key,
+                "col": k,
+                "row": row.get(k, 0),
+                "name": clipped(name, 14),
+                "sub": clipped(sub, 16),
+                "title": s.title,
+                "state": s.look,
+            }
+        )
         row[k] = row.get(k, 0) + 1
     edges = [] if is_chain(steps) else [(a, s.key) for s in steps for a in s.after if a in column]
     if not edges and len(steps) > 8:
@@ -218,9 +235,14 @@ def progress(action: Action, steps: list[Step]) -> dict[str, Any]:
     total, done = len(needed), sum(s.look in ("completed", "skipped") for s in needed)
     share = 100 / total if total else 100.0
     hue = {
-        "completed": "done", "failed": "bad", "rolled_back": "back", "rolling_back": "back", "in_progress": "run",
-        "skipped": "done", "waiting": "wait",
-    }  # fmt: skip
+        "completed": "done",
+        "failed": "bad",
+        "rolled_back": "back",
+        "rolling_back": "back",
+        "in_progress": "run",
+        "skipped": "done",
+        "waiting": "wait",
+    }
     segs = [(0.0, 100.0, done * share, "back" if action.state in (State.ROLLING_BACK, State.ROLLED_BACK) else "done")]
     if 0 < total <= MOST_SEGMENTS:
         filled = [{"in_progress": 0.5}.get(s.look, 1.0) if s.look in hue else 0.0 for s in needed]

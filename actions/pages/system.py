@@ -24,7 +24,7 @@ from actions.scheduling.places import holds_seen
 from actions.scheduling.waits import Wait, waits_of
 from actions.states import TO_DECIDE, TO_EXECUTE, State
 from actions.types.registry import broken, executors
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.templatetags.il import duration
 from tenants.access import Access
 from tenants.models import Environment

@@ -12,7 +12,7 @@ from actions.pages.entry import access_of, correlation_of, go, page
 from actions.talk import comment_on, settle_thread
 from actions.verbs import find
 from approvals.conversation import threads_of
-from approvals.models import Comment
+from approvals.records import Comment
 from audit.errors import NotFound
 
 
@@ -22,10 +22,15 @@ def comment(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Say something; answers with the threads of that place."""
     sent = request.POST
     made = comment_on(
-        access_of(request), action_id, sent.get("text", ""), digest=sent.get("digest", "")[:64],
-        change=_number(sent.get("change", "")), line=_number(sent.get("line", "")),
-        reply_to=_id(sent.get("reply_to", "")), correlation_id=correlation_of(request),
-    )  # fmt: skip
+        access_of(request),
+        action_id,
+        sent.get("text", ""),
+        digest=sent.get("digest", "")[:64],
+        change=_number(sent.get("change", "")),
+        line=_number(sent.get("line", "")),
+        reply_to=_id(sent.get("reply_to", "")),
+        correlation_id=correlation_of(request),
+    )
     return _answer(request, find(access_of(request), action_id), made)
 
 

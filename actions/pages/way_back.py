@@ -18,7 +18,7 @@ from actions.pages.activity import Happening
 from actions.pages.entry import access_of, correlation_of, go, page
 from actions.preflight.way_back import FINAL, UNDOABLE, in_order_of_undoing, way_back
 from actions.run.read_back import FORMAT
-from audit.artifacts import ArtifactMissing, read_artifact
+from audit.log.artifacts import ArtifactMissing, read_artifact
 
 MOST_SHOWN = 12
 ENDS = ("action.finish_rollback", "action.fail", "action.hold")

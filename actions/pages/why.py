@@ -10,8 +10,8 @@ from actions.pages.entry import access_of, page
 from actions.verbs import find
 from actions.why import why as told
 from approvals.policies.wording import dumped
-from audit import charts
 from audit.changes.visible import visible
+from audit.ui import charts
 
 
 @page
@@ -23,10 +23,15 @@ def why(request: HttpRequest, action_id: UUID) -> HttpResponse:
     points = [f["points"] for f in blast["factors"] if f["points"]] if blast else []
     asked = [p for p in it["policies"] if p["ruling"] != "false"]
     context = {
-        "here": "queue", "action": action, "plan": action.plan, "it": it,
-        "asked": asked, "quiet": [p for p in it["policies"] if p["ruling"] == "false"],
-        "blast_chart": charts.blast(points), "facts": [{**f, "text": in_words(f["value"])} for f in it["facts"]],
-    }  # fmt: skip
+        "here": "queue",
+        "action": action,
+        "plan": action.plan,
+        "it": it,
+        "asked": asked,
+        "quiet": [p for p in it["policies"] if p["ruling"] == "false"],
+        "blast_chart": charts.blast(points),
+        "facts": [{**f, "text": in_words(f["value"])} for f in it["facts"]],
+    }
     return render(request, "actions/why.html", context)
 
 

@@ -17,9 +17,9 @@ from actions.types.protocol import Draft
 from approvals.judge import Verdict
 from approvals.judgement import facts_digest, judgement
 from approvals.lowering import lower
-from audit.artifacts import ArtifactRows, pack_artifact
-from audit.canonical import canonical, digest_of
-from audit.changes.document import document
+from audit.changes.document import serialize_changes
+from audit.log.artifacts import ArtifactRows, pack_artifact
+from audit.log.canonical_json import canonical, digest_of
 from tenants.vault import encrypt
 
 PLAN_FORMAT = "interlock.plan/1"
@@ -95,7 +95,7 @@ def plan_of(case: Case, draft: Draft, version: int) -> tuple[Plan, list[Artifact
     steps = [{**s, "idempotency_key": idempotency_key(case.action.pk, s["key"], digest)} for s in draft.steps]
     tenant = case.action.tenant_id
     machine = pack_artifact(tenant, canonical({**body, "digest": digest, "steps": steps}), "application/json")
-    changes = pack_artifact(tenant, canonical(document(draft.changes)), "application/json")
+    changes = pack_artifact(tenant, canonical(serialize_changes(draft.changes)), "application/json")
     plan = Plan(
         action_id=case.action.pk,
         version=version,

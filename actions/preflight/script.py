@@ -137,6 +137,12 @@ def refused(case: Case, error: BaseException | None, *, by: str) -> Write:
     found = storable(found)
     private = {"message": found["message"]}
     return Write(
-        case.action, "fail", by=by, facts={"code": found["code"]}, private=private, outcome="failed",
-        sets={"error": found}, release=True,
-    )  # fmt: skip
+        case.action,
+        "fail",
+        by=by,
+        facts={"code": found["code"]},
+        private=private,
+        outcome="failed",
+        sets={"error": found},
+        release=True,
+    )

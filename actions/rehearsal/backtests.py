@@ -15,9 +15,9 @@ from actions.rehearsal.candidate import Candidate, candidate_for
 from actions.rehearsal.gate import latest, require_backtest
 from approvals.policies.drafts import matrix_subject
 from approvals.policies.rulers import permit, permit_in
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import Access
 
 __all__ = ["cancel", "differences_of", "find_backtest", "latest", "require_backtest", "start", "subject_of"]
@@ -28,9 +28,14 @@ MOST_DIFFERENCES = 5_000
 
 
 def start(
-    access: Access, kind: str, draft_id: UUID, *, since: datetime | None = None, until: datetime | None = None,
+    access: Access,
+    kind: str,
+    draft_id: UUID,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
     correlation_id: str = "",
-) -> Backtest:  # fmt: skip
+) -> Backtest:
     """Begin a backtest of a draft over the actions created from `since` (30 days ago) until `until` (now).
 
     What is compared is fixed now. Event `backtest.started` on the policy or matrix. Raises what `candidate_for` raises,
@@ -110,18 +115,30 @@ def _made(candidate: Candidate, access: Access, since: datetime, until: datetime
     rule = candidate.rule.expression if candidate.rule else ""
     basis = {"today": candidate.today.as_dict(), "then": candidate.then.as_dict(), "rule": rule}
     return Backtest.objects.create(
-        tenant_id=candidate.tenant_id, environment=candidate.environment, kind=candidate.kind, draft=candidate.draft,
-        subject=candidate.subject.id, title=candidate.title[:200], digest=candidate.digest, epoch=candidate.epoch,
-        basis=basis, since=since, until=until, by=access.principal,
-    )  # fmt: skip
+        tenant_id=candidate.tenant_id,
+        environment=candidate.environment,
+        kind=candidate.kind,
+        draft=candidate.draft,
+        subject=candidate.subject.id,
+        title=candidate.title[:200],
+        digest=candidate.digest,
+        epoch=candidate.epoch,
+        basis=basis,
+        since=since,
+        until=until,
+        by=access.principal,
+    )
 
 
 def _facts(backtest: Backtest) -> dict[str, Any]:
     return {
-        "backtest": str(backtest.pk), "kind": backtest.kind, "draft": str(backtest.draft), "digest": backtest.digest,
-    }  # fmt: skip
+        "backtest": str(backtest.pk),
+        "kind": backtest.kind,
+        "draft": str(backtest.draft),
+        "digest": backtest.digest,
+    }
 
 
 def _record(backtest: Backtest, verb: str, by: str, facts: dict[str, Any], correlation_id: str) -> None:
-    entry = Entry(backtest.tenant_id, subject_of(backtest), verb, by, correlation_id=correlation_id, facts=facts)
+    entry = NewEvent(backtest.tenant_id, subject_of(backtest), verb, by, correlation_id=correlation_id, facts=facts)
     record(entry)

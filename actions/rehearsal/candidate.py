@@ -8,15 +8,15 @@ from uuid import UUID
 from actions.errors import NothingToRehearse
 from actions.models.backtest import KINDS
 from approvals.matrix import Matrix, matrix_for
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import matrix_subject, policy_subject
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.rulers import find_matrix_draft, find_version, permit, permit_in
 from approvals.policies.store import Rule, epoch_of, rule_of, rules_for
 from approvals.policies.wording import wording_of
 from approvals.weights import weights_for
-from audit.canonical import digest_of
 from audit.errors import NotFound
-from audit.events import Subject
+from audit.log.canonical_json import digest_of
+from audit.log.events import Subject
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -108,10 +108,18 @@ def _of_policy(access: Access, kind: str, draft_id: UUID) -> Candidate:
     then = [*others, rule] if kind == "policy" else others
     verb = "Publish" if kind == "policy" else "Retire"
     return Candidate(
-        kind, version.pk, f"{verb} {policy.slug} v{version.version}", policy_subject(policy), policy.home_id,
-        now, replace(now, policies=sorted(then, key=lambda r: (not r.is_global, r.slug))),
-        digest_for(kind, version), epoch_of(policy.home_id), rule, is_global=policy.is_global,
-    )  # fmt: skip
+        kind,
+        version.pk,
+        f"{verb} {policy.slug} v{version.version}",
+        policy_subject(policy),
+        policy.home_id,
+        now,
+        replace(now, policies=sorted(then, key=lambda r: (not r.is_global, r.slug))),
+        digest_for(kind, version),
+        epoch_of(policy.home_id),
+        rule,
+        is_global=policy.is_global,
+    )
 
 
 def _of_matrix(access: Access, draft_id: UUID) -> Candidate:
@@ -122,10 +130,17 @@ def _of_matrix(access: Access, draft_id: UUID) -> Candidate:
     now = _rules_now(draft.tenant_id)
     then = replace(now, matrix={**now.matrix, str(draft.environment_id): draft.rows})
     return Candidate(
-        "matrix", draft.pk, f"Replace the matrix of {draft.environment.slug}", matrix_subject(draft.environment_id),
-        draft.tenant_id, now, then, digest_for("matrix", draft), epoch_of(draft.tenant_id),
+        "matrix",
+        draft.pk,
+        f"Replace the matrix of {draft.environment.slug}",
+        matrix_subject(draft.environment_id),
+        draft.tenant_id,
+        now,
+        then,
+        digest_for("matrix", draft),
+        epoch_of(draft.tenant_id),
         environment=draft.environment,
-    )  # fmt: skip
+    )
 
 
 _REASON = {

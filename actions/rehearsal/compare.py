@@ -24,13 +24,17 @@ def said(verdict: Verdict | Said) -> dict[str, Any]:
     """What of a verdict decides how an action goes: {"outcome", "tier", "seats", "acceptance"}."""
     if isinstance(verdict, Verdict):
         return {
-            "outcome": verdict.outcome, "tier": verdict.tier, "acceptance": verdict.acceptance,
+            "outcome": verdict.outcome,
+            "tier": verdict.tier,
+            "acceptance": verdict.acceptance,
             "seats": [dict(seat) for seat in verdict.seats],
-        }  # fmt: skip
+        }
     return {
-        "outcome": verdict.get("outcome", "deny"), "tier": verdict.get("tier", ""),
-        "acceptance": bool(verdict.get("acceptance")), "seats": list(verdict.get("seats") or ()),
-    }  # fmt: skip
+        "outcome": verdict.get("outcome", "deny"),
+        "tier": verdict.get("tier", ""),
+        "acceptance": bool(verdict.get("acceptance")),
+        "seats": list(verdict.get("seats") or ()),
+    }
 
 
 def kind_of(before: Said, after: Said) -> str:

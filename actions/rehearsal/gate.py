@@ -10,7 +10,7 @@ from actions.models.backtest import Backtest
 from actions.rehearsal.candidate import digest_now
 from actions.rehearsal.compare import KINDS
 from approvals.policies.store import epoch_of
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 GOOD_FOR = timedelta(days=7)
 ADDRESSES = {
@@ -82,9 +82,14 @@ def told(kind: str, draft_id: UUID) -> dict[str, Any]:
     found = require_backtest(kind, draft_id)
     counts = found.counts.get("draft", {})
     return {
-        "id": str(found.pk), "since": found.since.isoformat(), "until": found.until.isoformat(), "done": found.done,
-        "otherwise": found.otherwise, "kinds": counts, "words": in_words(found),
-    }  # fmt: skip
+        "id": str(found.pk),
+        "since": found.since.isoformat(),
+        "until": found.until.isoformat(),
+        "done": found.done,
+        "otherwise": found.otherwise,
+        "kinds": counts,
+        "words": in_words(found),
+    }
 
 
 def in_words(backtest: Backtest) -> str:

@@ -87,9 +87,16 @@ def rehearsed(candidate: Candidate, action: Action) -> Rehearsal:
     at = plan.created_at
     today, then = (judgement(deepcopy(rules.over(plan.facts)), rules.policies, at) for rules in _sides(candidate))
     return Rehearsal(
-        candidate, action, at, said(plan.verdict), today, then, differences(said(today), said(then)),
-        _asked(today, then), read_by(candidate, plan.facts, at),
-    )  # fmt: skip
+        candidate,
+        action,
+        at,
+        said(plan.verdict),
+        today,
+        then,
+        differences(said(today), said(then)),
+        _asked(today, then),
+        read_by(candidate, plan.facts, at),
+    )
 
 
 def read_by(candidate: Candidate, facts: Mapping[str, Any], now: datetime) -> list[Read]:
@@ -117,14 +124,20 @@ def as_dict(rehearsal: Rehearsal) -> dict[str, Any]:
     """A rehearsal for programs."""
     c = rehearsal.candidate
     return {
-        "kind": c.kind, "draft": c.draft, "title": c.title, "digest": c.digest, "action": rehearsal.action.pk,
-        "now": rehearsal.now, "went": rehearsal.went, "otherwise": rehearsal.is_otherwise,
+        "kind": c.kind,
+        "draft": c.draft,
+        "title": c.title,
+        "digest": c.digest,
+        "action": rehearsal.action.pk,
+        "now": rehearsal.now,
+        "went": rehearsal.went,
+        "otherwise": rehearsal.is_otherwise,
         "today": {**said(rehearsal.today), "reasons": rehearsal.today.reasons},
         "then": {**said(rehearsal.then), "reasons": rehearsal.then.reasons},
         "differences": rehearsal.differences,
         "policies": [asdict(each) for each in rehearsal.asked],
         "read": [asdict(each) for each in rehearsal.read],
-    }  # fmt: skip
+    }
 
 
 def _sides(candidate: Candidate) -> tuple[Rules, Rules]:

@@ -25,7 +25,7 @@ from actions.rehearsal.backtests import MOST_DIFFERENCES, finished
 from actions.rehearsal.batch import Judged, judge_many
 from actions.rehearsal.candidate import Rules
 from actions.rehearsal.compare import kind_of, said
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 BY = "system:background"
 SLICE_S = 3.0
@@ -89,9 +89,11 @@ def claim() -> Backtest | None:
     """Take the backtest that waited longest; None if none waits."""
     for pk in _free().order_by("touched_at").values_list("pk", flat=True)[:5]:
         mine = uuid4()
-        taken = _free().filter(pk=pk).update(
-            claim=mine, claimed_until=Now() + claim_life(), touched_at=Now(), state="running"
-        )  # fmt: skip
+        taken = (
+            _free()
+            .filter(pk=pk)
+            .update(claim=mine, claimed_until=Now() + claim_life(), touched_at=Now(), state="running")
+        )
         if taken:
             return Backtest.objects.get(pk=pk)
     return None
@@ -100,9 +102,13 @@ def claim() -> Backtest | None:
 def judged_actions(backtest: Backtest) -> QuerySet[Action]:
     """The actions that it looks at: planned and not simulated, created in its period, where it can matter."""
     found = Action.objects.filter(
-        tenant=backtest.tenant_id, plan__isnull=False, created_at__gte=backtest.since, created_at__lt=backtest.until,
-        pk__gte=_floor(backtest.since), simulated=False,
-    )  # fmt: skip
+        tenant=backtest.tenant_id,
+        plan__isnull=False,
+        created_at__gte=backtest.since,
+        created_at__lt=backtest.until,
+        pk__gte=_floor(backtest.since),
+        simulated=False,
+    )
     return found.filter(environment=backtest.environment_id) if backtest.environment_id else found
 
 
@@ -151,15 +157,26 @@ def _difference(backtest: Backtest, row: Row, judged: Judged) -> BacktestDiffere
     if not kind:
         return None
     return BacktestDifference(
-        backtest=backtest, action_id=row[0], environment_id=row[1], state=row[2], because=because, kind=kind,
-        went=went, today=today, then=then,
-    )  # fmt: skip
+        backtest=backtest,
+        action_id=row[0],
+        environment_id=row[1],
+        state=row[2],
+        because=because,
+        kind=kind,
+        went=went,
+        today=today,
+        then=then,
+    )
 
 
 def _store(
-    backtest: Backtest, cursor: UUID, n: int, came: Counter[str], different: list[BacktestDifference],
+    backtest: Backtest,
+    cursor: UUID,
+    n: int,
+    came: Counter[str],
+    different: list[BacktestDifference],
     patience: dict[str, int],
-) -> bool:  # fmt: skip
+) -> bool:
     """Move on, in one transaction, guarded by the claim; False, with nothing written, if it is no longer ours."""
     counts: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in backtest.counts.items()}
     for name, more in came.items():
@@ -174,7 +191,7 @@ def _store(
         until = Now() + claim_life()
         moved = _keep(
             backtest, cursor=cursor, done=backtest.done + n, counts=counts, patience=patience, claimed_until=until
-        )  # fmt: skip
+        )
         if moved:
             BacktestDifference.objects.bulk_create(kept)
     return moved

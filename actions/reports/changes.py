@@ -4,24 +4,33 @@ from collections.abc import Iterator
 from typing import Any
 
 from actions.reports.life import Life, lives
+from audit.auditor.reports.registry import Column, Report, ReportScope, Row
 from audit.changes.visible import visible
-from audit.reports.registry import Column, Report, Row, Wanted
-from audit.subjects import names_of_actors
+from audit.log.subjects import actor_names
 
 COLUMNS = (
-    Column("asked_at", "Asked at", 3), Column("title", "Change", 6), Column("type", "Type", 3),
-    Column("environment", "Where", 2), Column("tier", "Tier", 2), Column("asked_by", "Asked by", 3),
-    Column("answers_for", "Its owner", 3), Column("approved_by", "Approved by", 5),
-    Column("exceptions", "Exceptions", 5), Column("state", "Ended as", 3), Column("ended_at", "Ended at", 3),
-    Column("plan", "Plan", 3), Column("events", "#", 1), Column("head", "Hash of the last", 3),
+    Column("requested_at", "Asked at", 3),
+    Column("title", "Change", 6),
+    Column("type", "Type", 3),
+    Column("environment", "Where", 2),
+    Column("tier", "Tier", 2),
+    Column("requested_by", "Asked by", 3),
+    Column("answers_for", "Its owner", 3),
+    Column("approved_by", "Approved by", 5),
+    Column("exceptions", "Exceptions", 5),
+    Column("state", "Ended as", 3),
+    Column("ended_at", "Ended at", 3),
+    Column("plan", "Plan", 3),
+    Column("events", "#", 1),
+    Column("head", "Hash of the last", 3),
     Column("id", "Id", 4),
-)  # fmt: skip
+)
 
 
-def rows(wanted: Wanted) -> Iterator[Row | None]:
+def rows(wanted: ReportScope) -> Iterator[Row | None]:
     for batch in lives(wanted):
         people = {who for life in batch for who in people_of(life)}
-        names = names_of_actors(wanted.tenant, people)
+        names = actor_names(wanted.tenant, people)
         for life in batch:
             yield None
             yield _row(life, names)
@@ -35,14 +44,22 @@ def people_of(life: Life) -> set[str]:
 def _row(life: Life, names: dict[str, str]) -> dict[str, Any]:
     action = life.action
     return {
-        "id": str(action.pk), "asked_at": action.created_at, "title": visible(action.title), "type": action.type,
-        "environment": action.environment.slug, "tier": action.tier, "asked_by": visible(names[life.requester]),
+        "id": str(action.pk),
+        "requested_at": action.created_at,
+        "title": visible(action.title),
+        "type": action.type,
+        "environment": action.environment.slug,
+        "tier": action.tier,
+        "requested_by": visible(names[life.requester]),
         "answers_for": visible(names[life.owner]) if life.owner else "",
         "approved_by": [said(one.what, names[one.who], one.role, one.at) for one in life.approvals],
         "exceptions": [visible(what) for what, *_ in life.exceptions],
-        "state": action.state, "ended_at": action.completed_at, "plan": life.digest[:16], "events": life.events,
+        "state": action.state,
+        "ended_at": action.completed_at,
+        "plan": life.digest[:16],
+        "events": life.events,
         "head": life.head[:16],
-    }  # fmt: skip
+    }
 
 
 def said(what: str, name: str, role: str, at: Any) -> str:

@@ -1,7 +1,7 @@
 """What this floor adds to the auditor's reports."""
 
 from actions.reports import changes, duties, exceptions, verifications
-from audit.reports.registry import register_report
+from audit.auditor.reports.registry import register_report
 
 
 def connect() -> None:

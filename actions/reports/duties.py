@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from actions.reports.changes import people_of
 from actions.reports.life import Life, lives
+from audit.auditor.reports.registry import Column, Report, ReportScope, Row
 from audit.changes.visible import visible
-from audit.reports.registry import Column, Report, Row, Wanted
-from audit.subjects import names_of_actors, owners_of
+from audit.log.subjects import actor_names, agent_owners
 
 
 @dataclass(frozen=True)
@@ -17,20 +17,24 @@ class Overlap:
     is_breach: bool
 
 
-def rows(wanted: Wanted) -> Iterator[Row | None]:
+def rows(wanted: ReportScope) -> Iterator[Row | None]:
     for batch in lives(wanted):
         people = {who for life in batch for who in people_of(life)}
-        names, owners = names_of_actors(wanted.tenant, people), owners_of(wanted.tenant, people)
+        names, owners = actor_names(wanted.tenant, people), agent_owners(wanted.tenant, people)
         for life in batch:
             yield None
             for overlap in overlaps(life, owners):
                 yield {
-                    "asked_at": life.action.created_at, "title": visible(life.action.title),
-                    "environment": life.action.environment.slug, "tier": life.action.tier,
-                    "what": overlap.what, "who": visible(names.get(overlap.who, overlap.who)),
-                    "weight": "breach" if overlap.is_breach else "to look at", "state": life.action.state,
+                    "requested_at": life.action.created_at,
+                    "title": visible(life.action.title),
+                    "environment": life.action.environment.slug,
+                    "tier": life.action.tier,
+                    "what": overlap.what,
+                    "who": visible(names.get(overlap.who, overlap.who)),
+                    "weight": "breach" if overlap.is_breach else "to look at",
+                    "state": life.action.state,
                     "id": str(life.action.pk),
-                }  # fmt: skip
+                }
 
 
 def overlaps(life: Life, owners: dict[str, str]) -> list[Overlap]:
@@ -67,7 +71,7 @@ REPORT = Report(
     title="Separation of duties",
     question="Was there any change in which who asked, who approved and who stepped in were not different people?",
     columns=(
-        Column("asked_at", "Asked at", 3),
+        Column("requested_at", "Asked at", 3),
         Column("title", "Change", 6),
         Column("environment", "Where", 2),
         Column("tier", "Tier", 2),
@@ -76,7 +80,7 @@ REPORT = Report(
         Column("weight", "Weight", 2),
         Column("state", "Ended as", 3),
         Column("id", "Id", 5),
-    ),  # fmt: skip
+    ),
     rows=rows,
     looked_at="changes",
     shows="For every change proposed in the period, its requester, whoever answers for a requesting agent, everybody "

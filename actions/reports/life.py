@@ -11,16 +11,23 @@ from typing import Any
 from uuid import UUID
 
 from actions.models import Action
+from audit.auditor.reports.registry import ReportScope
+from audit.log.query import read_envelope
 from audit.models import Event
-from audit.reading import envelope_of
-from audit.reports.registry import Wanted
 
 BATCH = 200
 CLOCKS_APART = timedelta(days=1)
-HANDS = frozenset({
-    "action.resume", "action.roll_back", "action.abort_requested", "action.cancel", "action.fail", "action.hold",
-    "step.settled",
-})  # fmt: skip
+HANDS = frozenset(
+    {
+        "action.resume",
+        "action.roll_back",
+        "action.abort_requested",
+        "action.cancel",
+        "action.fail",
+        "action.hold",
+        "step.settled",
+    }
+)
 """What a person does to a change that is under way, once it was decided."""
 
 
@@ -57,7 +64,7 @@ class Life:
         return [one for one in self.decided if one.what in ("approved", "accepted")]
 
 
-def lives(wanted: Wanted) -> Iterator[list[Life]]:
+def lives(wanted: ReportScope) -> Iterator[list[Life]]:
     """The changes proposed in the period, oldest first, in batches of 200: three queries each, over indexes."""
     after: UUID | None = None
     while True:
@@ -73,7 +80,7 @@ def life_of(action: Action, events: Sequence[Event]) -> Life:
     """Fold a change's events, in order. Pure."""
     life = Life(action, owner=str(action.requester.owner_id or ""), requester=str(action.requester_id))
     for event in events:
-        facts = envelope_of(event).get("facts") or {}
+        facts = read_envelope(event).get("facts") or {}
         life.events, life.head = event.seq, bytes(event.hash).hex()
         life.digest = str(facts.get("digest") or life.digest) if event.verb == "preflight.planned" else life.digest
         _decision(life, event, facts)
@@ -83,7 +90,7 @@ def life_of(action: Action, events: Sequence[Event]) -> Life:
     return life
 
 
-def _batch(wanted: Wanted, after: UUID | None) -> list[Action]:
+def _batch(wanted: ReportScope, after: UUID | None) -> list[Action]:
     """Ids begin with the milliseconds of a clock beside the database's: they bound the search, times decide."""
     found = Action.objects.filter(tenant=wanted.tenant)
     if wanted.environment:
@@ -111,9 +118,12 @@ def _told(actions: Sequence[Action]) -> dict[UUID, list[Event]]:
 
 
 WHAT = {
-    "approval.granted": "approved", "approval.rejected": "rejected", "approval.accepted": "accepted",
-    "approval.refused": "was refused", "approval.changes_requested": "asked for changes",
-}  # fmt: skip
+    "approval.granted": "approved",
+    "approval.rejected": "rejected",
+    "approval.accepted": "accepted",
+    "approval.refused": "was refused",
+    "approval.changes_requested": "asked for changes",
+}
 
 
 def _decision(life: Life, event: Event, facts: dict[str, Any]) -> None:
@@ -123,9 +133,8 @@ def _decision(life: Life, event: Event, facts: dict[str, Any]) -> None:
     elif event.verb in ("approval.withdrawn", "action.reopen"):
         everyone = event.verb == "action.reopen" and event.actor.startswith("system:")  # drift voids what all said
         life.decided = [
-            one for one in life.decided
-            if one.what != "approved" or not (everyone or one.who == event.actor)
-        ]  # fmt: skip
+            one for one in life.decided if one.what != "approved" or not (everyone or one.who == event.actor)
+        ]
 
 
 def _exception(life: Life, event: Event, facts: dict[str, Any]) -> None:

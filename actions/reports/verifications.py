@@ -7,13 +7,13 @@ from uuid import UUID
 from django.db.models import Q
 
 from actions.models import Impact
+from audit.auditor.reports.registry import Column, Report, ReportScope, Row
 from audit.changes.visible import visible
-from audit.reports.registry import Column, Report, Row, Wanted
 
 BATCH = 500
 
 
-def rows(wanted: Wanted) -> Iterator[Row | None]:
+def rows(wanted: ReportScope) -> Iterator[Row | None]:
     """In the order in which they ended. Every verified run is looked at, only failed ones are rows."""
     after: tuple[datetime, UUID] | None = None
     while True:
@@ -28,7 +28,7 @@ def rows(wanted: Wanted) -> Iterator[Row | None]:
         after = found[-1].ended_at, found[-1].pk
 
 
-def _batch(wanted: Wanted, after: tuple[datetime, UUID] | None) -> list[Impact]:
+def _batch(wanted: ReportScope, after: tuple[datetime, UUID] | None) -> list[Impact]:
     found = Impact.objects.filter(action__tenant=wanted.tenant, checks__isnull=False, ended_at__isnull=False)
     if wanted.environment:
         found = found.filter(environment=wanted.environment)
@@ -41,10 +41,19 @@ def _batch(wanted: Wanted, after: tuple[datetime, UUID] | None) -> list[Impact]:
 
 def _row(it: Impact) -> Row:
     return {
-        "ended_at": it.ended_at, "title": visible(it.action.title), "type": it.type, "environment": it.environment.slug,
-        "tier": it.tier, "asked_by": visible(str(it.action.requester)), "failed": it.checks_failed, "checks": it.checks,
-        "predicted": it.predicted_changes, "verified": it.verified_changes, "state": it.state, "id": str(it.action_id),
-    }  # fmt: skip
+        "ended_at": it.ended_at,
+        "title": visible(it.action.title),
+        "type": it.type,
+        "environment": it.environment.slug,
+        "tier": it.tier,
+        "requested_by": visible(str(it.action.requester)),
+        "failed": it.checks_failed,
+        "checks": it.checks,
+        "predicted": it.predicted_changes,
+        "verified": it.verified_changes,
+        "state": it.state,
+        "id": str(it.action_id),
+    }
 
 
 REPORT = Report(
@@ -57,14 +66,14 @@ REPORT = Report(
         Column("type", "Type", 3),
         Column("environment", "Where", 2),
         Column("tier", "Tier", 2),
-        Column("asked_by", "Asked by", 3),
+        Column("requested_by", "Asked by", 3),
         Column("failed", "Checks failed", 2),
         Column("checks", "of", 1),
         Column("predicted", "Changes planned", 2),
         Column("verified", "found", 2),
         Column("state", "Came to", 3),
         Column("id", "Id", 5),
-    ),  # fmt: skip
+    ),
     rows=rows,
     looked_at="verified runs",
     shows="Runs that ended in the period after their verification, of which at least one check failed, and what came "

@@ -20,8 +20,8 @@ from actions.models import Action, Breaker
 from actions.recovery import OURS, strategies_of
 from actions.states import ENDED, State
 from actions.types.protocol import Executor, Outcome
-from audit.clock import database_time
-from audit.events import Entry, Subject, record
+from audit.database.clock import database_time
+from audit.log.events import NewEvent, Subject, record
 
 log = structlog.get_logger(__name__)
 BY = "system:execute"
@@ -137,9 +137,12 @@ def _tell(action: Action, executor: Executor, heard: list[bool], code: str) -> B
         if all(heard):
             return None
         made = Breaker(
-            key=action.breaker_key, tenant_id=action.tenant_id, environment_id=action.environment_id, type=action.type,
+            key=action.breaker_key,
+            tenant_id=action.tenant_id,
+            environment_id=action.environment_id,
+            type=action.type,
             target=named(executor, action.parameters, action.target),
-        )  # fmt: skip
+        )
         Breaker.objects.bulk_create([made], ignore_conflicts=True)
         row = _locked(action.breaker_key)
         assert row is not None
@@ -233,7 +236,7 @@ def _let_through(row: Breaker, now: datetime) -> bool:
 
 def _note(row: Breaker, verb: str, by: str, facts: dict[str, Any], **more: Any) -> None:
     known = {"environment": str(row.environment_id), "type": row.type, **facts}
-    record(Entry(row.tenant_id, subject_of(row), verb, by, facts=known, **more))
+    record(NewEvent(row.tenant_id, subject_of(row), verb, by, facts=known, **more))
 
 
 def subject_of(row: Breaker) -> Subject:

@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models.functions import Now
 
 from actions.models import Action, RetryBucket
-from audit.clock import database_time
+from audit.database.clock import database_time
 
 log = structlog.get_logger(__name__)
 TOKENS, PERIOD_S = 20, 300.0

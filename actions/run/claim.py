@@ -22,7 +22,7 @@ from actions.run.breakers import LETS
 from actions.scheduling.rules import CAPS, COVERS, IS_OPEN
 from actions.scheduling.scope import ANY, Scope
 from actions.states import TO_DECIDE, TO_EXECUTE
-from audit.statements import run_prepared
+from audit.database.statements import run_prepared
 
 STATES = {"decide": TO_DECIDE, "execute": TO_EXECUTE}
 NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"}

@@ -44,6 +44,9 @@ def tell(w: Write) -> None:
     if w.verb in TOLD:
         action = w.action
         log.info(
-            "action_moved", verb=w.verb, state=str(action.state), action=str(action.pk),
+            "action_moved",
+            verb=w.verb,
+            state=str(action.state),
+            action=str(action.pk),
             correlation_id=action.correlation_id,
-        )  # fmt: skip
+        )

@@ -34,15 +34,18 @@ def judge_failures(case: Case, landed: list[tuple[Step, Tried]], deadline: float
             tried.decision, tried.wait_s = _decided(case, step, tried, breaker, deadline)
 
 
-def _decided(
-    case: Case, step: Step, tried: Tried, breaker: Breaker | None, deadline: float
-) -> tuple[Decision, float]:  # fmt: skip
+def _decided(case: Case, step: Step, tried: Tried, breaker: Breaker | None, deadline: float) -> tuple[Decision, float]:
     policy, attempts = case.plan.recovery, case.ledger[step["key"]].attempt
     chosen = determine_strategy(
-        policy, code=tried.outcome.code, retryable=tried.outcome.retryable, probe=tried.probe, attempts=attempts,
-        can_fall_back=has_fallback(case, step), may_skip=step.get("may_skip") is not False,
+        policy,
+        code=tried.outcome.code,
+        retryable=tried.outcome.retryable,
+        probe=tried.probe,
+        attempts=attempts,
+        can_fall_back=has_fallback(case, step),
+        may_skip=step.get("may_skip") is not False,
         stopping=case.is_breaking_off or case.action.stop_requested_at is not None,
-    )  # fmt: skip
+    )
     if chosen.strategy != "retry":
         return chosen, 0.0
     wait = wait_s(policy, attempts)

@@ -29,9 +29,12 @@ def _propose(action: Action) -> bool:
     said: dict[str, Any] = (action.plan.recovery if action.plan else {}).get("fallback") or {}
     try:
         made, _ = submit(
-            access_for(action.requester, action.tenant), submission_for(action.environment, said, action),
-            idempotency_key=f"fallback of {action.pk}", correlation_id=action.correlation_id, fallback_of=action,
-        )  # fmt: skip
+            access_for(action.requester, action.tenant),
+            submission_for(action.environment, said, action),
+            idempotency_key=f"fallback of {action.pk}",
+            correlation_id=action.correlation_id,
+            fallback_of=action,
+        )
     except Problem as problem:
         words = " ".join([problem.detail, *(i["message"] for i in problem.extra.get("issues", []))])[:2_000]
         refused = Note("action.fallback_refused", {"code": problem.code}, {"message": words}, outcome="failed")

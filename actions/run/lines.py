@@ -20,9 +20,14 @@ def intent(case: Case, step: dict[str, Any], kind: K = K.INTENT) -> Checkpoint:
 
 def line(case: Case, step: dict[str, Any], kind: K, attempt: int, **more: Any) -> Checkpoint:
     return Checkpoint(
-        action_id=case.action.pk, plan_id=case.plan.pk, step=step["key"], attempt=attempt, kind=kind,
-        lease=case.lease, **more,
-    )  # fmt: skip
+        action_id=case.action.pk,
+        plan_id=case.plan.pk,
+        step=step["key"],
+        attempt=attempt,
+        kind=kind,
+        lease=case.lease,
+        **more,
+    )
 
 
 def receipt_note(step: dict[str, Any], receipt: Checkpoint, tried: Tried, verb: str = "step.done") -> Note:

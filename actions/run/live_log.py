@@ -29,9 +29,15 @@ MOST_BYTES = 1024 * 1024
 """In one statement; what is beyond comes with the next."""
 
 COLUMNS = {
-    "id": "uuid", "lease": "bigint", "step": "text", "attempt": "integer", "is_undo": "boolean", "first": "integer",
-    "lines": "integer", "text": "text",
-}  # fmt: skip
+    "id": "uuid",
+    "lease": "bigint",
+    "step": "text",
+    "attempt": "integer",
+    "is_undo": "boolean",
+    "first": "integer",
+    "lines": "integer",
+    "text": "text",
+}
 _POSTGRES = "jsonb_to_recordset(%s::jsonb) AS v({})".format(", ".join(f"w_{n} {t}" for n, t in COLUMNS.items()))
 _SQLITE = "(SELECT {} FROM json_each(%s)) AS v".format(
     ", ".join(f"json_extract(value, '$.w_{n}') AS w_{n}" for n in COLUMNS)
@@ -81,10 +87,15 @@ def _rows(case: Case, transcript: Transcript) -> Iterator[dict[str, Any]]:
     for n in range(0, len(fresh), MOST_LINES):
         part = fresh[n : n + MOST_LINES]
         yield {
-            "w_id": case.action.pk if connection.vendor == "postgresql" else case.action.pk.hex, "w_lease": case.lease,
-            "w_step": step, "w_attempt": attempt, "w_is_undo": is_undo, "w_first": first + n, "w_lines": len(part),
+            "w_id": case.action.pk if connection.vendor == "postgresql" else case.action.pk.hex,
+            "w_lease": case.lease,
+            "w_step": step,
+            "w_attempt": attempt,
+            "w_is_undo": is_undo,
+            "w_first": first + n,
+            "w_lines": len(part),
             "w_text": "\n".join(part),
-        }  # fmt: skip
+        }
 
 
 def _write(rows: list[dict[str, Any]]) -> None:

@@ -57,9 +57,14 @@ class Report:
     def document(self, case: Case) -> dict[str, Any]:
         plan = {name: case.plan.rollback.get(name, usual) for name, usual in USUAL.items()}
         return {
-            "format": FORMAT, "ok": not self.remains, **plan, "back_to": case.action.rollback_to, "checks": self.checks,
-            "remains": self.remains, "quarantined": self.quarantined,
-        }  # fmt: skip
+            "format": FORMAT,
+            "ok": not self.remains,
+            **plan,
+            "back_to": case.action.rollback_to,
+            "checks": self.checks,
+            "remains": self.remains,
+            "quarantined": self.quarantined,
+        }
 
 
 def scope(case: Case) -> list[Step]:

@@ -24,8 +24,8 @@ from actions.run.read_back import Report, read_back, reset_lines, scope
 from actions.run.verify import log_pack
 from actions.scheduling.standing import SWITCH
 from actions.types.protocol import Outcome, Probe
-from audit.artifacts import ArtifactRows, pack_artifact
-from audit.canonical import canonical
+from audit.log.artifacts import ArtifactRows, pack_artifact
+from audit.log.canonical_json import canonical
 
 BY = "system:execute"
 K = Checkpoint.Kind
@@ -105,9 +105,13 @@ def _shut_out(case: Case) -> Write:
     shut = touched(case.action, case.facts.get("resources", []), case.quarantines)
     error = {"code": "quarantined", "message": in_words(shut), "details": {"quarantines": told(shut)}}
     return Write(
-        case.action, "hold", by=BY, facts={"reason": "quarantine", "quarantines": [str(q.pk) for q in shut]},
-        sets={"held_reason": "quarantine", "error": error}, release=True,
-    )  # fmt: skip
+        case.action,
+        "hold",
+        by=BY,
+        facts={"reason": "quarantine", "quarantines": [str(q.pk) for q in shut]},
+        sets={"held_reason": "quarantine", "error": error},
+        release=True,
+    )
 
 
 def _begin(case: Case, step: Step) -> Write:
@@ -124,15 +128,21 @@ def _after(case: Case, step: Step, tried: Tried) -> Write:
         attempt = case.ledger[step["key"]].undo_attempt
         receipt = line(case, step, K.UNDO_RECEIPT, attempt, facts=tried.outcome.facts, **kept(tried))
         return Write(
-            case.action, by=BY, notes=[receipt_note(step, receipt, tried, "step.undone")], checkpoints=[receipt],
+            case.action,
+            by=BY,
+            notes=[receipt_note(step, receipt, tried, "step.undone")],
+            checkpoints=[receipt],
             sets={"steps_done": max(0, case.action.steps_done - 1)},
-        )  # fmt: skip
+        )
     failed = failure(case, step, tried, K.UNDO_FAILURE)
     shut = newly_shut(case, [step])
     w = Write(
-        case.action, by=BY, notes=[failure_note(step, failed, tried, "step.undo_failed"), *set_note(shut)],
-        checkpoints=[failed], quarantines=shut,
-    )  # fmt: skip
+        case.action,
+        by=BY,
+        notes=[failure_note(step, failed, tried, "step.undo_failed"), *set_note(shut)],
+        checkpoints=[failed],
+        quarantines=shut,
+    )
     if not is_best_effort(case):
         w.verb, w.release = "hold", True
         w.facts, w.sets = {"reason": "rollback_failed", "step": step["key"]}, {"held_reason": "rollback_failed"}
@@ -148,15 +158,31 @@ def _finish(case: Case, report: Report) -> Write:
     if report.not_back and not is_best_effort(case):
         facts = {"reason": "rollback_failed", "step": report.not_back[0]["key"], "checks": report.failing}
         return Write(
-            case.action, "hold", by=BY, facts=facts, notes=notes, quarantines=shut, packs=packs, artifacts=named,
-            sets={"held_reason": "rollback_failed"}, release=True,
-        )  # fmt: skip
+            case.action,
+            "hold",
+            by=BY,
+            facts=facts,
+            notes=notes,
+            quarantines=shut,
+            packs=packs,
+            artifacts=named,
+            sets={"held_reason": "rollback_failed"},
+            release=True,
+        )
     if case.action.rollback_to:
         facts = {"reason": "checkpoint", "back_to": case.action.rollback_to, "remains": report.remains}
         return Write(
-            case.action, "hold", by=BY, facts=facts, notes=notes, checkpoints=reset_lines(case), packs=packs,
-            artifacts=named, sets={"held_reason": "checkpoint", "rollback_to": ""}, release=True,
-        )  # fmt: skip
+            case.action,
+            "hold",
+            by=BY,
+            facts=facts,
+            notes=notes,
+            checkpoints=reset_lines(case),
+            packs=packs,
+            artifacts=named,
+            sets={"held_reason": "checkpoint", "rollback_to": ""},
+            release=True,
+        )
     return _ended(case, report, packs, shut, notes)
 
 
@@ -169,11 +195,18 @@ def _ended(case: Case, report: Report, packs: list[ArtifactRows], shut: list[Qua
         error = {**error, "details": {**error.get("details", {}), **facts}}
     result = {"success": False, "data": None, "error": error}
     return Write(
-        case.action, "fail" if report.remains else "finish_rollback", by=BY, facts=facts, notes=notes, packs=packs,
-        quarantines=shut, artifacts=tuple(p.digest for p in packs),
-        sets={"result": result, "error": error, "rollback_to": ""}, release=True,
+        case.action,
+        "fail" if report.remains else "finish_rollback",
+        by=BY,
+        facts=facts,
+        notes=notes,
+        packs=packs,
+        quarantines=shut,
+        artifacts=tuple(p.digest for p in packs),
+        sets={"result": result, "error": error, "rollback_to": ""},
+        release=True,
         impact=measured(case.plan, case.ledger),
-    )  # fmt: skip
+    )
 
 
 def report_pack(case: Case, report: Report) -> list[ArtifactRows]:

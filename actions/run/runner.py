@@ -33,8 +33,8 @@ from actions.run.lease import LeaseHolder
 from actions.run.script import run
 from actions.run.stopping import take_wish
 from actions.scheduling.standing import as_they_stand
-from audit.events import heads
-from audit.statements import prepared_reads
+from audit.database.statements import prepared_reads
+from audit.log.events import read_chain_heads
 
 log = structlog.get_logger(__name__)
 SCRIPTS = {"decide": preflight, "execute": run}
@@ -342,7 +342,7 @@ class Runner:
         if not lost:
             return
         now: dict[UUID, Any] = as_they_stand(c.case.action.pk for c in lost)
-        chain = heads([c.case.action.pk for c in lost])
+        chain = read_chain_heads([c.case.action.pk for c in lost])
         for c in lost:
             ours, theirs = c.case.action, now.get(c.case.action.pk)
             is_ours = theirs is not None and theirs.state == ours.state and theirs.lease_id == c.case.lease

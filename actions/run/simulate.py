@@ -11,9 +11,9 @@ from actions.case import Case, Intended
 from actions.preflight.planning import digested, draft_of
 from actions.storable import text_of
 from actions.types.protocol import Outcome, PlanRefused, Probe, StepContext
-from audit.artifacts import read_artifact
-from audit.canonical import digest_of
-from audit.changes.document import Change, load
+from audit.changes.document import Change, parse_changes
+from audit.log.artifacts import read_artifact
+from audit.log.canonical_json import digest_of
 
 MOST_NAMED = 100
 """Changes of one step that its receipt and its log name; the plan has them all."""
@@ -23,7 +23,7 @@ WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": 
 
 def intended_by(case: Case) -> dict[str, list[Intended]]:
     """What each step of the plan would change, by the change document that was reviewed. Main thread: one query."""
-    return by_step(case.steps, load(read_artifact(case.action.tenant_id, case.plan.changes)))
+    return by_step(case.steps, parse_changes(read_artifact(case.action.tenant_id, case.plan.changes)))
 
 
 def by_step(steps: list[dict[str, Any]], changes: Iterable[Change]) -> dict[str, list[Intended]]:

@@ -75,9 +75,14 @@ def orphaned(case: Case) -> Write:
     message = "The account that proposed this, or its owner's, is no longer active. Somebody else can propose it again."
     error = {"code": "requester_inactive", "message": message, "details": {}}
     return Write(
-        case.action, "fail", by=BY, facts={"code": "requester_inactive"}, outcome="failed", sets={"error": error},
+        case.action,
+        "fail",
+        by=BY,
+        facts={"code": "requester_inactive"},
+        outcome="failed",
+        sets={"error": error},
         release=True,
-    )  # fmt: skip
+    )
 
 
 def shut_out(case: Case) -> list[Quarantine]:
@@ -109,10 +114,16 @@ def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
     undoable = case.changes_something and case.plan.counts.get("changes")
     reference = f"the state before plan {case.plan.digest}" if undoable else ""
     return Write(
-        action, "start", by=BY, facts={"digest": case.plan.digest, "steps": len(case.steps)},
-        notes=list(notes), checkpoints=lines, before_images=images, sets={"rollback_reference": reference},
+        action,
+        "start",
+        by=BY,
+        facts={"digest": case.plan.digest, "steps": len(case.steps)},
+        notes=list(notes),
+        checkpoints=lines,
+        before_images=images,
+        sets={"rollback_reference": reference},
         claims=claims_of(case),
-    )  # fmt: skip
+    )
 
 
 def renewed(case: Case, new: Rehearsal) -> Write:
@@ -120,9 +131,13 @@ def renewed(case: Case, new: Rehearsal) -> Write:
     changed = changed_targets(case, new)
     drift = Note("preflight.drifted", {"from": case.plan.digest, "to": new.plan.digest, "changed": changed})
     return Write(
-        case.action, by=BY, notes=[drift, plan_note(new.plan), verdict_note(new)], plan=new.plan, packs=new.packs,
+        case.action,
+        by=BY,
+        notes=[drift, plan_note(new.plan), verdict_note(new)],
+        plan=new.plan,
+        packs=new.packs,
         sets={"replans": case.action.replans + 1, "steps_total": len(counted_steps(new.plan.steps))},
-    )  # fmt: skip
+    )
 
 
 def back_to_people(case: Case, new: Rehearsal, *, drifted: bool, lapsed: bool) -> Write:

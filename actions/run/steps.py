@@ -92,9 +92,7 @@ def begun_by(case: Case, written: Write) -> list[tuple[Step, bool]]:
     kinds: dict[str, set[str]] = {}
     for entry in written.checkpoints:
         kinds.setdefault(entry.step, set()).add(str(entry.kind))
-    return [
-        (s, "failure" in kinds[s["key"]]) for s in case.steps if "intent" in kinds.get(s["key"], set())
-    ]  # fmt: skip
+    return [(s, "failure" in kinds[s["key"]]) for s in case.steps if "intent" in kinds.get(s["key"], set())]
 
 
 @dataclass
@@ -177,11 +175,7 @@ def ready(
     One that stands in for another begins only once that has `fallen`.
     """
     out = {*done, *taken, *fallen}
-    return [
-        s
-        for s in steps
-        if s["key"] not in out and not is_asleep(s, fallen) and set(s.get("after") or ()) <= done
-    ]  # fmt: skip
+    return [s for s in steps if s["key"] not in out and not is_asleep(s, fallen) and set(s.get("after") or ()) <= done]
 
 
 def is_asleep(step: Step, fallen: frozenset[str] | set[str]) -> bool:
@@ -282,9 +276,13 @@ def way_back(turn: Turn, error: dict[str, Any], **facts: Any) -> Write:
     case = turn.case
     undo = (turn.has_effect or bool(case.ledger.with_effect(case.steps))) and case.changes_something
     return _write(
-        turn, "roll_back" if undo else "fail", facts={"because": error["code"], **facts}, sets={"error": error},
-        release=not undo, outcome="ok" if undo else "failed",
-    )  # fmt: skip
+        turn,
+        "roll_back" if undo else "fail",
+        facts={"because": error["code"], **facts},
+        sets={"error": error},
+        release=not undo,
+        outcome="ok" if undo else "failed",
+    )
 
 
 def _write(turn: Turn, verb: str = "", *, sets: dict[str, Any] | None = None, **more: Any) -> Write:

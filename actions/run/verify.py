@@ -14,8 +14,8 @@ from actions.run.simulate import untouched
 from actions.run.stopping import halt_of
 from actions.scheduling.standing import SWITCH
 from actions.storable import storable, text_of
-from audit.artifacts import ArtifactRows, pack_artifact
-from audit.canonical import canonical
+from audit.log.artifacts import ArtifactRows, pack_artifact
+from audit.log.canonical_json import canonical
 
 BY = "system:execute"
 REPORT_FORMAT = "interlock.verification/1"
@@ -57,9 +57,16 @@ def verified(case: Case, report: dict[str, Any]) -> Write:
         return _undo(case, error, packs, report)
     result = {"success": True, "data": data_of(case), "error": None, **not_done(case)}
     return Write(
-        action, "complete", by=BY, facts={"checks": len(report["checks"]), **not_done(case)}, artifacts=named,
-        packs=packs, sets={"result": result}, release=True, impact=came_to(case, report),
-    )  # fmt: skip
+        action,
+        "complete",
+        by=BY,
+        facts={"checks": len(report["checks"]), **not_done(case)},
+        artifacts=named,
+        packs=packs,
+        sets={"result": result},
+        release=True,
+        impact=came_to(case, report),
+    )
 
 
 def done_of(case: Case) -> list[dict[str, Any]]:
@@ -87,12 +94,17 @@ def _undo(case: Case, error: dict[str, Any], packs: list[ArtifactRows], report: 
     undo = case.changes_something and bool(case.ledger.with_effect(case.steps))
     failing = [c["name"] for c in report["checks"] if not c["ok"]]
     return Write(
-        case.action, "roll_back" if undo else "fail", by=BY,
+        case.action,
+        "roll_back" if undo else "fail",
+        by=BY,
         facts={"because": error["code"], "checks": failing, **error["details"]},
-        artifacts=tuple(p.digest for p in packs), packs=packs, release=not undo, outcome="ok" if undo else "failed",
+        artifacts=tuple(p.digest for p in packs),
+        packs=packs,
+        release=not undo,
+        outcome="ok" if undo else "failed",
         sets={"error": {**error, "details": {**error["details"], "checks": failing}}},
         impact=came_to(case, report),
-    )  # fmt: skip
+    )
 
 
 def came_to(case: Case, report: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from actions.models import Cap
 from actions.nudge import nudge
 from actions.types.registry import executors
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.admin_scope import TenantScopedAdmin
 
 
@@ -71,7 +71,7 @@ class CapAdmin(TenantScopedAdmin):
         via = getattr(request, "correlation_id", "")
         super().delete_model(request, obj)
         subject = Subject("tenant", obj.tenant_id)
-        record(Entry(obj.tenant_id, subject, "cap.removed", str(request.user.pk), "ok", via, facts))
+        record(NewEvent(obj.tenant_id, subject, "cap.removed", str(request.user.pk), "ok", via, facts))
         nudge("execute")
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Cap]) -> None:

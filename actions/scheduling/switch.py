@@ -20,7 +20,7 @@ from actions.nudge import nudge
 from actions.scheduling.standing import SWITCH
 from actions.states import State
 from audit.errors import Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.events import NewEvent, Subject, record
 from audit.models import Event
 from tenants.access import Access
 from tenants.models import Environment
@@ -96,14 +96,21 @@ def lift(access: Access, slug: str, reason: str, *, correlation_id: str = "") ->
 def ask_to_stop(tenant_ids: Iterable[UUID], environment_ids: Iterable[UUID], by: str = BY) -> int:
     """Ask runs in these environments to stop at their next checkpoint, unless somebody has asked; return how many."""
     running = Action.objects.filter(
-        tenant__in=set(tenant_ids), environment__in=list(environment_ids), state=State.IN_PROGRESS,
+        tenant__in=set(tenant_ids),
+        environment__in=list(environment_ids),
+        state=State.IN_PROGRESS,
         stop_requested_at=None,
-    )  # fmt: skip
+    )
     asked = [
-        Write(action, by=by, notes=[Note("action.hold_requested", {"reason": SWITCH})], stop=True,
-              sets={"stop_why": SWITCH})
+        Write(
+            action,
+            by=by,
+            notes=[Note("action.hold_requested", {"reason": SWITCH})],
+            stop=True,
+            sets={"stop_why": SWITCH},
+        )
         for action in running
-    ]  # fmt: skip
+    ]
     return len(write(asked)) if asked else 0
 
 
@@ -163,6 +170,6 @@ def _must_say_why(reason: str) -> None:
         raise Invalid(words, issues=[{"severity": "error", "message": words, "field": "reason"}])
 
 
-def _told(place: Environment, verb: str, by: str, via: str, facts: dict[str, str], reason: str) -> Entry:
+def _told(place: Environment, verb: str, by: str, via: str, facts: dict[str, str], reason: str) -> NewEvent:
     subject = Subject("environment", place.pk, place.name, f"/environments/{place.slug}/")
-    return Entry(place.tenant_id, subject, verb, by, "ok", via, facts, {"reason": reason.strip()})
+    return NewEvent(place.tenant_id, subject, verb, by, "ok", via, facts, {"reason": reason.strip()})

@@ -33,8 +33,8 @@ from actions.types.protocol import (
     Target,
 )
 from actions.types.registry import faults_of
-from audit.canonical import canonical, digest_of
-from audit.changes.document import document
+from audit.changes.document import serialize_changes
+from audit.log.canonical_json import canonical, digest_of
 
 STEP_KEYS = {"key", "title", "target", "operation", "after", "precondition", "compensation", "spec"}
 MAY_HAVE = {"timeout_s", "fallback_for", "may_skip", "idempotent"}
@@ -297,7 +297,7 @@ def digested(draft: Draft) -> dict[str, Any]:
     return {
         "resources": draft.resources,
         "preconditions": draft.preconditions,
-        "changes": document(draft.changes),
+        "changes": serialize_changes(draft.changes),
         "steps": draft.steps,
         "compensations": draft.compensations,
     }

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from audit.outgoing.addresses import refusal_of
+from audit.outgoing.addresses import refusal_reason
 
 BODY_LIMIT = 1024 * 1024  # bytes read of a response
 USER_AGENT = "Interlock-healthcheck/1"
@@ -180,7 +180,7 @@ def resolve(ask: Ask, timeout_s: float) -> list[tuple[int, Any]]:
         raise TimeoutError
     if isinstance(found[0], Exception):
         raise ProbeFailed("dns", f"{ask.host} cannot be resolved: {getattr(found[0], 'strerror', '') or found[0]}")
-    refusals = {address[0]: refusal_of(address[0], allow_private=ask.allow_private) for *_, address in found}
+    refusals = {address[0]: refusal_reason(address[0], allow_private=ask.allow_private) for *_, address in found}
     allowed = [(family, address) for family, *_, address in found if not refusals[address[0]]]
     if not allowed:
         address, why = next(iter(refusals.items()))

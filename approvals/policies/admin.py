@@ -8,9 +8,9 @@ from django.db.models import Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
 
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies import drafts
 from approvals.policies.admin_form import MatrixDraftForm, VersionForm
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.publish import matrix_in_force
 from approvals.policies.wording import as_yaml
 from tenants.access import Access, access_for, tenants_of
@@ -109,9 +109,13 @@ class PolicyVersionAdmin(DraftAdmin):
             return
         said = form.cleaned_data
         made = drafts.draft(
-            said["home"], said["slug"], form.wording(), by=self.access_to(request, said["home"].pk),
-            everywhere=said["everywhere"], correlation_id=via(request),
-        )  # fmt: skip
+            said["home"],
+            said["slug"],
+            form.wording(),
+            by=self.access_to(request, said["home"].pk),
+            everywhere=said["everywhere"],
+            correlation_id=via(request),
+        )
         obj.pk, obj.policy, obj.version, obj._state.adding = made.pk, made.policy, made.version, False
 
     @admin.action(description="Give up the chosen drafts", permissions=["change"])

@@ -8,9 +8,10 @@ from django import forms
 
 from approvals.admin_form import SeatsField
 from approvals.errors import NotYoursToRule
-from approvals.models import TIERS, MatrixDraft, PolicyVersion
+from approvals.models import TIERS
 from approvals.people import roles_that_approve
 from approvals.policies.drafts import check_rows
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.rulers import permit
 from approvals.policies.wording import Wording, refuse_faults, refuse_slug
 from audit.errors import Invalid

@@ -8,8 +8,8 @@ from django.http import HttpRequest
 from ninja import Router, Status
 
 from approvals.errors import NotYoursToRule
-from approvals.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies import drafts
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies.rulers import find_matrix_draft, find_policy, find_version, may_read, readable
 from approvals.policies.schema import FACTS, VERSION
 from approvals.policies.schemas import (
@@ -28,8 +28,8 @@ from approvals.policies.schemas import (
     WordingIn,
 )
 from approvals.policies.wording import as_yaml, faults_of_expression, fingerprint, issue, wording_of
-from audit.canonical import digest_of
 from audit.errors import Invalid
+from audit.log.canonical_json import digest_of
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -166,9 +166,20 @@ def _row(access: Access, policy: Policy, versions: list[PolicyVersion]) -> dict[
 def _version(version: PolicyVersion, access: Access) -> dict[str, Any]:
     """A version; who wrote a global one, and by which action it came, is told at its home only."""
     fields = (
-        "id", "policy_id", "version", "state", "expression", "effect", "seats", "message", "overridable", "mode",
-        "created_at", "published_at", "published_by_action",
-    )  # fmt: skip
+        "id",
+        "policy_id",
+        "version",
+        "state",
+        "expression",
+        "effect",
+        "seats",
+        "message",
+        "overridable",
+        "mode",
+        "created_at",
+        "published_at",
+        "published_by_action",
+    )
     shown = {name: getattr(version, name) for name in fields}
     is_home = version.policy.home_id == access.tenant.pk
     author = version.author.username if version.author and is_home else None

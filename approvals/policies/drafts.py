@@ -12,13 +12,14 @@ from django.db.models import Max
 
 from approvals.errors import DraftMoved, NotADraft
 from approvals.matrix import check_row
-from approvals.models import TIERS, MatrixDraft, Policy, PolicyVersion
+from approvals.models import TIERS
 from approvals.people import roles_that_approve
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies.rulers import By, author_of, permit, permit_in
 from approvals.policies.wording import Wording, fingerprint, issue, refuse_faults, refuse_slug, wording_of
-from audit.canonical import digest_of
 from audit.errors import Invalid, NotFound
-from audit.events import Entry, Subject, record
+from audit.log.canonical_json import digest_of
+from audit.log.events import NewEvent, Subject, record
 from tenants.models import Environment, Tenant
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -38,9 +39,7 @@ def draft(
     with transaction.atomic():
         policy = _policy(home, slug, everywhere)
         last = policy.versions.aggregate(last=Max("version"))["last"] or 0
-        made = PolicyVersion.objects.create(
-            policy=policy, version=last + 1, author=author_of(by), **asdict(wording)
-        )  # fmt: skip
+        made = PolicyVersion.objects.create(policy=policy, version=last + 1, author=author_of(by), **asdict(wording))
         _record(made, "policy.drafted", actor, None, wording, correlation_id)
     return made
 
@@ -191,7 +190,7 @@ def _record(
     latest = after or before
     private = {"message": latest.message} if latest else {}
     record(
-        Entry(
+        NewEvent(
             policy.home_id,
             policy_subject(policy),
             verb,
@@ -199,7 +198,7 @@ def _record(
             correlation_id=correlation_id,
             facts=facts,
             private=private,
-        )  # fmt: skip
+        )
     )
 
 
@@ -208,4 +207,4 @@ def _record_matrix(
 ) -> None:
     facts = {"draft": str(found.pk), "environment": str(found.environment_id), "before": before, "after": after}
     subject = matrix_subject(found.environment_id)
-    record(Entry(found.tenant_id, subject, verb, actor, correlation_id=correlation_id, facts=facts))
+    record(NewEvent(found.tenant_id, subject, verb, actor, correlation_id=correlation_id, facts=facts))

@@ -9,9 +9,18 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 TABLE = "approvals_policyversion"
 WORDING = (
-    "id", "policy_id", "version", "expression", "effect", "seats", "message", "overridable", "mode", "author_id",
+    "id",
+    "policy_id",
+    "version",
+    "expression",
+    "effect",
+    "seats",
+    "message",
+    "overridable",
+    "mode",
+    "author_id",
     "created_at",
-)  # fmt: skip
+)
 MOVES = (("draft", "published"), ("draft", "abandoned"), ("published", "retired"), ("retired", "published"))
 GAP = f"NEW.version <> 1 + COALESCE((SELECT max(version) FROM {TABLE} WHERE policy_id = NEW.policy_id), 0)"
 RULES = {

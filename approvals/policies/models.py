@@ -4,7 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 EFFECTS = ("deny", "require", "warn", "allow_autonomous")
 MODES = ("enforce", "shadow")

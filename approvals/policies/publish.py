@@ -12,13 +12,14 @@ from django.db import transaction
 
 from approvals.errors import RulesMoved
 from approvals.matrix import check_row, drop_row, set_row
-from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
+from approvals.models import ApprovalRule
 from approvals.policies.drafts import matrix_subject, policy_subject, said
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies.store import bump
 from approvals.policies.wording import text_digest, wording_of
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import NotFound
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tenants.models import Environment
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -48,9 +49,17 @@ def retire(version_id: UUID, action_id: UUID | None, by: str, *, correlation_id:
 
 
 def swap(
-    policy_id: UUID, expected: int | None, wanted: int | None, action_id: UUID | None, by: str, *,
-    text_sha256: str = "", correlation_id: str = "", private: dict[str, str] | None = None, **facts: Any,
-) -> bool:  # fmt: skip
+    policy_id: UUID,
+    expected: int | None,
+    wanted: int | None,
+    action_id: UUID | None,
+    by: str,
+    *,
+    text_sha256: str = "",
+    correlation_id: str = "",
+    private: dict[str, str] | None = None,
+    **facts: Any,
+) -> bool:
     """Replace the version in force; return whether that changed anything.
 
     `text_sha256` is that of the text of `wanted` that people approved (`wording.text_digest`); a draft that says
@@ -83,10 +92,16 @@ def matrix_in_force(environment_id: UUID) -> Rows:
 
 
 def swap_matrix(
-    environment_id: UUID, expected: Rows, wanted: Rows, action_id: UUID | None, by: str, *,
+    environment_id: UUID,
+    expected: Rows,
+    wanted: Rows,
+    action_id: UUID | None,
+    by: str,
+    *,
     draft_id: UUID | None = None,
-    correlation_id: str = "", private: dict[str, str] | None = None,
-) -> bool:  # fmt: skip
+    correlation_id: str = "",
+    private: dict[str, str] | None = None,
+) -> bool:
     """Replace the matrix of an environment; return whether that changed anything.
 
     Locks the environment, writes each row through `approvals.matrix`, and records `matrix.published` on the whole.
@@ -117,7 +132,7 @@ def swap_matrix(
                 raise RulesMoved("The draft was given up meanwhile.")
         facts = {"action": str(action_id) if action_id else None, "draft": str(draft_id) if draft_id else None}
         record(
-            Entry(
+            NewEvent(
                 place.tenant_id,
                 matrix_subject(place.pk),
                 "matrix.published",
@@ -125,7 +140,7 @@ def swap_matrix(
                 correlation_id=correlation_id,
                 facts={**facts, "before": current, "after": wanted},
                 private=private or {},
-            )  # fmt: skip
+            )
         )
     return True
 
@@ -149,9 +164,15 @@ def _move(version: PolicyVersion, sources: tuple[str, ...], **sets: Any) -> None
 
 
 def _record(
-    policy: Policy, before: PolicyVersion | None, after: PolicyVersion | None, action_id: UUID | None, by: str,
-    correlation_id: str, facts: dict[str, Any], private: dict[str, str],
-) -> None:  # fmt: skip
+    policy: Policy,
+    before: PolicyVersion | None,
+    after: PolicyVersion | None,
+    action_id: UUID | None,
+    by: str,
+    correlation_id: str,
+    facts: dict[str, Any],
+    private: dict[str, str],
+) -> None:
     verb = "policy.published" if after else "policy.retired"
     found = {
         "action": str(action_id) if action_id else None,
@@ -160,7 +181,7 @@ def _record(
         **facts,
     }
     record(
-        Entry(
+        NewEvent(
             policy.home_id,
             policy_subject(policy),
             verb,
@@ -168,7 +189,7 @@ def _record(
             correlation_id=correlation_id,
             facts=found,
             private=private,
-        )  # fmt: skip
+        )
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 from django.db import transaction
 
 from approvals.matrix import set_row
-from approvals.models import ApprovalRule, Policy
+from approvals.models import ApprovalRule
 from approvals.policies.drafts import matrix_subject
+from approvals.policies.models import Policy
 from approvals.policies.publish import in_force, swap
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tenants.models import Environment
 
 BY = "system:recover"
@@ -30,13 +31,13 @@ def set_row_now(place: Environment, tier: str, seats: list[dict[str, Any]], reas
     with transaction.atomic():
         row = set_row(place, tier, seats, by=BY)
         record(
-            Entry(
+            NewEvent(
                 place.tenant_id,
                 matrix_subject(place.pk),
                 "matrix.recovered",
                 BY,
                 facts={"tier": tier, "seats": seats, "row": str(row.pk)},
                 private={"reason": reason},
-            )  # fmt: skip
+            )
         )
     return row

@@ -37,9 +37,15 @@ class Ruled:
     def as_ruling(self) -> dict[str, Any]:
         """What the verdict keeps of it; the words are the version's, which never change."""
         return {
-            "policy": self.policy, "slug": self.slug, "version": self.version, "effect": self.effect,
-            "mode": self.mode, "seats": [dict(seat) for seat in self.seats], "value": self.value, "error": self.error,
-        }  # fmt: skip
+            "policy": self.policy,
+            "slug": self.slug,
+            "version": self.version,
+            "effect": self.effect,
+            "mode": self.mode,
+            "seats": [dict(seat) for seat in self.seats],
+            "value": self.value,
+            "error": self.error,
+        }
 
 
 def under_policies(base: Verdict, ruled: Sequence[Ruled], facts: Mapping[str, Any]) -> Verdict:

@@ -123,5 +123,13 @@ def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 PLAN_COUNTERS = (
-    "resources", "changes", "creates", "modifies", "deletes", "steps", "reversible", "lossy", "irreversible",
-)  # fmt: skip
+    "resources",
+    "changes",
+    "creates",
+    "modifies",
+    "deletes",
+    "steps",
+    "reversible",
+    "lossy",
+    "irreversible",
+)

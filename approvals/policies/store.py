@@ -47,10 +47,17 @@ def rules_for(tenant_ids: Iterable[UUID]) -> dict[UUID, list[Rule]]:
 def rule_of(version: PolicyVersion) -> Rule:
     """A version as the judge reads it, whatever its state: for rehearsals. Needs `policy` joined."""
     return Rule(
-        policy_id=version.policy_id, slug=version.policy.slug, version=version.version, expression=version.expression,
-        effect=version.effect, seats=version.seats, message=version.message, overridable=version.overridable,
-        mode=version.mode, is_global=version.policy.is_global,
-    )  # fmt: skip
+        policy_id=version.policy_id,
+        slug=version.policy.slug,
+        version=version.version,
+        expression=version.expression,
+        effect=version.effect,
+        seats=version.seats,
+        message=version.message,
+        overridable=version.overridable,
+        mode=version.mode,
+        is_global=version.policy.is_global,
+    )
 
 
 def epoch_sql(tenant: str) -> str:

@@ -13,9 +13,9 @@ from approvals.judge import check_seats
 from approvals.policies.cell import check
 from approvals.policies.models import EFFECTS, MODES, PolicyVersion
 from approvals.policies.schema import FACTS
-from audit.canonical import digest_of
 from audit.changes.masking import find_secrets
 from audit.errors import Invalid
+from audit.log.canonical_json import digest_of
 
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 UNDECLARED = re.compile(r"undeclared reference to '([\w.]+)'")
@@ -38,7 +38,7 @@ class Wording:
 def wording_of(version: PolicyVersion) -> Wording:
     return Wording(
         version.expression, version.effect, version.message, version.seats, version.overridable, version.mode
-    )  # fmt: skip
+    )
 
 
 def fingerprint(wording: Wording) -> str:

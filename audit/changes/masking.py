@@ -1,22 +1,12 @@
 """Find probable secrets in text, and put keyed fingerprints in their place before anything is stored."""
 
 import hmac
+import math
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-
-from audit.changes.secret_kinds import (
-    ASSIGNMENT,
-    BARE,
-    FORMATS,
-    MASK,
-    PRIVATE_KEY_BEGIN,
-    PRIVATE_KEY_END,
-    QUOTED,
-    is_placeholder,
-    is_secret_value,
-)
 
 EXCERPT_CHARS = 80
 DOTS = "••••••••"
@@ -151,3 +141,106 @@ def _shorten(excerpt: str) -> str:
     """Around the first covered value."""
     at = max(0, excerpt.find(DOTS) - EXCERPT_CHARS // 2)
     return ("…" if at else "") + excerpt[at : at + EXCERPT_CHARS]
+
+
+# What a secret looks like: token formats by their own signs, and names whose values are secret.
+
+
+# Formats that announce themselves. The group named "value", else the whole match, is the secret.
+FORMATS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("AWS access key", r"(?<![A-Za-z0-9/+])(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9/+])"),
+        ("GitHub token", r"(?<!\w)(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{22,255})"),
+        ("GitLab token", r"(?<!\w)gl(?:pat|ptt|rt|dt|cbt|soat|ft|imt|agent)-[\w-]{20,255}"),
+        ("Slack token", r"(?<!\w)xox[abeoprs]-[A-Za-z0-9-]{10,255}"),
+        ("Slack webhook", r"https://hooks\.slack\.com/(?:services|workflows)/(?P<value>T\w{5,20}/\w{5,20}/\w{16,64})"),
+        ("Stripe key", r"(?<!\w)(?:[sr]k_(?:live|test)|whsec)_[A-Za-z0-9]{16,255}"),
+        ("Google API key", r"(?<![\w-])AIza[\w-]{35}(?![\w-])"),
+        ("npm token", r"(?<!\w)npm_[A-Za-z0-9]{36}(?!\w)"),
+        ("PyPI token", r"(?<!\w)pypi-AgE[\w-]{50,500}"),
+        ("SendGrid key", r"(?<!\w)SG\.[\w-]{22}\.[\w-]{43}(?!\w)"),
+        ("Vault token", r"(?<!\w)hv[bs]\.[\w-]{24,300}"),
+        ("DigitalOcean token", r"(?<!\w)do[opr]_v1_[a-f0-9]{64}(?!\w)"),
+        ("AI service key", r"(?<![\w-])sk-(?:ant-|proj-|svcacct-)?(?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{32,255}"),
+        ("age key", r"AGE-SECRET-KEY-1[A-Z0-9]{58}"),
+        ("Interlock token", r"(?<!\w)ilk_[A-Za-z0-9]{8}_[\w-]{16,128}"),
+        ("JSON Web Token", r"(?<![\w.-])eyJ[\w-]{8,2000}\.eyJ[\w-]{8,8000}\.[\w-]{16,2000}"),
+        (
+            "password in a URL",
+            r"(?i)(?<![a-z0-9+.-])[a-z][a-z0-9+.-]{1,30}://[^\s/:@\"'<>`]{0,128}:(?P<value>[^\s/@\"'<>`]{1,256})@",
+        ),
+        (
+            "authorization header",
+            r"(?i)\bauthorization[\"']?\s{0,4}[:=]\s{0,4}[\"']?(?:bearer|basic|token)\s{1,4}(?P<value>[\w.~+/=-]{16,4096})",
+        ),
+    )
+)
+PRIVATE_KEY_BEGIN = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+PRIVATE_KEY_END = re.compile(r"-----END (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+
+# name = value, name: value, "name": "value", <name>value</name>; the name must end in the telling word.
+WORD = (
+    r"pass(?:word|wd|phrase|code)|pwd|secret|token|credentials?|"
+    r"(?:api|secret|access|private|auth|signing|encryption|master|account|license|shared|client)[_-]?key"
+)
+ASSIGNMENT = re.compile(
+    rf"(?i)(?P<word>{WORD})(?:[_-]?(?:\d{{1,3}}|prod|production|dev|staging|test|old|new|base64|b64))?"
+    r"[\"']?[\])]?[ \t]{0,8}(?:=>|:=|\?=|=(?!=)|:(?![:/]))[ \t]{0,8}"
+    r"|<(?=[\w.-]{0,64}(?:password|secret|token|api[_-]?key)>)"
+)
+QUOTED = re.compile(r"(?:[bru]{1,2})?(?P<quote>[\"'])(?P<value>(?:\\.|(?!(?P=quote))[^\\\n]){0,512})(?P=quote)")
+BARE = re.compile(r"[^\s\"'`,;<]{1,512}")
+PASSWORDS = ("pass", "pwd")
+
+MASK = re.compile("⟦secret:[0-9a-f]{8}⟧")
+# ${VAR}, $(cmd), {{name}}, %(name)s anywhere; $VAR, %VAR%, <name>, !tag, &anchor, *alias and store: as a whole.
+REFERENCE = re.compile(
+    r"(?i)\$[{(]|\{\{|%[({]|#\{|⟦secret:"
+    r"|\A\$[a-z_]\w*(?:\Z|[/:.])|\A(?:%\w+%|\[.*\]|\{[\w.]*\}|<[^>]*>|![\w!]+|[&*][A-Za-z_][\w-]*)\s*\Z"
+    r"|\AENC\[|\A(?:ref\+\w+|vault|env|file|secret|arn|op|azurekeyvault|gcp)[:/]"
+)
+EXPRESSION = re.compile(
+    r"[A-Za-z_][\w.]*[(\[]|[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+[)\]},]*$|(?:await|new|lambda)$|[(\[{|>&*!@-]"
+)
+TYPE = re.compile(
+    r"(?i)(?:optional|list|dict|str|string|bytes|int|integer|number|bool|boolean|object|any|none|null|nil|undefined|"
+    r"true|false|yes|no|on|off)\b[\w.|\[\] ?]*$"
+)
+PLACEHOLDER = re.compile(
+    r"(?i)(?:change[_-]?(?:me|it|this)|replace[_-]?(?:me|this|with)|insert|enter|your|my|some|the|example|sample|dummy|fake|"
+    r"placeholder|redacted|masked|hidden|removed|secret|password|passwd|passphrase|token|todo|tbd|fixme|unset|none|empty|"
+    r"required|optional|default|unknown|invalid|missing|forgot|test(?:ing)?$|foo|bar|baz|x{3,}|\*{3,}|\.{3,}|-{3,}|_{3,}|•{3,}|0+$|1234)"
+    r"|.*(?:example|placeholder|changeme|redacted|_here$|-here$|goes[_-]here)"
+)
+PATH = re.compile(r"(?:~|\.{0,2})/[\w./-]+$|[A-Za-z]:\\|[\w-]+\.(?:pem|key|crt|json|ya?ml|txt|env|py|js|ts|go)$")
+NAME = re.compile(r"_*[A-Za-z]+(?:[-_.:]+[A-Za-z]+|[-_.:]v?\d{1,4})*_*$")
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value stands for a secret that is kept elsewhere, or for none."""
+    return len(value) < 4 or bool(REFERENCE.search(value) or PLACEHOLDER.match(value)) or len(set(value)) < 3
+
+
+def is_secret_value(name: str, value: str, is_quoted: bool) -> bool:
+    """Whether the value of something called `name` (a telling word) is probably a secret itself."""
+    value = value.strip()
+    if is_placeholder(value) or TYPE.match(value) or PATH.match(value):
+        return False
+    if not is_quoted and EXPRESSION.match(value):
+        return False
+    is_password = name.lower().startswith(PASSWORDS)
+    if " " in value:
+        return is_password and name.lower().startswith("passphrase")
+    if is_password:
+        return len(value) >= 6 and (is_quoted or not NAME.fullmatch(value) or _is_mixed(value))
+    return len(value) >= 8 and not NAME.fullmatch(value) and _entropy(value) >= 2.75
+
+
+def _is_mixed(value: str) -> bool:
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+
+
+def _entropy(value: str) -> float:
+    """Bits per character."""
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())

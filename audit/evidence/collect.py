@@ -1,7 +1,9 @@
-"""Gather what a pack holds: events and openings side by side, then artifacts, rendered changes, what others add."""
+"""Collect what a pack holds, and the part of it that the report shows."""
 
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -11,27 +13,114 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from audit.artifacts import open_artifact, read_artifact
-from audit.changes.document import Change, NotAChangeDocument, load
-from audit.events import Subject
-from audit.evidence.contributors import contributions
-from audit.evidence.redaction import Redaction
-from audit.evidence.rendered import page_of
-from audit.evidence.spool import Member, Spool
-from audit.evidence.story import Story
+from audit.changes.document import Change, NotAChangeDocument, parse_changes
+from audit.changes.render import standalone_page
+from audit.evidence.contents import Member, Redaction, Spool, contributions
+from audit.log.artifacts import open_artifact, read_artifact
+from audit.log.events import Subject
+from audit.log.subjects import names_of_event_actors
 from audit.models import Artifact, Event, PrivateValue
-from audit.subjects import names_of
-from audit.verify.events import Openings, check_chain, opening_line
+from audit.verify.events import (
+    FORMATS,
+    Broken,
+    Openings,
+    Readable,
+    canonical_bytes,
+    check_chain,
+    commitments_of,
+    opening_line,
+)
 from audit.verify.packs import MAX_FILES
-from audit.verify.readable import FORMATS, Readable
-from audit.verify.strict import Broken, plain
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32,64}")
+MAX_HEAD, MAX_TAIL = 300, 100  # events of the timeline
+MAX_KEPT = 300  # decisions, plans, verdicts
+MAX_ACTORS = 5_000
+MAX_FACTS = 160  # characters of an event's facts in the timeline
+QUIET_FACTS = ("digest", "facts_sha256", "key", "parameters_sha256")
+
+
+class Timeline:
+    """Fed event by event; keeps a bounded part."""
+
+    def __init__(self) -> None:
+        self.head: list[dict[str, Any]] = []
+        self.tail: deque[dict[str, Any]] = deque(maxlen=MAX_TAIL)
+        self.events = 0
+        self.actors: set[str] = set()
+        self.did: dict[str, Counter[str]] = defaultdict(Counter)
+        self.decisions: list[dict[str, Any]] = []
+        self.plans: list[dict[str, Any]] = []
+        self.verdicts: list[dict[str, Any]] = []
+        self.state = ""
+
+    def add(self, event: Mapping[str, Any], values: Mapping[str, str | None]) -> None:
+        self.events += 1
+        row = _timeline_row(event, values)
+        if len(self.head) < MAX_HEAD:
+            self.head.append(row)
+        else:
+            self.tail.append(row)
+        if len(self.actors) < MAX_ACTORS:
+            self.actors.add(event["actor"])
+            self.did[event["actor"]][event["verb"]] += 1
+        kept = {"approval": self.decisions, "preflight.planned": self.plans, "policy.judged": self.verdicts}
+        for verb, rows in kept.items():
+            if (event["verb"] == verb or event["verb"].startswith(f"{verb}.")) and len(rows) < MAX_KEPT:
+                rows.append({**row, "facts": dict(event["facts"]), "artifacts": list(event["artifacts"])})
+        if isinstance(event["facts"].get("to"), str):
+            self.state = event["facts"]["to"]
+
+    @property
+    def left_out(self) -> int:
+        """How many events are between the head and the tail."""
+        return self.events - len(self.head) - len(self.tail)
+
+
+def _timeline_row(event: Mapping[str, Any], values: Mapping[str, str | None]) -> dict[str, Any]:
+    return {
+        "seq": event["seq"],
+        "at": event["at"],
+        "verb": event["verb"],
+        "outcome": event["outcome"],
+        "actor": event["actor"],
+        "values": dict(values),
+        "said": _describe_facts(event),
+    }
+
+
+def _describe_facts(event: Mapping[str, Any]) -> str:
+    """The facts in one short line: states as from → to, no ids or digests (they are in the file), no private values."""
+    facts = {k: v for k, v in event["facts"].items() if k not in commitments_of(event) and k not in QUIET_FACTS}
+    parts = []
+    if "from" in facts and "to" in facts:
+        parts.append(f"{facts.pop('from')} → {facts.pop('to')}")
+    parts += [f"{name} {said}" for name, value in facts.items() if (said := _shorten(value))]
+    text = " · ".join(parts)
+    return text if len(text) <= MAX_FACTS else text[:MAX_FACTS] + " …"
+
+
+def _shorten(value: Any) -> str:
+    """A value in a few words; "" for ids, nothing, and what is too large to read in a line."""
+    if isinstance(value, str):
+        return "" if ID.fullmatch(value) else value
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True) if value not in (None, [], {}) else ""
+    return text if len(text) <= 60 else ""
+
+
+# Gather what a pack holds: events and openings side by side, then artifacts, rendered changes, what others add.
+
 
 BATCH = 500
 TELL_EVERY = 1_000  # events
 EXTENSIONS = {
-    "application/json": "json", "application/x-ndjson": "jsonl", "application/yaml": "yaml", "text/markdown": "md",
-    "text/plain": "txt", "text/x-diff": "diff",
-}  # fmt: skip
+    "application/json": "json",
+    "application/x-ndjson": "jsonl",
+    "application/yaml": "yaml",
+    "text/markdown": "md",
+    "text/plain": "txt",
+    "text/x-diff": "diff",
+}
 KIND = re.compile(rb'"format":"interlock\.([a-z]+)/\d+"')
 MAX_READ_BYTES = 16 << 20  # of a change document or a report that is shown, not only packed
 
@@ -43,16 +132,16 @@ class Progress:
     tell: Callable[[str, int, int], object]
 
 
-quiet = Progress(lambda doing, done, total: None)
+no_progress = Progress(lambda doing, done, total: None)
 
 
 @dataclass
-class Collected:
+class PackContents:
     """`members`: in no order. `packed`, `withheld`: digests of artifacts. `closed`: names of what was not opened."""
 
     about: dict[str, Any]
     members: list[Member]
-    story: Story
+    story: Timeline
     packed: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -62,12 +151,16 @@ class Collected:
     facts: list[tuple[str, str]] = field(default_factory=list)
 
 
-def collect(tenant: UUID, subject: Subject, last: Event, redaction: Redaction, progress: Progress) -> Collected:
+def collect(tenant: UUID, subject: Subject, last: Event, redaction: Redaction, progress: Progress) -> PackContents:
     """Everything but proofs, statement and report. Raises Broken, ArtifactMissing."""
     head = {"seq": last.seq, "hash": bytes(last.hash).hex()}
-    about = {"format": FORMATS["attestation.json"], "subject": {"kind": subject.kind, "id": str(subject.id)},
-             "head": head, "created_at": _stamp(last)}  # fmt: skip
-    found = Collected(about, [], Story())
+    about = {
+        "format": FORMATS["attestation.json"],
+        "subject": {"kind": subject.kind, "id": str(subject.id)},
+        "head": head,
+        "created_at": _format_time(last),
+    }
+    found = PackContents(about, [], Timeline())
     named = _events(tenant, subject, last, redaction, found, progress)
     _artifacts(tenant, named, redaction, found, progress)
     _people(tenant, redaction, found)
@@ -81,13 +174,13 @@ def collect(tenant: UUID, subject: Subject, last: Event, redaction: Redaction, p
 
 
 def _events(
-    tenant: UUID, subject: Subject, last: Event, redaction: Redaction, found: Collected, progress: Progress
+    tenant: UUID, subject: Subject, last: Event, redaction: Redaction, found: PackContents, progress: Progress
 ) -> dict[str, int]:
     """Write events, openings, decisions and timeline, checked as they come; return the artifacts that are named."""
     spools = {name: Spool() for name in ("events.jsonl", "openings.jsonl", "decisions.json", "timeline.md")}
     readable = Readable(found.about, lambda path, data: spools[path].write(data))
     stored = Event.objects.filter(tenant=tenant, subject_kind=subject.kind, subject_id=subject.id).order_by("seq")
-    bodies = (bytes(body) for part in _parts(stored, last.seq) for body in part.values_list("body", flat=True))
+    bodies = (bytes(body) for part in _batches(stored, last.seq) for body in part.values_list("body", flat=True))
     closed: set[str] = set()
     openings = Openings(_openings(tenant, subject, last.seq, redaction, spools["openings.jsonl"], closed))
     named: dict[str, int] = {}
@@ -114,7 +207,7 @@ def _openings(
 ) -> Iterator[bytes]:
     """The lines of openings.jsonl, written as they are read: what was neither erased nor is withheld, seq by seq."""
     kept = PrivateValue.objects.filter(tenant=tenant, subject_id=subject.id, salt__isnull=False).order_by("seq")
-    rows = (row for part in _parts(kept, upto) for row in part.values_list("seq", "name", "salt", "value"))
+    rows = (row for part in _batches(kept, upto) for row in part.values_list("seq", "name", "salt", "value"))
     for seq, group in groupby(rows, key=lambda row: row[0]):
         for _, name, salt, value in sorted(group, key=lambda row: row[1]):
             if redaction.withholds("private", name):
@@ -125,12 +218,14 @@ def _openings(
             yield line
 
 
-def _parts(rows: QuerySet[Any], upto: int) -> Iterator[QuerySet[Any]]:
+def _batches(rows: QuerySet[Any], upto: int) -> Iterator[QuerySet[Any]]:
     """The rows of 500 seqs at a time, each its own query: a server-side cursor is not to be had everywhere."""
     return (rows.filter(seq__gt=start, seq__lte=min(start + BATCH, upto)) for start in range(0, upto, BATCH))
 
 
-def _artifacts(tenant: UUID, named: dict[str, int], redaction: Redaction, found: Collected, progress: Progress) -> None:
+def _artifacts(
+    tenant: UUID, named: dict[str, int], redaction: Redaction, found: PackContents, progress: Progress
+) -> None:
     """The artifacts by digest; hashed here, so that what is wrong shows before the first byte is sent."""
     digests = sorted(named)
     media_types: dict[str, str] = {}
@@ -148,7 +243,7 @@ def _artifacts(tenant: UUID, named: dict[str, int], redaction: Redaction, found:
             continue
         found.packed.append(digest)
         found.members.append(member)
-        _show(tenant, digest, kind, member.size, found)
+        _render_artifact(tenant, digest, kind, member.size, found)
         progress.tell("reading artifacts", n, len(digests))
 
 
@@ -164,7 +259,7 @@ def _kind(member: Member) -> str:
     return "other"
 
 
-def _show(tenant: UUID, digest: str, kind: str, size: int, found: Collected) -> None:
+def _render_artifact(tenant: UUID, digest: str, kind: str, size: int, found: PackContents) -> None:
     """Render change documents, and keep what the report shows."""
     if size > MAX_READ_BYTES or kind not in ("changes", "verification"):
         return
@@ -173,23 +268,23 @@ def _show(tenant: UUID, digest: str, kind: str, size: int, found: Collected) -> 
         found.reports[digest] = data
         return
     try:
-        changes = load(data)
+        changes = parse_changes(data)
     except NotAChangeDocument:
         return
     found.changes[digest] = changes
-    found.members.append(Member.of(f"changes/{digest}.html", page_of(changes, digest)))
+    found.members.append(Member.of(f"changes/{digest}.html", standalone_page(changes, digest)))
 
 
-def _people(tenant: UUID, redaction: Redaction, found: Collected) -> None:
+def _people(tenant: UUID, redaction: Redaction, found: PackContents) -> None:
     """context/people.json: whom the ids stand for, as known today. Not recorded in events, so only signed."""
     if redaction.withholds("people"):
         return
-    names = names_of(tenant, [SimpleNamespace(actor=actor) for actor in found.story.actors])  # type: ignore[misc]
+    names = names_of_event_actors(tenant, [SimpleNamespace(actor=actor) for actor in found.story.actors])  # type: ignore[misc]
     found.people = {actor: names[actor] for actor in sorted(found.story.actors) if names.get(actor, actor) != actor}
     found.members.append(
-        Member.of("context/people.json", plain({"format": "interlock.people/1", "names": found.people}))
+        Member.of("context/people.json", canonical_bytes({"format": "interlock.people/1", "names": found.people}))
     )
 
 
-def _stamp(event: Event) -> str:
+def _format_time(event: Event) -> str:
     return event.at.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -16,54 +16,56 @@ from django.db import transaction
 from django.db.models import F, Q
 from kombu.exceptions import OperationalError
 
-from audit.clock import database_time
+from audit.database.clock import database_time
+from audit.database.statements import insert_rows
 from audit.errors import Conflict, NotFound, Problem
-from audit.events import Entry, Subject, record
 from audit.evidence.collect import Progress
-from audit.evidence.models import PackChunk, PackJob
-from audit.evidence.pack import Pack, Wish, plan_pack
-from audit.evidence.redaction import redaction_for
-from audit.rows import insert_rows
+from audit.evidence.contents import redaction_for
+from audit.evidence.pack import Pack, PackRequest, plan_pack
+from audit.log.events import NewEvent, Subject, record
+from audit.models.auditor import PackChunk, PackJob
 
 log = structlog.get_logger(__name__)
 TASK = "audit.tasks.packs"
-BY = "system:packs"
+ACTOR = "system:packs"
 State = PackJob.State
-OPEN = (State.WAITING, State.BUILDING)
-SILENCE = timedelta(seconds=60)
-KEPT = timedelta(hours=24)
-MOST_TRIES = 3
-MOST_OPEN = 5  # of one person at a time
+OPEN_STATES = (State.WAITING, State.BUILDING)
+LEASE = timedelta(seconds=60)
+KEEP_FOR = timedelta(hours=24)
+MAX_ATTEMPTS = 3
+MAX_OPEN = 5  # of one person at a time
 CHUNK_BYTES = 1 << 20
-TELL_S = 0.5
+PROGRESS_S = 0.5
 
 
-class Lost(Exception):
+class LeaseLost(Exception):
     """Another worker has the job, or it is gone."""
 
 
-def ask(tenant: UUID, subject: Subject, audience: str, form: str, by: str, correlation_id: str = "") -> PackJob:
+def request_pack(
+    tenant: UUID, subject: Subject, audience: str, form: str, by: str, correlation_id: str = ""
+) -> PackJob:
     """Want a pack (`form` zip) or its report (pdf); leaves an event, wakes a worker.
 
     Who waits for just that already gets the same job.
     Raises NotFound for an unknown audience, Conflict when this person already waits for five.
     """
     redaction_for(tenant, audience)
-    same = {"tenant": tenant, "subject_id": subject.id, "audience": audience, "form": form, "asked_by": by}
-    if waiting := PackJob.objects.filter(**same, state__in=OPEN).first():
+    same = {"tenant": tenant, "subject_id": subject.id, "audience": audience, "form": form, "requested_by": by}
+    if waiting := PackJob.objects.filter(**same, state__in=OPEN_STATES).first():
         return waiting
     with transaction.atomic():
-        if PackJob.objects.filter(tenant=tenant, asked_by=by, state__in=OPEN).count() >= MOST_OPEN:
+        if PackJob.objects.filter(tenant=tenant, requested_by=by, state__in=OPEN_STATES).count() >= MAX_OPEN:
             raise Conflict(
-                f"You are already waiting for {MOST_OPEN} packs.", remedies=["Wait until one of them is ready."]
+                f"You are already waiting for {MAX_OPEN} packs.", remedies=["Wait until one of them is ready."]
             )
-        job = PackJob.objects.create(**same, subject_kind=subject.kind, asked_at=database_time())
-        _tell(job, "evidence.asked", by, correlation_id)
-        transaction.on_commit(wake)
+        job = PackJob.objects.create(**same, subject_kind=subject.kind, requested_at=database_time())
+        _record_event(job, "evidence.requested", by, correlation_id)
+        transaction.on_commit(wake_up)
     return job
 
 
-def job_of(tenant: UUID, subject_id: UUID, job_id: UUID) -> PackJob:
+def find_job(tenant: UUID, subject_id: UUID, job_id: UUID) -> PackJob:
     """Raises NotFound; whether the caller may see the subject was asked before."""
     found = PackJob.objects.filter(tenant=tenant, subject_id=subject_id, pk=job_id).first()
     if found is None:
@@ -71,31 +73,31 @@ def job_of(tenant: UUID, subject_id: UUID, job_id: UUID) -> PackJob:
     return found
 
 
-def jobs_about(tenant: UUID, subject_id: UUID) -> list[PackJob]:
+def newest_jobs(tenant: UUID, subject_id: UUID) -> list[PackJob]:
     """The newest ten."""
-    return list(PackJob.objects.filter(tenant=tenant, subject_id=subject_id).order_by("-asked_at")[:10])
+    return list(PackJob.objects.filter(tenant=tenant, subject_id=subject_id).order_by("-requested_at")[:10])
 
 
-def wake() -> None:
+def wake_up() -> None:
     """Never raises: what waits is found by the next tick."""
     try:
         current_app.send_task(TASK, retry=False)
     except (OperationalError, OSError) as error:
-        log.warning("pack_nudge_lost", error=str(error))
+        log.warning("wakeup_lost", error=str(error))
 
 
-def carry_on() -> bool:
+def run_slice() -> bool:
     """Build the pack that waited longest; False if none waits. Forgets what is older than a day."""
     now = database_time()
-    for old in PackJob.objects.filter(asked_at__lt=now - KEPT)[:20]:
+    for old in PackJob.objects.filter(requested_at__lt=now - KEEP_FOR)[:20]:
         old.delete()
-    job = _claim()
+    job = _dequeue()
     if job is None:
         return False
     try:
         _build(job)
-    except Lost:
-        log.info("pack_given_up", job=str(job.pk))
+    except LeaseLost:
+        log.info("pack_lease_lost", job=str(job.pk))
     except Problem as problem:
         _fail(job, problem.detail)
     except Exception as error:  # what others contribute may fail in any way; the job says what went wrong
@@ -104,7 +106,7 @@ def carry_on() -> bool:
     return True
 
 
-def content(job: PackJob, start: int, stop: int) -> Iterator[bytes]:
+def read_content(job: PackJob, start: int, stop: int) -> Iterator[bytes]:
     """The bytes from `start` up to `stop` of what was built, a query for each MiB."""
     for n in range(start // CHUNK_BYTES, -(-stop // CHUNK_BYTES)):
         data = bytes(PackChunk.objects.filter(job=job, n=n).values_list("data", flat=True).get())
@@ -112,11 +114,11 @@ def content(job: PackJob, start: int, stop: int) -> Iterator[bytes]:
         yield data[max(0, start - at) : stop - at]
 
 
-def _claim() -> PackJob | None:
+def _dequeue() -> PackJob | None:
     now = database_time()
-    silent = Q(state=State.BUILDING, seen_at__lt=now - SILENCE)
+    silent = Q(state=State.BUILDING, seen_at__lt=now - LEASE)
     free = PackJob.objects.filter(Q(state=State.WAITING) | silent)
-    for pk, lease in free.order_by("asked_at").values_list("pk", "lease")[:5]:
+    for pk, lease in free.order_by("requested_at").values_list("pk", "lease")[:5]:
         taken = free.filter(pk=pk, lease=lease).update(state=State.BUILDING, lease=F("lease") + 1, seen_at=now, done=0)
         if taken:
             return PackJob.objects.get(pk=pk)
@@ -124,38 +126,40 @@ def _claim() -> PackJob | None:
 
 
 def _build(job: PackJob) -> None:
-    if job.lease > MOST_TRIES:
+    if job.lease > MAX_ATTEMPTS:
         _fail(job, "It was begun three times, and its worker was lost each time.")
         return
     told = monotonic()
 
     def tell(doing: str, done: int, total: int) -> None:
         nonlocal told
-        if total == 0 or monotonic() - told >= TELL_S:
-            _keep(job, doing=doing, done=done, total=total)
+        if total == 0 or monotonic() - told >= PROGRESS_S:
+            _update(job, doing=doing, done=done, total=total)
             told = monotonic()
 
     subject = Subject(job.subject_kind, job.subject_id)
-    wish = Wish(redaction=redaction_for(job.tenant, job.audience))
+    wish = PackRequest(redaction=redaction_for(job.tenant, job.audience))
     pack = plan_pack(job.tenant, subject, wish, Progress(tell))
     PackChunk.objects.filter(job=job).delete()
     size, sha256 = 0, hashlib.sha256()
-    total = form_size(pack, job.form)
-    for n, chunk in enumerate(_chunks(pieces_of(pack, job.form))):
+    total = pack_size(pack, job.form)
+    for n, chunk in enumerate(_chunks(pack_pieces(pack, job.form))):
         size += len(chunk)
         sha256.update(chunk)
-        insert_rows(PackChunk, ("job_id", "n", "data"), [(job.pk, n, chunk)])  # bound by the server: see audit.rows
+        insert_rows(
+            PackChunk, ("job_id", "n", "data"), [(job.pk, n, chunk)]
+        )  # bound by the server: see audit.database.statements
         tell("writing", size, total)
     with transaction.atomic():
-        _keep(job, state=State.READY, size=size, sha256=sha256.hexdigest(), done=size, total=size, doing="")
-        _tell(job, "evidence.built", BY, "", sha256=sha256.hexdigest(), size=size)
+        _update(job, state=State.READY, size=size, sha256=sha256.hexdigest(), done=size, total=size, doing="")
+        _record_event(job, "evidence.built", ACTOR, "", sha256=sha256.hexdigest(), size=size)
 
 
-def pieces_of(pack: Pack, form: str) -> Iterable[bytes]:
+def pack_pieces(pack: Pack, form: str) -> Iterable[bytes]:
     return pack.file("report.pdf").pieces() if form == "pdf" else pack
 
 
-def form_size(pack: Pack, form: str) -> int:
+def pack_size(pack: Pack, form: str) -> int:
     return pack.file("report.pdf").size if form == "pdf" else pack.size
 
 
@@ -169,10 +173,10 @@ def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
     yield bytes(held)
 
 
-def _keep(job: PackJob, **values: object) -> None:
+def _update(job: PackJob, **values: object) -> None:
     mine = PackJob.objects.filter(pk=job.pk, lease=job.lease, state=State.BUILDING)
     if not mine.update(seen_at=database_time(), **values):
-        raise Lost
+        raise LeaseLost
 
 
 def _fail(job: PackJob, why: str) -> None:
@@ -180,11 +184,21 @@ def _fail(job: PackJob, why: str) -> None:
         mine = PackJob.objects.filter(pk=job.pk, lease=job.lease, state=State.BUILDING)
         if mine.update(state=State.FAILED, why=why[:1000], doing=""):
             PackChunk.objects.filter(job=job).delete()
-            _tell(job, "evidence.failed", BY, "", outcome="failed")
+            _record_event(job, "evidence.failed", ACTOR, "", outcome="failed")
 
 
-def _tell(job: PackJob, verb: str, by: str, correlation_id: str, outcome: str = "ok", **facts: str | int) -> None:
+def _record_event(
+    job: PackJob, verb: str, by: str, correlation_id: str, outcome: str = "ok", **facts: str | int
+) -> None:
     """On the job's own chain: on its subject's, every export would change what the next one holds."""
     about = {"of": str(job.subject_id), "kind": job.subject_kind, "audience": job.audience, "form": job.form}
     subject = Subject("evidence_pack", job.pk)
-    record(Entry(job.tenant, subject, verb, by, outcome, correlation_id, {**about, **facts}))
+    record(NewEvent(job.tenant, subject, verb, by, outcome, correlation_id, {**about, **facts}))
+
+
+# Packs that were built and wait to be fetched, for who erases a person's words: nobody knows whose are in them.
+
+
+def erase_packs(tenant: UUID, person: UUID) -> int:
+    """All of the tenant's; whoever waits asks again. One that is being built finds its job gone and stores nothing."""
+    return PackJob.objects.filter(tenant=tenant).delete()[1].get("audit.PackJob", 0)

@@ -10,22 +10,18 @@ from typing import Any
 from uuid import UUID
 
 from audit.errors import NotFound, Problem, TooLarge
-from audit.events import Subject
-from audit.evidence.attestation import Signer, attestation
-from audit.evidence.collect import Collected, Progress, collect, quiet
-from audit.evidence.proofs import Seal, seal_of
-from audit.evidence.readme import readme
-from audit.evidence.redaction import WHOLE, Redaction
+from audit.evidence.attestation import HeadProof, Signer, prove_events, sign_statement
+from audit.evidence.collect import PackContents, Progress, collect, no_progress
+from audit.evidence.contents import NOTHING_WITHHELD, Member, Redaction
 from audit.evidence.report import report_pdf
-from audit.evidence.spool import Member
+from audit.log.events import Subject
 from audit.models import Event
 from audit.seals.keys import signing_key
 from audit.verify.container import MAX_PACK_BYTES, directory_entry, end_record, local_header
+from audit.verify.events import FORMATS, Broken, safe_text, subject_name
 from audit.verify.packs import CHAIN_FILES, EXTRA, MAX_FILES
-from audit.verify.readable import FORMATS
-from audit.verify.strict import Broken
 
-FIRST = "attestation.json"
+ATTESTATION = "attestation.json"
 ATTACHED_BYTES = 16 << 20
 """A pack up to this size is attached to its report whole; a larger one without its artifacts; else not at all."""
 
@@ -44,8 +40,9 @@ class Pack:
 
     @property
     def size(self) -> int:
-        heads = sum(len(local_header(m.path, 0, 0)) + len(directory_entry(m.path, 0, 0, 0)) + m.size
-                    for m in self.members)  # fmt: skip
+        heads = sum(
+            len(local_header(m.path, 0, 0)) + len(directory_entry(m.path, 0, 0, 0)) + m.size for m in self.members
+        )
         return heads + len(end_record(0, 0, 0))
 
     def __iter__(self) -> Iterator[bytes]:
@@ -65,24 +62,28 @@ class Pack:
 
 
 @dataclass(frozen=True)
-class Wish:
+class PackRequest:
     """What pack is wanted. `head_size`: lead the proofs to the signed head of that size, which somebody kept.
 
     `report`: with the PDF inside. `extra_files` (flat ASCII names) go below `extra/`.
     """
 
-    redaction: Redaction = WHOLE
+    redaction: Redaction = NOTHING_WITHHELD
     head_size: int | None = None
     report: bool = True
     extra_files: Mapping[str, bytes] | None = None
 
 
-def build_pack(tenant: UUID, subject: Subject, wish: Wish = Wish(), progress: Progress = quiet) -> Iterator[bytes]:
+def build_pack(
+    tenant: UUID, subject: Subject, wish: PackRequest = PackRequest(), progress: Progress = no_progress
+) -> Iterator[bytes]:
     """The bytes of the pack, checked before the first of them is yielded. See `plan_pack`."""
     return iter(plan_pack(tenant, subject, wish, progress))
 
 
-def plan_pack(tenant: UUID, subject: Subject, wish: Wish = Wish(), progress: Progress = quiet) -> Pack:
+def plan_pack(
+    tenant: UUID, subject: Subject, wish: PackRequest = PackRequest(), progress: Progress = no_progress
+) -> Pack:
     """Read and check everything once: events, openings that were not erased, artifacts named by events; and sign.
 
     Artifacts are read in chunks and not kept. Raises NotFound when nothing was recorded or no such head was signed,
@@ -94,59 +95,124 @@ def plan_pack(tenant: UUID, subject: Subject, wish: Wish = Wish(), progress: Pro
     if last is None:
         raise NotFound
     try:
-        seal = seal_of(tenant, subject.id, last.seq, wish.head_size)
+        seal = prove_events(tenant, subject.id, last.seq, wish.head_size)
         found = collect(tenant, subject, last, wish.redaction, progress)
-        return _assembled(tenant, found, seal, wish, progress)
+        return _assemble(tenant, found, seal, wish, progress)
     except (Broken, LookupError) as error:
         raise EvidenceBroken(f"{EvidenceBroken.__doc__} The first thing wrong: {error}") from error
 
 
-def _assembled(tenant: UUID, found: Collected, seal: Seal, wish: Wish, progress: Progress) -> Pack:
+def _assemble(tenant: UUID, found: PackContents, seal: HeadProof, wish: PackRequest, progress: Progress) -> Pack:
     key = signing_key(tenant)
     signers: list[Signer] = [(key.key_id, key.sign)]
-    members = [*found.members, *seal.members, *_extras(wish.extra_files or {})]
+    members = [*found.members, *seal.members, *_extra_members(wish.extra_files or {})]
     about = {
-        "format": FORMATS[FIRST], "tenant": str(tenant), "subject": found.about["subject"], "head": found.about["head"],
-        "created_at": found.about["created_at"], "audience": wish.redaction.audience, "sealed": seal.upto,
-    }  # fmt: skip
-    members.append(Member.of("README.md", readme(about, found, key.vkey, wish.report)))
+        "format": FORMATS[ATTESTATION],
+        "tenant": str(tenant),
+        "subject": found.about["subject"],
+        "head": found.about["head"],
+        "created_at": found.about["created_at"],
+        "audience": wish.redaction.audience,
+        "sealed": seal.upto,
+    }
+    members.append(Member.of("README.md", build_readme(about, found, key.vkey, wish.report)))
     if wish.report:
         progress.tell("setting the report", 0, 0)
-        members.append(_report(tenant, about, members, found, seal, signers))
-    return _signed(about, members, found, signers)
+        members.append(_report_member(tenant, about, members, found, seal, signers))
+    return _sign(about, members, found, signers)
 
 
-def _report(
-    tenant: UUID, about: dict[str, Any], members: list[Member], found: Collected, seal: Seal, signers: list[Signer]
+def _report_member(
+    tenant: UUID,
+    about: dict[str, Any],
+    members: list[Member],
+    found: PackContents,
+    seal: HeadProof,
+    signers: list[Signer],
 ) -> Member:
     """The PDF, with the pack as it is without it attached."""
-    inner = _signed(about, members, found, signers)
+    inner = _sign(about, members, found, signers)
     if inner.size > ATTACHED_BYTES:
-        inner = _signed(
-            about, [m for m in members if not m.path.startswith("artifacts/")], found, signers, without=True
-        )
+        inner = _sign(about, [m for m in members if not m.path.startswith("artifacts/")], found, signers, without=True)
     attached = b"".join(inner) if inner.size <= ATTACHED_BYTES else None
     return Member.of("report.pdf", report_pdf(tenant, found, seal, about, signers[0][0], attached))
 
 
-def _signed(
-    about: dict[str, Any], members: Iterable[Member], found: Collected, signers: list[Signer], without: bool = False
+def _sign(
+    about: dict[str, Any], members: Iterable[Member], found: PackContents, signers: list[Signer], without: bool = False
 ) -> Pack:
     """Put the files in their order, list them, sign the list."""
     withheld = {"artifacts": sorted({*found.withheld, *(found.packed if without else ())}), "private": found.closed}
     fixed = CHAIN_FILES[2]
     ordered = sorted(members, key=lambda m: (fixed.index(m.path) if m.path in fixed else len(fixed), m.path))
     files = [member.listed() for member in ordered]
-    first = attestation({**about, "withheld": withheld}, files, signers)
-    pack = Pack((Member.of(FIRST, first), *ordered))
+    first = sign_statement({**about, "withheld": withheld}, files, signers)
+    pack = Pack((Member.of(ATTESTATION, first), *ordered))
     if pack.size > MAX_PACK_BYTES or len(files) > MAX_FILES:
         raise TooLarge("The evidence does not fit into one pack (4 GiB, 60,000 files).")
     return pack
 
 
-def _extras(extra_files: Mapping[str, bytes]) -> Iterator[Member]:
+def _extra_members(extra_files: Mapping[str, bytes]) -> Iterator[Member]:
     for name, content in extra_files.items():
         path = f"extra/{name}"
         if not EXTRA.fullmatch(path):
             raise ValueError(f"{name!r} is not a flat ASCII file name")
         yield Member.of(path, content)
+
+
+# README.md of a pack: what is in it, for an auditor who has never seen one. ASCII, and the same bytes every time.
+
+
+README = """# Evidence of {name}
+
+Events #1 to #{seq}, as of {at}. Made for: {audience}.{redacted}
+
+## What is in this file
+
+| File | Holds | Trust in it rests on |
+|---|---|---|
+| attestation.json | signed list of all other files (in-toto Statement v1 in a DSSE envelope) | its signature |
+| events.jsonl | what was recorded, an event a line; each holds the hash of the one before | chain, signature, proofs |
+| openings.jsonl | texts that events only commit to, with the salts that open the commitments | events |
+| proofs.jsonl, head.txt | the way from events to a signed head of the whole log (RFC 9162) | the head's signature |
+| keys.json | public keys of this log, with the times in which they count | compare with what you know |
+| decisions.json, timeline.md | who decided what; what happened | follow from events and openings |
+| artifacts/ | plans, change documents, logs, reports, named by their SHA-256 | named by events |
+| changes/ | each change document as a page, as those who approved it saw it | signature |
+| context/ | names of people, and what else was known when this was made | signature |
+{report}
+## How to check it
+
+    python -m audit.verify FILE --key KEY
+
+The verifier needs Python 3.11 and the package `cryptography`, and nothing of Interlock but its folder `audit/verify`.
+Get it, and the key, from somewhere else than this file. This pack says that it is signed with
+
+    {vkey}
+
+Without `--key` the verifier only says that nothing was changed since somebody signed it. With `--head FILE` it compares
+the head with those that you kept. Other tools read it too: `attestation.json` is an ordinary DSSE envelope
+(securesystemslib, in-toto, cosign), `head.txt` an ordinary signed note.
+
+Which decision was about which plan: events `approval.*` carry the plan's digest; the event `preflight.planned` with the
+same digest names the plan's artifacts, among them the change document that changes/ shows.
+"""
+README_REPORT_ROW = "| report.pdf | the same on paper, with this evidence attached inside (PDF/A-3a) | signature |\n"
+
+
+def build_readme(about: Mapping[str, Any], found: PackContents, vkey: str, has_report: bool) -> bytes:
+    said = []
+    if found.closed:
+        said.append(f"these private values are withheld: {', '.join(map(safe_text, found.closed))}")
+    if found.withheld:
+        said.append(f"{len(found.withheld)} artifacts are withheld; the statement lists their SHA-256")
+    return README.format(
+        name=subject_name(about["subject"]),
+        seq=about["head"]["seq"],
+        at=safe_text(about["created_at"]),
+        audience=about["audience"],
+        redacted=f" In it {'; '.join(said)}." if said else "",
+        report=README_REPORT_ROW if has_report else "",
+        vkey=vkey,
+    ).encode("ascii", "replace")

@@ -10,26 +10,29 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from audit.access import may_administer, tenant_to_administer
-from audit.events import Subject
-from audit.evidence.api import caller, set_audience
-from audit.evidence.jobs import OPEN, ask, job_of, jobs_about
-from audit.evidence.models import PackJob
+from audit.evidence.api import is_large, job_response, pack_response, read_form, read_pack_request
+from audit.evidence.contents import FULL, audiences, set_audience
+from audit.evidence.jobs import OPEN_STATES, find_job, newest_jobs, request_pack
 from audit.evidence.pack import plan_pack
-from audit.evidence.redaction import FULL, audiences
-from audit.evidence.response import is_large, job_response, pack_response, read_form, read_wish
-from audit.pages import auditors
-from audit.subjects import subject_of
+from audit.log.events import Subject
+from audit.log.subjects import find_subject
+from audit.models.auditor import PackJob
+from audit.web import auditors_only, may_administer, principal_id_of, tenant_to_administer
 
-WORDS = {
-    "people": "names of people", "private:*": "everything people wrote", "artifact:log": "step logs",
-    "artifact:plan": "machine plans", "artifact:changes": "change documents", "context:*": "ticket and surroundings",
-    "artifact:verification": "verification reports", "artifact:other": "other artifacts",
-}  # fmt: skip
+WITHHELD_LABELS = {
+    "people": "names of people",
+    "private:*": "everything people wrote",
+    "artifact:log": "step logs",
+    "artifact:plan": "machine plans",
+    "artifact:changes": "change documents",
+    "context:*": "ticket and surroundings",
+    "artifact:verification": "verification reports",
+    "artifact:other": "other artifacts",
+}
 
 
 @dataclass(frozen=True)
-class Place:
+class ExportAddresses:
     """Where a subject's evidence is taken: these addresses differ between an action's pages and the audit log's."""
 
     page: str
@@ -42,83 +45,88 @@ class Place:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@auditors
+@auditors_only
 def export(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
-    subject = subject_of(tenant, subject_id)
+    subject = find_subject(tenant, subject_id)
     if request.method == "POST":
-        return asked(request, tenant, subject, _place(subject_id))
-    return render(request, "audit/export.html", export_context(request, tenant, subject, _place(subject_id)))
+        return handle_export(request, tenant, subject, _export_addresses(subject_id))
+    return render(request, "audit/export.html", export_context(request, tenant, subject, _export_addresses(subject_id)))
 
 
 @require_safe
-@auditors
+@auditors_only
 def export_live(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
-    subject = subject_of(tenant, subject_id)
-    return render(request, "audit/_packs.html", export_context(request, tenant, subject, _place(subject_id)))
+    subject = find_subject(tenant, subject_id)
+    return render(request, "audit/_packs.html", export_context(request, tenant, subject, _export_addresses(subject_id)))
 
 
 @require_safe
-@auditors
+@auditors_only
 def export_file(request: HttpRequest, tenant: UUID, subject_id: UUID, job_id: UUID) -> HttpResponseBase:
-    return job_response(request, job_of(tenant, subject_id, job_id))
+    return job_response(request, find_job(tenant, subject_id, job_id))
 
 
 @require_safe
-@auditors
+@auditors_only
 def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponseBase:
     """The evidence pack of one subject, as a download; to the page with its progress when that takes a while."""
-    subject = subject_of(tenant, subject_id)
-    wish, form = read_wish(request, tenant)
+    subject = find_subject(tenant, subject_id)
+    wish, form = read_pack_request(request, tenant)
     if wish.head_size is None and is_large(tenant, subject.id):
-        return redirect(_place(subject_id).page)
+        return redirect(_export_addresses(subject_id).page)
     return pack_response(request, plan_pack(tenant, subject, wish), f"evidence-{subject.kind}-{subject.id}", form)
 
 
 @require_POST
-@auditors
+@auditors_only
 def audience(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
     """Say what is withheld from an audience: for who administers the tenant."""
     tenant, by = tenant_to_administer(request)
     words = request.POST.get("withheld", "").replace(",", " ").split()
     name = request.POST.get("name", "")
     set_audience(tenant, name, words, by, getattr(request, "correlation_id", ""))
-    return redirect(_place(subject_of(tenant, subject_id).id).page)
+    return redirect(_export_addresses(find_subject(tenant, subject_id).id).page)
 
 
-def asked(request: HttpRequest, tenant: UUID, subject: Subject, place: Place) -> HttpResponse:
+def handle_export(request: HttpRequest, tenant: UUID, subject: Subject, place: ExportAddresses) -> HttpResponse:
     """Send the browser to the download; or, for a large one, begin to build it and show how far it is."""
     form, wanted = read_form(request.POST.get("form", "")), request.POST.get("audience") or FULL
     if not is_large(tenant, subject.id):
         return redirect(f"{place.direct}?{urlencode({'form': form, 'audience': wanted})}")
-    ask(tenant, subject, wanted, form, caller(request), getattr(request, "correlation_id", ""))
+    request_pack(tenant, subject, wanted, form, principal_id_of(request), getattr(request, "correlation_id", ""))
     return redirect(place.page)
 
 
-def export_context(request: HttpRequest, tenant: UUID, subject: Subject, place: Place) -> dict[str, Any]:
-    jobs = jobs_about(tenant, subject.id)
+def export_context(request: HttpRequest, tenant: UUID, subject: Subject, place: ExportAddresses) -> dict[str, Any]:
+    jobs = newest_jobs(tenant, subject.id)
     return {
-        "here": "audit", "on": "log", "subject": subject, "place": place,
-        "audiences": [{"name": a.audience, "withheld": sorted(a.withheld), "words": in_words(a.withheld)}
-                      for a in audiences(tenant)],
-        "packs": [{"it": job, "percent": percent(job)} for job in jobs],
-        "is_building": any(job.state in OPEN for job in jobs),
+        "here": "audit",
+        "on": "log",
+        "subject": subject,
+        "place": place,
+        "audiences": [
+            {"name": a.audience, "withheld": sorted(a.withheld), "words": describe_withheld(a.withheld)}
+            for a in audiences(tenant)
+        ],
+        "packs": [{"it": job, "percent": progress_percent(job)} for job in jobs],
+        "is_building": any(job.state in OPEN_STATES for job in jobs),
         "is_large": is_large(tenant, subject.id),
         "may_administer": may_administer(request),
-    }  # fmt: skip
+    }
 
 
-def in_words(withheld: frozenset[str]) -> str:
+def describe_withheld(withheld: frozenset[str]) -> str:
     """What is left out, for people."""
-    named = [WORDS.get(word) or f"what is called {word.partition(':')[2]}" for word in sorted(withheld)]
+    named = [WITHHELD_LABELS.get(word) or f"what is called {word.partition(':')[2]}" for word in sorted(withheld)]
     return f"without {', '.join(named)}" if named else "nothing is withheld"
 
 
-def percent(job: PackJob) -> int:
+def progress_percent(job: PackJob) -> int:
     return min(100, 100 * job.done // job.total) if job.total else 0
 
 
-def _place(subject_id: UUID) -> Place:
+def _export_addresses(subject_id: UUID) -> ExportAddresses:
     page, direct, audience = (
         reverse(f"audit:{name}", args=[subject_id]) for name in ("export", "evidence", "audience")
     )
-    return Place(page, direct, audience)
+    return ExportAddresses(page, direct, audience)

@@ -1,50 +1,66 @@
-"""The report of a pack: what happened, who decided, what was changed, for reading on paper."""
+"""The report of a pack as PDF: what happened, who decided, what was changed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
 
-from audit.events import Subject
-from audit.evidence.collect import Collected
-from audit.evidence.paper_diff import paper_changes
-from audit.evidence.proofs import Seal
-from audit.evidence.typesetting import NotSet, pdf
-from audit.subjects import described
+from audit.changes.document import Change, compare_lines, group_hunks
+from audit.evidence.attestation import HeadProof
+from audit.evidence.collect import PackContents
+from audit.log.events import Subject
+from audit.log.subjects import describe_subject
+from audit.ui.typesetting import Prepared, TypesettingFailed, printable, render_pdf
 
 log = structlog.get_logger(__name__)
 MAX_FILES_LISTED = 60
-NOT_SET = "This report could not be set. The evidence is whole: it is in the pack, and attached to this page."
-WORDS = {
-    "approval.granted": "approved", "approval.rejected": "rejected", "approval.refused": "was refused",
-    "approval.accepted": "accepted the dry run", "approval.requested": "asked for approval",
-    "approval.expired": "expired", "approval.withdrawn": "withdrew", "approval.asked": "asked for changes",
-}  # fmt: skip
-TONES = {"completed": "ok", "failed": "bad", "rolled_back": "warn", "held": "hold", "rejected": "bad", "denied": "bad",
-         "in_progress": "run", "verifying": "run", "awaiting_approval": "hold"}  # fmt: skip
+TYPESETTING_FAILED = (
+    "This report could not be set. The evidence is whole: it is in the pack, and attached to this page."
+)
+DECISION_LABELS = {
+    "approval.granted": "approved",
+    "approval.rejected": "rejected",
+    "approval.refused": "was refused",
+    "approval.accepted": "accepted the dry run",
+    "approval.requested": "asked for approval",
+    "approval.expired": "expired",
+    "approval.withdrawn": "withdrew",
+    "approval.asked": "asked for changes",
+}
+TONES = {
+    "completed": "ok",
+    "failed": "bad",
+    "rolled_back": "warn",
+    "held": "hold",
+    "rejected": "bad",
+    "denied": "bad",
+    "in_progress": "run",
+    "verifying": "run",
+    "awaiting_approval": "hold",
+}
 
 
 def report_pdf(
-    tenant: UUID, found: Collected, seal: Seal, about: Mapping[str, Any], key_id: str, attached: bytes | None
+    tenant: UUID, found: PackContents, seal: HeadProof, about: Mapping[str, Any], key_id: str, attached: bytes | None
 ) -> bytes:
     """Set the report; `attached` is the pack that it is about, if it is small enough to be inside."""
-    subject = described(tenant, about["subject"]["kind"], UUID(about["subject"]["id"]))
+    subject = describe_subject(tenant, about["subject"]["kind"], UUID(about["subject"]["id"]))
     at = datetime.fromisoformat(about["created_at"])
     data = report_data(found, seal, about, key_id, _title(found, subject), attached is not None)
     files = [("evidence.zip", attached, "application/zip")] if attached is not None else []
     heading = f"Evidence of {subject.kind} {subject.id}"
     try:
-        return pdf("evidence", data, files, heading, at)
-    except NotSet:  # what somebody wrote must not keep the evidence from being given
-        log.exception("report_not_set", subject=str(subject.id))
-        return pdf("plain", {"heading": heading, "lead": NOT_SET}, files, heading, at)
+        return render_pdf("evidence", data, files, heading, at)
+    except TypesettingFailed:  # what somebody wrote must not keep the evidence from being given
+        log.exception("report_typesetting_failed", subject=str(subject.id))
+        return render_pdf("plain", {"heading": heading, "lead": TYPESETTING_FAILED}, files, heading, at)
 
 
 def report_data(
-    found: Collected, seal: Seal, about: Mapping[str, Any], key_id: str, title: str, is_attached: bool
+    found: PackContents, seal: HeadProof, about: Mapping[str, Any], key_id: str, title: str, is_attached: bool
 ) -> dict[str, Any]:
     story, head = found.story, about["head"]
     facts = [("Subject", f"{about['subject']['kind']} {about['subject']['id']}"), *found.facts]
@@ -52,65 +68,79 @@ def report_data(
         facts.append(("State", story.state.replace("_", " ")))
     facts += [
         ("Events", f"#1 to #{head['seq']}"),
-        ("As of", moment(about["created_at"])),
+        ("As of", format_time(about["created_at"])),
         ("Made for", about["audience"]),
     ]
     return {
-        "title": title, "tone": TONES.get(story.state, "idle"), "state": story.state.replace("_", " "),
-        "facts": [list(pair) for pair in facts], "reason": _private(found, "reason"),
-        "head": head["hash"], "key": key_id, "is_attached": is_attached,
-        "sealed": seal.upto, "log_size": seal.size, "seq": head["seq"], "root": _root(seal),
+        "title": title,
+        "tone": TONES.get(story.state, "idle"),
+        "state": story.state.replace("_", " "),
+        "facts": [list(pair) for pair in facts],
+        "reason": _opened_value(found, "reason"),
+        "head": head["hash"],
+        "key": key_id,
+        "is_attached": is_attached,
+        "sealed": seal.upto,
+        "log_size": seal.size,
+        "seq": head["seq"],
+        "root": _root(seal),
         "withheld": {"private": found.closed, "artifacts": len(found.withheld)},
-        "people": [[found.people.get(actor, ""), actor, _did(found, actor)] for actor in sorted(story.actors)],
+        "people": [[found.people.get(actor, ""), actor, _count_verbs(found, actor)] for actor in sorted(story.actors)],
         "decisions": [_decision(row, found) for row in story.decisions],
         "verdicts": [_verdict(row) for row in story.verdicts[-3:]],
-        "timeline": [_event(row, found) for row in story.head], "tail": [_event(row, found) for row in story.tail],
+        "timeline": [_event(row, found) for row in story.head],
+        "tail": [_event(row, found) for row in story.tail],
         "left_out": story.left_out,
-        "changes": paper_changes(found), "checks": _checks(found),
+        "changes": paper_changes(found),
+        "checks": _checks(found),
         "files": [[m.path, m.size, m.sha256] for m in sorted(found.members, key=lambda m: m.path)[:MAX_FILES_LISTED]],
         "more_files": max(0, len(found.members) - MAX_FILES_LISTED),
-    }  # fmt: skip
+    }
 
 
-def moment(stamp: str) -> str:
+def format_time(stamp: str) -> str:
     """`2026-02-03 04:05:06 UTC`."""
     return f"{stamp[:10]} {stamp[11:19]} UTC"
 
 
-def who(actor: str, found: Collected) -> str:
+def actor_label(actor: str, found: PackContents) -> str:
     name = found.people.get(actor)
     return name or (actor.replace("system:", "Interlock: ") if actor.startswith("system:") else f"…{actor[-8:]}")
 
 
-def _title(found: Collected, subject: Subject) -> str:
+def _title(found: PackContents, subject: Subject) -> str:
     """The recorded title where it may be shown; never one that is only known from elsewhere."""
-    return _private(found, "title") or f"{subject.kind.replace('_', ' ').capitalize()} {str(subject.id)[:8]}"
+    return _opened_value(found, "title") or f"{subject.kind.replace('_', ' ').capitalize()} {str(subject.id)[:8]}"
 
 
-def _private(found: Collected, name: str) -> str:
+def _opened_value(found: PackContents, name: str) -> str:
     first = found.story.head[0]["values"] if found.story.head else {}
     return first.get(name) or ""
 
 
-def _root(seal: Seal) -> str:
+def _root(seal: HeadProof) -> str:
     return seal.note.split("\n")[2] if seal.note else ""
 
 
-def _did(found: Collected, actor: str) -> str:
+def _count_verbs(found: PackContents, actor: str) -> str:
     counts = found.story.did[actor].most_common(6)
     return ", ".join(verb if n == 1 else f"{verb} ×{n}" for verb, n in counts)
 
 
-def _decision(row: dict[str, Any], found: Collected) -> dict[str, Any]:
+def _decision(row: dict[str, Any], found: PackContents) -> dict[str, Any]:
     facts = row["facts"]
     seat = next((str(facts[name]) for name in ("role", "seat", "attempted") if isinstance(facts.get(name), str)), "")
     return {
-        "at": moment(row["at"]), "who": who(row["actor"], found), "outcome": row["outcome"], "seat": seat,
-        "did": WORDS.get(row["verb"], row["verb"].partition(".")[2].replace("_", " ")),
-        "why": str(facts.get("why", "")), "comment": row["values"].get("comment") or "",
+        "at": format_time(row["at"]),
+        "who": actor_label(row["actor"], found),
+        "outcome": row["outcome"],
+        "seat": seat,
+        "did": DECISION_LABELS.get(row["verb"], row["verb"].partition(".")[2].replace("_", " ")),
+        "why": str(facts.get("why", "")),
+        "comment": row["values"].get("comment") or "",
         "is_closed": "comment" in row["values"] and row["values"]["comment"] is None,
         "digest": str(facts.get("digest", ""))[:16],
-    }  # fmt: skip
+    }
 
 
 def _verdict(row: dict[str, Any]) -> dict[str, Any]:
@@ -120,23 +150,33 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
     reasons = [r for r in facts.get("reasons", []) if isinstance(r, dict)]
     seats = [s for s in facts.get("seats", []) if isinstance(s, dict)]
     return {
-        "seq": row["seq"], "at": moment(row["at"]), "outcome": str(facts.get("outcome", "")),
-        "score": str(blast.get("score", "")), "tier": str(facts.get("tier", blast.get("tier", ""))),
+        "seq": row["seq"],
+        "at": format_time(row["at"]),
+        "outcome": str(facts.get("outcome", "")),
+        "score": str(blast.get("score", "")),
+        "tier": str(facts.get("tier", blast.get("tier", ""))),
         "digest": str(facts.get("digest", ""))[:16],
         "seats": ", ".join(f"{s.get('count', 1)} × {s.get('role', '?')}" for s in seats),
-        "reasons": [[str(r.get("effect", "")), str(r.get("rule", "")), str(r.get("message", ""))]
-                    for r in reasons],
-    }  # fmt: skip
+        "reasons": [[str(r.get("effect", "")), str(r.get("rule", "")), str(r.get("message", ""))] for r in reasons],
+    }
 
 
-def _event(row: dict[str, Any], found: Collected) -> list[Any]:
+def _event(row: dict[str, Any], found: PackContents) -> list[Any]:
     said = row["said"]
     if row["values"]:
         said = " · ".join([*([said] if said else []), f"private: {', '.join(row['values'])}"])
-    return [row["seq"], row["at"][:10], row["at"][11:19], row["verb"], row["outcome"], who(row["actor"], found), said]
+    return [
+        row["seq"],
+        row["at"][:10],
+        row["at"][11:19],
+        row["verb"],
+        row["outcome"],
+        actor_label(row["actor"], found),
+        said,
+    ]
 
 
-def _checks(found: Collected) -> list[list[Any]]:
+def _checks(found: PackContents) -> list[list[Any]]:
     """The checks of the verification reports."""
     rows: list[list[Any]] = []
     for data in found.reports.values():
@@ -145,3 +185,105 @@ def _checks(found: Collected) -> list[list[Any]]:
             if isinstance(check, dict):
                 rows.append([bool(check.get("ok")), *(str(check.get(name, "")) for name in ("kind", "name", "detail"))])
     return rows[:400]
+
+
+# Change documents as lines for paper: numbered, marked, cut to the width of the page.
+
+
+LINE_CHARS = 88
+MAX_LINES = 3_000  # of one report; about 40 pages
+MAX_CUTS = 40  # pieces of one very long line
+Line = list[Any]  # old number or "", new number or "", sign, text
+
+
+def paper_changes(found: PackContents) -> list[dict[str, Any]]:
+    """Each change document, with the plans that name it and their approvals, as far as there is room."""
+    left, out = MAX_LINES, []
+    for digest, changes in found.changes.items():
+        plans = [row for row in found.story.plans if digest in row["artifacts"]]
+        files = []
+        for change in changes:
+            lines, rest = _diff_lines(change, left)
+            left -= len(lines)
+            files.append({**_change_facts(change), "lines": lines, "left_out": rest})
+            if left <= 0:
+                break
+        out.append(
+            {
+                "digest": digest,
+                "plans": [_approved_plan(row, found) for row in plans],
+                "files": files,
+                "more": len(changes) - len(files),
+                "count": len(changes),
+                "adds": sum(c.adds for c in changes),
+                "dels": sum(c.dels for c in changes),
+            }
+        )
+    return out
+
+
+def _approved_plan(row: dict[str, Any], found: PackContents) -> dict[str, Any]:
+    digest = str(row["facts"].get("digest", ""))
+    by = [d for d in found.story.decisions if d["facts"].get("digest") == digest and d["outcome"] == "ok"]
+    names = [
+        found.people.get(d["actor"], f"…{d['actor'][-8:]}")
+        for d in by
+        if d["verb"] in ("approval.granted", "approval.accepted")
+    ]
+    return {
+        "seq": row["seq"],
+        "version": str(row["facts"].get("version", "")),
+        "digest": digest[:16],
+        "by": sorted(set(names)),
+    }
+
+
+def _change_facts(change: Change) -> dict[str, Any]:
+    modes = change.before_mode != change.after_mode and change.before_mode and change.after_mode
+    return {
+        "target": change.target,
+        "operation": change.operation,
+        "adds": change.adds,
+        "dels": change.dels,
+        "note": change.note,
+        "mode": f"{change.before_mode} → {change.after_mode}" if modes else "",
+    }
+
+
+def _diff_lines(change: Change, most: int) -> tuple[list[Line], int]:
+    """At most about `most` lines of the unified diff, and how many changed lines are left out."""
+    old, new = change.lines()
+    out: list[Line] = []
+    shown = 0
+    for line in _unified(old, new):
+        if len(out) >= most:
+            break
+        shown += line[2] in "+-" and line[2] != ""
+        out.extend(_wrap_line(line))
+    return out, max(0, change.adds + change.dels - shown)
+
+
+def _unified(old: list[str], new: list[str]) -> Iterator[Line]:
+    for n, hunk in enumerate(group_hunks(compare_lines(old, new), 3)):
+        if n or hunk[0][1]:
+            yield ["", "", "@", f"line {hunk[0][3] + 1}"]
+        for tag, i1, i2, j1, j2 in hunk:
+            if tag == "equal":
+                yield from ([i1 + k + 1, j1 + k + 1, "", new[j1 + k]] for k in range(i2 - i1))
+            else:
+                yield from ([i + 1, "", "-", old[i]] for i in range(i1, i2))
+                yield from (["", j + 1, "+", new[j]] for j in range(j1, j2))
+
+
+def _wrap_line(line: Line) -> Iterator[Line]:
+    """One line as rows of the page's width; what follows the first is marked as belonging to it."""
+    before, after, sign, text = line
+    whole = printable(text.removesuffix("\n"), words=False)
+    if sign in ("+", "-") and not text.endswith("\n"):
+        whole += " ‹no newline at the end›"
+    pieces = [whole[n : n + LINE_CHARS] for n in range(0, len(whole), LINE_CHARS)] or [""]
+    yield [before, after, sign, Prepared(pieces[0])]
+    for piece in pieces[1:MAX_CUTS]:
+        yield ["", "↳" if sign != "-" else "", sign, Prepared(piece)]
+    if len(pieces) > MAX_CUTS:
+        yield ["", "", sign, f"‹{(len(pieces) - MAX_CUTS) * LINE_CHARS} more characters of this line›"]

@@ -23,7 +23,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 _PRIVATE, _NEVER = _networks(PRIVATE), _networks(NEVER)
 
 
-def refusal_of(address: str, *, allow_private: bool) -> str:
+def refusal_reason(address: str, *, allow_private: bool) -> str:
     """Return why an IP address may not be asked, in words; empty when it may. Pure.
 
     Link-local (where clouds keep their metadata), multicast, documentation, translated and reserved addresses never;

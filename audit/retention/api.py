@@ -7,11 +7,10 @@ from uuid import UUID
 from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Field, Router, Schema, Status
 
-from audit.access import tenant_to_administer, tenant_to_audit
-from audit.retention import holds, verbs
-from audit.retention.archives import keep_days_of, pieces_of
-from audit.retention.models import Archive, LegalHold
-from audit.streaming import streamed
+from audit.models.seals import Archive, LegalHold
+from audit.retention import archives, erasure, legal_holds
+from audit.retention.archives import read_archive, read_keep_days
+from audit.web import stream_response, tenant_to_administer, tenant_to_audit
 
 router = Router(tags=["audit"])
 
@@ -77,9 +76,9 @@ class ErasureOut(Schema):
 def retention(request: HttpRequest) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     return {
-        "keep_days": keep_days_of(tenant),
-        "holds": [_hold(row) for row in holds.standing(tenant)],
-        "archives": [_archive(row) for row in verbs.archives_of(tenant)],
+        "keep_days": read_keep_days(tenant),
+        "holds": [_serialize_hold(row) for row in legal_holds.standing_holds(tenant)],
+        "archives": [_serialize_archive(row) for row in archives.list_archives(tenant)],
     }
 
 
@@ -87,7 +86,7 @@ def retention(request: HttpRequest) -> dict[str, Any]:
 def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
     """What is older is archived to files that verify on their own, and only then pruned."""
     tenant, by = tenant_to_administer(request)
-    verbs.keep_for(tenant, body.keep_days, by)
+    archives.set_keep_days(tenant, body.keep_days, by)
     return retention(request)
 
 
@@ -95,13 +94,13 @@ def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
 def hold(request: HttpRequest, body: HoldIn) -> Status[dict[str, Any]]:
     """Until it is lifted, nothing of it is pruned or erased."""
     tenant, by = tenant_to_administer(request)
-    return Status(201, _hold(holds.hold(tenant, body.reason, by, body.subject)))
+    return Status(201, _serialize_hold(legal_holds.set_hold(tenant, body.reason, by, body.subject)))
 
 
 @router.post("/legal-holds/{uuidstr:hold_id}/lift", response=RetentionOut, summary="Lift a hold")
 def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
     tenant, by = tenant_to_administer(request)
-    holds.lift(tenant, UUID(hold_id), by)
+    legal_holds.lift_hold(tenant, UUID(hold_id), by)
     return retention(request)
 
 
@@ -109,20 +108,20 @@ def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
 def erase(request: HttpRequest, body: ErasureIn) -> dict[str, Any]:
     """What they wrote and are called is gone for good; every event stays, and the log verifies as before."""
     tenant, by = tenant_to_administer(request)
-    return {"erased": verbs.erase_person(tenant, body.principal, body.reason, by)}
+    return {"erased": erasure.erase_known_person(tenant, body.principal, body.reason, by)}
 
 
 @router.get("/archives/{uuidstr:archive_id}", summary="Download an archive")
 def download(request: HttpRequest, archive_id: str) -> StreamingHttpResponse:
-    """`python -m audit.archive_verify FILE` verifies it."""
-    row = verbs.archive_of(tenant_to_audit(request), UUID(archive_id))
-    return streamed(request, pieces_of(row), "application/gzip", row.file)
+    """`python -m audit.verify.archive FILE` verifies it."""
+    row = archives.find_archive(tenant_to_audit(request), UUID(archive_id))
+    return stream_response(request, read_archive(row), "application/gzip", row.file)
 
 
-def _hold(row: LegalHold) -> dict[str, Any]:
+def _serialize_hold(row: LegalHold) -> dict[str, Any]:
     return {"subject": row.subject_id, **{n: getattr(row, n) for n in ("id", "reason", "set_by", "set_at")}}
 
 
-def _archive(row: Archive) -> dict[str, Any]:
+def _serialize_archive(row: Archive) -> dict[str, Any]:
     names = ("id", "file", "first", "upto", "sha256", "size", "made_at", "pruned")
     return {name: getattr(row, name) for name in names}

@@ -15,18 +15,19 @@ from django.conf import settings
 from django.db import IntegrityError, connection, transaction
 from django.db.models import OuterRef, Subquery
 
-from audit.clock import database_time
+from audit.database.clock import database_time
+from audit.database.statements import Rows, insert_together
 from audit.errors import Problem
-from audit.rows import Rows, insert_together
-from audit.seals import keys, notes
-from audit.seals.merkle import Frontier, leaf_hash
-from audit.seals.models import Checkpoint, Horizon, Leaf, SigningKey, Tile, Tree
-from audit.seals.notes import BadNote, digest_of_note
-from audit.seals.tiles import completed_tiles
-from audit.seals.unsealed import look, move_horizon, unsealed_of
+from audit.models.seals import Horizon, Leaf, SignedTreeHead, SigningKey, Tile, Tree
+from audit.seals import keys
+from audit.seals.tree import completed_tiles
+from audit.seals.unsealed import advance_horizon, find_work, read_unsealed
+from audit.verify import signed_note
+from audit.verify.merkle import Frontier, leaf_hash
+from audit.verify.signed_note import InvalidNote, digest_of_note
 
-MOST = 5_000  # events in one transaction
-MOST_TENANTS = 500
+MAX_EVENTS = 5_000  # events in one transaction
+MAX_TENANTS = 500
 LEAVES = ("event_id", "tenant", "log_index", "subject_id", "seq", "hash")
 NEW_TREE = ("tenant", "size", "frontier", "number", "halted", "verified_size", "broken")
 GROWS = ["size", "frontier", "number", "sealed_at", "halted", "resume_from"]
@@ -38,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass
-class Growing:
+class GrowingTree:
     """A tree in hand: its row, its frontier, the note it was last signed with, its key, and what is to be added."""
 
     row: Tree
@@ -50,7 +51,7 @@ class Growing:
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealResult:
     """What one pass did. `is_more`: it was full, so there may be more at once."""
 
     events: int = 0
@@ -58,59 +59,59 @@ class Sealed:
     is_more: bool = False
 
 
-def reached(step: str) -> None:
+def failpoint(step: str) -> None:
     """A pass has come to this one of STEPS. Tests interrupt it here."""
 
 
-def seal_all(until: Callable[[], bool] = lambda: False) -> Sealed:
+def seal_all(until: Callable[[], bool] = lambda: False) -> SealResult:
     """Seal pass after pass until nothing is left, or `until` says to stop. Returns the sum."""
     events = heads = 0
     while True:
         done = seal()
         events, heads = events + done.events, heads + done.heads
         if not done.is_more or until():
-            return Sealed(events, heads, done.is_more)
+            return SealResult(events, heads, done.is_more)
 
 
-def seal() -> Sealed:
+def seal() -> SealResult:
     """One pass: one statement when there is nothing to do. Tenants that another sealer holds are left to it."""
-    work = look(MOST, settings.INTERLOCK.seal_idle_s)
-    reached("looked")
-    done = _pass(sorted(work.tenants)[:MOST_TENANTS]) if work.tenants else Sealed()
+    work = find_work(MAX_EVENTS, settings.INTERLOCK.seal_idle_s)
+    failpoint("looked")
+    done = _seal_tenants(sorted(work.tenants)[:MAX_TENANTS]) if work.tenants else SealResult()
     if work.horizon:
-        move_horizon()
-        reached("horizon")
-    return Sealed(done.events, done.heads, done.is_more or len(work.tenants) > MOST_TENANTS)
+        advance_horizon()
+        failpoint("horizon")
+    return SealResult(done.events, done.heads, done.is_more or len(work.tenants) > MAX_TENANTS)
 
 
-def _pass(tenants: list[UUID]) -> Sealed:
+def _seal_tenants(tenants: list[UUID]) -> SealResult:
     """Seal these together; if one of them has entries that its tree knows nothing of, each alone, and halt that one."""
     try:
-        return _seal_these(tenants)
+        return _seal_together(tenants)
     except IntegrityError:
         if len(tenants) > 1:
-            done = [_pass([tenant]) for tenant in tenants]
-            return Sealed(sum(d.events for d in done), sum(d.heads for d in done), any(d.is_more for d in done))
+            done = [_seal_tenants([tenant]) for tenant in tenants]
+            return SealResult(sum(d.events for d in done), sum(d.heads for d in done), any(d.is_more for d in done))
     with transaction.atomic():
-        for row, _ in _locked(tenants).values():
+        for row, _ in _lock_trees(tenants).values():
             _halt(row, "entries are stored that the tree does not know of")
-    return Sealed()
+    return SealResult()
 
 
-def _seal_these(tenants: list[UUID]) -> Sealed:
+def _seal_together(tenants: list[UUID]) -> SealResult:
     with transaction.atomic():
-        trees = _locked(tenants)
-        reached("locked")
-        rings = keys.rows_of(trees)
-        sound = {t: growing for t, (row, note) in trees.items() if (growing := _sound(row, note, rings[t]))}
-        events = _read(sound) if sound else 0
-        reached("read")
-        heads = _write(sound) if sound else 0
-    reached("committed")
-    return Sealed(events, heads, events >= MOST)
+        trees = _lock_trees(tenants)
+        failpoint("locked")
+        rings = keys.key_rows(trees)
+        sound = {t: growing for t, (row, note) in trees.items() if (growing := _check_tree(row, note, rings[t]))}
+        events = _read_unsealed(sound) if sound else 0
+        failpoint("read")
+        heads = _write_growth(sound) if sound else 0
+    failpoint("committed")
+    return SealResult(events, heads, events >= MAX_EVENTS)
 
 
-def _locked(tenants: list[UUID]) -> dict[UUID, tuple[Tree, str]]:
+def _lock_trees(tenants: list[UUID]) -> dict[UUID, tuple[Tree, str]]:
     """The trees of these tenants that nobody else holds, each with its last signed note, and held until commit.
 
     The notes are read after the lock is held: read together, they could be older than the trees.
@@ -121,24 +122,24 @@ def _locked(tenants: list[UUID]) -> dict[UUID, tuple[Tree, str]]:
     if connection.features.has_select_for_update:
         rows = rows.select_for_update(skip_locked=True)
     held = {row.tenant: row for row in rows}
-    last = Checkpoint.objects.filter(tenant=OuterRef("tenant")).order_by("-number").values("note")[:1]
+    last = SignedTreeHead.objects.filter(tenant=OuterRef("tenant")).order_by("-number").values("note")[:1]
     notes_of = Tree.objects.filter(tenant__in=held).annotate(note=Subquery(last)).values_list("tenant", "note")
     return {tenant: (held[tenant], note or "") for tenant, note in notes_of}
 
 
-def _sound(row: Tree, note: str, ring: Sequence[SigningKey]) -> Growing | None:
+def _check_tree(row: Tree, note: str, ring: Sequence[SigningKey]) -> GrowingTree | None:
     """The tree, if it is what was signed last; else it is halted, and None: nothing is signed on top of a doubt."""
     try:
         frontier = Frontier.unpacked(row.size, bytes(row.frontier))
         if note or row.number or row.size:
-            head = keys.check_head(note, keys.verifiers(row.tenant, ring))
+            head = keys.verify_head(note, keys.verifiers(row.tenant, ring))
             if (head.size, head.root, head.said("number")) != (row.size, frontier.root(), str(row.number)):
-                raise BadNote("the tree that is stored is not the one that was signed last")
+                raise InvalidNote("the tree that is stored is not the one that was signed last")
         key = keys.current_key(row.tenant, ring)
     except (ValueError, Problem) as doubt:
         _halt(row, str(doubt))
         return None
-    return Growing(row, frontier, note, key)
+    return GrowingTree(row, frontier, note, key)
 
 
 def _halt(row: Tree, why: str) -> None:
@@ -150,15 +151,15 @@ def _halt(row: Tree, why: str) -> None:
     Tree.objects.filter(pk=row.pk).update(halted=why, resume_from=row.resume_from)
 
 
-def _read(sound: dict[UUID, Growing]) -> int:
+def _read_unsealed(sound: dict[UUID, GrowingTree]) -> int:
     """Hand each tree its oldest unsealed events; return how many. What was halted also looks below the horizon."""
     behind = [t for t, growing in sound.items() if growing.row.resume_from is not None]
     usual = [t for t in sound if t not in behind]
-    rows = unsealed_of(usual, MOST) if usual else []
+    rows = read_unsealed(usual, MAX_EVENTS) if usual else []
     for tenant in behind:
-        caught = unsealed_of([tenant], MOST, after=sound[tenant].row.resume_from)
+        caught = read_unsealed([tenant], MAX_EVENTS, after=sound[tenant].row.resume_from)
         rows += caught
-        if len(caught) < MOST:
+        if len(caught) < MAX_EVENTS:
             sound[tenant].row.resume_from, sound[tenant].row.halted = None, ""
     is_hashed = connection.vendor == "postgresql"
     for event_id, tenant, subject_id, seq, body in rows:
@@ -166,18 +167,18 @@ def _read(sound: dict[UUID, Growing]) -> int:
     return len(rows)
 
 
-def _write(sound: dict[UUID, Growing]) -> int:
+def _write_growth(sound: dict[UUID, GrowingTree]) -> int:
     """Write what the trees grew by, and sign; return how many heads."""
     now = database_time()
     growing = [g for g in sound.values() if g.leaves or _is_due(g.row, now)]
     insert_together([Rows(Leaf, LEAVES, [row for g in growing for row in _leaf_rows(g)])])
-    reached("leaves")
+    failpoint("leaves")
     insert_together([Rows(Tile, TILES, completed_tiles({g.row.tenant: (g.row.size, g.leaves) for g in growing}))])
-    reached("tiles")
-    insert_together([Rows(Checkpoint, CHECKPOINTS, [_grown(g, now) for g in growing])])
-    reached("checkpoints")
+    failpoint("tiles")
+    insert_together([Rows(SignedTreeHead, CHECKPOINTS, [_sign_growth(g, now) for g in growing])])
+    failpoint("checkpoints")
     Tree.objects.bulk_update([g.row for g in sound.values()], GROWS)
-    reached("trees")
+    failpoint("trees")
     return len(growing)
 
 
@@ -186,20 +187,26 @@ def _is_due(row: Tree, now: datetime) -> bool:
     return row.sealed_at is not None and (now - row.sealed_at).total_seconds() >= settings.INTERLOCK.seal_idle_s
 
 
-def _leaf_rows(growing: Growing) -> Iterator[tuple[int, UUID, int, UUID, int, bytes]]:
+def _leaf_rows(growing: GrowingTree) -> Iterator[tuple[int, UUID, int, UUID, int, bytes]]:
     for log_index, (event_id, subject_id, seq, digest) in enumerate(growing.leaves, growing.row.size):
         yield event_id, growing.row.tenant, log_index, subject_id, seq, digest
 
 
-def _grown(growing: Growing, now: datetime) -> tuple[object, ...]:
+def _sign_growth(growing: GrowingTree, now: datetime) -> tuple[object, ...]:
     """Append the leaves, sign, and give the checkpoint's row. Changes the tree's row in memory."""
     row, frontier = growing.row, growing.frontier
     frontier.extend(leaf[-1] for leaf in growing.leaves)
     row.size, row.frontier, row.number, row.sealed_at = frontier.size, frontier.packed(), row.number + 1, now
-    more = [f"number {row.number}", f"at {keys.stamp(now)}"]
+    more = [f"number {row.number}", f"at {keys.format_time(now)}"]
     if growing.last:
         more.append(f"previous {digest_of_note(growing.last)}")
-    head = notes.Checkpoint(keys.origin_of(row.tenant), frontier.size, frontier.root(), tuple(more))
+    head = signed_note.TreeHead(keys.origin_of(row.tenant), frontier.size, frontier.root(), tuple(more))
     return (
-        row.tenant, row.number, row.size, head.root, now, growing.key.key_id, growing.key.sign_note(head.text()),
-    )  # fmt: skip
+        row.tenant,
+        row.number,
+        row.size,
+        head.root,
+        now,
+        growing.key.key_id,
+        growing.key.sign_note(head.text()),
+    )

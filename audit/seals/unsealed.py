@@ -15,9 +15,9 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Max
 
+from audit.database.statements import run_prepared
 from audit.models import Event
-from audit.seals.models import Horizon
-from audit.statements import run_prepared
+from audit.models.seals import Horizon
 
 POLL_S = 0.02
 HORIZON = "(SELECT COALESCE(max(horizon), 0) FROM audit_horizon)"
@@ -41,7 +41,7 @@ SELECT e.id, e.tenant, e.subject_id, e.seq, {{leaf}} FROM audit_event e
 WHERE e.id > {{after}} AND {UNSEALED} AND {{whose}} ORDER BY e.id LIMIT %s
 """
 LEAF = {"postgresql": r"sha256('\x00'::bytea || e.body)", "sqlite": "e.body"}
-MOVED = f"""
+ADVANCE = f"""
 UPDATE audit_horizon SET horizon = candidate, candidate = NULL, holders = ''
 WHERE candidate = %s AND NOT EXISTS (
     SELECT 1 FROM audit_event e WHERE e.id > horizon AND e.id <= candidate AND {UNSEALED} AND {NOT_HALTED})
@@ -56,7 +56,7 @@ WHERE locktype = 'relation' AND relation = 'audit_event'::regclass AND mode = 'R
 
 
 @dataclass(frozen=True)
-class Work:
+class SealingWork:
     """What a look found: tenants with new events, with a checkpoint that is due, halted; and if the horizon lags."""
 
     new: frozenset[UUID] = frozenset()
@@ -69,35 +69,35 @@ class Work:
         return self.new | self.due | self.halted
 
 
-def look(most: int, idle_s: float) -> Work:
+def find_work(most: int, idle_s: float) -> SealingWork:
     """What there is to do: one statement, all that it costs when nothing happened, however many tenants there are."""
     found: dict[str, set[UUID]] = {"new": set(), "due": set(), "halted": set(), "horizon": set()}
     for kind, tenant in run_prepared(WORK_OF[connection.vendor], [most, idle_s]):
         found[kind].add(as_uuid(tenant) if tenant else UUID(int=0))
     new, due, halted = (frozenset(found[kind]) for kind in ("new", "due", "halted"))
-    return Work(new, due, halted, bool(found["horizon"]))
+    return SealingWork(new, due, halted, bool(found["horizon"]))
 
 
-def unsealed_of(tenants: list[UUID], most: int, after: int | None = None) -> list[tuple[int, UUID, UUID, int, bytes]]:
+def read_unsealed(tenants: list[UUID], most: int, after: int | None = None) -> list[tuple[int, UUID, UUID, int, bytes]]:
     """The oldest unsealed events of these tenants: id, tenant, subject, seq, and body (its leaf hash on PostgreSQL).
 
     One statement. Looks above the horizon, or above `after`.
     """
     parameters: list[Any] = [tenants] if connection.vendor == "postgresql" else [t.hex for t in tenants]
-    whose = "e.tenant = ANY(%s)" if connection.vendor == "postgresql" else f"e.tenant IN ({marks(len(tenants))})"
+    whose = "e.tenant = ANY(%s)" if connection.vendor == "postgresql" else f"e.tenant IN ({placeholders(len(tenants))})"
     beyond = HORIZON if after is None else str(int(after))
     statement = EVENTS.format(leaf=LEAF[connection.vendor], after=beyond, whose=whose)
     rows: list[tuple[Any, ...]] = run_prepared(statement, [*parameters, most])
     return [(r[0], as_uuid(r[1]), as_uuid(r[2]), r[3], bytes(r[4])) for r in rows]
 
 
-def move_horizon() -> bool:
+def advance_horizon() -> bool:
     """Move the horizon if it can be moved, and name the next candidate; whether it moved. A few statements."""
     state = Horizon.objects.order_by("pk").first() or Horizon.objects.get_or_create(pk=1)[0]
     moved = False
-    if state.candidate is not None and not _still(state.holders):
+    if state.candidate is not None and not _is_any_running(state.holders):
         with connection.cursor() as cursor:
-            cursor.execute(MOVED, [state.candidate])
+            cursor.execute(ADVANCE, [state.candidate])
             moved = cursor.rowcount == 1
         if moved:
             state.horizon = state.candidate
@@ -106,23 +106,23 @@ def move_horizon() -> bool:
     return moved
 
 
-def settled_upto(within_s: float) -> int:
+def settled_event_id(within_s: float) -> int:
     """
     An id up to which every event that will ever be is visible by now: the newest there is, where those who may hold
     smaller ones end within this time, else the horizon. Not what the caller's own transaction has yet to record.
     """
     newest = Event.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    holders, until = _holders(), time.monotonic() + within_s
-    while holders and _still(holders):
+    holders, until = _running_transactions(), time.monotonic() + within_s
+    while holders and _is_any_running(holders):
         if time.monotonic() > until:
             return min(newest, Horizon.objects.aggregate(upto=Max("horizon"))["upto"] or 0)
         time.sleep(POLL_S)
     return newest
 
 
-def _still(holders: str) -> bool:
+def _is_any_running(holders: str) -> bool:
     """Whether one of these transactions still runs. Locks are let go of after the commit has become visible."""
-    return bool(set(holders.split()) & set(_holders().split()))
+    return bool(set(holders.split()) & set(_running_transactions().split()))
 
 
 def _name_candidate(state: Horizon) -> None:
@@ -131,17 +131,17 @@ def _name_candidate(state: Horizon) -> None:
         cursor.execute("SELECT COALESCE(max(id), 0) FROM audit_event")
         newest = cursor.fetchone()[0]
         if newest > state.horizon:
-            values = {"candidate": newest, "holders": _holders()}
+            values = {"candidate": newest, "holders": _running_transactions()}
             Horizon.objects.filter(pk=state.pk, candidate=None, horizon=state.horizon).update(**values)
 
 
-def _holders() -> str:
+def _running_transactions() -> str:
     if connection.vendor != "postgresql":
         return ""
     return str(run_prepared(HOLDERS, [])[0][0])
 
 
-def marks(count: int) -> str:
+def placeholders(count: int) -> str:
     return ", ".join(["%s"] * count)
 
 

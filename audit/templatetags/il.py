@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from audit import charts, glyphs
 from audit.changes import visible as hostile
+from audit.ui import charts, glyphs
 
 register = template.Library()
 
@@ -92,8 +92,14 @@ def risk(score: int | None, tier: str = "", full: bool = False) -> SafeString:
     return format_html(
         '<span class="risk risk--{}" title="Blast radius {} of 100, {} tier">{}<b class="risk__n">{}</b>'
         '<span class="{}">{}</span></span>',
-        tier, score, tier, glyphs.risk_bars(tier), score, "risk__t" if full else "vh", tier.capitalize(),
-    )  # fmt: skip
+        tier,
+        score,
+        tier,
+        glyphs.risk_bars(tier),
+        score,
+        "risk__t" if full else "vh",
+        tier.capitalize(),
+    )
 
 
 @register.simple_tag
@@ -120,8 +126,11 @@ def avatar(name: str, size: str = "", agent: bool = False) -> SafeString:
     )
     return format_html(
         '<span class="{}" title="{}"><span aria-hidden="true">{}</span><span class="vh">{}</span></span>',
-        classes, name, initials, name,
-    )  # fmt: skip
+        classes,
+        name,
+        initials,
+        name,
+    )
 
 
 @register.simple_tag
@@ -134,8 +143,11 @@ def slots(filled: Sequence[str], needed: int, you: bool = False) -> SafeString:
     return format_html(
         '<span class="slots"><span class="slots__row" aria-hidden="true">{}</span>'
         '<span class="slots__n">{}/{}<span class="vh"> approvals{}</span></span></span>',
-        mark_safe("".join(drawn)), len(filled), needed, ", one is yours to give" if you else "",
-    )  # fmt: skip
+        mark_safe("".join(drawn)),
+        len(filled),
+        needed,
+        ", one is yours to give" if you else "",
+    )
 
 
 @register.simple_tag
@@ -196,8 +208,11 @@ def countdown(until: datetime) -> SafeString:
     words = duration(left) if left >= 10 else f"0:{int(left):02d}"
     return format_html(
         '<time data-until="{}" datetime="{}" title="{}">{}</time>',
-        int(until.timestamp()), until.isoformat(), f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC", words,
-    )  # fmt: skip
+        int(until.timestamp()),
+        until.isoformat(),
+        f"{until.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        words,
+    )
 
 
 @register.simple_tag

@@ -9,22 +9,21 @@ still make another pack that fits, signed by another key: whom to believe is kno
 The folder needs nothing else of ours; `manage.py export_verifier FILE` makes one file of it to hand over.
 """
 
-from audit.verify.events import check_chain, commitments_of, opening_line, opens, read_event
+from audit.verify.events import Broken, canonical_bytes, check_chain, commitments_of, opening_line, opens, read_event
 from audit.verify.packs import Summary, verify_file
-from audit.verify.strict import Broken, plain
-from audit.verify.trust import CannotCheck, Kept, Key
+from audit.verify.trust import CannotCheck, ExternalHeads, Key
 
 __all__ = [
     "Broken",
     "CannotCheck",
-    "Kept",
+    "ExternalHeads",
     "Key",
     "Summary",
     "check_chain",
     "commitments_of",
     "opening_line",
     "opens",
-    "plain",
+    "canonical_bytes",
     "read_event",
     "verify_file",
 ]

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from audit.verify.events import Broken
 from audit.verify.packs import Summary, verify_file
-from audit.verify.strict import Broken
-from audit.verify.trust import CannotCheck, Kept, Key
+from audit.verify.trust import CannotCheck, ExternalHeads, Key
 
 ADVICE = """Nothing in the file was changed since it was signed. Who signed it, you must know from elsewhere: ask for
 the public key of their log in a way that you trust, and give it with --key."""
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     try:
         keys = [Key.read(vkey) for given in asked.key for vkey in _vkeys(given)]
-        kept = Kept.read("\n".join(Path(path).read_text("utf-8") for path in asked.head))
+        kept = ExternalHeads.read("\n".join(Path(path).read_text("utf-8") for path in asked.head))
         with Path(asked.file).open("rb") as file:
             found = verify_file(file, keys, kept, asked.least)
     except Broken as broken:
@@ -70,4 +70,4 @@ def _parser() -> argparse.ArgumentParser:
         "--least", type=int, default=1, metavar="N", help="how many of the given keys must have signed (default 1)"
     )
     parser.add_argument("--json", action="store_true", help="say it for programs")
-    return parser  # fmt: skip
+    return parser

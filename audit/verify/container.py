@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from audit.verify.strict import Broken
+from audit.verify.events import Broken
 
 PIECE_BYTES = 1 << 20
 MAX_PACK_BYTES = (1 << 32) - 1

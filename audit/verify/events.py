@@ -1,17 +1,28 @@
-"""Events: canonical bytes, each naming the hash of the one before, and the private values that they commit to."""
+"""Events, read strictly: canonical bytes, chains, commitments, and the files that follow from them."""
 
+import base64
 import hashlib
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from audit.verify.strict import HEX64, Broken, has_shape, parse, parse_as, plain
-
 ENVELOPE = {
-    "v": int, "tenant": str, "subject": dict, "seq": int, "verb": str, "outcome": str, "actor": str,
-    "correlation_id": str, "at": str, "facts": dict, "artifacts": list, "prev": str,
-}  # fmt: skip
+    "v": int,
+    "tenant": str,
+    "subject": dict,
+    "seq": int,
+    "verb": str,
+    "outcome": str,
+    "actor": str,
+    "correlation_id": str,
+    "at": str,
+    "facts": dict,
+    "artifacts": list,
+    "prev": str,
+}
 OPENING = {"seq": int, "name": str, "salt": str, "value": str}
 
 
@@ -39,7 +50,7 @@ def check_chain(bodies: Iterable[bytes], head: str) -> Iterator[tuple[dict[str, 
         seq, ahead = seq + 1, next(rest, None)
         event, digest = read_event(body, f"event #{seq}"), hashlib.sha256(body).hexdigest()
         if event["prev"] != last:
-            _blame(seq, event, digest, head, chain([ahead] if ahead is not None else [], rest))
+            _raise_broken_link(seq, event, digest, head, chain([ahead] if ahead is not None else [], rest))
         if event["seq"] != seq:
             raise Broken("edited", f"event #{seq}", f"it says that it is #{event['seq']}")
         about = about or (event["tenant"], event["subject"])
@@ -55,7 +66,7 @@ def check_chain(bodies: Iterable[bytes], head: str) -> Iterator[tuple[dict[str, 
         yield checked
 
 
-def _blame(seq: int, event: dict[str, Any], digest: str, head: str, later: Iterator[bytes]) -> None:
+def _raise_broken_link(seq: int, event: dict[str, Any], digest: str, head: str, later: Iterator[bytes]) -> None:
     """Event `seq` does not link to the one before: say which of the two is wrong. Always raises."""
     following = next(later, None)
     if event["seq"] != seq:
@@ -90,7 +101,7 @@ def opens(commitment: str, salt: bytes, value: bytes) -> bool:
 
 def opening_line(seq: int, name: str, salt: bytes, value: str) -> bytes:
     """One line of openings.jsonl, without its newline."""
-    return plain({"seq": seq, "name": name, "salt": salt.hex(), "value": value})
+    return canonical_bytes({"seq": seq, "name": name, "salt": salt.hex(), "value": value})
 
 
 class Openings:
@@ -123,3 +134,145 @@ class Openings:
         line = next(self.lines, None)
         self.n += line is not None
         return None if line is None else parse_as(line, OPENING, f"openings.jsonl line {self.n}", "an opening")
+
+
+# What is broken, and how the verifier reads JSON: strictly, so that what it accepts has one spelling.
+
+
+HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+class Broken(Exception):
+    """What is broken (`item`), how (`kind`), and why we say so (`detail`)."""
+
+    def __init__(self, kind: str, item: str, detail: str = "") -> None:
+        self.kind, self.item, self.detail = kind, item, detail
+        super().__init__(f"{kind}: {item}" + (f": {detail}" if detail else ""))
+
+
+def parse(data: bytes, item: str) -> Any:
+    """JSON without duplicate keys and without what JSON cannot say. Raises Broken("edited")."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("duplicate key")
+        return dict(pairs)
+
+    def never(name: str) -> Any:
+        raise ValueError(name)
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=never)
+    except (ValueError, RecursionError) as error:
+        raise Broken("edited", item, "it is not readable JSON") from error
+
+
+def parse_as(data: bytes, shape: Mapping[str, type], item: str, what: str) -> dict[str, Any]:
+    """An object of exactly these fields, in its one encoding."""
+    found = parse(data, item)
+    if not has_shape(found, shape) or canonical_bytes(found) != data:
+        raise Broken("edited", item, f"it is not {what}")
+    return found
+
+
+def has_shape(value: Any, shape: Mapping[str, type]) -> bool:
+    return type(value) is dict and {name: type(item) for name, item in value.items()} == shape
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """Canonical JSON of strings, integers, lists and maps with ASCII keys (where it equals RFC 8785)."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def unbase64(text: Any, item: str) -> bytes:
+    """Strictly: what decodes has one spelling."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError) as error:
+        raise Broken("edited", item, "it holds what is not base64") from error
+    if base64.b64encode(data).decode() != text:
+        raise Broken("edited", item, "it holds base64 that is not written the one way")
+    return data
+
+
+def safe_text(text: str) -> str:
+    """Text that neither Markdown nor a terminal would act on."""
+    return re.sub(r"[^A-Za-z0-9 .:/@+_-]", "?", text)
+
+
+# The files that follow from the rest: manifest (version 1), statement (version 2), decisions and timeline.
+
+
+FORMATS = {"manifest.json": "interlock.evidence/1", "attestation.json": "interlock.evidence/2"}
+STATUS = "intact, not authenticated"
+STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "urn:interlock:evidence:2"
+ASSURANCE = {
+    1: "Intact, not authenticated:\nevery event holds the hash of the one before it, but nothing is signed. "
+    "Check: `python -m audit.verify FILE`",
+    2: "Every event holds the\nhash of the one before it, and all files are signed. "
+    "Check: `python -m audit.verify FILE --key KEY`",
+}
+
+
+def subject_name(subject: Mapping[str, Any]) -> str:
+    return safe_text(f"{subject['kind']} {subject['id']}")
+
+
+def manifest_json(last: Mapping[str, Any], head: str, files: Sequence[Mapping[str, Any]]) -> bytes:
+    """The manifest of version 1, from the last event: it follows from the events and the other files alone."""
+    return canonical_bytes(
+        {
+            "format": FORMATS["manifest.json"],
+            "status": STATUS,
+            "tenant": last["tenant"],
+            "subject": last["subject"],
+            "head": {"seq": last["seq"], "hash": head},
+            "created_at": last["at"],
+            "files": files,
+        }
+    )
+
+
+def statement_json(about: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> bytes:
+    """The in-toto statement of version 2, which is what is signed: what the pack is about, and every file in it."""
+    subjects = [
+        {"name": file["path"], "digest": {"sha256": file["sha256"]}, "annotations": {"size": file["size"]}}
+        for file in files
+    ]
+    return canonical_bytes({"_type": STATEMENT, "subject": subjects, "predicateType": PREDICATE, "predicate": about})
+
+
+class Readable:
+    """decisions.json and timeline.md, event by event; `write(path, bytes)` takes their pieces."""
+
+    def __init__(self, about: Mapping[str, Any], write: Callable[[str, bytes], object]) -> None:
+        self.write, self.decided = write, 0
+        version = int(about["format"][-1])
+        seq, last = about["head"]["seq"], safe_text(about["created_at"])
+        self._timeline(
+            f"# Evidence of {subject_name(about['subject'])}\n\n{seq} events up to {last}. {ASSURANCE[version]}\n"
+        )
+        self._timeline(
+            "\n| # | Time (UTC) | Event | Outcome | Actor | Facts | Artifacts |\n|---|---|---|---|---|---|---|\n"
+        )
+
+    def add(self, event: Mapping[str, Any], values: Mapping[str, str | None]) -> None:
+        """`values`: what the event committed to, None where that is not opened."""
+        cells = [str(event["seq"]), *(safe_text(event[name]) for name in ("at", "verb", "outcome", "actor"))]
+        facts = json.dumps({**event["facts"], **dict.fromkeys(values, "(private)")}, sort_keys=True)
+        facts = re.sub(r"[`|<>\x7f]", "?", facts)
+        shown = facts if len(facts) <= 240 else facts[:240] + " ..."
+        named = " ".join(digest[:12] for digest in event["artifacts"])
+        self._timeline(f"| {' | '.join(cells)} | `{shown}` | {named} |\n")
+        if event["verb"].startswith("approval."):
+            opened = {k: {"private": values[k]} if k in values else v for k, v in event["facts"].items()}
+            kept = {name: event[name] for name in ("seq", "at", "verb", "outcome", "actor", "correlation_id")}
+            text = json.dumps([{**kept, "facts": opened}], indent=2, sort_keys=True)[1:-2]
+            self.write("decisions.json", ((",", "[")[not self.decided] + text).encode())
+            self.decided += 1
+
+    def end(self) -> None:
+        self.write("decisions.json", b"\n]\n" if self.decided else b"[]\n")
+
+    def _timeline(self, text: str) -> None:
+        self.write("timeline.md", text.encode())

@@ -7,19 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from audit.verify.container import Reader
-from audit.verify.events import Openings, check_chain
-from audit.verify.readable import (
+from audit.verify.events import (
     FORMATS,
+    HEX64,
     PREDICATE,
     STATEMENT,
     STATUS,
+    Broken,
+    Openings,
     Readable,
+    check_chain,
+    has_shape,
     manifest_json,
-    name_of,
+    parse,
+    parse_as,
     statement_json,
+    subject_name,
+    unbase64,
 )
-from audit.verify.strict import HEX64, Broken, has_shape, parse, parse_as, unbase64
-from audit.verify.trust import Kept, Key, check_signatures, read_head, root_from
+from audit.verify.trust import ExternalHeads, Key, check_signatures, read_head, root_from
 
 FIRST = tuple(FORMATS)
 CHAIN_FILES = {
@@ -41,11 +47,18 @@ MANIFEST = {
     "files": list,
 }
 ABOUT = {
-    "format": str, "tenant": str, "subject": dict, "head": dict, "created_at": str, "audience": str, "sealed": int,
-    "signers": list, "withheld": dict,
-}  # fmt: skip
+    "format": str,
+    "tenant": str,
+    "subject": dict,
+    "head": dict,
+    "created_at": str,
+    "audience": str,
+    "sealed": int,
+    "signers": list,
+    "withheld": dict,
+}
 PROOF = {"seq": int, "log_index": int, "proof": list}
-NOBODY = Kept()
+NO_HEADS = ExternalHeads()
 
 
 @dataclass
@@ -95,7 +108,7 @@ class _Claims:
     envelope: dict[str, Any] = field(default_factory=dict)
 
 
-def verify_file(file: BinaryIO, keys: Sequence[Key] = (), kept: Kept = NOBODY, least: int = 1) -> Summary:
+def verify_file(file: BinaryIO, keys: Sequence[Key] = (), kept: ExternalHeads = NO_HEADS, least: int = 1) -> Summary:
     """Verify a seekable binary file in memory that does not grow with it. Raises Broken, CannotCheck.
 
     `keys`: those that are trusted; at least `least` of them must have signed. Without any, what comes out is intact and
@@ -125,9 +138,9 @@ def _check_file(claims: _Claims, reader: Reader, entry: dict[str, Any]) -> None:
         raise problem
 
 
-def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: Kept, least: int) -> Summary:
+def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: ExternalHeads, least: int) -> Summary:
     about, files = claims.about, {entry["path"]: entry for entry in claims.files}
-    found = Summary(about["format"], name_of(about["subject"]), about["head"]["seq"])
+    found = Summary(about["format"], subject_name(about["subject"]), about["head"]["seq"])
     proofs = None
     if claims.version == 2:
         listed = _keys(reader.whole("keys.json"))
@@ -147,8 +160,11 @@ def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: Kept, lea
     if claims.version == 1:
         expected = manifest_json(last, head, claims.files)
     elif (last["tenant"], last["subject"], last["seq"], last["at"]) != (
-        about["tenant"], about["subject"], about["head"]["seq"], about["created_at"],
-    ):  # fmt: skip
+        about["tenant"],
+        about["subject"],
+        about["head"]["seq"],
+        about["created_at"],
+    ):
         expected = b""
     if claims.raw != expected:
         raise Broken("edited", FIRST[claims.version - 1], "it is not what follows from the events and files")
@@ -156,7 +172,12 @@ def _check(claims: _Claims, reader: Reader, keys: Sequence[Key], kept: Kept, lea
 
 
 def _walk(
-    claims: _Claims, reader: Reader, found: Summary, files: Mapping[str, Any], proofs: "_Proofs | None", kept: Kept
+    claims: _Claims,
+    reader: Reader,
+    found: Summary,
+    files: Mapping[str, Any],
+    proofs: "_Proofs | None",
+    kept: ExternalHeads,
 ) -> tuple[dict[str, int], dict[str, Any], str]:
     """Go through events, openings and proofs side by side; return artifacts named, the last event and its hash."""
     derived = {"decisions.json": hashlib.sha256(), "timeline.md": hashlib.sha256()}
@@ -204,7 +225,7 @@ def _check_artifacts(named: dict[str, int], files: Mapping[str, Any], about: Map
 class _Proofs:
     """head.txt, and the lines of proofs.jsonl, read along with the events."""
 
-    def __init__(self, reader: Reader, keys: Sequence[Key], kept: Kept) -> None:
+    def __init__(self, reader: Reader, keys: Sequence[Key], kept: ExternalHeads) -> None:
         self.lines, self.last, self.n = reader.lines("proofs.jsonl"), 0, 0
         note, self.size, self.is_kept = reader.whole("head.txt").decode("utf-8", "replace"), 0, False
         if note:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from audit.verify.strict import Broken, unbase64, word
+from audit.verify.events import Broken, safe_text, unbase64
 
 try:
     from cryptography.exceptions import InvalidSignature
@@ -42,7 +42,7 @@ class Key:
             data = b""
         right_id = hashlib.sha256(name.encode() + b"\n" + data).hexdigest()[:8]
         if not name or data[:1] != b"\1" or len(data) != 33 or key_id != right_id:
-            raise Broken("bad_key", f"key {word(vkey[:60])}", "it is not an Ed25519 key as C2SP writes it")
+            raise Broken("bad_key", f"key {safe_text(vkey[:60])}", "it is not an Ed25519 key as C2SP writes it")
         return cls(name, key_id, data[1:])
 
     def signed(self, signature: bytes, data: bytes) -> bool:
@@ -71,7 +71,7 @@ def check_signatures(
         key = known.get(entry["keyid"])
         if key is None:
             raise Broken(
-                "unknown_signer", f"key {word(entry['keyid'])}", "the pack names no such key, and you gave none"
+                "unknown_signer", f"key {safe_text(entry['keyid'])}", "the pack names no such key, and you gave none"
             )
         if not key.signed(unbase64(entry["sig"], "attestation.json"), pae(payload)):
             raise Broken("bad_signature", f"signature by {key.id}", "it is not of this statement")
@@ -97,19 +97,19 @@ def read_head(note: str, keys: Iterable[Key] | None, item: str = "head.txt") -> 
             data = unbase64(blob, item)
             key = known.get((name, data[:4].hex()))
             if key is None or not key.signed(data[4:], match[1].encode()):
-                raise Broken("bad_signature", item, f"it is not signed by a key of the pack ({word(line[:80])})")
+                raise Broken("bad_signature", item, f"it is not signed by a key of the pack ({safe_text(line[:80])})")
     return origin, int(size), unbase64(root, item)
 
 
 @dataclass(frozen=True)
-class Kept:
+class ExternalHeads:
     """What was kept elsewhere: heads of logs, and the hashes of chains at some events."""
 
     heads: tuple[tuple[str, int, bytes], ...] = ()
     hashes: tuple[tuple[str, int, str], ...] = ()
 
     @classmethod
-    def read(cls, text: str) -> "Kept":
+    def read(cls, text: str) -> "ExternalHeads":
         """From signed notes and lines `id seq hash`, mixed. They are believed as they stand."""
         hashes = tuple((m[1], int(m[2]), m[3]) for m in HASH_LINE.finditer(text))
         notes = NOTE.finditer(HASH_LINE.sub("", text))

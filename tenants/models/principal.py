@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 
 
 class PrincipalManager(BaseUserManager["Principal"]):

@@ -1,7 +1,7 @@
 from django.contrib.auth.models import Group
 from django.db import models
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tenants.models.place import Tenant
 
 

@@ -1,7 +1,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tenants.models.place import Tenant
 from tenants.models.principal import Principal
 

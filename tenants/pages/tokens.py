@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Forbidden
 from tenants.access import Access
 from tenants.models import PERMISSIONS

@@ -12,7 +12,7 @@ from actions.lifecycle import subject_of
 from actions.models import Action, Lease
 from approvals.blast import LEVELS
 from approvals.models import ApprovalRule
-from audit.events import Entry, append
+from audit.log.events import NewEvent, append_events
 from tenants.models import Environment
 from tests.cast import Cast
 
@@ -34,8 +34,8 @@ def an_action(cast: Cast, state: str = "queued", **fields: Any) -> Action:
     }
     action = Action.objects.create(**{**defaults, **fields})
     action = Action.objects.get(pk=action.pk)
-    entry = Entry(action.tenant_id, subject_of(action), "action.submitted", str(action.requester_id))
-    append([entry], {}, action.created_at)
+    entry = NewEvent(action.tenant_id, subject_of(action), "action.submitted", str(action.requester_id))
+    append_events([entry], {}, action.created_at)
     return action
 
 

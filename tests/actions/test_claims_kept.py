@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import OperationalError, transaction
 
-from actions import verbs
+from actions import lifecycle, verbs
 from actions.case import Case, Launch
 from actions.lifecycle import Note, Write, write
 from actions.locks import take, wanted
@@ -132,7 +132,7 @@ def a_case(action: Action) -> Case:
 
 def a_run_of_two(cast, ledger_type, monkeypatch, meet) -> tuple[Action, list[str], list[datetime]]:
     """Carry a quick step beside a slow one; `meet(real, group)` stands in for the write that has the first receipt."""
-    tried, ends, real, met = [], [], runners.write, []
+    tried, ends, real, met = [], [], lifecycle.write, []
 
     def before(ctx):
         cell = ctx.step["spec"]["cell"]

@@ -16,7 +16,7 @@ from actions.run.sweep import expire, free_lost, waiting
 from actions.types import registry
 from actions.types.protocol import Outcome, Probe
 from approvals.models import Request
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
@@ -34,8 +34,11 @@ def test_a_failing_step_undoes_the_ones_before_it_in_reverse(committed_cast, led
     assert (action.state, action.error["code"]) == ("rolled_back", "told_to_fail")
     assert balance(ledger) == {}
     assert [(e["verb"], e["cell"]) for e in read_ledger(ledger)] == [
-        ("do", "cell-1"), ("do", "cell-2"), ("undo", "cell-2"), ("undo", "cell-1"),
-    ]  # fmt: skip
+        ("do", "cell-1"),
+        ("do", "cell-2"),
+        ("undo", "cell-2"),
+        ("undo", "cell-1"),
+    ]
     assert action.result["success"] is False
 
 
@@ -57,8 +60,13 @@ def test_a_step_that_may_be_tried_again_is_and_each_try_is_on_record(committed_c
     assert action.state == "completed"
     kinds = Checkpoint.objects.filter(action=action).order_by("id").values_list("kind", "attempt")
     assert list(kinds) == [
-        ("intent", 1), ("failure", 1), ("intent", 2), ("failure", 2), ("intent", 3), ("receipt", 3),
-    ]  # fmt: skip
+        ("intent", 1),
+        ("failure", 1),
+        ("intent", 2),
+        ("failure", 2),
+        ("intent", 3),
+        ("receipt", 3),
+    ]
 
 
 def test_tries_are_counted_and_end(committed_cast, ledger_type):

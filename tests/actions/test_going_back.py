@@ -114,8 +114,9 @@ def test_there_is_no_way_back_before_what_cannot_be_undone(committed_cast, ledge
     with pytest.raises(WrongState, match="took effect"):
         back_to(access, held.pk, "003:cell-3", "")
     assert [b.key for b in ways_back(held, Checkpoint.objects.filter(action=held).order_by("pk"))] == [
-        "003:cell-3", "002:cell-2",
-    ]  # fmt: skip
+        "003:cell-3",
+        "002:cell-2",
+    ]
 
 
 def test_who_gives_up_a_step_in_doubt_leaves_its_resource_in_quarantine(committed_cast, ledger_type):

@@ -2,14 +2,14 @@
 
 import pytest
 
-from actions import verbs
+from actions import settle, verbs
 from actions.errors import WrongState
 from actions.lifecycle import subject_of
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.types import registry
 from actions.types.protocol import Outcome
 from approvals.models import ApprovalRule
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import LedgerExecutor, balance, read_ledger
@@ -93,10 +93,10 @@ def test_a_step_that_a_person_found_done_is_undone_with_the_others(committed_cas
 
 
 def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doubt, monkeypatch):
-    way_on = verbs.way_on
+    way_on = settle.way_on
 
     def meanwhile(action, *asked):
-        record(Entry(action.tenant_id, subject_of(action), "ticket.opened", "system:handoff"))
+        record(NewEvent(action.tenant_id, subject_of(action), "ticket.opened", "system:handoff"))
         return way_on(action, *asked)
 
     monkeypatch.setattr(verbs, "way_on", meanwhile)

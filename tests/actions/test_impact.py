@@ -14,7 +14,7 @@ from actions.preview import preview
 from actions.run.sweep import expire
 from approvals.models import ApprovalRule
 from approvals.weights import set_weights
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
 from tenants.models import Resource
 from tests.actions.factory import an_action, edit, propose, root_of
@@ -89,8 +89,9 @@ def test_earlier_runs_are_facts_of_the_next_one(committed_cast):
     assert action.plan.facts["history"] == {"ended": 3, "failed": 3, "days": 30}
     factor = next(f for f in action.plan.blast["factors"] if f["name"] == "recent_failures")
     assert (factor["points"], factor["why"]) == (
-        15, "3 of the last 3 runs of modify_files in dev failed or were rolled back",
-    )  # fmt: skip
+        15,
+        "3 of the last 3 runs of modify_files in dev failed or were rolled back",
+    )
     tried = preview(
         committed_cast.access("operator"),
         Submission(

@@ -65,9 +65,15 @@ def texts(part) -> list[str]:
 
 def ended(case, step, transcript, kind="receipt") -> None:
     Checkpoint.objects.create(
-        action=case.action, plan=case.plan, step=step, attempt=1, kind=kind, lease=case.lease,
-        at=case.action.created_at, log="\n".join(transcript),
-    )  # fmt: skip
+        action=case.action,
+        plan=case.plan,
+        step=step,
+        attempt=1,
+        kind=kind,
+        lease=case.lease,
+        at=case.action.created_at,
+        log="\n".join(transcript),
+    )
 
 
 def test_lines_are_read_while_the_step_runs_and_the_rest_with_its_receipt(committed_cast, ledger_type):
@@ -81,8 +87,9 @@ def test_lines_are_read_while_the_step_runs_and_the_rest_with_its_receipt(commit
             time.sleep(0.1)
             part = part_of(action, Cursor())
         assert [(e.kind, e.log) for e in part.entries] == [
-            ("intent", []), (LIVE, ["first", "", "third in one line␀"]),
-        ]  # fmt: skip
+            ("intent", []),
+            (LIVE, ["first", "", "third in one line␀"]),
+        ]
         assert part_of(action, part.cursor).entries == []
     finally:
         speaking.go_on.set()

@@ -57,7 +57,12 @@ def test_every_attempt_counts_and_what_is_unknown_stays_so():
     second = {"duration_s": 2.0, "cpu_s": 0.5, "read_bytes": None, "written_bytes": None, "peak_memory_bytes": 30}
     total = total_of([first, {**second, "memory_of": "step"}])
     assert total == {
-        "attempts": 2, "duration_s": 3.0, "cpu_s": 0.75, "read_bytes": None, "written_bytes": 5,
-        "peak_memory_bytes": 30, "memory_of": "step",
-    }  # fmt: skip
+        "attempts": 2,
+        "duration_s": 3.0,
+        "cpu_s": 0.75,
+        "read_bytes": None,
+        "written_bytes": 5,
+        "peak_memory_bytes": 30,
+        "memory_of": "step",
+    }
     assert total_of([]) is None and as_facts(None) == {}

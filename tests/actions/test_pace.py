@@ -54,9 +54,13 @@ def test_a_run_counts_down_and_says_when_it_takes_longer_than_usual(seconds, wor
 
 def test_what_is_left_is_told_roughly():
     assert [in_words(s) for s in (9, 61, 89, 100, 3_000, 9_000)] == [
-        "a few seconds left", "about 60 s left", "about 90 s left", "about 2 min left", "about 50 min left",
+        "a few seconds left",
+        "about 60 s left",
+        "about 90 s left",
+        "about 2 min left",
+        "about 50 min left",
         "about 2 h left",
-    ]  # fmt: skip
+    ]
     assert pace_of(running(1, runs=2), AT) is None
 
 

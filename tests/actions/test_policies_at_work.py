@@ -8,7 +8,7 @@ from actions.models import Action
 from approvals.judgement import judgement
 from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.store import bump
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry
@@ -22,9 +22,16 @@ def publish(cast, expression: str, effect: str = "deny", mode: str = "enforce", 
     """Put a rule in force, as a published version of its own."""
     policy = Policy.objects.create(tenant=cast.acme, home=cast.acme, slug=slug)
     PolicyVersion.objects.create(
-        policy=policy, version=1, expression=expression, effect=effect, mode=mode, seats=list(seats), message="because",
-        state="published", published_at=database_time(),
-    )  # fmt: skip
+        policy=policy,
+        version=1,
+        expression=expression,
+        effect=effect,
+        mode=mode,
+        seats=list(seats),
+        message="because",
+        state="published",
+        published_at=database_time(),
+    )
     bump(cast.acme.pk)
 
 

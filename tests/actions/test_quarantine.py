@@ -49,8 +49,10 @@ def test_an_approved_action_that_would_touch_it_is_refused_and_told_why(committe
     assert (action.state, action.error["code"]) == ("failed", "quarantined")
     named = action.error["details"]["quarantines"][0]
     assert (named["name"], named["because"], named["by"]) == (
-        "app.conf", "operator", str(committed_cast.operator.pk),
-    )  # fmt: skip
+        "app.conf",
+        "operator",
+        str(committed_cast.operator.pk),
+    )
     assert "Have that cleared" in action.error["message"]
     assert (root / "app.conf").read_text() == "before\n"
     assert action.plan.observations["quarantine"][0]["id"] == str(shut.pk)
@@ -65,9 +67,14 @@ def test_what_touches_something_else_goes_its_way(committed_cast, root, shut):
 def test_whoever_only_looks_may_look(committed_cast, shut):
     key = shut.key
     Quarantine.objects.create(
-        tenant=shut.tenant, environment=shut.environment, key=key[::-1], kind="environment", name="dev",
-        because="operator", by=committed_cast.operator,
-    )  # fmt: skip
+        tenant=shut.tenant,
+        environment=shut.environment,
+        key=key[::-1],
+        kind="environment",
+        name="dev",
+        because="operator",
+        by=committed_cast.operator,
+    )
     assert set(in_quarantine([key])) == {key}
     action = carry(propose(committed_cast, type="collect_diagnostics", parameters={}, accept=True))
     assert action.state == "completed"
@@ -103,8 +110,9 @@ def test_it_takes_somebody_else_to_clear_it_also_where_the_matrix_asks_nobody(co
     shut.refresh_from_db()
     assert shut.cleared_by_action_id == action.pk
     assert [e.verb for e in Event.objects.filter(subject_id=shut.pk).order_by("seq")] == [
-        "quarantine.set", "quarantine.cleared",
-    ]  # fmt: skip
+        "quarantine.set",
+        "quarantine.cleared",
+    ]
     assert carry(propose(committed_cast, parameters=edit(), accept=True)).state == "completed"
 
 
@@ -196,9 +204,14 @@ def test_by_hand_it_takes_an_operator_a_reason_and_a_resource_that_is_free(commi
         put_in_quarantine(operator, "dev", "file", "app.conf", "again")
     held = propose(committed_cast, parameters=edit("other.conf"))
     ResourceClaim.objects.create(
-        key=next(iter(in_quarantine([shut.key])))[::-1], tenant=held.tenant, environment=held.environment,
-        kind="file", name="x", action=held, held=True,
-    )  # fmt: skip
+        key=next(iter(in_quarantine([shut.key])))[::-1],
+        tenant=held.tenant,
+        environment=held.environment,
+        kind="file",
+        name="x",
+        action=held,
+        held=True,
+    )
     claim = ResourceClaim.objects.get()
     Quarantine.objects.all().delete()
     ResourceClaim.objects.filter(pk=claim.pk).update(key=shut.key)

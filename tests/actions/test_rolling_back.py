@@ -7,7 +7,7 @@ import pytest
 from actions import verbs
 from actions.models import Action, Quarantine
 from actions.types.protocol import Outcome, Probe
-from audit.artifacts import read_artifact
+from audit.log.artifacts import read_artifact
 from audit.models import Event
 from tests.actions.factory import propose
 from tests.actions.running import called, carry, verbs_of
@@ -19,10 +19,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def run(cast, steps=3, rollback=None, checks=(), watch=None, **parameters) -> Action:
     return carry(
         propose(
-            cast, type="ledger", parameters={"steps": steps, **parameters}, rollback=rollback or {}, accept=True,
-            checks=list(checks), watch=watch or {},
+            cast,
+            type="ledger",
+            parameters={"steps": steps, **parameters},
+            rollback=rollback or {},
+            accept=True,
+            checks=list(checks),
+            watch=watch or {},
         )
-    )  # fmt: skip
+    )
 
 
 def undone_cells(ledger) -> list[str]:
@@ -69,8 +74,12 @@ def test_with_best_effort_the_others_are_undone_and_what_is_left_is_named(commit
     assert action.state == "failed"
     assert balance(ledger) == {"cell-2": 1}
     assert facts_of(action, "action.fail") | {"from": 0, "to": 0, "impact": 0} == {
-        "remains": ["002:cell-2"], "quarantined": ["cell cell-2"], "from": 0, "to": 0, "impact": 0,
-    }  # fmt: skip
+        "remains": ["002:cell-2"],
+        "quarantined": ["cell cell-2"],
+        "from": 0,
+        "to": 0,
+        "impact": 0,
+    }
     assert action.result["error"]["details"]["remains"] == ["002:cell-2"]
     assert report_of(action)["ok"] is False
     assert Quarantine.objects.get().name == "cell-2"

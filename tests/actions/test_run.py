@@ -2,7 +2,7 @@
 
 import pytest
 
-# from audit.verification import verify_subject
+# from audit.verification.chain import verify_subject
 from actions import verbs
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.run.runner import Runner
@@ -25,9 +25,16 @@ def test_an_accepted_change_of_a_zero_seat_environment_runs_to_the_end(committed
     assert path.stat().st_mode & 0o777 == 0o640
     assert now.result == {"success": True, "data": now.result["data"], "error": None}
     assert verbs_of(action) == [
-        "action.submitted", "action.preflight", "preflight.planned", "policy.judged", "action.approve", "action.start",
-        "step.done", "action.verify", "action.complete",
-    ]  # fmt: skip
+        "action.submitted",
+        "action.preflight",
+        "preflight.planned",
+        "policy.judged",
+        "action.approve",
+        "action.start",
+        "step.done",
+        "action.verify",
+        "action.complete",
+    ]
     assert Checkpoint.objects.filter(action=action).count() == 2
     assert BeforeImage.objects.get(action=action).ciphertext
     assert b"before" not in bytes(BeforeImage.objects.get(action=action).ciphertext)

@@ -15,7 +15,7 @@ from actions.types.modify_files.executor import ModifyFiles
 from actions.types.registry import register
 from actions.verbs import abort, allowed, find, retry, rollback
 from approvals.models import ApprovalRule
-from audit.artifacts import read_artifact
+from audit.log.artifacts import read_artifact
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of

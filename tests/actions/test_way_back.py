@@ -28,9 +28,12 @@ def test_what_can_be_undone_is_undone_in_reverse_unless_asked_otherwise():
 
 def test_the_point_of_no_return_is_the_first_of_each_branch():
     steps = [
-        step("a"), step("b", "a", kind="irreversible"), step("c", kind="irreversible"), step("d", "b"),
+        step("a"),
+        step("b", "a", kind="irreversible"),
+        step("c", kind="irreversible"),
+        step("d", "b"),
         step("e", "d", kind="irreversible"),
-    ]  # fmt: skip
+    ]
     assert no_return(steps) == ["b", "c"]
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from actions.models import Action, Checkpoint, Lease
-from actions.run import steps
+from actions.run import lines, steps
 from actions.run.runner import Runner
 from actions.types import registry
 from tests.actions.factory import propose, root_of
@@ -63,7 +63,7 @@ def test_a_worker_that_stops_keeps_what_it_cannot_call_back(committed_cast, slow
 
 
 def test_a_write_that_cannot_be_made_ends_its_own_action_and_no_other(committed_cast, monkeypatch):
-    sound = steps.receipt_note
+    sound = lines.receipt_note
 
     def note(step, receipt, tried, *more):
         made = sound(step, receipt, tried, *more)

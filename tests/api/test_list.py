@@ -153,8 +153,10 @@ def test_pending_lists_what_waits_and_for_me_only_what_waits_for_me(program, pla
     carry()
     everything = {dev["id"], prod["id"], theirs["id"]}
     assert set(ids(operator.get("/api/actions/pending")[1])) == everything
-    mine = {name: set(ids(program(name).get("/api/actions/pending", **{"for": "me"})[1])) for name in
-            ("operator", "approver", "security", "auditor", "agent", "outsider")}  # fmt: skip
+    mine = {
+        name: set(ids(program(name).get("/api/actions/pending", **{"for": "me"})[1]))
+        for name in ("operator", "approver", "security", "auditor", "agent", "outsider")
+    }
     assert mine["approver"] == {prod["id"], theirs["id"]}
     assert mine["operator"] == {dev["id"]}
     assert mine["security"] == mine["auditor"] == mine["agent"] == mine["outsider"] == set()

@@ -40,10 +40,17 @@ def test_what_an_action_waits_for_is_said_in_words(program, carry):
     now = operator.look(seated)
     assert now["blocked_by"] == ["2 more to approve as approver."] and now["allowed"] == ["cancel"]
     assert now["approvals"] | {"expires_at": 0} == {
-        "kind": "approval", "state": "open", "digest": now["plan"]["digest"], "needed": 2, "have": 0,
-        "seats": [{"role": "approver", "count": 2, "filled": 0}], "decisions": [], "asks": [], "expires_at": 0,
+        "kind": "approval",
+        "state": "open",
+        "digest": now["plan"]["digest"],
+        "needed": 2,
+        "have": 0,
+        "seats": [{"role": "approver", "count": 2, "filled": 0}],
+        "decisions": [],
+        "asks": [],
+        "expires_at": 0,
         "suggested": now["approvals"]["suggested"],
-    }  # fmt: skip
+    }
     assert program("approver").look(seated)["allowed"] == ["approve", "reject", "ask_for_changes"]
     assert program("auditor").look(seated)["allowed"] == []
 

@@ -22,14 +22,26 @@ pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = 12
 FLOORS = ("config", "actions", "approvals", "tenants", "audit")
 LISTED = {
-    "GET /api/actions", "POST /api/actions", "POST /api/actions/preview", "GET /api/actions/pending",
-    "GET /api/actions/{action_id}", "GET /api/actions/{action_id}/plan", "GET /api/actions/{action_id}/plan.json",
-    "GET /api/actions/{action_id}/plan.md", "GET /api/actions/{action_id}/plan.yaml",
-    "GET /api/actions/{action_id}/changes", "GET /api/actions/{action_id}/log", "GET /api/actions/{action_id}/events",
-    "GET /api/actions/{action_id}/evidence", "GET /api/actions/{action_id}/why", "GET /api/action-types",
-    *(f"POST /api/actions/{{action_id}}/{verb}" for verb in
-      ("accept", "approve", "cancel", "abort", "resume", "rollback", "retry")),
-}  # fmt: skip
+    "GET /api/actions",
+    "POST /api/actions",
+    "POST /api/actions/preview",
+    "GET /api/actions/pending",
+    "GET /api/actions/{action_id}",
+    "GET /api/actions/{action_id}/plan",
+    "GET /api/actions/{action_id}/plan.json",
+    "GET /api/actions/{action_id}/plan.md",
+    "GET /api/actions/{action_id}/plan.yaml",
+    "GET /api/actions/{action_id}/changes",
+    "GET /api/actions/{action_id}/log",
+    "GET /api/actions/{action_id}/events",
+    "GET /api/actions/{action_id}/evidence",
+    "GET /api/actions/{action_id}/why",
+    "GET /api/action-types",
+    *(
+        f"POST /api/actions/{{action_id}}/{verb}"
+        for verb in ("accept", "approve", "cancel", "abort", "resume", "rollback", "retry")
+    ),
+}
 
 
 def test_the_document_lists_the_contract_and_not_what_is_not_built(client, db):
@@ -83,7 +95,7 @@ def test_every_call_answers_as_documented(seeded, mode):
 def exercise(operation: Any, mode: GenerationMode, ids: Any, headers: dict[str, str]) -> None:
     @settings(
         max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )  # fmt: skip
+    )
     @given(case=operation.as_strategy(generation_mode=mode), id=ids)
     def run(case: Any, id: str) -> None:
         if "action_id" in (case.path_parameters or {}):

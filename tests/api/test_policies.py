@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from approvals.matrix import matrix_for
-from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.store import rules_for
 from audit.models import Event
 from tests.policies.factory import TWO, backtested, drafted, published
@@ -108,9 +108,14 @@ def test_what_is_anothers_is_not_there(program, place):
         (f"/api/policies/{theirs.policy_id}/retire", WHY),
     ):
         assert admin.post(path, body)[0] == 404
-    status, problem = admin.post("/api/actions", {
-        "type": "config_change", **WHY, "parameters": {"kind": "policy", "draft": str(theirs.pk)},
-    })  # fmt: skip
+    status, problem = admin.post(
+        "/api/actions",
+        {
+            "type": "config_change",
+            **WHY,
+            "parameters": {"kind": "policy", "draft": str(theirs.pk)},
+        },
+    )
     assert (status, problem["issues"][0]["field"]) == (422, "parameters.draft")
 
 

@@ -31,8 +31,10 @@ def test_a_proposal_answers_201_with_the_action_in_the_shape_of_the_contract(pro
     assert (row.requester, row.ticket, row.priority) == (place.operator, "OPS-1", 5)
     event = Event.objects.get(subject_id=row.pk)
     assert (event.verb, event.actor, event.correlation_id) == (
-        "action.submitted", str(place.operator.pk), action["correlation_id"],
-    )  # fmt: skip
+        "action.submitted",
+        str(place.operator.pk),
+        action["correlation_id"],
+    )
 
 
 def test_the_trace_of_the_caller_is_the_correlation_id(program):

@@ -153,9 +153,14 @@ def test_a_preview_shows_the_plan_and_leaves_nothing(program, place):
 
 @pytest.mark.parametrize(
     ("path", "method"),
-    [("/api/chat", "post"), ("/api/models/switch", "post"), ("/api/workflows", "post"),
-     (f"/api/workflows/{uuid.UUID(int=7)}", "get"), (f"/api/actions/{uuid.UUID(int=7)}/break-glass", "post")],
-)  # fmt: skip
+    [
+        ("/api/chat", "post"),
+        ("/api/models/switch", "post"),
+        ("/api/workflows", "post"),
+        (f"/api/workflows/{uuid.UUID(int=7)}", "get"),
+        (f"/api/actions/{uuid.UUID(int=7)}/break-glass", "post"),
+    ],
+)
 def test_what_later_work_builds_says_so(program, path, method):
     status, problem = getattr(program("operator"), method)(path)
     assert (status, problem["code"]) == (501, "not_built")

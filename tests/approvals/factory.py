@@ -18,14 +18,19 @@ def facts_of(
         "tenant": {"id": "0193"},
         "environment": {"id": "0194", "slug": environment, "risk_class": ENVIRONMENTS.get(environment, "guarded")},
         "action": {
-            "type": "modify_files", "security_level": "low", "risk_class": "guarded", "requester": "0195",
-            "requester_kind": "person", "confidence": None, "accepted_in_advance": False,
+            "type": "modify_files",
+            "security_level": "low",
+            "risk_class": "guarded",
+            "requester": "0195",
+            "requester_kind": "person",
+            "confidence": None,
+            "accepted_in_advance": False,
         },
         "plan": {**plan, "reversible": changes, "lossy": 0, "irreversible": 0},
         "resources": [{**file, "name": f"file-{n}"} for n in range(changes)],
         "cost_delta": "0",
         "matrix": dict.fromkeys(TIERS, APPROVER),
-    }  # fmt: skip
+    }
     for name, value in other.items():
         parts = [] if name in ("resources", "matrix") else ["action", "plan", "environment"]
         where = next((part for part in parts if name in facts[part]), None)

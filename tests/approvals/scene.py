@@ -9,22 +9,29 @@ from django.contrib.auth.models import Group
 from guardian.shortcuts import assign_perm
 
 from approvals.models import Request
-from audit.clock import database_time
-from audit.ids import uuid7
+from audit.database.clock import database_time, uuid7
 from audit.models import Event
 from tenants.access import Access, access_for
 from tenants.models import Environment, Principal, Role, Tenant
 
 DIGEST, OTHER_DIGEST = "9f3c" * 16, "41d8" * 16
 ROLES = {
-    "operator": ("view", "propose", "operate"), "approver": ("view", "approve"), "security": ("view", "approve"),
+    "operator": ("view", "propose", "operate"),
+    "approver": ("view", "approve"),
+    "security": ("view", "approve"),
     "auditor": ("view", "audit"),
-}  # fmt: skip
+}
 PEOPLE = {
-    "operator": ["operator"], "approver": ["approver"], "approver2": ["approver"], "approver3": ["approver"],
-    "security": ["security"], "both": ["approver", "security"], "all_rounder": ["operator", "approver"],
-    "auditor": ["auditor"], "stranger": [],
-}  # fmt: skip
+    "operator": ["operator"],
+    "approver": ["approver"],
+    "approver2": ["approver"],
+    "approver3": ["approver"],
+    "security": ["security"],
+    "both": ["approver", "security"],
+    "all_rounder": ["operator", "approver"],
+    "auditor": ["auditor"],
+    "stranger": [],
+}
 TWO_APPROVERS = [{"role": "approver", "count": 2}]
 
 

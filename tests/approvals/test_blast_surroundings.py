@@ -49,10 +49,18 @@ def test_dependents_that_were_not_followed_to_the_end_count_as_the_most():
 @pytest.mark.parametrize(
     ("ended", "failed", "expected"),
     [
-        (0, 0, 0), (2, 2, 0), (3, 0, 0), (20, 0, 0), (20, 1, 3), (20, 2, 5), (20, 5, 8), (20, 10, 12), (20, 15, 15),
+        (0, 0, 0),
+        (2, 2, 0),
+        (3, 0, 0),
+        (20, 0, 0),
+        (20, 1, 3),
+        (20, 2, 5),
+        (20, 5, 8),
+        (20, 10, 12),
+        (20, 15, 15),
         (3, 3, 15),
     ],
-)  # fmt: skip
+)
 def test_earlier_failures_weigh_once_there_are_enough_runs_to_tell(ended, failed, expected):
     facts = around(history={"ended": ended, "failed": failed, "days": 30})
     assert points(facts)["recent_failures"] == expected
@@ -80,12 +88,20 @@ def test_facts_from_before_these_were_known_judge_as_if_there_were_none(environm
 @pytest.mark.parametrize(
     "damage",
     [
-        {"weights": {"deletions": 301}}, {"weights": {"deletions": -1}}, {"weights": {"deletions": "100"}},
-        {"weights": {"deletions": True}}, {"weights": "none"}, {"dependents": "many"}, {"dependents": {"count": -1}},
-        {"dependents": {"count": 1.5, "names": [], "more": False}}, {"history": {"ended": 1, "failed": 2}},
-        {"history": []}, {"window": {"declared": True}}, {"window": {**HOURS, "outside": "no"}},
+        {"weights": {"deletions": 301}},
+        {"weights": {"deletions": -1}},
+        {"weights": {"deletions": "100"}},
+        {"weights": {"deletions": True}},
+        {"weights": "none"},
+        {"dependents": "many"},
+        {"dependents": {"count": -1}},
+        {"dependents": {"count": 1.5, "names": [], "more": False}},
+        {"history": {"ended": 1, "failed": 2}},
+        {"history": []},
+        {"window": {"declared": True}},
+        {"window": {**HOURS, "outside": "no"}},
     ],
-)  # fmt: skip
+)
 def test_surroundings_that_do_not_read_deny(damage):
     if damage == {"history": []}:
         damage = {"history": ["x"]}
@@ -128,10 +144,16 @@ FACTS = st.builds(
             "weights": weights,
         }
     ),
-    st.sampled_from(sorted(ENVIRONMENTS)), COUNTS, st.integers(0, 3), st.integers(0, 3),
-    st.sampled_from([None, "-5", "0", "3", "50", "5000"]), st.integers(0, 60), st.integers(0, 20), st.booleans(),
+    st.sampled_from(sorted(ENVIRONMENTS)),
+    COUNTS,
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.sampled_from([None, "-5", "0", "3", "50", "5000"]),
+    st.integers(0, 60),
+    st.integers(0, 20),
+    st.booleans(),
     WEIGHTS,
-)  # fmt: skip
+)
 
 
 @given(FACTS)

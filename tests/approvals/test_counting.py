@@ -9,7 +9,7 @@ from approvals.judge import judge
 from approvals.models import Decision
 from approvals.pages import quorum_context
 from approvals.people import approving_roles, holders, holders_in
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.access import holds
 from tests.approvals.factory import TIERS, facts_of
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_role, a_scene, grant
@@ -89,9 +89,13 @@ def test_a_quorum_lapses_when_one_of_its_people_loses_the_role(scene):
 def test_a_decision_on_another_digest_fills_no_seat(scene):
     request = a_request(scene, SEATS["low"])
     Decision.objects.create(
-        request=request, principal=scene.people.approver, approved=True, role="approver", digest=OTHER_DIGEST,
+        request=request,
+        principal=scene.people.approver,
+        approved=True,
+        role="approver",
+        digest=OTHER_DIGEST,
         at=database_time(),
-    )  # fmt: skip
+    )
     assert not live_quorum(request)
 
 

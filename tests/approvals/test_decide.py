@@ -17,7 +17,7 @@ from approvals.errors import (
     WrongKind,
 )
 from approvals.models import Decision, Request
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_scene, verbs
@@ -191,9 +191,14 @@ def test_a_token_without_the_scope_cannot_approve(scene):
     request = a_request(scene)
     person = scene.people.approver
     token = ApiToken.objects.create(
-        tenant=scene.tenant, principal=person, name="read", prefix="12345678", hash="0" * 64, scopes=["view"],
+        tenant=scene.tenant,
+        principal=person,
+        name="read",
+        prefix="12345678",
+        hash="0" * 64,
+        scopes=["view"],
         expires_at=database_time() + timedelta(days=1),
-    )  # fmt: skip
+    )
     from tenants.access import access_for
 
     access = access_for(person, scene.tenant, token)

@@ -66,12 +66,20 @@ def test_accepting_in_advance_fills_no_seat():
 @pytest.mark.parametrize(
     "seats",
     [
-        None, {}, "approver", ["approver"], [{}], [{"role": "approver"}], [{"role": "", "count": 1}],
-        [{"role": "approver", "count": 0}], [{"role": "approver", "count": -1}], [{"role": "approver", "count": True}],
+        None,
+        {},
+        "approver",
+        ["approver"],
+        [{}],
+        [{"role": "approver"}],
+        [{"role": "", "count": 1}],
+        [{"role": "approver", "count": 0}],
+        [{"role": "approver", "count": -1}],
+        [{"role": "approver", "count": True}],
         [{"role": "approver", "count": "1"}],
         [{"role": "approver", "count": 1, "or": "nobody"}],
     ],
-)  # fmt: skip
+)
 def test_a_row_that_cannot_be_read_denies(seats):
     verdict = judge(facts_of("dev", modifies=1, matrix={"low": seats}))
     assert (verdict.outcome, verdict.seats) == ("deny", [])
@@ -80,10 +88,17 @@ def test_a_row_that_cannot_be_read_denies(seats):
 @pytest.mark.parametrize(
     "damage",
     [
-        {"security_level": "none"}, {"risk_class": "harmless"}, {"cost_delta": "NaN"}, {"cost_delta": "a lot"},
-        {"deletes": -1}, {"deletes": None}, {"matrix": None}, {"resources": None}, {"lossy": "two"},
+        {"security_level": "none"},
+        {"risk_class": "harmless"},
+        {"cost_delta": "NaN"},
+        {"cost_delta": "a lot"},
+        {"deletes": -1},
+        {"deletes": None},
+        {"matrix": None},
+        {"resources": None},
+        {"lossy": "two"},
     ],
-)  # fmt: skip
+)
 def test_facts_that_do_not_read_as_agreed_deny_and_say_so(damage):
     verdict = judge(
         facts_of("dev", **{"modifies": 1, **{k: v for k, v in damage.items() if k != "deletes"}}) | _plan(damage)

@@ -9,10 +9,10 @@ from guardian.shortcuts import assign_perm
 from approvals import since
 from approvals.decisions import can_decide, decide, live_quorum
 from approvals.errors import NotEntitled
-from approvals.models import Decision, GrantSince, MemberSince, Request
+from approvals.models import Decision, Request
 from approvals.people import holders, holders_in
-from audit.clock import database_time
-from audit.ids import uuid7
+from approvals.records import GrantSince, MemberSince
+from audit.database.clock import database_time, uuid7
 from tenants.access import access_for
 from tenants.models import Environment, Principal
 from tenants.roles import add_member, remove_member
@@ -110,8 +110,9 @@ def test_a_grant_of_the_environment_after_the_request_opened_does_not_count(scen
     lab = Environment.objects.create(tenant=scene.tenant, slug="lab", name="Lab")
     role = scene.roles["operator"]
     now = database_time()
-    request = a_request(scene, [{"role": "operator", "count": 1}], environment=lab, subject_id=uuid7(),
-                        requester=scene.people.approver)  # fmt: skip
+    request = a_request(
+        scene, [{"role": "operator", "count": 1}], environment=lab, subject_id=uuid7(), requester=scene.people.approver
+    )
     long_held()
     Request.objects.filter(pk=request.pk).update(opened_at=now - timedelta(minutes=1))
     assign_perm("approve", role.group, lab)

@@ -92,11 +92,14 @@ def test_the_sensitive_one_apart_leads_to_the_tier_it_promises():
 @pytest.mark.parametrize(
     "facts",
     [
-        facts_of("dev", modifies=1), diagnostics("prod", security_level="high"),
-        facts_of("dev", modifies=1, security_level="critical"), facts_of("dev", modifies=1, risk_class="dangerous"), {},
+        facts_of("dev", modifies=1),
+        diagnostics("prod", security_level="high"),
+        facts_of("dev", modifies=1, security_level="critical"),
+        facts_of("dev", modifies=1, risk_class="dangerous"),
+        {},
         facts_of("prod", modifies=1) | {"weights": "rubbish"},
     ],
-)  # fmt: skip
+)
 def test_nothing_is_promised_where_nothing_helps(facts):
     assert lower(facts, judge(facts).tier) == []
 

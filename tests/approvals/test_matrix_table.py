@@ -18,15 +18,20 @@ from approvals.judge import judge
 from approvals.models import Decision, Request
 from approvals.quorum import fill
 from approvals.tally import count
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tenants.models import Principal
 from tests.approvals.factory import ENVIRONMENTS, TIERS, facts_of
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request
 
 PEOPLE = {
-    "ana": {"approver"}, "ben": {"approver"}, "cyd": {"security"}, "dee": {"approver", "security"}, "eve": set(),
-    "requester": {"approver", "security"}, "owner": {"approver", "security"},
-}  # fmt: skip
+    "ana": {"approver"},
+    "ben": {"approver"},
+    "cyd": {"security"},
+    "dee": {"approver", "security"},
+    "eve": set(),
+    "requester": {"approver", "security"},
+    "owner": {"approver", "security"},
+}
 EXCLUDED = {"requester", "owner"}
 ROWS: dict[str, Any] = {
     "no row": None,
@@ -66,9 +71,12 @@ def a_paper(seats: list[dict[str, Any]]) -> Request:
     """A request that is in no database."""
     owner = Principal(pk=IDS["owner"])
     return Request(
-        seats=seats, digest=DIGEST, requester=Principal(pk=IDS["requester"], owner=owner), state="open",
+        seats=seats,
+        digest=DIGEST,
+        requester=Principal(pk=IDS["requester"], owner=owner),
+        state="open",
         excluded=[str(IDS[name]) for name in EXCLUDED],
-    )  # fmt: skip
+    )
 
 
 def said(principal: UUID, approved: bool = True, digest: str = DIGEST) -> Decision:
@@ -104,8 +112,11 @@ def test_every_set_of_deciders_comes_to_what_the_oracle_says(environment, tier, 
 def test_the_table_covers_every_environment_and_tier_and_every_end():
     assert {environment for environment, _ in CELLS} == set(ENVIRONMENTS) and {tier for _, tier in CELLS} == set(TIERS)
     assert {expected(row, deciders) for row in ROWS.values() for deciders in SUBSETS} == {
-        "denied", "waits for its requester to accept", "waits for people", "approved",
-    }  # fmt: skip
+        "denied",
+        "waits for its requester to accept",
+        "waits for people",
+        "approved",
+    }
 
 
 ROLE = st.sampled_from(["approver", "security", "db-owners"])
@@ -123,9 +134,11 @@ CROWD = [uuid7() for _ in range(5)]
     st.frozensets(st.integers(0, 4)),
 )
 @example(
-    [{"role": "approver", "count": 2}], [frozenset({"approver"})] * 5,
-    [{"who": 0, "approved": True, "digest": DIGEST}] * 2, frozenset(),
-)  # fmt: skip
+    [{"role": "approver", "count": 2}],
+    [frozenset({"approver"})] * 5,
+    [{"who": 0, "approved": True, "digest": DIGEST}] * 2,
+    frozenset(),
+)
 def test_only_first_approvals_of_this_digest_by_distinct_outsiders_count(seats, roles, votes, excluded):
     """Any votes at all, doubled ones too, as a database without its constraint could hold them."""
     paper = a_paper(seats)
@@ -159,7 +172,15 @@ def test_through_decide_every_order_ends_alike(scene, row):
                     decide(request.pk, scene.access(name), approved=True, digest=DIGEST, comment="")
             request.refresh_from_db()
             ends.add((request.state, live_quorum(request)))
-        held = [SimpleNamespace(approver={"approver"}, both={"approver", "security"}, security={"security"},
-                                approver2={"approver"}, operator=set()).__dict__[name] for name in crowd]  # fmt: skip
+        held = [
+            SimpleNamespace(
+                approver={"approver"},
+                both={"approver", "security"},
+                security={"security"},
+                approver2={"approver"},
+                operator=set(),
+            ).__dict__[name]
+            for name in crowd
+        ]
         full = everybody_sits(ROWS[row], held)
         assert ends == {("approved" if full else "open", full)}

@@ -11,16 +11,18 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from approvals import sending
+from approvals import notices, sending
 from approvals.decisions import decide
-from approvals.models import GrantSince, MemberSince, Notice, NotifyRule, Request
+from approvals.models import Request
+from approvals.records import GrantSince, MemberSince, Notice, NotifyRule
 from approvals.requests import cancel_open, expire_due, void_open
 from approvals.second_thoughts import ask_for_changes
 from approvals.sending import notify
 from approvals.urls_kept import fault_of, keep_urls, urls_of
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log import events
 from audit.models import Event
-from audit.outgoing.guarded import AddressRefused, guarded, judged_connection
+from audit.outgoing.webhook import AddressRefused, create_checked_connection, guarded
 from tenants.models import Principal
 from tests.approvals.scene import DIGEST, Scene, a_request, a_scene, verbs
 from tests.support.mailbox import Smtp, running, web_server
@@ -103,7 +105,7 @@ def test_nobody_is_reminded_of_what_is_settled(people):
 
 def test_a_notice_that_came_to_nothing_meanwhile_is_not_sent(people, monkeypatch):
     a_request(people, ONE)
-    sending.write_due()
+    notices.write_due()
     Request.objects.update(state="void", settled_at=F("opened_at"))
     notify()
     assert told() == [] and set(Notice.objects.values_list("state", flat=True)) == {"moot"}
@@ -126,7 +128,7 @@ def test_a_rule_of_the_tenants_takes_the_built_in_ones_place(people):
 
 def test_a_title_cannot_write_headers(people, monkeypatch):
     evil = "x\r\nBcc: all@example.test"
-    monkeypatch.setattr(sending, "described", lambda *a: sending.Subject("thing", a[2], evil, "/x/"))
+    monkeypatch.setattr(sending, "described", lambda *a: events.Subject("thing", a[2], evil, "/x/"))
     a_request(people, ONE)
     notify()
     assert "\n" not in mail.outbox[0].subject and mail.outbox[0].recipients() == ["approver@example.test"]
@@ -192,9 +194,9 @@ def test_a_redirect_leads_nowhere_it_may_not(people, hook):
 
 def test_names_are_judged_by_what_they_stand_for():
     with guarded(False), pytest.raises(AddressRefused):
-        judged_connection(("localhost", 80), 1)
+        create_checked_connection(("localhost", 80), 1)
     with guarded(True), pytest.raises(AddressRefused):
-        judged_connection(("169.254.169.254", 80), 1)
+        create_checked_connection(("169.254.169.254", 80), 1)
 
 
 def test_only_services_that_speak_http_may_be_named():
@@ -240,10 +242,13 @@ def test_closing_tells_by_the_tenants_rules_and_never_across_tenants(people):
     made.append(a_request(people, [], kind="acceptance"))
     cancel_open([request.subject_id for request in made])
     found = sorted(Notice.objects.values_list("request", "recipient"))
-    assert found == sorted([
-        (made[0].pk, "team@example.test"), (made[0].pk, str(people.people.security.pk)),
-        (made[2].pk, str(other.people.operator.pk)),
-    ])  # fmt: skip
+    assert found == sorted(
+        [
+            (made[0].pk, "team@example.test"),
+            (made[0].pk, str(people.people.security.pk)),
+            (made[2].pk, str(other.people.operator.pk)),
+        ]
+    )
 
 
 def test_closing_many_costs_what_closing_one_costs_and_closing_none_nothing(people, django_assert_num_queries):

@@ -8,10 +8,9 @@ from django.db import IntegrityError, transaction
 from approvals.judge import judge
 from approvals.models import Request
 from approvals.requests import REQUEST_COLUMNS, cancel_open, draft_request, expire_due, request_row, void_open
-from audit.clock import database_time
-from audit.events import Subject
-from audit.ids import uuid7
-from audit.rows import insert_rows
+from audit.database.clock import database_time, uuid7
+from audit.database.statements import insert_rows
+from audit.log.events import Subject
 from tests.approvals.factory import diagnostics, facts_of
 from tests.approvals.scene import DIGEST, a_request
 
@@ -22,11 +21,16 @@ TO_TELL = 4
 def draft(scene, facts=None, **fields):
     verdict = judge(facts or facts_of("prod", modifies=1))
     values = {
-        "tenant_id": scene.tenant.pk, "environment_id": scene.prod.pk, "digest": DIGEST,
+        "tenant_id": scene.tenant.pk,
+        "environment_id": scene.prod.pk,
+        "digest": DIGEST,
         "subject": Subject("thing", uuid7()),
-        "verdict": verdict, "requester": scene.agent, "excluded": {scene.agent.pk, scene.people.all_rounder.pk},
-        "at": database_time(), "ttl_s": 60,
-    }  # fmt: skip
+        "verdict": verdict,
+        "requester": scene.agent,
+        "excluded": {scene.agent.pk, scene.people.all_rounder.pk},
+        "at": database_time(),
+        "ttl_s": 60,
+    }
     return draft_request(**{**values, **fields})
 
 

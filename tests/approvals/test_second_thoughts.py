@@ -15,7 +15,8 @@ from approvals.errors import (
     RequestExpired,
     Settled,
 )
-from approvals.models import Ask, Decision, Request
+from approvals.models import Decision, Request
+from approvals.records import Ask
 from approvals.second_thoughts import (
     ask_for_changes,
     reopened,
@@ -106,8 +107,10 @@ def test_the_wish_of_somebody_who_may_no_longer_decide_holds_nothing(scene, sign
     assert yes(scene, request, "approver2").state == "approved"
     assert signals == [(request.pk, "approved", str(scene.people.approver2.pk))]
     assert [verb for verb, _ in verbs(request)] == [
-        "approval.changes_requested", "approval.granted", "approval.ask_lapsed",
-    ]  # fmt: skip
+        "approval.changes_requested",
+        "approval.granted",
+        "approval.ask_lapsed",
+    ]
 
 
 @pytest.mark.parametrize("goes", GONE)
@@ -153,8 +156,10 @@ def test_who_approves_no_longer_asks_for_changes(scene):
     asked(scene, request)
     assert yes(scene, request, "approver").state == "approved"
     assert [verb for verb, _ in verbs(request)] == [
-        "approval.changes_requested", "approval.ask_withdrawn", "approval.granted",
-    ]  # fmt: skip
+        "approval.changes_requested",
+        "approval.ask_withdrawn",
+        "approval.granted",
+    ]
 
 
 def test_a_rejection_ends_it_whatever_is_asked(scene):

@@ -8,7 +8,7 @@ from approvals.decisions import decide
 from approvals.models import Decision
 from approvals.suggest import suggested
 from approvals.tally import tally
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tests.approvals.scene import DIGEST, Scene, a_request
 
 pytestmark = pytest.mark.django_db

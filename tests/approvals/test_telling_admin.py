@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from approvals.models import ApprovalSettings, NotifyRule
+from approvals.records import ApprovalSettings, NotifyRule
 from approvals.urls_kept import urls_of
 from audit.models import Event
 from tenants.models import Principal
@@ -35,8 +35,9 @@ def test_services_are_kept_encrypted_and_never_shown(cast, client):
     rule.refresh_from_db()
     assert rule.after_s == 60 and urls_of(rule) == [sent["services"]]
     assert [e.verb for e in Event.objects.filter(verb__startswith="notifyrule.").order_by("id")] == [
-        "notifyrule.created", "notifyrule.changed",
-    ]  # fmt: skip
+        "notifyrule.created",
+        "notifyrule.changed",
+    ]
     assert not any(b"hunter2" in bytes(e.body) for e in Event.objects.all())
 
 
@@ -49,9 +50,14 @@ def test_addresses_enter_events_as_commitments(cast, client):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"to": "urls"}, {"to": "urls", "services": "exec:///bin/sh"}, {"to": "role"}, {"to": "addresses"},
-     {"to": "addresses", "addresses": "nobody"}],
-)  # fmt: skip
+    [
+        {"to": "urls"},
+        {"to": "urls", "services": "exec:///bin/sh"},
+        {"to": "role"},
+        {"to": "addresses"},
+        {"to": "addresses", "addresses": "nobody"},
+    ],
+)
 def test_what_cannot_be_told_is_refused_at_once(cast, client, wrong):
     assert client.post(f"{RULES}add/", {"tenant": cast.acme.pk, "event": "opened", **wrong}).status_code == 200
     assert not NotifyRule.objects.exists()

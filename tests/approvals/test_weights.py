@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 
 from approvals.blast_factors import FACTORS
-from approvals.models import BlastWeights
 from approvals.policies.store import epoch_of
+from approvals.weighing import BlastWeights
 from approvals.weights import in_force, set_weights, weights_for
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
@@ -53,13 +53,18 @@ def test_what_changes_nothing_leaves_nothing(cast):
 @pytest.mark.parametrize(
     "body",
     [
-        {"weights": {"deletions": 301}, "reason": "x"}, {"weights": {"deletions": -1}, "reason": "x"},
-        {"weights": {"deletions": True}, "reason": "x"}, {"weights": {"deletions": "90"}, "reason": "x"},
-        {"weights": {"moon": 100}, "reason": "x"}, {"weights": {"deletions": 90}, "reason": "  "},
-        {"weights": {"deletions": 90}, "reason": "x" * 501}, {"weights": {"deletions": 90}}, {"reason": "x"},
+        {"weights": {"deletions": 301}, "reason": "x"},
+        {"weights": {"deletions": -1}, "reason": "x"},
+        {"weights": {"deletions": True}, "reason": "x"},
+        {"weights": {"deletions": "90"}, "reason": "x"},
+        {"weights": {"moon": 100}, "reason": "x"},
+        {"weights": {"deletions": 90}, "reason": "  "},
+        {"weights": {"deletions": 90}, "reason": "x" * 501},
+        {"weights": {"deletions": 90}},
+        {"reason": "x"},
         {"weights": {"deletions": 90}, "reason": "x", "more": 1},
     ],
-)  # fmt: skip
+)
 def test_what_does_not_read_is_refused_and_changes_nothing(cast, body):
     response = put(cast.api("admin"), body)
     assert response.status_code == 422 and response.json()["issues"]
@@ -114,8 +119,9 @@ def test_the_admin_changes_weights_with_the_same_trace(cast, boss):
     assert boss.post(page, form(cast, deletions="50"), follow=True).status_code == 200
     assert in_force(cast.acme.pk)["deletions"] == 50
     assert [(e["facts"]["before"]["deletions"], e["facts"]["after"]["deletions"]) for e in events()] == [
-        (100, 200), (200, 50),
-    ]  # fmt: skip
+        (100, 200),
+        (200, 50),
+    ]
     assert {e["actor"] for e in events()} == {str(cast.operator.pk)}
 
 

@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from audit.events import Entry, Subject
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log.events import NewEvent, Subject
 
 TENANT = UUID("01900000-0000-7000-8000-00000000acce")
 
@@ -13,5 +13,5 @@ def a_subject(kind: str = "thing") -> Subject:
     return Subject(kind, uuid7(), title="A thing", url="/things/1/")
 
 
-def an_entry(subject: Subject, verb: str = "thing.changed", **rest: Any) -> Entry:
-    return Entry(tenant=rest.pop("tenant", TENANT), subject=subject, verb=verb, actor="system:setup", **rest)
+def an_entry(subject: Subject, verb: str = "thing.changed", **rest: Any) -> NewEvent:
+    return NewEvent(tenant=rest.pop("tenant", TENANT), subject=subject, verb=verb, actor="system:setup", **rest)

@@ -10,19 +10,18 @@ import zlib
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit import artifacts
-from audit.canonical import canonical
-from audit.changes.document import Change, document
-from audit.events import record
-from audit.evidence.attestation import attestation
-from audit.evidence.pack import Wish, build_pack
-from audit.seals import notes
+from audit.changes.document import Change, serialize_changes
+from audit.evidence.attestation import sign_statement
+from audit.evidence.pack import PackRequest, build_pack
+from audit.log import artifacts
+from audit.log.canonical_json import canonical
+from audit.log.events import record
 from audit.seals.keys import signing_key
-from audit.verify import Key, verify_file
+from audit.verify import Key, signed_note, verify_file
 from audit.verify.container import directory_entry, end_record, local_header
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-LEAN = Wish(report=False)
+LEAN = PackRequest(report=False)
 DIGEST = "d" * 64
 HOSTILE = "Grüße | `rm -rf`\x1b[2J"
 
@@ -31,9 +30,9 @@ def a_story(log=b"step 1\nstep 2\n", comment="Fine by me, Zoë"):
     """An action that was planned, decided on and run: five events, three artifacts, two private values."""
     subject = a_subject("deed")
     change = Change("k", "notes.txt", "file", "modify", before="one\ntwo\n", after="one\n2 <b>\n")
-    changes = artifacts.store(TENANT, canonical(document([change])), "application/json")
-    plan = artifacts.store(TENANT, b'{"format":"interlock.plan/1","steps":[]}', "application/json")
-    written = artifacts.store(TENANT, log, "text/plain; charset=utf-8")
+    changes = artifacts.store_artifact(TENANT, canonical(serialize_changes([change])), "application/json")
+    plan = artifacts.store_artifact(TENANT, b'{"format":"interlock.plan/1","steps":[]}', "application/json")
+    written = artifacts.store_artifact(TENANT, log, "text/plain; charset=utf-8")
     facts = {"digest": DIGEST, "version": 1, "n": 3}
     record(an_entry(subject, "action.submitted", private={"reason": HOSTILE}))
     record(an_entry(subject, "preflight.planned", facts=facts, artifacts=(plan, changes)))
@@ -85,7 +84,7 @@ def signed_anew(members, *signers, **about):
     del members["attestation.json"]
     files = [{"path": n, "sha256": hashlib.sha256(d).hexdigest(), "size": len(d)} for n, d in members.items()]
     key = signing_key(TENANT)
-    first = attestation(said, files, signers or [(key.key_id, key.sign)])
+    first = sign_statement(said, files, signers or [(key.key_id, key.sign)])
     return encoded([("attestation.json", first), *members.items()])
 
 
@@ -94,7 +93,7 @@ class Stranger:
 
     def __init__(self, seed=1, name="somebody/else"):
         self.private = Ed25519PrivateKey.from_private_bytes(random.Random(seed).randbytes(32))
-        self.verifier = notes.Verifier(name, self.private.public_key().public_bytes_raw())
+        self.verifier = signed_note.Verifier(name, self.private.public_key().public_bytes_raw())
         self.key = Key.read(self.verifier.vkey)
         self.signer = (self.key.id, self.private.sign)
 

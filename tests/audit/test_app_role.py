@@ -8,9 +8,9 @@ from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from audit.events import record
+from audit.database.guards import find_excess_rights, role_name_fault
+from audit.log.events import record
 from audit.models import Event
-from audit.retention.app_role import fault_of, rights_too_many
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,7 +20,7 @@ FORBIDDEN = [
     "DELETE FROM audit_event",
     "TRUNCATE audit_event",
     "DELETE FROM audit_leaf",
-    "UPDATE audit_checkpoint SET note = 'x'",
+    "UPDATE audit_signedtreehead SET note = 'x'",
     "DELETE FROM audit_artifact",
     "ALTER TABLE audit_event DISABLE TRIGGER ALL",
     "DROP TRIGGER audit_event_no_change ON audit_event",
@@ -76,14 +76,14 @@ def test_the_check_tells_an_owner_from_the_role(role) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET ROLE {ROLE}")
         try:
-            assert rights_too_many() == []
+            assert find_excess_rights() == []
         finally:
             cursor.execute("RESET ROLE")
 
 
 @pytest.mark.parametrize("name", ["", "Robert'); DROP", "pg_owner", "a" * 64, "two words"])
 def test_a_name_that_is_none_is_refused_in_words(name: str) -> None:
-    assert fault_of(name)
+    assert role_name_fault(name)
 
 
 def test_the_log_of_a_tenant_without_retention_is_not_archived() -> None:

@@ -3,8 +3,9 @@
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from audit import append_only, artifacts
-from audit.events import record
+from audit.database import guards
+from audit.log import artifacts
+from audit.log.events import record
 from audit.models import Artifact, Event
 from tests.audit.cast import TENANT, a_subject, an_entry
 
@@ -43,7 +44,7 @@ def everything():
 def kept():
     for _ in range(2):
         record(an_entry(a_subject()))
-    artifacts.store(TENANT, b"a log", "text/plain")
+    artifacts.store_artifact(TENANT, b"a log", "text/plain")
     return everything()
 
 
@@ -55,15 +56,15 @@ def test_every_statement_that_would_change_the_log_is_refused(kept):
 
 
 def test_storing_an_artifact_again_is_allowed_and_changes_nothing(kept):
-    artifacts.store(TENANT, b"a log", "text/plain")
+    artifacts.store_artifact(TENANT, b"a log", "text/plain")
     assert everything() == kept
 
 
 def test_protecting_twice_is_harmless_and_the_triggers_can_be_taken_off(kept):
-    append_only.protect(connection)
-    append_only.unprotect(connection)
+    guards.protect(connection)
+    guards.unprotect(connection)
     assert Event.objects.all().delete()[0] == 2
-    append_only.protect(connection)
+    guards.protect(connection)
     record(an_entry(a_subject()))
     with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
         Event.objects.all().delete()

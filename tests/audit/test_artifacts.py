@@ -6,9 +6,16 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit import artifacts
-from audit.artifacts import CHUNK_BYTES, ArtifactMissing, insert_artifacts, open_artifact, pack_artifact, read_artifact
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log import artifacts
+from audit.log.artifacts import (
+    CHUNK_BYTES,
+    ArtifactMissing,
+    insert_artifacts,
+    open_artifact,
+    pack_artifact,
+    read_artifact,
+)
 from audit.models import Artifact
 from tests.audit.cast import TENANT
 
@@ -18,7 +25,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
 def test_what_was_stored_is_read_back_under_its_sha256(size):
     data = bytes(n % 251 for n in range(size))
-    digest = artifacts.store(TENANT, data, "application/json")
+    digest = artifacts.store_artifact(TENANT, data, "application/json")
     assert digest == hashlib.sha256(data).hexdigest()
     assert read_artifact(TENANT, digest) == data
     assert all(len(chunk) <= CHUNK_BYTES for chunk in open_artifact(TENANT, digest))
@@ -29,12 +36,12 @@ def test_what_was_stored_is_read_back_under_its_sha256(size):
 def test_storing_the_same_bytes_again_keeps_one_copy_per_tenant():
     other = uuid7()
     for tenant in (TENANT, TENANT, other):
-        artifacts.store(tenant, b"same", "text/plain")
+        artifacts.store_artifact(tenant, b"same", "text/plain")
     assert sorted(Artifact.objects.values_list("tenant", flat=True)) == sorted([TENANT, other])
 
 
 def test_a_set_with_repetitions_is_one_statement():
-    artifacts.store(TENANT, b"0", "text/plain")
+    artifacts.store_artifact(TENANT, b"0", "text/plain")
     packs = [pack_artifact(TENANT, str(n % 10).encode(), "text/plain") for n in range(30)]
     with CaptureQueriesContext(connection) as queries:
         insert_artifacts(packs)
@@ -49,7 +56,7 @@ def test_a_large_set_is_inserted_in_several_statements(monkeypatch):
 
 
 def test_an_unknown_artifact_and_one_of_another_tenant_are_missing_alike():
-    digest = artifacts.store(uuid7(), b"theirs", "text/plain")
+    digest = artifacts.store_artifact(uuid7(), b"theirs", "text/plain")
     for unknown in (digest, "0" * 64):
         with pytest.raises(ArtifactMissing):
             read_artifact(TENANT, unknown)

@@ -16,7 +16,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from audit.evidence.attestation import Unfit, check_descriptor, check_statement
+from audit.evidence.attestation import InvalidStatement, check_descriptor, check_statement
 from audit.verify import Key
 from audit.verify.trust import pae
 from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
@@ -24,8 +24,11 @@ from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
 IN_TOTO = json.loads((VECTORS / "in-toto" / "cases.json").read_text())
 (DSSE,) = json.loads((VECTORS / "dsse" / "vectors.json").read_text())["vectors"]
-CASES = [(check, case) for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
-         for case in IN_TOTO[name]]  # fmt: skip
+CASES = [
+    (check, case)
+    for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
+    for case in IN_TOTO[name]
+]
 
 
 @pytest.mark.parametrize(("check", "case"), CASES, ids=[case["name"] for _, case in CASES])
@@ -33,7 +36,7 @@ def test_in_toto_cases(check, case):
     if case["error"] is None:
         check(case["input"])
     else:
-        with pytest.raises(Unfit) as refused:
+        with pytest.raises(InvalidStatement) as refused:
             check(case["input"])
         assert refused.value.why == case["error"]
 

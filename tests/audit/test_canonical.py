@@ -9,7 +9,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.canonical import CanonicalizationError, canonical, digest_of
+from audit.log.canonical_json import CanonicalizationError, canonical, digest_of
 from tests.support.vectors import vectors
 
 VECTORS = vectors("rfc8785-jcs")

@@ -9,9 +9,17 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from audit import events
-from audit.clock import database_time
-from audit.events import BrokenChain, Entry, Head, append, heads, record, register_sequencer
+from audit.database.clock import database_time
+from audit.log import events
+from audit.log.events import (
+    BrokenChain,
+    ChainHead,
+    NewEvent,
+    append_events,
+    read_chain_heads,
+    record,
+    register_sequencer,
+)
 from audit.models import Event, PrivateValue
 from tests.audit.cast import TENANT, a_subject, an_entry
 
@@ -26,8 +34,8 @@ def sequencers(monkeypatch):
 
 def test_the_envelope_has_exactly_the_fields_of_version_one():
     subject = a_subject()
-    entry = Entry(TENANT, subject, "thing.changed", "system:decide", "refused", "c" * 32, {"n": 1}, {}, ("ab" * 32,))
-    append([entry], {}, AT)
+    entry = NewEvent(TENANT, subject, "thing.changed", "system:decide", "refused", "c" * 32, {"n": 1}, {}, ("ab" * 32,))
+    append_events([entry], {}, AT)
     event = Event.objects.get(subject_id=subject.id)
     assert json.loads(bytes(event.body)) == {
         "v": 1,
@@ -58,7 +66,7 @@ def test_title_and_url_of_a_subject_are_not_in_the_body():
 def test_several_entries_of_one_subject_chain_in_the_order_given():
     one, two = a_subject(), a_subject()
     entries = [an_entry(one, "a"), an_entry(two, "b"), an_entry(one, "c"), an_entry(one, "d")]
-    after = append(entries, heads([one.id, two.id]), AT)
+    after = append_events(entries, read_chain_heads([one.id, two.id]), AT)
     chain = list(Event.objects.filter(subject_id=one.id).order_by("seq"))
     assert [(event.seq, event.verb) for event in chain] == [(1, "a"), (2, "c"), (3, "d")]
     assert [json.loads(bytes(event.body))["prev"] for event in chain] == [
@@ -66,32 +74,36 @@ def test_several_entries_of_one_subject_chain_in_the_order_given():
         bytes(chain[0].hash).hex(),
         bytes(chain[1].hash).hex(),
     ]
-    assert after == heads([one.id, two.id]) == {one.id: Head(3, bytes(chain[2].hash)), two.id: after[two.id]}
+    assert (
+        after
+        == read_chain_heads([one.id, two.id])
+        == {one.id: ChainHead(3, bytes(chain[2].hash)), two.id: after[two.id]}
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 50])
 def test_a_batch_takes_a_statement_or_two_whatever_its_size(size):
     entries = [an_entry(a_subject(), private={"comment": "why not"}) for _ in range(size)]
     with CaptureQueriesContext(connection) as queries:
-        append(entries, {}, AT)
+        append_events(entries, {}, AT)
     assert len(queries) == (1 if connection.vendor == "postgresql" else 2)
     assert Event.objects.count() == PrivateValue.objects.count() == size
 
 
 def test_no_entries_take_no_statement():
     with CaptureQueriesContext(connection) as queries:
-        assert append([], {}, AT) == {}
-        assert heads([]) == {}
+        assert append_events([], {}, AT) == {}
+        assert read_chain_heads([]) == {}
     assert len(queries) == 0
 
 
 def test_heads_of_many_subjects_take_one_query():
     subjects = [a_subject() for _ in range(5)]
-    known = append([an_entry(subject) for subject in subjects[1:]], {}, AT)
+    known = append_events([an_entry(subject) for subject in subjects[1:]], {}, AT)
     with CaptureQueriesContext(connection) as queries:
-        found = heads([subject.id for subject in subjects])
+        found = read_chain_heads([subject.id for subject in subjects])
     assert len(queries) == 1
-    assert found == {subjects[0].id: Head(0, b""), **known}
+    assert found == {subjects[0].id: ChainHead(0, b""), **known}
 
 
 def test_a_private_value_enters_only_as_a_commitment_that_its_salt_opens():
@@ -122,10 +134,10 @@ def test_a_name_that_is_both_fact_and_private_value_is_refused():
 
 def test_a_stale_head_is_refused_and_leaves_nothing():
     subject = a_subject()
-    stale = heads([subject.id])
+    stale = read_chain_heads([subject.id])
     record(an_entry(subject))
     with pytest.raises(IntegrityError), transaction.atomic():
-        append([an_entry(subject, private={"comment": "x"})], stale, AT)
+        append_events([an_entry(subject, private={"comment": "x"})], stale, AT)
     assert Event.objects.count() == 1 and not PrivateValue.objects.exists()
 
 
@@ -137,8 +149,8 @@ def test_record_counts_on_from_the_last_event():
 def test_record_tries_again_when_another_event_got_there_first(monkeypatch):
     subject = a_subject()
     record(an_entry(subject))
-    answers = [{subject.id: Head(0, b"")}]
-    monkeypatch.setattr(events, "heads", lambda ids: answers.pop() if answers else heads(ids))
+    answers = [{subject.id: ChainHead(0, b"")}]
+    monkeypatch.setattr(events, "heads", lambda ids: answers.pop() if answers else read_chain_heads(ids))
     assert record(an_entry(subject)) == 2
     assert answers == []
 

@@ -10,18 +10,17 @@ import pikepdf
 import pytest
 from django.db import connection
 
-from audit import append_only
-from audit.artifacts import CHUNK_BYTES
+from audit.database import guards
+from audit.database.clock import uuid7
 from audit.errors import NotFound
-from audit.evidence.contributors import Contribution, _contributors, register_contributor
-from audit.evidence.models import Audience
-from audit.evidence.pack import EvidenceBroken, Wish, plan_pack
-from audit.evidence.redaction import redaction_for
-from audit.ids import uuid7
+from audit.evidence.contents import Contribution, _contributors, redaction_for, register_contributor
+from audit.evidence.pack import EvidenceBroken, PackRequest, plan_pack
+from audit.log.artifacts import CHUNK_BYTES
 from audit.models import Artifact, Event, PrivateValue
-from audit.seals.models import Checkpoint
+from audit.models.auditor import Audience
+from audit.models.seals import SignedTreeHead
 from audit.seals.sealer import seal
-from audit.verification import verify_log
+from audit.verification.chain import verify_chains
 from tests.audit.cast import TENANT, a_subject
 from tests.audit.packs import HOSTILE, LEAN, a_story, members_of, our_key, packed, statement_of, verdict
 
@@ -39,7 +38,7 @@ def test_a_pack_verifies_and_says_what_it_holds(subject):
 
 
 def test_ordinary_tools_read_it_and_find_everything_that_was_recorded(subject):
-    pack = packed(subject, Wish())
+    pack = packed(subject, PackRequest())
     with zipfile.ZipFile(io.BytesIO(pack)) as archive:
         assert archive.testzip() is None
         assert all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
@@ -67,10 +66,10 @@ def test_the_change_is_there_as_it_was_shown(subject):
 
 
 def test_the_same_events_make_the_same_bytes_of_the_promised_size(subject):
-    pack = packed(subject, Wish())
+    pack = packed(subject, PackRequest())
     a_story()
     seal()
-    assert Checkpoint.objects.filter(tenant=TENANT).count() > 1
+    assert SignedTreeHead.objects.filter(tenant=TENANT).count() > 1
     again = plan_pack(TENANT, subject)
     assert b"".join(again) == pack and again.size == len(pack)
 
@@ -79,14 +78,14 @@ def test_the_proofs_lead_to_a_head_that_somebody_kept_if_they_ask_for_it(subject
     packed(subject)
     a_story()
     seal()
-    newest = Checkpoint.objects.filter(tenant=TENANT).order_by("-number").first()
-    assert verdict(packed(subject, Wish(head_size=newest.size, report=False))).log_size == newest.size
+    newest = SignedTreeHead.objects.filter(tenant=TENANT).order_by("-number").first()
+    assert verdict(packed(subject, PackRequest(head_size=newest.size, report=False))).log_size == newest.size
     with pytest.raises(NotFound):
-        packed(subject, Wish(head_size=10**9))
+        packed(subject, PackRequest(head_size=10**9))
 
 
 def test_the_report_carries_the_pack_and_that_verifies(subject):
-    pack = packed(subject, Wish())
+    pack = packed(subject, PackRequest())
     with pikepdf.open(io.BytesIO(members_of(pack)["report.pdf"])) as report:
         inner = report.attachments["evidence.zip"].get_file().read_bytes()
     assert verdict(inner, our_key()).seq == 5
@@ -94,20 +93,20 @@ def test_the_report_carries_the_pack_and_that_verifies(subject):
 
 
 def test_what_was_erased_is_not_in_the_pack_and_the_decisions_say_so(subject):
-    before = packed(subject, Wish())
+    before = packed(subject, PackRequest())
     PrivateValue.objects.filter(subject_id=subject.id, name="comment").update(salt=None, value=None)
-    erased = packed(subject, Wish())
+    erased = packed(subject, PackRequest())
     found = verdict(erased, our_key())
     assert (found.seq, found.openings, found.closed) == (5, 1, 1)
     assert "Zoë".encode() not in erased and b"Fine by me" not in erased
     assert json.loads(members_of(erased)["decisions.json"])[0]["facts"]["comment"] == {"private": None}
     assert verdict(before, our_key()).closed == 0  # a pack that was taken before still verifies
-    assert verify_log(tenant=TENANT).ok
+    assert verify_chains(tenant=TENANT).ok
 
 
 def test_an_outsiders_pack_opens_nothing_and_still_verifies(subject):
     redaction = redaction_for(TENANT, "external")
-    pack = packed(subject, Wish(redaction=redaction))
+    pack = packed(subject, PackRequest(redaction=redaction))
     found, files = verdict(pack, our_key()), members_of(pack)
     assert (found.closed, found.openings, found.audience) == (2, 0, "external")
     assert files["openings.jsonl"] == b"" and "context/people.json" not in files
@@ -118,7 +117,7 @@ def test_an_outsiders_pack_opens_nothing_and_still_verifies(subject):
 
 def test_a_tenant_says_itself_what_is_withheld_from_whom(subject):
     Audience.objects.create(tenant=TENANT, name="regulator", withheld=["private:comment", "artifact:other"])
-    pack = packed(subject, Wish(redaction=redaction_for(TENANT, "regulator"), report=False))
+    pack = packed(subject, PackRequest(redaction=redaction_for(TENANT, "regulator"), report=False))
     found = verdict(pack, our_key())
     assert (found.closed, found.openings, found.artifacts, found.withheld) == (1, 1, 2, 1)
     assert b"step 1" not in pack
@@ -131,18 +130,18 @@ def test_floors_above_add_files_and_facts_unless_withheld(subject, monkeypatch):
     said = Contribution((("ticket.json", b'{"key":"OPS-1"}', "ticket"),), (("Ticket", "OPS-1"),))
     register_contributor("deed", lambda tenant, about: said)
     assert members_of(packed(subject))["context/ticket.json"] == b'{"key":"OPS-1"}'
-    assert b"OPS-1" not in packed(subject, Wish(redaction=redaction_for(TENANT, "external"), report=False))
+    assert b"OPS-1" not in packed(subject, PackRequest(redaction=redaction_for(TENANT, "external"), report=False))
 
 
 def test_extra_files_are_covered_by_the_statement(subject):
-    pack = packed(subject, Wish(report=False, extra_files={"shot.png": b"\x89PNG"}))
+    pack = packed(subject, PackRequest(report=False, extra_files={"shot.png": b"\x89PNG"}))
     assert verdict(pack).seq == 5 and members_of(pack)["extra/shot.png"] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".x", "é.md"])
 def test_extra_files_have_flat_names(subject, name):
     with pytest.raises(ValueError, match="flat"):
-        packed(subject, Wish(report=False, extra_files={name: b""}))
+        packed(subject, PackRequest(report=False, extra_files={name: b""}))
 
 
 def test_a_large_artifact_is_streamed_in_chunks(db):
@@ -163,7 +162,7 @@ def test_there_is_no_pack_of_an_unknown_subject_or_of_another_tenants(subject):
 
 @pytest.mark.parametrize("harm", ["event", "artifact", "artifact bytes", "opening"])
 def test_no_pack_is_made_of_evidence_that_is_not_intact(subject, harm):
-    append_only.unprotect(connection)
+    guards.unprotect(connection)
     if harm == "event":
         Event.objects.filter(subject_id=subject.id, seq=2).update(body=b"{}")
     elif harm == "artifact":
@@ -172,6 +171,6 @@ def test_no_pack_is_made_of_evidence_that_is_not_intact(subject, harm):
         Artifact.objects.filter(media_type="application/json").update(data=b"{}")
     else:
         PrivateValue.objects.filter(subject_id=subject.id, seq=3).update(value=b"No")
-    append_only.protect(connection)
+    guards.protect(connection)
     with pytest.raises(EvidenceBroken, match="first thing wrong"):
         plan_pack(TENANT, subject)

@@ -6,21 +6,18 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from audit.events import EMPTY, Entry, Subject, append
-from audit.explore.facets import facets
-from audit.explore.indexer import carry_on, step
-from audit.explore.listing import page_of
-from audit.explore.proof import walk
-from audit.explore.search import search
-from audit.explore.standing import worded
-from audit.explore.words import marked, words_of
-from audit.ids import uuid7
-from audit.log_filters import Filters
-from audit.models import Event, IndexCursor, IndexedEvent, PrivateValue, SavedSearch, Word
-from audit.reading import Asked
-from audit.seals.models import Horizon
+from audit.auditor.explore.index import index_batch, mark_hits, page_of_events, run_slice, tokenize
+from audit.auditor.explore.search import count_facets, search
+from audit.auditor.log.event_list import LogFilters
+from audit.auditor.log.event_page import prove_event
+from audit.database.clock import uuid7
+from audit.log.events import NO_EVENTS, NewEvent, Subject, append_events
+from audit.log.query import EventFilter
+from audit.models import Event, PrivateValue
+from audit.models.auditor import IndexCursor, IndexedEvent, SavedSearch, Word
+from audit.models.seals import Horizon
 from audit.seals.sealer import seal_all
-from audit.seals.status import Integrity
+from audit.verification.status import Integrity, describe_integrity
 
 DAY = datetime(2026, 8, 14, 9, 30, tzinfo=UTC)
 
@@ -37,9 +34,10 @@ def change(cast, title, reason, at=DAY, environment=None, kind="action", tenant=
     if comment:
         said.append({"verb": "approval.granted", "private": {"comment": comment}, "facts": {"role": "approver"}})
     entries = [
-        Entry((tenant or cast.acme).pk, about, actor=str(cast.operator.pk), correlation_id="c", **more) for more in said
+        NewEvent((tenant or cast.acme).pk, about, actor=str(cast.operator.pk), correlation_id="c", **more)
+        for more in said
     ]
-    append(entries, {about.id: EMPTY}, at)
+    append_events(entries, {about.id: NO_EVENTS}, at)
     return about
 
 
@@ -54,12 +52,12 @@ def changes(cast):
         "other": change(cast, "Rotate the logs", "They fill the disk", DAY, comment="a certificate is next"),
         "foreign": change(cast, "Certificate of globex", "expires", DAY, cast.globex_prod, tenant=cast.globex),
     }
-    carry_on()
+    run_slice()
     return found
 
 
 def found_by(cast, **asked):
-    return [hit.subject_id for hit in search(cast.acme.pk, Asked(**asked)).hits]
+    return [hit.subject_id for hit in search(cast.acme.pk, EventFilter(**asked)).hits]
 
 
 def test_a_date_and_one_word_of_the_reason_rank_the_right_change_first(cast, changes):
@@ -93,7 +91,7 @@ def test_erasing_a_value_takes_its_words_away(cast, changes):
 def test_what_was_erased_before_it_was_indexed_is_never_found(cast):
     about = change(cast, "Secret plan", "because")
     PrivateValue.objects.filter(subject_id=about.id).update(salt=None, value=None)
-    carry_on()
+    run_slice()
     assert not Word.objects.filter(subject_id=about.id).exists()
     assert IndexedEvent.objects.filter(subject_id=about.id).count() == 2
 
@@ -101,13 +99,13 @@ def test_what_was_erased_before_it_was_indexed_is_never_found(cast):
 def test_every_event_of_a_change_is_where_the_change_is(cast, changes):
     rows = IndexedEvent.objects.filter(subject_id=changes["other"].id)
     assert set(rows.values_list("environment", "type")) == {(cast.prod.pk, "modify_files")}
-    events, _ = page_of(cast.acme.pk, Asked(environment=cast.dev.pk), None, 50)
+    events, _ = page_of_events(cast.acme.pk, EventFilter(environment=cast.dev.pk), None, 50)
     assert {event.subject_id for event in events if event.subject_kind == "action"} == {changes["dev"].id}
 
 
 def test_what_is_not_indexed_yet_is_in_the_log_all_the_same(cast, changes):
     about = change(cast, "Fresh", "now")
-    events, _ = page_of(cast.acme.pk, Asked(verb="action"), None, 3)
+    events, _ = page_of_events(cast.acme.pk, EventFilter(verb="action"), None, 3)
     assert [event.subject_id for event in events][:2] == [about.id, about.id]
     assert [e.pk for e in events] == sorted((e.pk for e in events), reverse=True)
 
@@ -116,7 +114,7 @@ def test_pages_across_the_index_edge_have_no_gap(cast, changes):
     change(cast, "Fresh", "now")
     seen, before = [], None
     while True:
-        events, before = page_of(cast.acme.pk, Asked(kind="action"), before, 2)
+        events, before = page_of_events(cast.acme.pk, EventFilter(kind="action"), before, 2)
         seen += [event.pk for event in events]
         if before is None:
             break
@@ -125,37 +123,37 @@ def test_pages_across_the_index_edge_have_no_gap(cast, changes):
 
 
 def test_indexing_goes_on_where_it_stopped_and_twice_does_no_harm(cast, changes):
-    assert step() == 0
+    assert index_batch() == 0
     about = change(cast, "Later", "on")
-    assert step(1) == 1 and step(1) == 1 and step(1) == 0
+    assert index_batch(1) == 1 and index_batch(1) == 1 and index_batch(1) == 0
     IndexCursor.objects.update(upto=0)
-    carry_on()
+    run_slice()
     assert IndexedEvent.objects.count() == Event.objects.count()
     assert Word.objects.filter(subject_id=about.id, word=b"later").count() == 1
 
 
 def test_facets_count_what_matches_with_names(cast, changes, monkeypatch):
-    counted = facets(cast.acme.pk, Asked(kind="action"))
+    counted = count_facets(cast.acme.pk, EventFilter(kind="action"))
     assert {v.label: v.count for v in counted.values["environment"]} == {"prod": 9, "dev": 2}
     assert [(v.label, v.value) for v in counted.values["actor"]] == [("Operator", str(cast.operator.pk))]
     assert (counted.total, counted.words) == (11, "11")
-    monkeypatch.setattr("audit.explore.facets.MOST_COUNTED", 5)
-    assert facets(cast.acme.pk, Asked(kind="action")).is_capped
+    monkeypatch.setattr("audit.auditor.explore.search.MAX_COUNTED", 5)
+    assert count_facets(cast.acme.pk, EventFilter(kind="action")).is_capped
 
 
 def test_words_are_cut_out_of_texts_and_marked_in_them():
-    assert words_of("Ünïcode CHG-1234, x a_b \u202e") == ["ünïcode", "chg", "1234"]
-    assert marked("The Certificate expires", ["certif"]) == [
+    assert tokenize("Ünïcode CHG-1234, x a_b \u202e") == ["ünïcode", "chg", "1234"]
+    assert mark_hits("The Certificate expires", ["certif"]) == [
         ("The ", False),
         ("Certificate", True),
         (" expires", False),
     ]
-    assert "".join(piece for piece, _ in marked("x " * 500 + "hit", ["hit"])).endswith("hit")
+    assert "".join(piece for piece, _ in mark_hits("x " * 500 + "hit", ["hit"])).endswith("hit")
 
 
 def test_the_page_shows_hits_with_their_words_and_nothing_hostile(cast, changes):
     change(cast, "Reload \u202e<script>alert(1)</script>", "for the certificate & <b>more</b>")
-    carry_on()
+    run_slice()
     text = cast.client("auditor").get("/audit/", {"q": "certificate", "around": "2026-08-14"}).content.decode()
     assert "<mark>certificate</mark>" in text and "<script>alert" not in text and "<b>more" not in text
     assert "\u202e" not in text and "of globex" not in text
@@ -165,7 +163,7 @@ def test_the_page_shows_hits_with_their_words_and_nothing_hostile(cast, changes)
 def test_the_explorer_costs_the_same_whatever_it_finds(cast, changes, django_assert_max_num_queries):
     for n in range(25):
         change(cast, f"Certificate {n}", "expires", DAY + timedelta(hours=n))
-    carry_on()
+    run_slice()
     client = cast.client("auditor")
     with django_assert_max_num_queries(30):
         assert b"Best first" not in client.get("/audit/", {"q": "certificate"}).content
@@ -181,8 +179,8 @@ def test_a_subject_page_draws_time_and_people_and_says_it_in_words(cast, changes
 
 def test_an_agents_owner_stands_beside_it(cast):
     about = Subject("action", uuid7())
-    entry = Entry(cast.acme.pk, about, "action.submitted", str(cast.agent.pk), private={"title": "x", "reason": "y"})
-    append([entry], {about.id: EMPTY}, DAY)
+    entry = NewEvent(cast.acme.pk, about, "action.submitted", str(cast.agent.pk), private={"title": "x", "reason": "y"})
+    append_events([entry], {about.id: NO_EVENTS}, DAY)
     text = cast.client("auditor").get(f"/audit/subjects/{about.id}/").content.decode()
     assert "answers for the agent" in text and "Operator" in text
 
@@ -199,7 +197,9 @@ def test_an_event_page_shows_the_event_and_its_hash(cast, changes):
 def test_a_rules_change_is_shown_before_and_after(cast):
     about = Subject("approval_rule", uuid7())
     facts = {"environment": str(cast.prod.pk), "before": [{"role": "approver", "count": 2}], "after": []}
-    append([Entry(cast.acme.pk, about, "matrix.row_changed", "system:setup", facts=facts)], {about.id: EMPTY}, DAY)
+    append_events(
+        [NewEvent(cast.acme.pk, about, "matrix.row_changed", "system:setup", facts=facts)], {about.id: NO_EVENTS}, DAY
+    )
     event = Event.objects.get(subject_id=about.id)
     text = cast.client("auditor").get(f"/audit/events/{event.pk}/").content.decode()
     assert "Before and after" in text and 'class="is-del"' in text
@@ -241,13 +241,13 @@ def test_odd_addresses_are_read_as_if_the_odd_part_were_not_there(cast, changes)
         "q=" + "x " * 200,
     ):
         assert client.get(f"/audit/?{query}").status_code == 200, query
-    assert Filters(around="2026-08-14").asked().window()[1] == datetime(2026, 8, 18, tzinfo=UTC)
+    assert LogFilters(around="2026-08-14").asked().window()[1] == datetime(2026, 8, 18, tzinfo=UTC)
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
 def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast):
     """An id below may still be uncommitted: the index does not step over it, unless the sealer knows better."""
-    carry_on()
+    run_slice()
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -255,13 +255,13 @@ def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast
             cursor.execute("LOCK TABLE audit_event IN ROW EXCLUSIVE MODE")  # as every INSERT does, before it takes ids
             cursor.execute("SELECT nextval(pg_get_serial_sequence('audit_event', 'id'))")
             about = change(cast, "After", "it")
-            assert step() == 0
+            assert index_batch() == 0
             Horizon.objects.update_or_create(
                 pk=1, defaults={"horizon": Event.objects.get(subject_id=about.id, seq=1).pk}
             )
-            assert step() == 1
+            assert index_batch() == 1
             cursor.execute("COMMIT")
-        assert step() == 1 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
+        assert index_batch() == 1 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
     finally:
         other.close()
 
@@ -269,7 +269,7 @@ def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
 def test_a_long_transaction_that_records_nothing_holds_up_no_event(transactional_db, cast):
     """Whether in this database or in another one of the same server."""
-    carry_on()
+    run_slice()
     here, elsewhere = connection.copy(), connection.copy()
     elsewhere.settings_dict = {**elsewhere.settings_dict, "NAME": "postgres"}
     try:
@@ -278,7 +278,7 @@ def test_a_long_transaction_that_records_nothing_holds_up_no_event(transactional
                 cursor.execute("BEGIN")
                 cursor.execute("SELECT pg_current_xact_id()")
         about = change(cast, "Beside", "them")
-        assert step() == 2 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
+        assert index_batch() == 2 and IndexedEvent.objects.filter(subject_id=about.id).count() == 2
     finally:
         here.close()
         elsewhere.close()
@@ -288,7 +288,7 @@ def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast,
     while seal_all().is_more:
         pass
     event = Event.objects.get(subject_id=changes["other"].id, seq=2)
-    found = walk(cast.acme.pk, event)
+    found = prove_event(cast.acme.pk, event)
     assert found.fits and found.is_stored_hash and found.signed_by and found.steps[-1].result == found.root
     text = cast.client("auditor").get(f"/audit/events/{event.pk}/").content.decode()
     assert (
@@ -296,7 +296,7 @@ def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast,
         and f"entry {found.log_index} of" in text
     )
     event.body = bytes(event.body).replace(b"action.preflight", b"action.approved!")
-    other = walk(cast.acme.pk, event)
+    other = prove_event(cast.acme.pk, event)
     assert other.fits is False and not other.is_stored_hash and "not the event that was sealed" in other.words
 
 
@@ -304,6 +304,6 @@ def test_every_page_for_auditors_says_how_the_log_stands(cast, changes):
     client = cast.client("auditor")
     for path in ("", f"subjects/{changes['right'].id}/", "reports/", "controls/"):
         assert b'id="integrity"' in client.get(f"/audit/{path}").content, path
-    assert worded(Integrity(False, 9, 0, None, "entry 3 was edited")).look == "bad"
-    assert worded(Integrity(True, 9, 90.0, None, "")).look == "warn"
-    assert worded(Integrity(True, 9, 0.0, None, "")).words == "Verified"
+    assert describe_integrity(Integrity(False, 9, 0, None, "entry 3 was edited")).look == "bad"
+    assert describe_integrity(Integrity(True, 9, 90.0, None, "")).look == "warn"
+    assert describe_integrity(Integrity(True, 9, 0.0, None, "")).words == "Verified"

@@ -1,13 +1,13 @@
 """The explorer over HTTP."""
 
-from audit.explore.indexer import carry_on
+from audit.auditor.explore.index import run_slice
 from tests.audit.test_explorer import DAY, change
 
 
 def test_facets_search_and_filters_say_what_the_page_says(cast):
     right = change(cast, "Renew the certificate", "It expires")
     change(cast, "Rotate the logs", "They expire too", environment=cast.dev)
-    carry_on()
+    run_slice()
     program = cast.api("auditor")
     day = DAY.date().isoformat()
     found = program.get("/api/audit-logs/search", {"q": "expires", "around": day, "days": 1}).json()

@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.changes.highlight import highlight, line_html, words
+from audit.changes.render import highlight, line_html, mark_changed_words
 
 texts = st.text("ab ⟦x.", max_size=40)
 
 
 @given(texts, texts)
 def test_outside_the_marks_two_lines_are_equal(old, new):
-    marks = words(old, new)
+    marks = mark_changed_words(old, new)
     if marks == ((), ()):
         return
     assert _without(old, marks[0]) == _without(new, marks[1])
@@ -21,11 +21,11 @@ def _without(text, ranges):
 
 
 def test_lines_with_little_in_common_get_no_marks():
-    assert words("alpha beta", "gamma: [1, 2]") == ((), ())
+    assert mark_changed_words("alpha beta", "gamma: [1, 2]") == ((), ())
 
 
 def test_very_long_lines_get_no_marks():
-    assert words("a b " * 5000, "a c " * 5000) == ((), ())
+    assert mark_changed_words("a b " * 5000, "a c " * 5000) == ((), ())
 
 
 def test_marks_cut_through_tokens():

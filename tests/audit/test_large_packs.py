@@ -7,12 +7,11 @@ import time
 import psutil
 import pytest
 
-from audit.clock import database_time
-from audit.events import Entry, append, heads
+from audit.database.clock import database_time, uuid7
 from audit.evidence import jobs
-from audit.evidence.models import PackJob
-from audit.evidence.pack import Wish, plan_pack
-from audit.ids import uuid7
+from audit.evidence.pack import PackRequest, plan_pack
+from audit.log.events import NewEvent, append_events, read_chain_heads
+from audit.models.auditor import PackJob
 from audit.seals.sealer import seal_all
 from audit.verify import verify_file
 from tests.audit.cast import TENANT, a_subject
@@ -25,11 +24,17 @@ def many(count):
     subject, actor = a_subject("deed"), str(uuid7())
     for start in range(0, count, 5_000):
         entries = [
-            Entry(TENANT, subject, "step.done" if n % 100 else "approval.granted", actor,
-                  facts={"n": n, "note": "x" * 200}, private={"comment": f"number {n}"} if n % 10 == 0 else {})
+            NewEvent(
+                TENANT,
+                subject,
+                "step.done" if n % 100 else "approval.granted",
+                actor,
+                facts={"n": n, "note": "x" * 200},
+                private={"comment": f"number {n}"} if n % 10 == 0 else {},
+            )
             for n in range(start, min(start + 5_000, count))
-        ]  # fmt: skip
-        append(entries, heads([subject.id]), database_time())
+        ]
+        append_events(entries, read_chain_heads([subject.id]), database_time())
     seal_all()
     return subject
 
@@ -56,7 +61,7 @@ def peak_of(do):
 
 def test_some_thousand_events(db, tmp_path):
     subject, file = many(2_500), tmp_path / "pack.zip"
-    file.write_bytes(b"".join(plan_pack(TENANT, subject, Wish(report=False))))
+    file.write_bytes(b"".join(plan_pack(TENANT, subject, PackRequest(report=False))))
     with file.open("rb") as pack:
         found = verify_file(pack)
     assert (found.seq, found.openings, found.sealed) == (2_500, 250, 2_500)
@@ -67,14 +72,14 @@ def test_some_thousand_events(db, tmp_path):
 def test_a_hundred_thousand_events(transactional_db, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("audit.evidence.jobs.current_app.send_task", lambda *names, **options: None)
     subject, file = many(100_000), tmp_path / "pack.zip"
-    job = jobs.ask(TENANT, subject, "full", "zip", str(uuid7()))
+    job = jobs.request_pack(TENANT, subject, "full", "zip", str(uuid7()))
     told = []
-    monkeypatch.setattr(jobs, "_keep", kept(told, jobs._keep))
-    _, built, build_s = peak_of(jobs.carry_on)
+    monkeypatch.setattr(jobs, "_keep", kept(told, jobs._update))
+    _, built, build_s = peak_of(jobs.run_slice)
     job.refresh_from_db()
     assert job.state == PackJob.State.READY, job.why
     with file.open("wb") as out:
-        for piece in jobs.content(job, 0, job.size):
+        for piece in jobs.read_content(job, 0, job.size):
             out.write(piece)
     with file.open("rb") as pack:
         found, verified, verify_s = peak_of(lambda: verify_file(pack))

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from audit import artifacts
-from audit.events import Entry, Subject, record
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log import artifacts
+from audit.log.events import NewEvent, Subject, record
 from audit.models import Event, PrivateValue
 from audit.verify import verify_file
 
@@ -22,9 +22,11 @@ def subject(cast):
     for n, verb in enumerate(("deed.done", "approval.granted", "approval.rejected", "deed.done")):
         outcome = "refused" if n == 2 else "ok"
         record(
-            Entry(cast.acme.pk, found, verb, str(cast.operator.pk), outcome, f"c{n}", {"n": n}, {"comment": f"say {n}"})
+            NewEvent(
+                cast.acme.pk, found, verb, str(cast.operator.pk), outcome, f"c{n}", {"n": n}, {"comment": f"say {n}"}
+            )
         )
-    record(Entry(cast.globex.pk, Subject("deed", uuid7()), "deed.done", str(cast.outsider.pk)))
+    record(NewEvent(cast.globex.pk, Subject("deed", uuid7()), "deed.done", str(cast.outsider.pk)))
     return found
 
 
@@ -140,17 +142,23 @@ def test_a_chain_is_verified_and_what_is_broken_is_named(cast, subject):
     client = cast.api("auditor")
     head = bytes(Event.objects.get(subject_id=subject.id, seq=4).hash).hex()
     assert client.post(f"{LOG}/{subject.id}/verify").json() == {
-        "intact": True, "events": 4, "artifacts": 0, "openings": 4, "head": head, "sealed": 0, "log_size": 0,
+        "intact": True,
+        "events": 4,
+        "artifacts": 0,
+        "openings": 4,
+        "head": head,
+        "sealed": 0,
+        "log_size": 0,
         "broken": None,
-    }  # fmt: skip
+    }
     PrivateValue.objects.filter(subject_id=subject.id, seq=2).update(value=b"other")
     verdict = client.post(f"{LOG}/{subject.id}/verify").json()
     assert verdict["intact"] is False and verdict["broken"]["kind"] == "opening_mismatch"
 
 
 def test_the_evidence_pack_is_a_download_that_verifies(cast, subject):
-    digest = artifacts.store(cast.acme.pk, b"log" * 300_000, "text/plain")
-    record(Entry(cast.acme.pk, subject, "deed.logged", "system:execute", artifacts=(digest,)))
+    digest = artifacts.store_artifact(cast.acme.pk, b"log" * 300_000, "text/plain")
+    record(NewEvent(cast.acme.pk, subject, "deed.logged", "system:execute", artifacts=(digest,)))
     answer = cast.api("auditor").get(f"{LOG}/{subject.id}/evidence")
     data = b"".join(answer.streaming_content)
     assert answer.status_code == 200 and int(answer["Content-Length"]) == len(data)

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from audit.events import Entry, Subject, record
-from audit.ids import uuid7
+from audit.database.clock import uuid7
+from audit.log.events import NewEvent, Subject, record
 from audit.models import Event, PrivateValue
 from audit.verify import verify_file
 
@@ -18,7 +18,9 @@ def subject(cast):
     found = Subject("deed", uuid7())
     facts = {"note": "<script>alert(1)</script>\u202e", "deep": {"a": [1, 2]}}
     for verb in ("deed.first", "deed.second", "deed.third"):
-        record(Entry(cast.acme.pk, found, verb, str(cast.operator.pk), facts=facts, private={"comment": "Grüße <b>"}))
+        record(
+            NewEvent(cast.acme.pk, found, verb, str(cast.operator.pk), facts=facts, private={"comment": "Grüße <b>"})
+        )
     return found
 
 
@@ -53,7 +55,7 @@ def test_htmx_gets_the_log_alone(cast, subject):
 
 
 def test_pages_lead_to_older_events_and_back(cast, subject, monkeypatch):
-    monkeypatch.setattr("audit.explore.context.PAGE", 2)
+    monkeypatch.setattr("audit.auditor.explore.pages.EVENTS_PER_PAGE", 2)
     _, text = page(cast, subject=subject.id)
     older = re.search(r'rel="next" href="([^"]+)"', text)[1].replace("&amp;", "&")
     text = cast.client("auditor").get(older).content.decode()
@@ -113,7 +115,7 @@ def test_a_stranger_is_sent_to_sign_in(cast, subject, client):
 
 def test_a_foreign_and_an_unknown_subject_answer_alike(cast, subject):
     foreign = Subject("deed", uuid7())
-    record(Entry(cast.globex.pk, foreign, "deed.done", "system:setup"))
+    record(NewEvent(cast.globex.pk, foreign, "deed.done", "system:setup"))
     client = cast.client("auditor")
     for path, method in (("evidence", client.get), ("verify", client.post)):
         answers = [method(f"/audit/{some}/{path}/") for some in (foreign.id, uuid7())]
@@ -123,12 +125,12 @@ def test_a_foreign_and_an_unknown_subject_answer_alike(cast, subject):
 def test_unreadable_bytes_do_not_stop_the_page_from_being_read(cast, subject):
     from django.db import connection
 
-    from audit import append_only
+    from audit.database import guards
 
-    append_only.unprotect(connection)
+    guards.unprotect(connection)
     event = Event.objects.get(subject_id=subject.id, seq=2)
     Event.objects.filter(pk=event.pk).update(body=b"\xff not json")
-    append_only.protect(connection)
+    guards.protect(connection)
     assert page(cast, subject=subject.id, open=event.pk)[0] == 200
 
 

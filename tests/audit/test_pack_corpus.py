@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.verify import Broken, Key, plain, verify_file
+from audit.verify import Broken, Key, canonical_bytes, verify_file
 from tests.audit.packs import Stranger, encoded, members_of
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -49,7 +49,7 @@ def test_a_pack_with_another_signature_is_refused():
     files = members_of((CORPUS / "v2-full.zip").read_bytes())
     envelope = json.loads(files["attestation.json"])
     envelope["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
-    files["attestation.json"] = plain(envelope)
+    files["attestation.json"] = canonical_bytes(envelope)
     with pytest.raises(Broken, match="bad_signature"):
         verify_file(io.BytesIO(encoded(list(files.items()))))
 

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 import pytest
 
+from audit.database.clock import uuid7
 from audit.errors import Conflict
-from audit.events import Entry, Subject, record
-from audit.evidence import jobs, response
-from audit.evidence.models import Audience, PackChunk, PackJob
-from audit.ids import uuid7
+from audit.evidence import api, jobs
+from audit.log.events import NewEvent, Subject, record
 from audit.models import Event
+from audit.models.auditor import Audience, PackChunk, PackJob
 from audit.retention.erasure import erase_person
-from audit.verification import verify_log
+from audit.verification.chain import verify_chains
 from audit.verify import verify_file
 
 State = PackJob.State
@@ -25,7 +25,7 @@ def subject(cast):
     found = Subject("deed", uuid7())
     for n in range(6):
         record(
-            Entry(cast.acme.pk, found, "deed.done", str(cast.operator.pk), facts={"n": n}, private={"comment": "Hm"})
+            NewEvent(cast.acme.pk, found, "deed.done", str(cast.operator.pk), facts={"n": n}, private={"comment": "Hm"})
         )
     return found
 
@@ -40,28 +40,28 @@ def woken(monkeypatch):
 
 @pytest.fixture
 def large(monkeypatch):
-    monkeypatch.setattr(response, "LARGE_EVENTS", 5)
+    monkeypatch.setattr(api, "LARGE_EVENTS", 5)
 
 
 def wanted(cast, subject, form="zip", audience="full"):
-    return jobs.ask(cast.acme.pk, subject, audience, form, str(cast.auditor.pk))
+    return jobs.request_pack(cast.acme.pk, subject, audience, form, str(cast.auditor.pk))
 
 
 def whole(job):
-    return b"".join(jobs.content(job, 0, job.size))
+    return b"".join(jobs.read_content(job, 0, job.size))
 
 
 def test_a_job_builds_the_pack_tells_how_far_it_is_and_leaves_its_events(cast, subject, monkeypatch):
     monkeypatch.setattr(jobs, "CHUNK_BYTES", 10_000)
     job = wanted(cast, subject)
-    assert jobs.carry_on() and not jobs.carry_on()
+    assert jobs.run_slice() and not jobs.run_slice()
     job.refresh_from_db()
     assert (job.state, job.done, job.total) == (State.READY, job.size, job.size)
     assert PackChunk.objects.filter(job=job).count() == -(-job.size // 10_000)
     assert hashlib.sha256(whole(job)).hexdigest() == job.sha256
     assert verify_file(io.BytesIO(whole(job))).seq == 6
     verbs = Event.objects.filter(subject_id=job.pk).order_by("seq").values_list("verb", flat=True)
-    assert list(verbs) == ["evidence.asked", "evidence.built"]
+    assert list(verbs) == ["evidence.requested", "evidence.built"]
     assert Event.objects.filter(subject_id=subject.id).count() == 6
 
 
@@ -76,21 +76,21 @@ def test_who_waits_for_the_same_already_gets_the_same_job_and_nobody_waits_for_m
 
 def test_a_worker_that_was_taken_for_dead_stores_nothing_more(cast, subject, monkeypatch):
     job = wanted(cast, subject)
-    stale = jobs._claim()
+    stale = jobs._dequeue()
     PackJob.objects.filter(pk=job.pk).update(seen_at=stale.seen_at - timedelta(minutes=2))
-    assert jobs.carry_on()
-    with pytest.raises(jobs.Lost):
-        jobs._keep(stale, doing="writing")
+    assert jobs.run_slice()
+    with pytest.raises(jobs.LeaseLost):
+        jobs._update(stale, doing="writing")
     job.refresh_from_db()
     assert (job.state, job.lease) == (State.READY, 2)
 
 
 def test_a_job_that_loses_its_worker_three_times_is_given_up(cast, subject):
     job = wanted(cast, subject)
-    for _ in range(jobs.MOST_TRIES):
-        claimed = jobs._claim()
+    for _ in range(jobs.MAX_ATTEMPTS):
+        claimed = jobs._dequeue()
         PackJob.objects.filter(pk=job.pk).update(seen_at=claimed.seen_at - timedelta(minutes=2))
-    jobs.carry_on()
+    jobs.run_slice()
     job.refresh_from_db()
     assert job.state == State.FAILED and "three times" in job.why
 
@@ -101,22 +101,22 @@ def test_what_fails_says_why(cast, subject, monkeypatch):
 
     monkeypatch.setattr(jobs, "plan_pack", fail)
     job = wanted(cast, subject)
-    jobs.carry_on()
+    jobs.run_slice()
     job.refresh_from_db()
     assert (job.state, job.why) == (State.FAILED, "RuntimeError: no")
 
 
 def test_after_a_day_it_is_gone(cast, subject):
     job = wanted(cast, subject)
-    jobs.carry_on()
-    PackJob.objects.filter(pk=job.pk).update(asked_at=job.asked_at - timedelta(hours=25))
-    jobs.carry_on()
+    jobs.run_slice()
+    PackJob.objects.filter(pk=job.pk).update(requested_at=job.requested_at - timedelta(hours=25))
+    jobs.run_slice()
     assert not PackJob.objects.exists() and not PackChunk.objects.exists()
 
 
 def test_erasing_a_person_takes_built_packs_away_and_leaves_old_ones_and_the_log_whole(cast, subject):
     job = wanted(cast, subject)
-    jobs.carry_on()
+    jobs.run_slice()
     job.refresh_from_db()
     taken = whole(job)
     type(cast.operator).objects.filter(pk=cast.operator.pk).update(is_active=False)
@@ -124,10 +124,10 @@ def test_erasing_a_person_takes_built_packs_away_and_leaves_old_ones_and_the_log
     assert not PackJob.objects.exists()
     assert verify_file(io.BytesIO(taken)).openings == 6
     job = wanted(cast, subject)
-    jobs.carry_on()
+    jobs.run_slice()
     job.refresh_from_db()
     found = verify_file(io.BytesIO(whole(job)))
-    assert (found.openings, found.closed) == (0, 6) and verify_log(tenant=cast.acme.pk).ok
+    assert (found.openings, found.closed) == (0, 6) and verify_chains(tenant=cast.acme.pk).ok
 
 
 def test_the_api_answers_202_for_a_large_one_and_then_gives_it_in_pieces(cast, subject, large, monkeypatch):
@@ -136,7 +136,7 @@ def test_the_api_answers_202_for_a_large_one_and_then_gives_it_in_pieces(cast, s
     asked = api.get(f"/api/audit-logs/{subject.id}/evidence")
     assert asked.status_code == 202 and asked.json()["state"] == "waiting"
     assert api.get(f"{asked['Location']}/file").status_code == 409
-    jobs.carry_on()
+    jobs.run_slice()
     found = api.get(asked["Location"]).json()
     assert (found["state"], found["done"]) == ("ready", found["size"])
     file = found["links"]["file"]
@@ -182,7 +182,7 @@ def test_the_page_offers_the_choice_shows_progress_and_leads_to_the_file(cast, s
     assert browser.post(page, {"form": "pdf", "audience": "external"}).status_code == 302
     text = browser.get(page).content.decode()
     assert "every 1s" in text and "waiting" in text
-    jobs.carry_on()
+    jobs.run_slice()
     text = browser.get(f"{page}live/").content.decode()
     assert "every 1s" not in text and "Download" in text
     job = PackJob.objects.get()

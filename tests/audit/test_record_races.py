@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from audit.events import record
+from audit.log.events import record
 from audit.models import Event, PrivateValue
 from tests.audit.cast import a_subject, an_entry
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.changes.document import Change
-from audit.changes.render import render
+from audit.changes.render import render_change
 
 PAYLOADS = [
     "<script>alert(1)</script>",
@@ -64,7 +64,7 @@ class Reader(HTMLParser):
 
 def read(change, view="unified", context=3):
     reader = Reader()
-    reader.feed(render(change, view, context))
+    reader.feed(render_change(change, view, context))
     return reader
 
 
@@ -72,7 +72,7 @@ def read(change, view="unified", context=3):
 @pytest.mark.parametrize("target", ["a.html", "a.yaml", "a.unknown", "a.py", "a.md", "a.json"])
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_text_leaves_as_harmless_text(payload, target, view):
-    page = render(a_change(f"x: {payload}\nsame\n", f"y: {payload}{payload}\nsame\n", target), view)
+    page = render_change(a_change(f"x: {payload}\nsame\n", f"y: {payload}{payload}\nsame\n", target), view)
     reader = read(a_change(f"x: {payload}\n", f"y: {payload}\n", target), view)
     assert reader.tags <= ALLOWED_TAGS
     assert not any(name.startswith("on") or name in {"style", "src", "href"} for name in reader.attributes)
@@ -89,7 +89,7 @@ def test_any_text_is_shown_without_markup_of_its_own(before, after):
 
 def test_both_views_number_the_lines_and_mark_the_changed_words():
     change = a_change("one\nreplicas: 3\nend\n", "one\nreplicas: 5\nend\nnew\n")
-    unified, split = render(change, "unified"), render(change, "split")
+    unified, split = render_change(change, "unified"), render_change(change, "split")
     assert '<tr class="is-del"><td class="d-num d-del" data-n="2">' in unified
     assert '<td class="d-num d-add"></td><td class="d-num d-add" data-n="4">' in unified
     assert "<mark><span" in unified and unified.count("<mark>") == split.count("<mark>") == 2
@@ -104,20 +104,20 @@ def test_the_same_text_read_back_from_the_page_is_the_text_that_was_given():
 
 def test_a_mask_shows_its_fingerprint_whatever_the_lexer_makes_of_it():
     for target in ("a.yaml", "a.py", "a.env", "a.sh", "a.unknown", "a.json"):
-        page = render(a_change("k = ⟦secret:0a1b2c3d⟧ x\n", "k = ⟦secret:ffffffff⟧ x\n", target), "unified")
+        page = render_change(a_change("k = ⟦secret:0a1b2c3d⟧ x\n", "k = ⟦secret:ffffffff⟧ x\n", target), "unified")
         assert '<span class="mask__fp">0a1b2c3d</span>' in page and '<span class="mask__fp">ffffffff</span>' in page
         assert "⟦" not in page
 
 
 def test_unchanged_lines_fold_around_the_context():
     lines = [f"l{n}" for n in range(40)]
-    page = render(a_change("\n".join(lines), "\n".join([*lines[:20], "X", *lines[21:]])), "unified", 3)
+    page = render_change(a_change("\n".join(lines), "\n".join([*lines[:20], "X", *lines[21:]])), "unified", 3)
     assert page.count('class="d-folded" hidden') == 2 and "17 unchanged lines" in page and "16 unchanged lines" in page
     assert [html.unescape(c) for c in read(a_change("a\nb\n", "a\nc\n")).cells] == ["a", "b", "c"]
 
 
 def test_a_missing_newline_at_the_end_is_a_visible_change():
-    assert render(a_change("a\n", "a"), "unified").count('title="No newline at end of file"') == 1
+    assert render_change(a_change("a\n", "a"), "unified").count('title="No newline at end of file"') == 1
 
 
 def test_a_change_of_line_endings_is_visible():
@@ -134,15 +134,15 @@ def test_five_thousand_changed_lines_take_a_moment_and_all_are_shown():
 
 def test_a_large_file_with_a_small_change_is_a_small_page():
     old = "".join(f"key{n}: value {n}\n" for n in range(5000))
-    page = render(a_change(old, old.replace("value 700\n", "other\n")), "split")
+    page = render_change(a_change(old, old.replace("value 700\n", "other\n")), "split")
     assert len(page) < 10_000 and "unchanged lines" in page
 
 
 def test_beyond_the_limit_the_page_says_what_it_leaves_out():
-    page = render(a_change(None, "x\n" * 20_000, "a.txt"), "unified")
+    page = render_change(a_change(None, "x\n" * 20_000, "a.txt"), "unified")
     assert "8000 added and 0 deleted lines are not shown here" in page
 
 
 def test_no_change_renders_an_empty_table_and_equal_text_a_fold():
     assert read(a_change(None, None)).cells == []
-    assert "3 unchanged lines" in render(a_change("a\nb\nc\n", "a\nb\nc\n"), "split", 0)
+    assert "3 unchanged lines" in render_change(a_change("a\nb\nc\n", "a\nb\nc\n"), "split", 0)

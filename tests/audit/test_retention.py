@@ -9,23 +9,22 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from audit import append_only
-from audit.archive_verify import BrokenArchive, main, verify
-from audit.artifacts import store
+from audit.database import guards
+from audit.database.clock import uuid7
 from audit.errors import Conflict, Invalid, NotFound
-from audit.events import Subject, record
-from audit.ids import uuid7
+from audit.log.artifacts import store_artifact
+from audit.log.events import Subject, record
 from audit.models import Event, PrivateValue
-from audit.retention import archives, holds
-from audit.retention.archives import archive, prune
+from audit.models.seals import Archive, Leaf
+from audit.retention import archives, legal_holds
+from audit.retention.archives import prune_archived, write_archive
 from audit.retention.erasure import erase_person, erase_values
-from audit.retention.holds import Held, hold, lift
-from audit.retention.models import Archive
-from audit.seals.checking import verify_subject_and_seals, verify_tenant
+from audit.retention.legal_holds import UnderLegalHold, lift_hold, set_hold
 from audit.seals.keys import public_keys
-from audit.seals.models import Leaf
 from audit.seals.sealer import seal_all
-from audit.verification import verify_log
+from audit.verification.chain import verify_chains
+from audit.verification.log import verify_sealed_subject, verify_tenant_log
+from audit.verify.archive import BrokenArchive, main, verify_archive
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db
@@ -47,31 +46,31 @@ def a_life(*verbs: str, kind: str = "thing", **more: Any) -> Subject:
 
 def archived(tmp_path: Path) -> Path:
     seal_all()
-    made = archive(TENANT, 0)
+    made = write_archive(TENANT, 0)
     assert made is not None
     return tmp_path / str(TENANT) / made.file
 
 
 def test_an_archive_verifies_on_its_own_and_the_next_goes_on_where_it_ended(tmp_path: Path) -> None:
-    digest = store(TENANT, b"what was done", "text/plain")
+    digest = store_artifact(TENANT, b"what was done", "text/plain")
     a_life("thing.made", "thing.changed", artifacts=(digest,))
     first = archived(tmp_path)
     again = a_life("thing.made")
     second = archived(tmp_path)
     with first.open("rb") as file:
-        one = verify(file)
+        one = verify_archive(file)
     with second.open("rb") as file:
-        two = verify(file, public_keys(TENANT)[0]["vkey"])
+        two = verify_archive(file, public_keys(TENANT)[0]["vkey"])
     assert (one.first, one.artifacts, two.first) == (0, 1, one.upto)
     assert str(again.id) in two.chains
     assert main([str(first)]) == 0 and main([str(first), "--key", public_keys(TENANT)[0]["vkey"]]) == 0
-    assert archive(TENANT, 1) is None, "nothing is older than a day"
+    assert write_archive(TENANT, 1) is None, "nothing is older than a day"
 
 
 @pytest.mark.parametrize("seed", range(25))
 def test_whatever_is_changed_in_an_archive_is_found(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
-    digest = store(TENANT, b"what was done", "text/plain")
+    digest = store_artifact(TENANT, b"what was done", "text/plain")
     a_life("thing.made", "thing.changed", artifacts=(digest,))
     lines = gzip.decompress(archived(tmp_path).read_bytes()).splitlines()
     n = rng.randrange(len(lines))
@@ -98,7 +97,7 @@ def test_an_archive_signed_by_somebody_else_is_refused_by_who_knows_the_key(tmp_
     seal_all()
     other = Leaf.objects.exclude(tenant=TENANT).get(log_index=0).tenant
     with path.open("rb") as file, pytest.raises(BrokenArchive):
-        verify(file, public_keys(other)[0]["vkey"])
+        verify_archive(file, public_keys(other)[0]["vkey"])
 
 
 def test_only_what_is_archived_and_ended_is_pruned_and_each_chain_keeps_its_last_event(tmp_path: Path) -> None:
@@ -107,12 +106,12 @@ def test_only_what_is_archived_and_ended_is_pruned_and_each_chain_keeps_its_last
     archived(tmp_path)
     goes_on = a_life("thing.made")
     record(an_entry(goes_on, "thing.changed"))
-    assert prune(TENANT) == 2
+    assert prune_archived(TENANT) == 2
     assert list(Event.objects.filter(subject_id=ended.id).values_list("seq", flat=True)) == [3]
     assert list(PrivateValue.objects.filter(subject_id=ended.id).values_list("seq", flat=True)) == [3]
     assert Event.objects.filter(subject_id=alive.id).count() == 2
     assert Event.objects.filter(subject_id=goes_on.id).count() == 2
-    assert prune(TENANT) == 0
+    assert prune_archived(TENANT) == 0
     record(an_entry(ended, "thing.remembered"))
     assert Event.objects.get(subject_id=ended.id, seq=4).verb == "thing.remembered"
     it = Archive.objects.get()
@@ -137,39 +136,39 @@ def test_an_archive_that_is_not_what_was_written_prunes_nothing(tmp_path: Path) 
     path = archived(tmp_path)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(Conflict, match="Restore it"):
-        prune(TENANT)
+        prune_archived(TENANT)
     assert Event.objects.filter(subject_id=subject.id).count() == 2
 
 
 def test_what_a_stream_has_not_taken_stays(tmp_path: Path) -> None:
-    from audit.streams.models import Stream
+    from audit.models.auditor import Stream
 
     a_life("thing.made", "thing.changed")
     archived(tmp_path)
     stream = Stream.objects.create(tenant=TENANT, name="siem", kind="file", position=0)
-    assert prune(TENANT) == 0
+    assert prune_archived(TENANT) == 0
     Stream.objects.filter(pk=stream.pk).update(position=10**6)
-    assert prune(TENANT) == 1
+    assert prune_archived(TENANT) == 1
 
 
 def test_a_hold_keeps_a_subject_or_everything_until_it_is_lifted(tmp_path: Path) -> None:
     subject = a_life("thing.made", "thing.changed")
     archived(tmp_path)
-    one = hold(TENANT, "case 7", "somebody", subject.id)
-    assert prune(TENANT) == 0
-    with pytest.raises(Held):
+    one = set_hold(TENANT, "case 7", "somebody", subject.id)
+    assert prune_archived(TENANT) == 0
+    with pytest.raises(UnderLegalHold):
         erase_values(TENANT, subject.id, "somebody", "asked")
-    whole = hold(TENANT, "case 8", "somebody")
-    lift(TENANT, one.pk, "somebody")
-    assert prune(TENANT) == 0
+    whole = set_hold(TENANT, "case 8", "somebody")
+    lift_hold(TENANT, one.pk, "somebody")
+    assert prune_archived(TENANT) == 0
     with pytest.raises(NotFound):
-        lift(uuid7(), whole.pk, "somebody")
-    lift(TENANT, whole.pk, "somebody")
-    assert prune(TENANT) == 1 and holds.standing(TENANT) == []
+        lift_hold(uuid7(), whole.pk, "somebody")
+    lift_hold(TENANT, whole.pk, "somebody")
+    assert prune_archived(TENANT) == 1 and legal_holds.standing_holds(TENANT) == []
     told = Event.objects.filter(verb__startswith="legal_hold.").order_by("id").values_list("verb", flat=True)
     assert list(told) == ["legal_hold.set", "legal_hold.set", "legal_hold.lifted", "legal_hold.lifted"]
     with pytest.raises(Invalid):
-        hold(TENANT, "  ", "somebody")
+        set_hold(TENANT, "  ", "somebody")
 
 
 def test_erasing_a_person_empties_what_they_wrote_and_leaves_every_chain(tmp_path: Path) -> None:
@@ -197,21 +196,21 @@ def test_erasing_a_person_empties_what_they_wrote_and_leaves_every_chain(tmp_pat
 def test_what_was_pruned_still_verifies_and_what_was_deleted_is_found(tmp_path: Path) -> None:
     ended, other = a_life("thing.made", "thing.changed", "thing.gone"), a_life("tree.made", "tree.grew", kind="tree")
     archived(tmp_path)
-    assert prune(TENANT) == 2
+    assert prune_archived(TENANT) == 2
     seal_all()
-    assert verify_tenant(TENANT).ok and verify_log(tenant=TENANT).ok
-    assert verify_subject_and_seals(TENANT, ended.id).ok
+    assert verify_tenant_log(TENANT).ok and verify_chains(tenant=TENANT).ok
+    assert verify_sealed_subject(TENANT, ended.id).ok
     record(an_entry(ended, "thing.remembered"))
-    assert verify_tenant(TENANT).ok and verify_log(tenant=TENANT).ok
+    assert verify_tenant_log(TENANT).ok and verify_chains(tenant=TENANT).ok
     seal_all()
-    assert verify_tenant(TENANT).ok
-    append_only.unprotect(connection)
+    assert verify_tenant_log(TENANT).ok
+    guards.unprotect(connection)
     gone = a_life("thing.made", "thing.changed")
     seal_all()
     Event.objects.filter(subject_id=gone.id, seq=1)._raw_delete("default")
-    verdict = verify_tenant(TENANT)
+    verdict = verify_tenant_log(TENANT)
     assert verdict.broken is not None and verdict.broken.kind == "deleted"
-    assert not verify_log(subject_id=gone.id).ok and verify_log(subject_id=other.id).ok
+    assert not verify_chains(subject_id=gone.id).ok and verify_chains(subject_id=other.id).ok
 
 
 def test_a_row_that_says_archived_is_no_excuse(tmp_path: Path) -> None:
@@ -219,4 +218,4 @@ def test_a_row_that_says_archived_is_no_excuse(tmp_path: Path) -> None:
     seal_all()
     Archive.objects.create(tenant=TENANT, first=0, upto=2, file="none", sha256="", size=0, prunable=True)
     Event.objects.filter(subject_id=subject.id, seq=1)._raw_delete("default")
-    assert not verify_tenant(TENANT).ok and not verify_log(subject_id=subject.id).ok
+    assert not verify_tenant_log(TENANT).ok and not verify_chains(subject_id=subject.id).ok

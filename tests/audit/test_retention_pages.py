@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from actions.models import Action
-from approvals.models import Comment
+from approvals.records import Comment
 from audit.models import Event, PrivateValue
+from audit.models.seals import Archive, LegalHold
 from audit.retention import archives
-from audit.retention.archives import archive
-from audit.retention.models import Archive, LegalHold
+from audit.retention.archives import write_archive
 from audit.seals.sealer import seal_all
 from tenants.models import Principal
 from tests.actions.factory import edit, propose
@@ -19,7 +19,7 @@ from tests.cast import Cast
 
 __all__ = ["carry", "place", "program"]
 pytestmark = pytest.mark.django_db
-PAGE, SAY = "/audit/retention/", "/audit/retention/say/"
+PAGE, SAY = "/audit/retention/", "/audit/retention/change/"
 
 
 def test_an_admin_says_how_long_and_what_is_held_and_an_auditor_sees_it(cast: Cast) -> None:
@@ -55,9 +55,15 @@ def test_what_cannot_be_is_refused_in_words(cast: Cast, said: dict[str, str], wo
 def test_a_persons_words_go_from_every_floor_and_the_log_stays(place: Cast) -> None:
     action = propose(place, parameters=edit(operation="create"), reason="Ada asked me to")
     Comment.objects.create(
-        tenant=place.acme, environment=action.environment, subject_kind="action", subject_id=action.pk, digest="0" * 64,
-        author=place.operator, text="as Ada said", at=action.created_at,
-    )  # fmt: skip
+        tenant=place.acme,
+        environment=action.environment,
+        subject_kind="action",
+        subject_id=action.pk,
+        digest="0" * 64,
+        author=place.operator,
+        text="as Ada said",
+        at=action.created_at,
+    )
     events = Event.objects.count()
     body: dict[str, Any] = {"principal": str(place.operator.pk), "reason": "she asked"}
     api = place.api("admin")
@@ -80,7 +86,7 @@ def test_a_persons_words_go_from_every_floor_and_the_log_stays(place: Cast) -> N
 def test_an_archive_is_downloaded_whole(cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "directory_of", lambda tenant: tmp_path)
     seal_all()
-    made = archive(cast.acme.pk, 0)
+    made = write_archive(cast.acme.pk, 0)
     assert made is not None
     assert made.file in cast.client("auditor").get(PAGE).content.decode()
     (row,) = cast.api("auditor").get("/api/retention").json()["archives"]

@@ -7,8 +7,8 @@ import pytest
 from django.db import IntegrityError, connection, models, transaction
 from django.test.utils import isolate_apps
 
-from audit.ids import uuid7
-from audit.rows import insert_rows
+from audit.database.clock import uuid7
+from audit.database.statements import insert_rows
 
 pytestmark = pytest.mark.django_db
 COLUMNS = ["key", "at", "document", "data", "text", "name", "yes", "amount", "ratio", "count", "owner_id"]

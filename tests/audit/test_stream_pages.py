@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit.models import Event
-from audit.streams.models import DeadLetter, Stream
+from audit.models.auditor import DeadLetter, Stream
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db

@@ -7,8 +7,8 @@ import pikepdf
 import pypdfium2
 import pytest
 
-from audit.evidence import typesetting
-from audit.evidence.typesetting import NotSet, pdf, printable
+from audit.ui import typesetting
+from audit.ui.typesetting import TypesettingFailed, printable, render_pdf
 
 AT = datetime(2026, 2, 3, 4, 5, 6, 789, tzinfo=UTC)
 HOSTILE = '#panic("no") $x$ *b* @foo <b> `c` \\u{1} // /* \u202e\x1b[2J\x00 中文 😀 ⟦secret:7c1e0a12⟧ ' + "f" * 64
@@ -22,7 +22,7 @@ FILES = [("events.jsonl", b'{"n":1}\n', "application/x-ndjson"), ("any.bin", byt
 
 @pytest.fixture(scope="module")
 def paper():
-    return pdf("plain", DATA, FILES, HOSTILE, AT)
+    return render_pdf("plain", DATA, FILES, HOSTILE, AT)
 
 
 def test_it_is_tagged_pdf_a_and_dated_as_asked(paper):
@@ -46,13 +46,13 @@ def test_text_is_text_whatever_it_says(paper):
 
 
 def test_the_same_arguments_give_the_same_bytes(paper):
-    assert pdf("plain", DATA, FILES, HOSTILE, AT) == paper
+    assert render_pdf("plain", DATA, FILES, HOSTILE, AT) == paper
 
 
 def test_only_our_templates_are_set():
     for name in ("../plain", "plain.typ", "", "house/../plain"):
         with pytest.raises(ValueError, match="template"):
-            pdf(name, {}, [], "", AT)
+            render_pdf(name, {}, [], "", AT)
 
 
 def test_printable_text_keeps_what_our_fonts_know():
@@ -62,7 +62,7 @@ def test_printable_text_keeps_what_our_fonts_know():
 
 def test_a_long_paper_is_set_apart_and_comes_out_the_same(paper, monkeypatch):
     monkeypatch.setattr(typesetting, "SMALL_CHARS", 0)
-    assert pdf("plain", DATA, FILES, HOSTILE, AT) == paper
+    assert render_pdf("plain", DATA, FILES, HOSTILE, AT) == paper
     monkeypatch.setattr(typesetting, "MAIN", "#panic()")
-    with pytest.raises(NotSet, match="panic"):
-        pdf("plain", DATA, FILES, HOSTILE, AT)
+    with pytest.raises(TypesettingFailed, match="panic"):
+        render_pdf("plain", DATA, FILES, HOSTILE, AT)

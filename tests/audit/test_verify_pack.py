@@ -12,15 +12,15 @@ import pytest
 from django.core.management import call_command
 
 from audit import verify
-from audit.artifacts import store
-from audit.events import record
-from audit.evidence.pack import Wish
+from audit.evidence.pack import PackRequest
+from audit.log.artifacts import store_artifact
+from audit.log.events import record
 from audit.models import Event
+from audit.models.seals import SignedTreeHead
 from audit.seals.keys import signing_key
-from audit.seals.models import Checkpoint
-from audit.verify import Broken, Kept
+from audit.verify import Broken, ExternalHeads
 from audit.verify.cli import main
-from audit.verify.strict import plain
+from audit.verify.events import canonical_bytes
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.packs import (
     Stranger,
@@ -62,7 +62,10 @@ def test_every_flipped_byte_is_refused(db):
     subject = a_subject("deed")
     record(
         an_entry(
-            subject, "approval.granted", private={"comment": "Fine"}, artifacts=(store(TENANT, b"x", "text/plain"),)
+            subject,
+            "approval.granted",
+            private={"comment": "Fine"},
+            artifacts=(store_artifact(TENANT, b"x", "text/plain"),),
         )
     )
     pack = packed(subject)
@@ -74,7 +77,7 @@ def test_every_flipped_byte_is_refused(db):
 
 @pytest.mark.soak
 def test_every_flipped_byte_of_a_pack_with_its_report_is_refused(subject):
-    for flipped in flips_of(packed(subject, Wish())):
+    for flipped in flips_of(packed(subject, PackRequest())):
         with pytest.raises(Broken):
             verdict(flipped)
 
@@ -95,10 +98,20 @@ def test_garbage_is_refused_without_a_traceback():
             verdict(chance.randbytes(size))
     envelope = {"payload": "", "payloadType": "", "signatures": []}
     for first in (
-        b"", b"null", b"{}", b"[]", b"[" * 100_000, b'{"files":' + b"[" * 50_000, b'{"files":[],"head":{"hash":1}}',
-        b'{"files":[{}]}', b"\xff", plain(envelope), plain({**envelope, "payload": "bnVsbA=="}),
-        plain({**envelope, "signatures": [1]}), b'{"format":"interlock.evidence/1","head":{"hash":""},"files":[]}',
-    ):  # fmt: skip
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b"[" * 100_000,
+        b'{"files":' + b"[" * 50_000,
+        b'{"files":[],"head":{"hash":1}}',
+        b'{"files":[{}]}',
+        b"\xff",
+        canonical_bytes(envelope),
+        canonical_bytes({**envelope, "payload": "bnVsbA=="}),
+        canonical_bytes({**envelope, "signatures": [1]}),
+        b'{"format":"interlock.evidence/1","head":{"hash":""},"files":[]}',
+    ):
         for name in ("manifest.json", "attestation.json"):
             with pytest.raises(Broken):
                 verdict(encoded([(name, first)]))
@@ -134,7 +147,7 @@ def test_swapped_doubled_dropped_and_added_files_are_refused(pack):
 
 def test_a_stranger_who_signs_it_anew_is_found_out_by_whoever_has_the_key(pack):
     stranger, members = Stranger(), members_of(pack)
-    members["keys.json"] = plain([*json.loads(members["keys.json"]), stranger.listed()])
+    members["keys.json"] = canonical_bytes([*json.loads(members["keys.json"]), stranger.listed()])
     forged = signed_anew(members, stranger.signer)
     assert "signed by an unknown key" in str(verdict(forged))
     assert refusal(forged, our_key()) == "unknown_signer"
@@ -144,7 +157,7 @@ def test_a_stranger_who_signs_it_anew_is_found_out_by_whoever_has_the_key(pack):
 def test_a_key_with_our_id_is_not_our_key(pack):
     """Ids are four bytes, so somebody can find a key of their own with ours."""
     stranger, members = Stranger(), members_of(pack)
-    members["keys.json"] = plain([stranger.listed()])
+    members["keys.json"] = canonical_bytes([stranger.listed()])
     members["head.txt"], members["proofs.jsonl"] = b"", b""
     forged = signed_anew(members, stranger.signer, sealed=0)
     impostor = verify.Key(our_key().name, stranger.key.id, our_key().public)
@@ -153,7 +166,7 @@ def test_a_key_with_our_id_is_not_our_key(pack):
 
 def test_signatures_that_are_dropped_doubled_or_swapped_are_refused(pack):
     members, key, stranger = members_of(pack), signing_key(TENANT), Stranger()
-    members["keys.json"] = plain([*json.loads(members["keys.json"]), stranger.listed()])
+    members["keys.json"] = canonical_bytes([*json.loads(members["keys.json"]), stranger.listed()])
     both = signed_anew(members, (key.key_id, key.sign), stranger.signer)
     assert len(verdict(both, our_key(), stranger.key, least=2).signers) == 2
     assert refusal(both, our_key(), least=2) == "unknown_signer"
@@ -161,14 +174,14 @@ def test_signatures_that_are_dropped_doubled_or_swapped_are_refused(pack):
     envelope = json.loads(files["attestation.json"])
     one, two = envelope["signatures"]
     for signatures in ([], [one], [two], [one, one], [one, one, two], [two, one], [{**one, "sig": two["sig"]}, two]):
-        files["attestation.json"] = plain({**envelope, "signatures": signatures})
+        files["attestation.json"] = canonical_bytes({**envelope, "signatures": signatures})
         assert refusal(encoded(list(files.items()))) == "bad_signature", signatures
 
 
 def test_one_key_under_two_names_counts_once(pack):
     members = members_of(pack)
     one, two = Stranger(name="a/a"), Stranger(name="b/b")
-    members["keys.json"] = plain([*json.loads(members["keys.json"]), one.listed(), two.listed()])
+    members["keys.json"] = canonical_bytes([*json.loads(members["keys.json"]), one.listed(), two.listed()])
     forged = signed_anew(members, one.signer, two.signer)
     assert refusal(forged, one.key, two.key, least=2) == "bad_signature"
 
@@ -176,9 +189,9 @@ def test_one_key_under_two_names_counts_once(pack):
 def test_a_key_that_was_revoked_before_signs_no_more(pack):
     members = members_of(pack)
     (key,) = json.loads(members["keys.json"])
-    members["keys.json"] = plain([{**key, "revoked_at": "2026-01-01T00:00:00.000000Z"}])
+    members["keys.json"] = canonical_bytes([{**key, "revoked_at": "2026-01-01T00:00:00.000000Z"}])
     assert refusal(signed_anew(members), our_key()) == "bad_signature"
-    members["keys.json"] = plain([{**key, "revoked_at": "2999-01-01T00:00:00.000000Z"}])
+    members["keys.json"] = canonical_bytes([{**key, "revoked_at": "2999-01-01T00:00:00.000000Z"}])
     assert verdict(signed_anew(members), our_key()).is_trusted
 
 
@@ -284,11 +297,18 @@ def test_even_whoever_holds_the_key_cannot_make_it_say_something_else(pack, chan
 @pytest.mark.parametrize(
     "about",
     [
-        {"head": {"seq": 4, "hash": "0" * 64}}, {"tenant": "t"}, {"subject": {"kind": "deed", "id": "x"}},
-        {"sealed": 4},        {"created_at": "2026-01-01T00:00:00.000000Z"}, {"format": "interlock.evidence/3"},
-        {"withheld": {"artifacts": ["0" * 64], "private": []}}, {"withheld": {}}, {"audience": 1}, {"more": 1},
+        {"head": {"seq": 4, "hash": "0" * 64}},
+        {"tenant": "t"},
+        {"subject": {"kind": "deed", "id": "x"}},
+        {"sealed": 4},
+        {"created_at": "2026-01-01T00:00:00.000000Z"},
+        {"format": "interlock.evidence/3"},
+        {"withheld": {"artifacts": ["0" * 64], "private": []}},
+        {"withheld": {}},
+        {"audience": 1},
+        {"more": 1},
     ],
-)  # fmt: skip
+)
 def test_the_statement_says_what_the_events_say(pack, about):
     with pytest.raises(Broken):
         verdict(signed_anew(members_of(pack), **about), our_key())
@@ -303,21 +323,21 @@ def test_withheld_artifacts_are_named_in_the_statement(pack):
 
 
 def test_kept_heads_must_agree(subject, pack):
-    head = Checkpoint.objects.filter(tenant=TENANT).order_by("-number").first()
+    head = SignedTreeHead.objects.filter(tenant=TENANT).order_by("-number").first()
     last = bytes(Event.objects.get(subject_id=subject.id, seq=5).hash).hex()
-    kept = Kept.read(f"{head.note}\n{subject.id} 5 {last}\n{head.note}")
+    kept = ExternalHeads.read(f"{head.note}\n{subject.id} 5 {last}\n{head.note}")
     assert verdict(pack, kept=kept).is_head_kept
     assert not verdict(
-        pack, kept=Kept.read(f"{subject.id} 3 {'0' * 64}\n".replace(str(subject.id), "0" * 36))
+        pack, kept=ExternalHeads.read(f"{subject.id} 3 {'0' * 64}\n".replace(str(subject.id), "0" * 36))
     ).is_head_kept
     other = head.note.replace(head.note.split("\n")[2], base64.b64encode(bytes(32)).decode())
-    assert refusal(pack, kept=Kept.read(other)) == "forked"
+    assert refusal(pack, kept=ExternalHeads.read(other)) == "forked"
     older = head.note.replace(f"\n{head.size}\n", f"\n{head.size + 1}\n")
-    assert refusal(pack, kept=Kept.read(older)) == "head_unknown"
-    assert refusal(pack, kept=Kept.read(f"{subject.id} 5 {'0' * 64}")) == "forked"
-    assert refusal(pack, kept=Kept.read(f"{subject.id} 6 {'0' * 64}")) == "missing"
+    assert refusal(pack, kept=ExternalHeads.read(older)) == "head_unknown"
+    assert refusal(pack, kept=ExternalHeads.read(f"{subject.id} 5 {'0' * 64}")) == "forked"
+    assert refusal(pack, kept=ExternalHeads.read(f"{subject.id} 6 {'0' * 64}")) == "missing"
     with pytest.raises(Broken):
-        Kept.read("nothing")
+        ExternalHeads.read("nothing")
 
 
 def run_alone(*arguments, site=True):
@@ -345,7 +365,7 @@ def test_it_says_so_in_words_and_by_its_status(pack, tmp_path, capsys):
     file, keys, heads = tmp_path / "pack.zip", tmp_path / "keys", tmp_path / "heads"
     file.write_bytes(pack)
     keys.write_text(f"# ours\n{signing_key(TENANT).vkey}\n")
-    heads.write_text(Checkpoint.objects.filter(tenant=TENANT).order_by("-number").first().note)
+    heads.write_text(SignedTreeHead.objects.filter(tenant=TENANT).order_by("-number").first().note)
     assert main([str(file)]) == 0
     assert "give it with --key" in capsys.readouterr().out
     assert main([str(file), "--key", str(keys), "--head", str(heads)]) == 0

@@ -50,8 +50,17 @@ def take(ground: Ground, contender: Contender, n: int) -> Lap:
     ground.empty_redis()
     log = ground.base / "turn.log"
     with ground.database(contender.template) as database, log.open("wb") as errors:
-        command = [sys.executable, "-m", contender.module, "--url", ground.url_of(database), "--n", str(n),
-                   "--mode", contender.mode]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            contender.module,
+            "--url",
+            ground.url_of(database),
+            "--n",
+            str(n),
+            "--mode",
+            contender.mode,
+        ]
         environment = {**ground.environment(database), **contender.environment}
         process = subprocess.Popen(
             command, cwd=REPO, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True

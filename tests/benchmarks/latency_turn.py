@@ -15,7 +15,9 @@ from tests.benchmarks.turn import Carry, Incomplete, take_turn
 
 from actions.intake.submit import submit  # isort: skip  (after the set-up in product)
 from actions.models import Checkpoint  # isort: skip
-from actions.verbs import approve, find  # isort: skip
+from actions.verbs import approve
+
+from actions.verbs import find  # isort: skip
 
 LOOK_EVERY_S = 0.002
 PATIENCE_S = 60

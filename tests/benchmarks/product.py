@@ -1,5 +1,7 @@
 """Interlock as a benchmark needs it: a tenant with two environments and two people, and the workers of `make run`."""
 
+# ruff: noqa: E402
+
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,16 +13,25 @@ import django
 
 django.setup()
 
-from actions.intake.submission import Submission  # noqa: E402  (models need the set-up above)
-from actions.types import registry  # noqa: E402
-from approvals.matrix import set_row  # noqa: E402
-from config.processes import beat, worker  # noqa: E402
-from config.settings import INTERLOCK  # noqa: E402
-from tenants.access import Access, access_for  # noqa: E402
-from tenants.models import Principal  # noqa: E402
-from tenants.places import create_environment, create_tenant  # noqa: E402
-from tenants.roles import add_member  # noqa: E402
-from tests.support.ledger_executor import LedgerExecutor  # noqa: E402
+from actions.intake.submission import Submission
+from actions.types import registry
+from approvals.matrix import set_row
+from config.processes import (
+    beat,
+    worker,
+)
+from config.settings import INTERLOCK
+from tenants.access import (
+    Access,
+    access_for,
+)
+from tenants.models import Principal
+from tenants.places import (
+    create_environment,
+    create_tenant,
+)
+from tenants.roles import add_member
+from tests.support.ledger_executor import LedgerExecutor
 
 STEPS = 3
 OPEN, GATED = "open", "gated"

@@ -42,9 +42,14 @@ class Site:
         """A signed-in tab. A phone is `width=390`."""
         phone = width < 600
         context = self.browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce", is_mobile=phone,
-            has_touch=phone, base_url=self.base, **more,
-        )  # fmt: skip
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            is_mobile=phone,
+            has_touch=phone,
+            base_url=self.base,
+            **more,
+        )
         session = self.cast.client(who).cookies["interlock_session"].value
         context.add_cookies([{"name": "interlock_session", "value": session, "url": self.base}])
         tab = context.new_page()

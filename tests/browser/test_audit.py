@@ -5,10 +5,11 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from audit.events import EMPTY, Entry, Subject, append
-from audit.explore.indexer import carry_on, upto
-from audit.ids import uuid7
-from audit.models import Event, Word
+from audit.auditor.explore.index import indexed_upto, run_slice
+from audit.database.clock import uuid7
+from audit.log.events import NO_EVENTS, NewEvent, Subject, append_events
+from audit.models import Event
+from audit.models.auditor import Word
 from tests.audit.test_explorer import change
 from tests.browser.conftest import Site
 from tests.support.processes import REPO, wait_for
@@ -22,7 +23,7 @@ HOSTILE = "Because \u202e of <b>it</b> the handshake fails."
 def indexed(site: Site) -> None:
     """Wait until the worker has brought the index up to the log."""
     last = Event.objects.order_by("-pk").values_list("pk", flat=True).first()
-    wait_for(lambda: upto()[0] >= last, 30, "the index") if last else None
+    wait_for(lambda: indexed_upto()[0] >= last, 30, "the index") if last else None
 
 
 def test_an_auditor_finds_the_right_change_by_a_day_and_a_word_and_takes_its_evidence(
@@ -119,11 +120,16 @@ def test_the_auditors_pages_fit_a_phone_in_the_dark_and_bear_ten_thousand_rows(s
     event = Event.objects.filter(subject_id=action.pk, verb="preflight.planned").get()
     tab = site.page("auditor", width=390, height=844, scheme="dark")
     pages = {
-        "log": f"/audit/?subject={action.pk}", "many": "/audit/", "found": "/audit/?q=handshake",
-        "none": "/audit/?q=nothinglikethis", "subject": f"/audit/subjects/{action.pk}/",
-        "event": f"/audit/events/{event.pk}/", "reports": "/audit/reports/", "report": "/audit/reports/changes/",
+        "log": f"/audit/?subject={action.pk}",
+        "many": "/audit/",
+        "found": "/audit/?q=handshake",
+        "none": "/audit/?q=nothinglikethis",
+        "subject": f"/audit/subjects/{action.pk}/",
+        "event": f"/audit/events/{event.pk}/",
+        "reports": "/audit/reports/",
+        "report": "/audit/reports/changes/",
         "controls": "/audit/controls/",
-    }  # fmt: skip
+    }
     for name, address in pages.items():
         tab.goto(address)
         assert not tab.evaluate(TOO_WIDE), f"{address} is wider than a phone"
@@ -135,7 +141,7 @@ def test_the_auditors_pages_fit_a_phone_in_the_dark_and_bear_ten_thousand_rows(s
 def many(site: Site, count: int) -> None:
     """Events of one busy subject, recorded in one go and indexed."""
     about = Subject("deed", uuid7())
-    entries = [Entry(site.cast.acme.pk, about, f"deed.done{n % 7}", "system:setup") for n in range(count)]
-    append(entries, {about.id: EMPTY}, datetime.now(UTC))
+    entries = [NewEvent(site.cast.acme.pk, about, f"deed.done{n % 7}", "system:setup") for n in range(count)]
+    append_events(entries, {about.id: NO_EVENTS}, datetime.now(UTC))
     indexed(site)
-    assert Word.objects.exists() and carry_on() == 0
+    assert Word.objects.exists() and run_slice() == 0

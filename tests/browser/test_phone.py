@@ -116,9 +116,14 @@ TOO_WIDE = """[...document.querySelectorAll("main *")].filter(e => e.getBounding
 def _phone(site: Site) -> Page:
     """A dark phone in which nobody is signed in."""
     context = site.browser.new_context(
-        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, color_scheme="dark",
-        reduced_motion="reduce", device_scale_factor=2, user_agent=PHONE,
-    )  # fmt: skip
+        viewport={"width": 390, "height": 844},
+        is_mobile=True,
+        has_touch=True,
+        color_scheme="dark",
+        reduced_motion="reduce",
+        device_scale_factor=2,
+        user_agent=PHONE,
+    )
     tab = context.new_page()
     tab.set_default_timeout(15_000)
     tab.on("console", lambda m: site.complaints.append(m.text) if m.type == "error" else None)

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import Page
 
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies import drafts
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.wording import Wording
 from tests.browser.conftest import Site
 from tests.policies.factory import published

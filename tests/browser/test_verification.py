@@ -2,9 +2,10 @@
 
 from django.db import connection
 
-from audit import append_only
-from audit.models import Event, Tree
-from audit.seals.proofs import newest
+from audit.database import guards
+from audit.models import Event
+from audit.models.seals import Tree
+from audit.seals.tree import newest_head
 from tests.browser.conftest import Site
 from tests.browser.test_audit import TOO_WIDE
 from tests.support.processes import wait_for
@@ -24,10 +25,10 @@ def test_the_log_is_verified_with_progress_and_a_break_is_named(site: Site) -> N
     tab.reload()
     tab.wait_for_selector(f"{VERDICT}--ok")
     site.picture(tab, "verification", full_page=True)
-    append_only.unprotect(connection)
+    guards.unprotect(connection)
     gone = Event.objects.filter(tenant=tenant, subject_id=action.pk, seq=2).get()
     gone.delete()
-    append_only.protect(connection)
+    guards.protect(connection)
     tab.select_option("#id_depth", "log")
     tab.click("button:has-text('Verify')")
     tab.wait_for_selector(f"{VERDICT}--bad")
@@ -40,7 +41,7 @@ def test_the_log_is_verified_with_progress_and_a_break_is_named(site: Site) -> N
     site.picture(phone, "verification-390", full_page=True)
     stranger = site.browser.new_context(viewport={"width": 390, "height": 844}, base_url=site.base).new_page()
     stranger.goto("/verify/")
-    stranger.fill("#id_head", newest(tenant).note)
+    stranger.fill("#id_head", newest_head(tenant).note)
     stranger.click("button:has-text('Verify')")
     stranger.wait_for_selector(".notice--bad:has-text('Records of this log were changed')")
     assert stranger.evaluate(TOO_WIDE) == []

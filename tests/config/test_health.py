@@ -7,9 +7,9 @@ from django.db import connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from audit.events import Entry, Subject, record
-from audit.ids import uuid7
-from audit.models import Tree
+from audit.database.clock import uuid7
+from audit.log.events import NewEvent, Subject, record
+from audit.models.seals import Tree
 from config import health
 
 
@@ -70,7 +70,7 @@ def test_probes_only_read(path: str) -> None:
 
 def test_late_sealing_is_told_and_serves_on(client: Client, db: None) -> None:
     assert client.get("/readyz").json()["sealing"] == "ok"
-    record(Entry(uuid7(), Subject("deed", uuid7()), "deed.done", "system:setup"))
+    record(NewEvent(uuid7(), Subject("deed", uuid7()), "deed.done", "system:setup"))
     text = client.get("/metrics").content.decode()
     assert "interlock_seal_lag_seconds " in text and "interlock_logs_halted 0.0" in text
     Tree.objects.create(tenant=uuid7(), halted="doubt")

@@ -30,9 +30,13 @@ class Run:
         self.var, self.port, self.printed = var, port, var.parent / f"{var.name}-{time.monotonic_ns()}.txt"
         with self.printed.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "config.launch"], cwd=BASE_DIR, env={**inherited, **own, **environment},
-                stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-m", "config.launch"],
+                cwd=BASE_DIR,
+                env={**inherited, **own, **environment},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
 
     @property
     def output(self) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 import os
 from collections.abc import Iterator
 
@@ -5,10 +6,13 @@ import pytest
 
 pytest.register_assert_rewrite("tests.faults.invariants")
 
-from actions.types import registry  # noqa: E402
-from tests.actions.conftest import committed_cast as committed_cast  # noqa: E402
-from tests.support import machine, rabbitmq  # noqa: E402
-from tests.support.ledger_executor import LedgerExecutor  # noqa: E402
+from actions.types import registry
+from tests.actions.conftest import committed_cast as committed_cast
+from tests.support import (
+    machine,
+    rabbitmq,
+)
+from tests.support.ledger_executor import LedgerExecutor
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 from actions.models import Action, Checkpoint
 from actions.states import ENDED
 from audit.models import Event
-from audit.verification import verify_log
+from audit.verification.chain import verify_chains
 from tests.actions.factory import propose
 from tests.cast import Cast
 from tests.support.ledger_executor import balance, doubles
@@ -63,5 +63,5 @@ def assert_sound(actions: Sequence[Action]) -> None:
         assert action.state == state
         assert action.lease_id is None
         assert action.seq == Event.objects.filter(subject_id=action.pk).count()
-    report = verify_log()
+    report = verify_chains()
     assert report.ok, str(report)

@@ -21,9 +21,16 @@ from tests.support.processes import wait_for
 pytestmark = pytest.mark.soak
 CASES = int(os.environ.get("INTERLOCK_SOAK_CASES", "200"))
 BOUNDARIES = (
-    "claimed", "before_intent", "after_intent", "after_effect", "after_receipt", "before_undo_intent",
-    "after_undo_intent", "after_undo_effect", "after_undo_receipt",
-)  # fmt: skip
+    "claimed",
+    "before_intent",
+    "after_intent",
+    "after_effect",
+    "after_receipt",
+    "before_undo_intent",
+    "after_undo_intent",
+    "after_undo_effect",
+    "after_undo_receipt",
+)
 KILLED = -9
 MOST_WORKERS = 12
 
@@ -58,11 +65,15 @@ def drawn(chance: random.Random) -> dict:
     final = sorted(chance.sample(range(1, count + 1), chance.randint(0, min(count, 2))))
     stuck = sorted(set(chance.sample(range(1, count + 1), chance.randint(0, min(count, 2)))) - set(final))
     return {
-        "after": after, "final": final, "stuck": stuck, "fails": chance.randint(0, count),
+        "after": after,
+        "final": final,
+        "stuck": stuck,
+        "fails": chance.randint(0, count),
         "rollback": {
-            "order": chance.choice(["reverse", "forward"]), "mode": chance.choice(["all-or-nothing", "best-effort"]),
+            "order": chance.choice(["reverse", "forward"]),
+            "mode": chance.choice(["all-or-nothing", "best-effort"]),
         },
-    }  # fmt: skip
+    }
 
 
 def carried(workers: Nursery, action: Action, chance: random.Random) -> int:

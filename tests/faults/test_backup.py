@@ -11,12 +11,7 @@ from actions.models import Action, Checkpoint, Lease
 from audit.models import Event
 from tests import servers
 from tests.actions.factory import a_running_lease, an_action, root_of
-from tests.faults.invariants import (
-    assert_each_effect_once,
-    assert_sound,
-    ledger_actions,
-    wait_until_completed,
-)
+from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
 from tests.support.elsewhere import another_database, connected_to
 from tests.support.ledger_executor import read_ledger
 from tests.support.processes import WITH_LEDGER, wait_for, worker

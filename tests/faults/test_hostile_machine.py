@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actions.models import Action, Checkpoint, Lease
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.faults.invariants import (

@@ -8,11 +8,12 @@ import signal
 import pytest
 from django.db import connections
 
-from audit.events import record
-from audit.ids import uuid7
-from audit.models import Checkpoint, Event, Horizon, Leaf, Tile
+from audit.database.clock import uuid7
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import Horizon, Leaf, SignedTreeHead, Tile
 from audit.seals import keys, sealer
-from audit.seals.checking import verify_tenant
+from audit.verification.log import verify_tenant_log
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -25,7 +26,7 @@ def killed_at(step: str) -> int:
     connections.close_all()
     child = os.fork()
     if child == 0:
-        sealer.reached = lambda here: os.kill(os.getpid(), signal.SIGKILL) if here == step else None
+        sealer.failpoint = lambda here: os.kill(os.getpid(), signal.SIGKILL) if here == step else None
         try:
             sealer.seal_all()
         finally:
@@ -37,8 +38,8 @@ def killed_at(step: str) -> int:
 def _small_tiles(monkeypatch):
     for module in ("tiles", "nodes", "walk"):
         monkeypatch.setattr(f"audit.seals.{module}.TILE", 4)
-    monkeypatch.setattr("audit.seals.nodes.LEVELS", 2)
-    monkeypatch.setattr("audit.seals.walk.BATCH", 8)
+    monkeypatch.setattr("audit.seals.tree.LEVELS", 2)
+    monkeypatch.setattr("audit.verification.log_walk.BATCH", 8)
 
 
 @pytest.mark.parametrize("step", sealer.STEPS)
@@ -50,18 +51,18 @@ def test_a_log_whose_sealer_was_killed_verifies_and_goes_on(step):
     for _ in range(4):  # more than a tile
         record(an_entry(subject))
     record(an_entry(other, tenant=OTHER))
-    before = Leaf.objects.count(), Checkpoint.objects.count()
+    before = Leaf.objects.count(), SignedTreeHead.objects.count()
     assert killed_at(step) == -signal.SIGKILL, f"nobody came by {step}"
-    after = Leaf.objects.count(), Checkpoint.objects.count()
+    after = Leaf.objects.count(), SignedTreeHead.objects.count()
     assert (after == before) == (step == "looked" or step in INSIDE), "all of a pass, or nothing of it"
-    assert verify_tenant(TENANT).ok and verify_tenant(OTHER).ok, "it verifies as it was left"
+    assert verify_tenant_log(TENANT).ok and verify_tenant_log(OTHER).ok, "it verifies as it was left"
     record(an_entry(subject))
     for _ in range(3):
         sealer.seal_all()
     assert Leaf.objects.count() == Event.objects.count() and Tile.objects.count() == 2
     assert Horizon.objects.get().horizon == Event.objects.order_by("id").last().pk
     for tenant in (TENANT, OTHER):
-        verdict = verify_tenant(tenant)
+        verdict = verify_tenant_log(tenant)
         assert verdict.ok and verdict.size == Event.objects.filter(tenant=tenant).count(), verdict.broken
     assert len(keys.public_keys(TENANT)) == 1, "no key is left over"
 

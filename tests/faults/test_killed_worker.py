@@ -4,7 +4,7 @@ import pytest
 
 from actions.models import Action, Checkpoint, Lease
 from audit.models import Event
-from audit.verification import verify_subject
+from audit.verification.chain import verify_subject_chain
 from tests.actions.factory import propose, root_of
 from tests.support.processes import wait_for, worker
 from tests.support.watcher import Watcher
@@ -39,7 +39,7 @@ def test_a_killed_worker_costs_nothing_but_time(committed_cast, product_environm
     moves = Event.objects.filter(subject_id=action.pk, verb__startswith="action.").order_by("seq")
     assert [e.verb for e in moves][-3:] == ["action.start", "action.verify", "action.complete"]
     assert Event.objects.filter(subject_id=action.pk, verb="lease.lost").count() == 1
-    assert verify_subject(action.tenant_id, "action", action.pk).ok
+    assert verify_subject_chain(action.tenant_id, "action", action.pk).ok
 
 
 def action_plan(action: Action) -> list[dict]:

@@ -49,9 +49,16 @@ def test_a_thousand_actions_on_fifty_resources_run_one_at_a_time_though_a_worker
 
 
 def carry_through(
-    cast: Cast, environment: dict[str, str], directory: Path, *, actions: int, cells: int, workers: int, seconds: float,
+    cast: Cast,
+    environment: dict[str, str],
+    directory: Path,
+    *,
+    actions: int,
+    cells: int,
+    workers: int,
+    seconds: float,
     caps: tuple[int, int],
-) -> None:  # fmt: skip
+) -> None:
     """`caps`: how many may run at once, altogether and in staging."""
     seed = random.randrange(10**6)
     print(f"\nseed {seed}")
@@ -99,9 +106,15 @@ def propose_all(cast: Cast, chance: random.Random, actions: int, cells: int) -> 
         low, high, where = (cells // 2, cells, "staging") if n % 3 == 0 else (0, cells // 2, "dev")
         wanted = wish(chance, low, high)
         found.append(
-            propose(cast, type="ledger", environment=where, parameters=wanted, accept=True,
-                    priority=chance.choice([0, 0, 0, 20]))
-        )  # fmt: skip
+            propose(
+                cast,
+                type="ledger",
+                environment=where,
+                parameters=wanted,
+                accept=True,
+                priority=chance.choice([0, 0, 0, 20]),
+            )
+        )
     return found
 
 
@@ -162,7 +175,7 @@ def spans_of(actions: Sequence[Action]) -> dict[str, tuple[Any, Any]]:
             next(times[str(a.pk), verb] for verb in ENDS if (str(a.pk), verb) in times),
         )
         for a in actions
-    }  # fmt: skip
+    }
 
 
 def runs_of(actions: Sequence[Action]) -> dict[str, list[tuple[Any, Any, str]]]:
@@ -207,9 +220,15 @@ def test_a_worker_killed_while_two_steps_of_an_action_run_leaves_both_to_the_nex
     ledger = root_of(committed_cast.dev) / ".ledger"
     crash = {"step": 2, "at": "after_effect"}
     (action,) = ledger_actions(
-        committed_cast, 1, steps=4, after=[[], [], [1, 2], [3]], exclusive=True, crash=crash, slow_step=1,
+        committed_cast,
+        1,
+        steps=4,
+        after=[[], [], [1, 2], [3]],
+        exclusive=True,
+        crash=crash,
+        slow_step=1,
         slow_ms=1500,
-    )  # fmt: skip
+    )
     with nursery(product_environment) as workers:
         assert workers.work() == KILLED
         lines = Checkpoint.objects.filter(action=action).order_by("id")

@@ -9,12 +9,7 @@ import pytest
 from actions.models import Action
 from tests.actions.factory import root_of, with_rules
 from tests.cast import Cast, make_cast
-from tests.faults.invariants import (
-    assert_each_effect_once,
-    assert_sound,
-    ledger_actions,
-    wait_until_completed,
-)
+from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
 from tests.support.http import Answer, Program
 from tests.support.ledger_executor import read_ledger
 from tests.support.own_postgresql import PostgreSQL, moved_to

@@ -15,14 +15,30 @@ SECRET = "a-secret-of-enough-characters"
 
 
 def rule(cast, **fields):
-    usual = {"tenant": cast.acme.pk, "environment": "", "endings": ["failed"], "to": "requester", "person": "",
-             "role": "", "acknowledge_within_s": "600", "escalate_to": "admin"}  # fmt: skip
+    usual = {
+        "tenant": cast.acme.pk,
+        "environment": "",
+        "endings": ["failed"],
+        "to": "requester",
+        "person": "",
+        "role": "",
+        "acknowledge_within_s": "600",
+        "escalate_to": "admin",
+    }
     return {**usual, **fields}
 
 
 def hook(cast, **fields):
-    usual = {"tenant": cast.acme.pk, "environment": "", "name": "ours", "kind": "generic", "enabled": "on",
-             "url": "https://hooks.example/x", "secret": SECRET, "token": ""}  # fmt: skip
+    usual = {
+        "tenant": cast.acme.pk,
+        "environment": "",
+        "name": "ours",
+        "kind": "generic",
+        "enabled": "on",
+        "url": "https://hooks.example/x",
+        "secret": SECRET,
+        "token": "",
+    }
     return {**usual, **fields}
 
 
@@ -35,9 +51,14 @@ def test_a_rule_is_kept_with_an_event(cast, site):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"to": "person"}, {"to": "role"}, {"to": "role", "role": "no such"}, {"escalate_to": "no such"},
-     {"endings": ["exploded"]}],
-)  # fmt: skip
+    [
+        {"to": "person"},
+        {"to": "role"},
+        {"to": "role", "role": "no such"},
+        {"escalate_to": "no such"},
+        {"endings": ["exploded"]},
+    ],
+)
 def test_a_rule_that_cannot_work_is_refused(cast, site, wrong):
     assert site.post(f"{RULE}add/", rule(cast, **wrong)).status_code == 200
     assert not HandoffRule.objects.exists()

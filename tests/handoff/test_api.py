@@ -19,8 +19,11 @@ def test_a_ticket_goes_from_hand_to_hand(cast):
     operator, approver, here = cast.api("operator"), cast.api("approver"), f"/api/tickets/{ticket.pk}"
     (row,) = operator.get("/api/tickets?tab=mine").json()["items"]
     assert (row["id"], row["title"], row["assignee"], row["ending"]) == (
-        str(ticket.pk), "Rotate keys", "operator", "in_doubt",
-    )  # fmt: skip
+        str(ticket.pk),
+        "Rotate keys",
+        "operator",
+        "in_doubt",
+    )
     shown = operator.get(here).json()
     assert [(s["key"], s["usable"]) for s in shown["next_steps"]] == [
         ("look", True),

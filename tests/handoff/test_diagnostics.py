@@ -8,9 +8,10 @@ import pytest
 from actions.handoff import diagnostics, gathering, host
 from actions.handoff.next_steps import next_steps
 from actions.models import Checkpoint, Plan, Quarantine, Ticket
-from audit.artifacts import read_artifact
-from audit.events import Subject
+from actions.types.collect_diagnostics import executor
 from audit.evidence.pack import build_pack
+from audit.log.artifacts import read_artifact
+from audit.log.events import Subject
 from audit.models import Event
 from tests.actions.factory import an_action
 from tests.handoff.conftest import fail, hold, ticket_of
@@ -21,8 +22,10 @@ SECRET = "password = 'hunter2-hunter2-hunter2'"
 
 def with_steps(action, n: int = 2):
     """Give an action a plan of n steps of which the last failed, with a secret in its log."""
-    steps = [{"key": f"{k:03d}:x", "title": f"Step {k}", "target": "x", "compensation": {"kind": "reversible"}}
-             for k in range(1, n + 1)]  # fmt: skip
+    steps = [
+        {"key": f"{k:03d}:x", "title": f"Step {k}", "target": "x", "compensation": {"kind": "reversible"}}
+        for k in range(1, n + 1)
+    ]
     plan = Plan.objects.create(
         action=action, version=1, digest="d" * 64, document="", changes="", summary="", steps=steps
     )
@@ -30,8 +33,17 @@ def with_steps(action, n: int = 2):
     for k in range(1, n + 1):
         kind = "failure" if k == n else "receipt"
         facts = {"code": "io", "message": SECRET} if k == n else {}
-        Checkpoint.objects.create(action=action, plan=plan, step=f"{k:03d}:x", attempt=1, kind=kind, lease=1,
-                                  at=action.created_at, facts=facts, log=f"line {k}\n{SECRET}")  # fmt: skip
+        Checkpoint.objects.create(
+            action=action,
+            plan=plan,
+            step=f"{k:03d}:x",
+            attempt=1,
+            kind=kind,
+            lease=1,
+            at=action.created_at,
+            facts=facts,
+            log=f"line {k}\n{SECRET}",
+        )
     return action
 
 
@@ -87,8 +99,8 @@ def test_the_machine_is_read_and_a_section_that_hangs_or_breaks_says_so(cast, mo
     found = host.host_facts(target, patience_s=20)["sections"]
     assert found["disk"]["used_percent"] <= 100 and found["files"]["counts"]["files"] == 0
     assert found["processes"]["scope"] == "environment"
-    monkeypatch.setitem(host.SECTIONS, "disk", ("", lambda ctx: 1 / 0))
-    monkeypatch.setitem(host.SECTIONS, "load", ("", lambda ctx: __import__("time").sleep(1)))
+    monkeypatch.setitem(executor.SECTIONS, "disk", ("", lambda ctx: 1 / 0))
+    monkeypatch.setitem(executor.SECTIONS, "load", ("", lambda ctx: __import__("time").sleep(1)))
     found = host.host_facts(target, patience_s=0.2)["sections"]
     assert "ZeroDivisionError" in found["disk"]["problem"]
     assert found["load"] == {"problem": "not read in time"}
@@ -117,8 +129,9 @@ def test_each_ending_has_its_own_next_steps(cast, reason, keys):
 def test_what_is_in_quarantine_because_of_it_is_to_be_cleared(cast):
     action = fail(cast)
     ticket = ticket_of(action)
-    Quarantine.objects.create(tenant=cast.acme, environment=cast.dev, key="k", kind="file", name="app.conf",
-                              action=action, because="in_doubt")  # fmt: skip
+    Quarantine.objects.create(
+        tenant=cast.acme, environment=cast.dev, key="k", kind="file", name="app.conf", action=action, because="in_doubt"
+    )
     shown = cast.client("operator").get(f"/handoff/{ticket.pk}/").content.decode()
     assert "Nothing may touch file app.conf" in shown and 'href="/quarantine/"' in shown
 

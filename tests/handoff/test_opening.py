@@ -10,7 +10,7 @@ from actions.handoff.work import carry_on, waits
 from actions.lifecycle import advance
 from actions.models import Action, HandoffRule, Ticket
 from audit.models import Event
-from audit.verification import verify_subject
+from audit.verification.chain import verify_subject_chain
 from tests.actions.factory import an_action
 from tests.actions.running import verbs_of
 from tests.handoff.conftest import MESSAGE, fail, hold, ticket_of
@@ -100,7 +100,7 @@ def test_an_action_that_is_held_again_gets_a_new_ticket_and_keeps_its_assignee(c
     first.refresh_from_db()
     assert (first.state, second.state, second.ending) == ("resolved", "open", "rollback_failed")
     assert second.assignee == cast.approver
-    assert verify_subject(action.tenant_id, "action", action.pk).ok
+    assert verify_subject_chain(action.tenant_id, "action", action.pk).ok
 
 
 @pytest.mark.parametrize("verbs", [("resume", "verify", "complete"), ("roll_back", "finish_rollback")])

@@ -82,9 +82,7 @@ def test_a_ticket_that_nobody_acknowledges_is_told_on_once(cast, ticket):
 
 
 def test_the_roles_that_a_rule_calls_take_it_or_hand_it_on(cast):
-    HandoffRule.objects.create(
-        tenant=cast.acme, endings=["failed"], to="role", role="approver", escalate_to="security"
-    )  # fmt: skip
+    HandoffRule.objects.create(tenant=cast.acme, endings=["failed"], to="role", role="approver", escalate_to="security")
     ticket = ticket_of(fail(cast))
     assert sorted(m.to[0] for m in mail.outbox) == ["approver2@example.test", "approver@example.test"]
     for who, may in (("approver", True), ("security", True), ("auditor", False), ("admin", False)):

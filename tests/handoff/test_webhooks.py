@@ -186,9 +186,14 @@ def test_after_eight_tries_it_is_given_up(cast, receiver):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://169.254.169.254/latest/meta-data/", "http://[::ffff:127.0.0.1]:9/", "http://2130706433:9/",
-     "http://[64:ff9b::7f00:1]:9/", "http://localhost:9/"],
-)  # fmt: skip
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:127.0.0.1]:9/",
+        "http://2130706433:9/",
+        "http://[64:ff9b::7f00:1]:9/",
+        "http://localhost:9/",
+    ],
+)
 def test_nobody_is_told_where_nobody_may_look(cast, receiver, url):
     cast.dev.settings = {}
     cast.dev.save()

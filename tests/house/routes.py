@@ -15,31 +15,89 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
 DIGEST = "0" * 64
 
 OPEN = {
-    "healthz", "readyz", "metrics", "api/openapi.json", "api/docs", "api/", "account/sign-in/",
-    "account/password/reset/", "account/password/reset/sent/",
+    "healthz",
+    "readyz",
+    "metrics",
+    "api/openapi.json",
+    "api/docs",
+    "api/",
+    "account/sign-in/",
+    "account/password/reset/",
+    "account/password/reset/sent/",
     "verify/",
-}  # fmt: skip
+}
 """About no tenant, and for everybody."""
 API = {
-    "api/actions", "api/actions/preview", "api/actions/pending", "api/action-types", "api/chat", "api/models/switch",
-    "api/workflows", "api/tokens", "api/audit-logs", "api/evidence/audiences", "api/matrix", "api/matrix/drafts",
-    "api/impact", "api/blast/weights", "api/breakers", "api/caps", "api/quarantines", "api/streams",
-    "api/retention", "api/legal-holds", "api/erasures", "api/audit-logs/facets", "api/audit-logs/search",
-    "api/audit-logs/heads", "api/audit-logs/keys", "api/audit-logs/consistency", "api/audit-logs/integrity",
-    "api/audit-logs/verifications", "api/audit-logs/head-targets",
-    "api/audit-searches", "api/reports", "api/reports/runs", "api/reports/controls", "api/reports/schedules",
-    "api/approvals", "api/approvals/bulk", "api/tickets",
-    "api/policies", "api/policies/facts", "api/policies/check",
-}  # fmt: skip
+    "api/actions",
+    "api/actions/preview",
+    "api/actions/pending",
+    "api/action-types",
+    "api/chat",
+    "api/models/switch",
+    "api/workflows",
+    "api/tokens",
+    "api/audit-logs",
+    "api/evidence/audiences",
+    "api/matrix",
+    "api/matrix/drafts",
+    "api/impact",
+    "api/blast/weights",
+    "api/breakers",
+    "api/caps",
+    "api/quarantines",
+    "api/streams",
+    "api/retention",
+    "api/legal-holds",
+    "api/erasures",
+    "api/audit-logs/facets",
+    "api/audit-logs/search",
+    "api/audit-logs/heads",
+    "api/audit-logs/keys",
+    "api/audit-logs/consistency",
+    "api/audit-logs/integrity",
+    "api/audit-logs/verifications",
+    "api/audit-logs/head-targets",
+    "api/audit-searches",
+    "api/reports",
+    "api/reports/runs",
+    "api/reports/controls",
+    "api/reports/schedules",
+    "api/approvals",
+    "api/approvals/bulk",
+    "api/tickets",
+    "api/policies",
+    "api/policies/facts",
+    "api/policies/check",
+}
 """About the caller's own tenant; 401 for a stranger."""
 PAGES = {
-    "approvals/", "approvals/bulk/", "handoff/",
-    "", "queue/live/", "system/", "impact/", "quarantine/", "actions/new/", "account/tokens/", "account/password/",
-    "audit/", "audit/streams/", "audit/searches/", "audit/reports/", "audit/controls/",
-    "audit/retention/", "audit/retention/say/", "audit/verification/", "audit/verification/targets/",
-    "account/tenant/", "account/sign-out/",
-    "rules/", "rules/check/", "rules/policies/new/", "rules/matrix/",
-}  # fmt: skip
+    "approvals/",
+    "approvals/bulk/",
+    "handoff/",
+    "",
+    "queue/live/",
+    "system/",
+    "impact/",
+    "quarantine/",
+    "actions/new/",
+    "account/tokens/",
+    "account/password/",
+    "audit/",
+    "audit/streams/",
+    "audit/searches/",
+    "audit/reports/",
+    "audit/controls/",
+    "audit/retention/",
+    "audit/retention/change/",
+    "audit/verification/",
+    "audit/verification/targets/",
+    "account/tenant/",
+    "account/sign-out/",
+    "rules/",
+    "rules/check/",
+    "rules/policies/new/",
+    "rules/matrix/",
+}
 """About the caller's own tenant; a stranger is sent to sign in."""
 
 
@@ -61,23 +119,32 @@ WHY = {"reason": "because"}
 WORDING = {"expression": "true", "effect": "warn", "message": "because"}
 DECISION = {"approved": True, "digest": DIGEST, "comment": ""}
 TICKET_VERBS: dict[str, dict[str, Any]] = {
-    "": {}, "/diagnostics": {}, "/assign": {"assignee": "acmes-own"}, "/acknowledge": {}, "/decline": WHY,
-    "/resolve": {}, "/comment": {"text": "hello"},
-}  # fmt: skip
+    "": {},
+    "/diagnostics": {},
+    "/assign": {"assignee": "acmes-own"},
+    "/acknowledge": {},
+    "/decline": WHY,
+    "/resolve": {},
+    "/comment": {"text": "hello"},
+}
 OBJECTS: dict[str, About] = {
     "api/actions/<action_id>": About("action"),
     "api/breakers/<breaker_id>/reset": About("breaker", WHY),
     "system/breakers/<uuid:breaker_id>/reset/": About("breaker", WHY),
-    **{f"api/actions/<action_id>/{part}": About("action") for part in
-       ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")},
+    **{
+        f"api/actions/<action_id>/{part}": About("action")
+        for part in ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")
+    },
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
     "api/actions/<action_id>/comments": About("action", {"text": "hello"}),
     "api/actions/<action_id>/comments/<comment_id>/resolve": About("action", {"resolved": True}, opens=False),
     "actions/<uuid:action_id>/comments/": About("action", {"text": "hello"}),
     "actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/": About("action", {"resolved": "yes"}, opens=False),
-    **{f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
-       for verb in ("ask-for-changes", "withdraw-ask", "withdraw")},
+    **{
+        f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
+        for verb in ("ask-for-changes", "withdraw-ask", "withdraw")
+    },
     "api/actions/<action_id>/cancel": About("action", WHY),
     "api/actions/<action_id>/abort": About("action", WHY),
     "api/actions/<action_id>/resume": About("action", {**WHY, "how": "continue"}),
@@ -109,14 +176,20 @@ OBJECTS: dict[str, About] = {
     "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
-    **{f"rules/{kind}/<uuid:draft_id>/{part}":
-       About("matrix_draft" if kind == "matrix" else "draft", opens=kind != "retire")
-       for kind in ("policy", "retire", "matrix")
-       for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")},
+    **{
+        f"rules/{kind}/<uuid:draft_id>/{part}": About(
+            "matrix_draft" if kind == "matrix" else "draft", opens=kind != "retire"
+        )
+        for kind in ("policy", "retire", "matrix")
+        for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")
+    },
     **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
     **{f"api/tickets/<ticket_id>{part}": About("ticket", body) for part, body in TICKET_VERBS.items()},
-    **{f"handoff/<uuid:ticket_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
-       for part, body in TICKET_VERBS.items() if part not in ("/diagnostics", "/comment")},
+    **{
+        f"handoff/<uuid:ticket_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
+        for part, body in TICKET_VERBS.items()
+        if part not in ("/diagnostics", "/comment")
+    },
     "handoff/<uuid:ticket_id>/diagnostics.json": About("ticket", opens=False),
     "handoff/<uuid:ticket_id>/comments/": About("ticket", {"text": "hello"}),
     "handoff/<uuid:ticket_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
@@ -130,45 +203,77 @@ OBJECTS: dict[str, About] = {
     "audit/searches/<uuid:search_id>/": About("saved_search", {"name": "x"}, opens=False),
     "audit/searches/<uuid:search_id>/delete/": About("saved_search", opens=False),
     "api/audit-searches/<uuidstr:search_id>": About("saved_search", {"name": "x"}, opens=False),
-    **{f"audit/reports/runs/<uuid:run_id>/{part}": About("report_run", opens=not part)
-       for part in ("", "file/", "cancel/")},
-    **{f"api/reports/runs/<uuidstr:run_id>{part}": About("report_run", opens=not part)
-       for part in ("", "/file", "/cancel")},
+    **{
+        f"audit/reports/runs/<uuid:run_id>/{part}": About("report_run", opens=not part)
+        for part in ("", "file/", "cancel/")
+    },
+    **{
+        f"api/reports/runs/<uuidstr:run_id>{part}": About("report_run", opens=not part)
+        for part in ("", "/file", "/cancel")
+    },
     "audit/reports/schedules/<uuid:schedule_id>/delete/": About("report_schedule", opens=False),
     "api/reports/schedules/<uuidstr:schedule_id>": About("report_schedule", opens=False),
-    **{f"audit/reports/<slug:kind>/{part}": About("group", {"format": "csv"}, ANY, opens=False)
-       for part in ("", "ask/", "schedule/")},
+    **{
+        f"audit/reports/<slug:kind>/{part}": About("group", {"format": "csv"}, ANY, opens=False)
+        for part in ("", "ask/", "schedule/")
+    },
     "api/reports/<slug:kind>/runs": About("group", {"format": "csv"}, ANY, opens=False),
     "api/audit-logs/<uuidstr:subject_id>/verify": About("action"),
     "api/audit-logs/<uuidstr:subject_id>/evidence": About("action"),
     "audit/<uuid:subject_id>/verify/": About("action"),
     "audit/<uuid:subject_id>/evidence/": About("action"),
-    **{f"audit/<uuid:subject_id>/export/{part}": About("action", {"form": "zip", "name": "x"}, opens=False)
-       for part in ("", "live/", "audience/", "<uuid:job_id>/")},
-    **{f"actions/<uuid:action_id>/evidence/{part}": About("action", {"form": "zip"}, opens=False)
-       for part in ("", "live/", "<uuid:job_id>/")},
+    **{
+        f"audit/<uuid:subject_id>/export/{part}": About("action", {"form": "zip", "name": "x"}, opens=False)
+        for part in ("", "live/", "audience/", "<uuid:job_id>/")
+    },
+    **{
+        f"actions/<uuid:action_id>/evidence/{part}": About("action", {"form": "zip"}, opens=False)
+        for part in ("", "live/", "<uuid:job_id>/")
+    },
     **{f"api/actions/<action_id>/evidence/<job_id>{part}": About("action", opens=False) for part in ("", "/file")},
-    **{f"api/audit-logs/<uuidstr:subject_id>/evidence/<uuidstr:job_id>{part}": About("action", opens=False)
-       for part in ("", "/file")},
+    **{
+        f"api/audit-logs/<uuidstr:subject_id>/evidence/<uuidstr:job_id>{part}": About("action", opens=False)
+        for part in ("", "/file")
+    },
     "api/evidence/audiences/<slug:name>": About("group", {"withheld": []}, ANY, opens=False),
     "account/tokens/<uuid:token_id>/revoke/": About("token"),
     "api/legal-holds/<uuidstr:hold_id>/lift": About("hold", {}, REFUSED),
     "api/archives/<uuidstr:archive_id>": About("archive", {}, REFUSED),
     "audit/archives/<uuid:archive_id>/": About("archive", {}, REFUSED),
-    **{f"api/streams/<uuidstr:stream_id>{verb}": About("stream", {}, REFUSED) for verb in
-       ("", "/pause", "/resume", "/resend", "/renew-secret")},
+    **{
+        f"api/streams/<uuidstr:stream_id>{verb}": About("stream", {}, REFUSED)
+        for verb in ("", "/pause", "/resume", "/resend", "/renew-secret")
+    },
     "audit/streams/<uuid:stream_id>/<stream_verb:name>/": About("stream", {}, REFUSED),
     "account/password/set/<uidb64>/<token>/": About("person", {}, ANY, opens=False),
     "queue/more/<slug:group>/": About("group", {}, ANY, opens=False),
     "actions/<uuid:action_id>/": About("action"),
-    **{f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
-       for part in ("peek/", "live/", "changes/", "decide/", "withdraw/", "withdraw-ask/", "accept/", "cancel/",
-                    "abort/", "resume/", "rollback/",
-                    "retry/", "run/", "run/live/", "log", "log.txt", "why/")},
+    **{
+        f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
+        for part in (
+            "peek/",
+            "live/",
+            "changes/",
+            "decide/",
+            "withdraw/",
+            "withdraw-ask/",
+            "accept/",
+            "cancel/",
+            "abort/",
+            "resume/",
+            "rollback/",
+            "retry/",
+            "run/",
+            "run/live/",
+            "log",
+            "log.txt",
+            "why/",
+        )
+    },
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
     **{f"api/environments/<slug>/{part}": About("place", WHY) for part in ("hold", "release")},
     **{f"environments/<slug:slug>/{part}": About("place", WHY) for part in ("", "hold/", "release/")},
-}  # fmt: skip
+}
 SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
 
 

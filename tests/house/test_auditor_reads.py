@@ -22,20 +22,34 @@ REFUSALS = (401, 403, 404, 405, 501)
 NOT_NOW = (409, 422)
 """Nothing is done either, and what was begun is undone."""
 THEIRS = {
-    "account/password/", "account/tenant/", "account/sign-out/", "account/tokens/", "api/tokens",
-    "account/password/reset/", "account/sign-in/",
-    "audit/searches/", "api/audit-searches",
-    "audit/reports/<slug:kind>/ask/", "audit/reports/<slug:kind>/schedule/", "api/reports/<slug:kind>/runs",
+    "account/password/",
+    "account/tenant/",
+    "account/sign-out/",
+    "account/tokens/",
+    "api/tokens",
+    "account/password/reset/",
+    "account/sign-in/",
+    "audit/searches/",
+    "api/audit-searches",
+    "audit/reports/<slug:kind>/ask/",
+    "audit/reports/<slug:kind>/schedule/",
+    "api/reports/<slug:kind>/runs",
     "api/reports/schedules",
-}  # fmt: skip
+}
 """Their account, their searches, their reports."""
 LOOKING = {
-    "audit/<uuid:subject_id>/verify/", "api/audit-logs/<uuidstr:subject_id>/verify", "audit/<uuid:subject_id>/export/",
-    "api/actions/<action_id>/evidence", "actions/<uuid:action_id>/evidence/",
+    "audit/<uuid:subject_id>/verify/",
+    "api/audit-logs/<uuidstr:subject_id>/verify",
+    "audit/<uuid:subject_id>/export/",
+    "api/actions/<action_id>/evidence",
+    "actions/<uuid:action_id>/evidence/",
     "api/audit-logs/<uuidstr:subject_id>/evidence",
-    "rules/check/", "api/policies/check", "api/actions/preview",
-    "audit/verification/", "api/audit-logs/verifications",
-}  # fmt: skip
+    "rules/check/",
+    "api/policies/check",
+    "api/actions/preview",
+    "audit/verification/",
+    "api/audit-logs/verifications",
+}
 """Verifying, building packs to take along, and asking what a rule or a proposal would come to."""
 NOTHING = _filling(uuid.uuid4())
 WRITES = ("INSERT", "UPDATE", "DELETE")

@@ -32,7 +32,7 @@ ALLOWED = {
     "actions/rehearsal/work.py": {"update(state=)"},
     "actions/run/breakers.py": {"row.state", "self.row.state"},  # a circuit breaker's
     "audit/evidence/jobs.py": {"update(state=)"},  # a pack's, being built
-    "audit/evidence/story.py": {"self.state"},  # how the events tell that a subject ended
+    "audit/evidence/collect.py": {"self.state"},  # how the events tell that a subject ended
     "actions/handoff/opening.py": {"ticket.state", "update(state=)"},  # a ticket's
     "actions/handoff/sending.py": {"update(state=)"},  # a delivery's
 }

@@ -27,18 +27,21 @@ from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
 from actions.models import Action, Backtest, Breaker, Cap, HandoffRule, Ticket, Webhook
 from actions.quarantine_keeper import put_in_quarantine
-from approvals.models import ApprovalRule, ApprovalSettings, BlastWeights, NotifyRule
+from approvals.models import ApprovalRule
 from approvals.policies.drafts import draft_matrix
-from audit.artifacts import store
-from audit.explore.saved import save
-from audit.models import Archive, Event
-from audit.reports.runs import ask as ask_report
-from audit.reports.schedules import create as schedule
-from audit.retention.holds import hold
-from audit.seals import jobs
-from audit.seals.models import Checkpoint, HeadTarget
-from audit.streams.models import Stream
-from audit.streams.verbs import Wanted, create
+from approvals.records import ApprovalSettings, NotifyRule
+from approvals.weighing import BlastWeights
+from audit.auditor.explore.saved_searches import create
+from audit.auditor.reports.runs import request_report as request_report
+from audit.auditor.reports.schedules import create as schedule
+from audit.auditor.streams.commands import StreamRequest
+from audit.auditor.streams.commands import create as commands_create
+from audit.log.artifacts import store_artifact
+from audit.models import Event
+from audit.models.auditor import Stream
+from audit.models.seals import Archive, HeadTarget, SignedTreeHead
+from audit.retention.legal_holds import set_hold
+from audit.verification import jobs
 from config.asgi import application
 from tenants.access import access_for
 from tenants.models import PERMISSIONS, Principal
@@ -98,33 +101,53 @@ def world(program, place, carry) -> World:
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
     ticket = Ticket.objects.create(
-        tenant=place.acme, environment=place.prod, action_id=action["id"], ending_seq=1, ending="failed", code="io",
-        severity="low", summary="It failed", assignee=in_acme,
-        evidence=store(place.acme.pk, b"{}", "application/json"),
-    )  # fmt: skip
+        tenant=place.acme,
+        environment=place.prod,
+        action_id=action["id"],
+        ending_seq=1,
+        ending="failed",
+        code="io",
+        severity="low",
+        summary="It failed",
+        assignee=in_acme,
+        evidence=store_artifact(place.acme.pk, b"{}", "application/json"),
+    )
     foreign = {
-        "ticket": ticket.pk, "actions.handoffrule": HandoffRule.objects.create(tenant=place.acme).pk,
+        "ticket": ticket.pk,
+        "actions.handoffrule": HandoffRule.objects.create(tenant=place.acme).pk,
         "actions.webhook": Webhook.objects.create(tenant=place.acme, name="ours").pk,
-        **_auditors_things(place, action["id"]), "backtest": backtest.pk, "breaker": _breaker(place),
+        **_auditors_things(place, action["id"]),
+        "backtest": backtest.pk,
+        "breaker": _breaker(place),
         "quarantine": shut.pk,
         "actions.cap": Cap.objects.create(tenant=place.acme, most=1).pk,
-        "approvals.policyversion": draft.pk, "policy": draft.policy_id, "draft": draft.pk, "matrix_draft": matrix.pk,
-        "approvals.matrixdraft": matrix.pk, "place": "staging",
-        "action": Action.objects.get(pk=action["id"]), "token": token, "person": place.operator,
-        "stream": a_webhook(place.acme.pk), "hold": hold(place.acme.pk, "case 7", SETUP),
+        "approvals.policyversion": draft.pk,
+        "policy": draft.policy_id,
+        "draft": draft.pk,
+        "matrix_draft": matrix.pk,
+        "approvals.matrixdraft": matrix.pk,
+        "place": "staging",
+        "action": Action.objects.get(pk=action["id"]),
+        "token": token,
+        "person": place.operator,
+        "stream": a_webhook(place.acme.pk),
+        "hold": set_hold(place.acme.pk, "case 7", SETUP),
         "archive": Archive.objects.create(tenant=place.acme.pk, first=0, upto=1, file="none", sha256="", size=0),
-        "group": uuid.uuid4(), "workflow": uuid.uuid4(), "approvals.approvalrule": ApprovalRule.objects.first(),
+        "group": uuid.uuid4(),
+        "workflow": uuid.uuid4(),
+        "approvals.approvalrule": ApprovalRule.objects.first(),
         "approvals.notifyrule": NotifyRule.objects.create(tenant=place.acme, event="opened", to="nobody").pk,
         "approvals.approvalsettings": ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high").pk,
         "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
-        "auth.group": place.roles["operator"].group, **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
-    }  # fmt: skip
+        "auth.group": place.roles["operator"].group,
+        **{f"tenants.{n}": it for n, it in _tenants_things(place).items()},
+    }
     return World(foreign, everything, _clients(everything, place.globex), _clients(in_acme, place.acme))
 
 
 def a_webhook(tenant: uuid.UUID) -> Stream:
-    wanted = Wanted("siem", "webhook", "https://siem.example/in")
-    return create(tenant, wanted, SETUP)[0]
+    wanted = StreamRequest("siem", "webhook", "https://siem.example/in")
+    return commands_create(tenant, wanted, SETUP)[0]
 
 
 def _breaker(place: Any) -> Any:
@@ -137,14 +160,14 @@ def _auditors_things(place: Any, action: str) -> dict[str, Any]:
     """What an auditor of acme made, and an event of its log."""
     me, period = str(place.auditor.pk), {"since": "2026-07-01", "until": "2026-09-30"}
     made: dict[str, Any] = {
-        "saved_search": save(place.acme.pk, me, "ours", "q=x"),
-        "report_run": ask_report(place.acme.pk, me, "changes", "csv", period),
+        "saved_search": create(place.acme.pk, me, "ours", "q=x"),
+        "report_run": request_report(place.acme.pk, me, "changes", "csv", period),
         "report_schedule": schedule(place.acme.pk, me, "changes", "csv", "week", [], {}),
-        "verification": jobs.ask(place.acme.pk, me, "log"),
+        "verification": jobs.request_verification(place.acme.pk, me, "log"),
         "head_target": HeadTarget.objects.create(pk=7_654_322, tenant=place.acme.pk, kind="file"),
     }
     head = {"tenant": place.acme.pk, "number": 7_654_321, "size": 1, "root": b"", "at": timezone.now(), "note": "head"}
-    made["head"] = SimpleNamespace(pk=Checkpoint.objects.create(**head).number)
+    made["head"] = SimpleNamespace(pk=SignedTreeHead.objects.create(**head).number)
     return {"event": Event.objects.filter(subject_id=action).first().pk, **{name: it.pk for name, it in made.items()}}
 
 
@@ -154,9 +177,13 @@ def _tomorrow() -> Any:
 
 def _tenants_things(place: Any) -> dict[str, Any]:
     return {
-        "tenant": place.acme, "environment": place.prod, "principal": place.operator, "role": place.roles["operator"],
-        "resource": uuid.uuid4(), "apitoken": uuid.uuid4(),
-    }  # fmt: skip
+        "tenant": place.acme,
+        "environment": place.prod,
+        "principal": place.operator,
+        "role": place.roles["operator"],
+        "resource": uuid.uuid4(),
+        "apitoken": uuid.uuid4(),
+    }
 
 
 def _clients(principal: Principal, tenant: Any) -> dict[str, Client]:

@@ -45,9 +45,14 @@ class Server:
         raw.connect(("127.0.0.1", self.port))
         raw.settimeout(20)
         lines = [
-            f"GET {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}", "Accept: text/event-stream",
-            f"Last-Event-ID: {after}", "", "",
-        ]  # fmt: skip
+            f"GET {path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"Authorization: Bearer {token}",
+            "Accept: text/event-stream",
+            f"Last-Event-ID: {after}",
+            "",
+            "",
+        ]
         raw.sendall("\r\n".join(lines).encode())
         return raw
 

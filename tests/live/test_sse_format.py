@@ -43,8 +43,17 @@ def test_an_event_as_json_is_one_line_and_comes_back_exactly(value):
 
 @pytest.mark.parametrize(
     ("header", "seq"),
-    [("17", 17), (" 17 ", 17), ("", None), (None, None), ("x", None), ("-1", None), ("1.5", None), ("٣", None),
-     ("9" * 30, None)],
-)  # fmt: skip
+    [
+        ("17", 17),
+        (" 17 ", 17),
+        ("", None),
+        (None, None),
+        ("x", None),
+        ("-1", None),
+        ("1.5", None),
+        ("٣", None),
+        ("9" * 30, None),
+    ],
+)
 def test_a_last_event_id_that_is_not_ours_starts_from_the_beginning(header, seq):
     assert sse.last_event_id(header) == seq

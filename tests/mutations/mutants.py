@@ -318,7 +318,7 @@ MUTANTS = [
     Mutant(
         "two sealers take the same tree",
         "lock",
-        "audit.seals.sealer:_locked",
+        "audit.seals.sealer:_lock_trees",
         "_1.select_for_update(skip_locked=True)",
         "_1.all()",
         ("tests/races/test_sealing.py::test_two_sealers_at_once_never_cross",),
@@ -327,7 +327,7 @@ MUTANTS = [
     Mutant(
         "the horizon does not wait for who may hold smaller ids",
         "lock",
-        "audit.seals.unsealed:move_horizon",
+        "audit.seals.unsealed:advance_horizon",
         "_1 is not None and not _2(_3.holders)",
         "_1 is not None",
         ("tests/races/test_sealing.py::test_an_event_that_commits_late_is_sealed_when_it_comes",),
@@ -336,7 +336,7 @@ MUTANTS = [
     Mutant(
         "a head's signature is not looked at",
         "signature",
-        "audit.seals.notes:verified",
+        "audit.verify.signed_note:verify_note",
         "not _1.is_by(_2, _3)",
         "not _2",
         (f"{SEALS}/test_notes.py",),
@@ -352,7 +352,7 @@ MUTANTS = [
     Mutant(
         "a key's row is not bound to its times",
         "signature",
-        "audit.seals.keys:_bound_to",
+        "audit.seals.keys:_wrapping_context",
         "[_1, _2, _3, _4, _5]",
         "[_1, _2, _3, _4]",
         (f"{SEALS}/test_keys.py",),
@@ -360,7 +360,7 @@ MUTANTS = [
     Mutant(
         "a tree is sealed upon whatever it was signed with",
         "digest",
-        "audit.seals.sealer:_sound",
+        "audit.seals.sealer:_check_tree",
         "(_1, _2.root, _3) != (_4, _5, _6)",
         "not _2.root",
         (f"{SEALS}/test_sealer.py",),
@@ -368,7 +368,7 @@ MUTANTS = [
     Mutant(
         "an event is not held against its entry",
         "digest",
-        "audit.seals.walk:check_entry",
+        "audit.verification.log_walk:check_entry",
         "_1(bytes(_2.body)) != _3",
         "not _3",
         (f"{SEALS}/test_tampering.py",),
@@ -376,7 +376,7 @@ MUTANTS = [
     Mutant(
         "a head is not held against the entries",
         "digest",
-        "audit.seals.walk:LogWalk._check_head",
+        "audit.verification.log_walk:LogWalk._check_head",
         "_1.root != self.frontier.root()",
         "not _1.root",
         (f"{SEALS}/test_tampering.py",),
@@ -384,7 +384,7 @@ MUTANTS = [
     Mutant(
         "a kept head is not held against the log",
         "digest",
-        "audit.seals.walk:LogWalk._pass",
+        "audit.verification.log_walk:LogWalk._pass",
         "_1 in _2 and _2.pop(_1).root != _3",
         "_1 in _2 and not _2.pop(_1).root",
         (f"{SEALS}/test_tampering.py",),
@@ -392,7 +392,7 @@ MUTANTS = [
     Mutant(
         "a consistency proof need not begin with the old root",
         "digest",
-        "audit.seals.merkle:verify_consistency",
+        "audit.verify.merkle:verify_consistency",
         "_1 == 0 and _2 == _3 and _4 == _5",
         "_1 == 0 and _4 == _5",
         (f"{SEALS}/test_merkle.py",),

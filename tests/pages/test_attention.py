@@ -8,7 +8,8 @@ import pytest
 from django.db.models import F
 
 from approvals.attention import in_words
-from approvals.models import Decision, Viewing
+from approvals.models import Decision
+from approvals.records import Viewing
 from audit.models import Event
 from tests.api.conftest import Program
 from tests.cast import Cast

@@ -22,9 +22,15 @@ SCHEMA: dict[str, Any] = {
     },
 }
 VALUE = {
-    "name": "n", "count": 5, "ratio": 0.5, "on": False, "codes": [200, 204], "odd": {"k": "v"}, "inner": {"deep": "d"},
+    "name": "n",
+    "count": 5,
+    "ratio": 0.5,
+    "on": False,
+    "codes": [200, 204],
+    "odd": {"k": "v"},
+    "inner": {"deep": "d"},
     "rows": [{"a": "1", "b": "x"}, {"a": "2"}],
-}  # fmt: skip
+}
 
 
 def posted(fields: list[Field]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from actions.models import Delivery, Ticket
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tests.cast import Cast
 from tests.handoff.conftest import fail, hold, quick_machine, ticket_of
 
@@ -20,12 +20,21 @@ def many(place: Cast, n: int) -> list[Ticket]:
     now = database_time()
     return Ticket.objects.bulk_create(
         Ticket(
-            tenant=place.acme, environment=place.dev, action=action, ending="failed", ending_seq=1000 + k, code="io",
-            severity="low", summary=f"Number {k} failed", assignee=place.operator, state="resolved", resolved_at=now,
+            tenant=place.acme,
+            environment=place.dev,
+            action=action,
+            ending="failed",
+            ending_seq=1000 + k,
+            code="io",
+            severity="low",
+            summary=f"Number {k} failed",
+            assignee=place.operator,
+            state="resolved",
+            resolved_at=now,
             gathered_at=now,
         )
         for k in range(n)
-    )  # fmt: skip
+    )
 
 
 def test_an_empty_list_says_what_would_stand_there(place):

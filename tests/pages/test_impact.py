@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from actions.models import Action, Impact
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.models import Environment
 from tests.actions.factory import an_action
 from tests.cast import Cast
@@ -17,11 +17,25 @@ def ran(place: Cast, where: Environment, **more: Any) -> Action:
     """A run that ended just now, as `actions.impact` would have kept it."""
     action = an_action(place, "completed", environment=where, tenant=where.tenant)
     fields = {
-        "type": "modify_files", "target": "/", "state": "completed", "code": "", "is_failure": False, "tier": "low",
-        "score": 8, "predicted_changes": 4, "predicted_deletes": 0, "predicted_resources": 4, "steps": 4, "applied": 4,
-        "standing": 4, "verified_changes": 3, "checks": 5, "checks_failed": 0, "duration_ms": 1500,
+        "type": "modify_files",
+        "target": "/",
+        "state": "completed",
+        "code": "",
+        "is_failure": False,
+        "tier": "low",
+        "score": 8,
+        "predicted_changes": 4,
+        "predicted_deletes": 0,
+        "predicted_resources": 4,
+        "steps": 4,
+        "applied": 4,
+        "standing": 4,
+        "verified_changes": 3,
+        "checks": 5,
+        "checks_failed": 0,
+        "duration_ms": 1500,
         "ended_at": database_time(),
-    }  # fmt: skip
+    }
     Impact.objects.create(action=action, environment=where, **{**fields, **more})
     return action
 

@@ -7,9 +7,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from actions.models import Action
-from approvals.models import ApprovalSettings, Decision, GrantSince, MemberSince, Request
-from audit.clock import database_time
-from audit.ids import uuid7
+from approvals.models import Decision, Request
+from approvals.records import ApprovalSettings, GrantSince, MemberSince
+from audit.database.clock import database_time, uuid7
 from audit.models import Event
 from tests.api.conftest import Program
 from tests.cast import Cast

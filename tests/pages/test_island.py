@@ -13,9 +13,18 @@ from tests.pages.conftest import Propose
 
 OF_AN_ACTION = [p.name for p in urlpatterns if "action_id" in str(p.pattern) and getattr(p, "name", "")]
 WRITES = {
-    "decide", "accept", "cancel", "abort", "resume", "rollback", "retry", "withdraw", "withdraw_ask", "comment",
+    "decide",
+    "accept",
+    "cancel",
+    "abort",
+    "resume",
+    "rollback",
+    "retry",
+    "withdraw",
+    "withdraw_ask",
+    "comment",
     "resolve_comment",
-}  # fmt: skip
+}
 CHANGING = re.compile(r'(correlation_id|X-Correlation-Id|csrfmiddlewaretoken" value=|il-now" content=)\W*"?[\w-]+')
 
 

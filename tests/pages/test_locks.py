@@ -17,9 +17,14 @@ pytestmark = pytest.mark.django_db
 def claim(cast: Cast, action: Action, name: str, held: bool = True) -> ResourceClaim:
     place = action.environment
     return ResourceClaim.objects.create(
-        key=f"{place.pk.hex}:{name}"[:64], tenant=place.tenant, environment=place, kind="file", name=name,
-        action=action, held=held,
-    )  # fmt: skip
+        key=f"{place.pk.hex}:{name}"[:64],
+        tenant=place.tenant,
+        environment=place,
+        kind="file",
+        name=name,
+        action=action,
+        held=held,
+    )
 
 
 def test_those_that_somebody_waits_for_come_first(cast):

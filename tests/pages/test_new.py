@@ -14,10 +14,15 @@ from tests.types.deployed import Shop
 
 URL = "/actions/new/"
 FORM = {
-    "type": "modify_files", "type_was": "modify_files", "environment": "dev", "reason": "a test", "key": "k1",
-    "parameters.changes.0.path": "notes.txt", "parameters.changes.0.operation": "create",
+    "type": "modify_files",
+    "type_was": "modify_files",
+    "environment": "dev",
+    "reason": "a test",
+    "key": "k1",
+    "parameters.changes.0.path": "notes.txt",
+    "parameters.changes.0.operation": "create",
     "parameters.changes.0.content": "hello\r\nworld\r\n",
-}  # fmt: skip
+}
 
 
 def send(client: Any, do: str, **changed: str) -> Any:

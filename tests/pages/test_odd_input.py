@@ -6,13 +6,23 @@ from actions.models import Action, Checkpoint
 
 pytestmark = pytest.mark.django_db(transaction=True)
 QUEUE = [
-    "/?environment=%00", "/?q=%00&tab=all", "/?tab=%00", "/queue/more/mine/?after=%00,1", "/queue/live/?shown=%00:a",
-    "/actions/new/?type=%00", "/actions/new/?environment=%00",
-]  # fmt: skip
+    "/?environment=%00",
+    "/?q=%00&tab=all",
+    "/?tab=%00",
+    "/queue/more/mine/?after=%00,1",
+    "/queue/live/?shown=%00:a",
+    "/actions/new/?type=%00",
+    "/actions/new/?environment=%00",
+]
 ACTION = [
-    "changes/?digest=%00", "changes/?after=%00", "changes/1/?digest=%00", "live/?have=%00", "run/live/?after=%00",
-    f"log?after={'9' * 30}", f"changes/{'9' * 30}/",
-]  # fmt: skip
+    "changes/?digest=%00",
+    "changes/?after=%00",
+    "changes/1/?digest=%00",
+    "live/?have=%00",
+    "run/live/?after=%00",
+    f"log?after={'9' * 30}",
+    f"changes/{'9' * 30}/",
+]
 
 
 @pytest.mark.parametrize("address", QUEUE)
@@ -48,8 +58,15 @@ def test_a_form_with_odd_values_comes_back_with_its_issues(place, do, odd):
 def test_a_log_taken_along_moves_no_cursor(place, propose):
     action = propose("prod")
     Checkpoint.objects.create(
-        action=action, plan=action.plan, step="001:x", attempt=1, kind="failure", lease=1, at=action.created_at,
-        facts={"message": "\x1b]0;gotcha\x07 no"}, log="\x1b[2J\u202e",
-    )  # fmt: skip
+        action=action,
+        plan=action.plan,
+        step="001:x",
+        attempt=1,
+        kind="failure",
+        lease=1,
+        at=action.created_at,
+        facts={"message": "\x1b]0;gotcha\x07 no"},
+        log="\x1b[2J\u202e",
+    )
     got = place.client("operator").get(f"/actions/{action.pk}/log.txt").content.decode()
     assert "␛[2JU+202E" in got and "␛]0;gotcha␇ no" in got and "\x1b" not in got

@@ -17,9 +17,17 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"' \u202egnp.ex
 
 def many(cast: Cast, n: int, state: str = "queued", **more: Any) -> None:
     fields: dict[str, Any] = {
-        "tenant": cast.acme, "environment": cast.dev, "type": "modify_files", "reason": "r", "requester": cast.operator,
-        "security_level": "low", "risk_class": "guarded", "correlation_id": "c", "state": state, **more,
-    }  # fmt: skip
+        "tenant": cast.acme,
+        "environment": cast.dev,
+        "type": "modify_files",
+        "reason": "r",
+        "requester": cast.operator,
+        "security_level": "low",
+        "risk_class": "guarded",
+        "correlation_id": "c",
+        "state": state,
+        **more,
+    }
     Action.objects.bulk_create([Action(title=f"Change {k}", **fields) for k in range(n)], batch_size=2_000)
 
 

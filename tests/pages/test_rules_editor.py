@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from approvals.models import PolicyVersion
 from approvals.policies import drafts
+from approvals.policies.models import PolicyVersion
 from approvals.policies.wording import fingerprint, wording_of
 from audit.models import Event
 from tests.cast import Cast

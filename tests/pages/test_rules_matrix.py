@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from approvals.models import ApprovalRule, MatrixDraft
+from approvals.models import ApprovalRule
 from approvals.policies import drafts
-from audit.canonical import digest_of
+from approvals.policies.models import MatrixDraft
+from audit.log.canonical_json import digest_of
 from audit.models import Event
 from tests.cast import Cast
 from tests.policies.factory import SETUP, TWO

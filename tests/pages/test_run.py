@@ -123,10 +123,11 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
     action.checkpoints.all().delete()
     at, later = action.started_at, timezone.now() + timedelta(minutes=5)
     for step, attempt, kind, facts in (
-        (one, 1, "intent", {}), (one, 1, "failure", {"message": "not now"}),
+        (one, 1, "intent", {}),
+        (one, 1, "failure", {"message": "not now"}),
         (two, 1, "skip", {"message": "not needed"}),
         (one, 2, "intent", {"retry_at": later.isoformat(), "wait_s": 300}),
-    ):  # fmt: skip
+    ):
         action.checkpoints.create(
             plan_id=action.plan_id, step=step, attempt=attempt, kind=kind, lease=0, at=at, facts=facts
         )

@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 
 from actions.models import Action
-from approvals.models import Ask, Decision, Request
+from approvals.models import Decision, Request
+from approvals.records import Ask
 from approvals.tasks import notify
 from audit.models import Event
 from tests.api.conftest import Program

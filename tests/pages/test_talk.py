@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from approvals import conversation
-from approvals.models import Comment
+from approvals.records import Comment
 from audit.models import Event, PrivateValue
 from tests.api.conftest import Program
 from tests.cast import Cast

@@ -4,7 +4,7 @@ from typing import Any
 
 from actions.lifecycle import subject_of
 from actions.models import Action, Checkpoint
-from audit.events import Entry, record
+from audit.log.events import NewEvent, record
 from tests.cast import Cast
 from tests.pages.conftest import Propose, a_file
 
@@ -93,7 +93,7 @@ def test_the_timeline_says_what_stopped_it_and_how(place: Cast, propose: Propose
         ("quarantine.set", {"resources": [{"kind": "file", "name": "app.conf"}], "because": "undo_failed", "count": 1}),
     ]
     for verb, facts in rows:
-        record(Entry(action.tenant_id, subject_of(action), verb, "system:execute", facts=facts))
+        record(NewEvent(action.tenant_id, subject_of(action), verb, "system:execute", facts=facts))
     page = place.client("operator").get(f"/actions/{action.pk}/run/").content.decode()
     assert "stops it on a risk spike: shop answers" in page
     assert "held it: risk spike, after cancelling the attempt that ran" in page

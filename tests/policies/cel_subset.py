@@ -42,8 +42,15 @@ EXCLUDED: dict[str, str] = {
 """Files, or file/section."""
 
 EXTENSIONS = (
-    "bindings_ext", "block_ext", "encoders_ext", "macros2", "math_ext", "network_ext", "optionals", "string_ext",
-)  # fmt: skip
+    "bindings_ext",
+    "block_ext",
+    "encoders_ext",
+    "macros2",
+    "math_ext",
+    "network_ext",
+    "optionals",
+    "string_ext",
+)
 EXCLUDED |= dict.fromkeys(EXTENSIONS, EXTENSION)
 
 LEFT_OUT = {

@@ -5,12 +5,12 @@ from typing import Any, TypeVar
 
 from actions.models import Backtest
 from actions.rehearsal.candidate import digest_for
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import draft
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.publish import in_force, publish
 from approvals.policies.store import epoch_of
 from approvals.policies.wording import Wording
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.models import Tenant
 
 SETUP = "system:setup"
@@ -43,9 +43,21 @@ def backtested(draft: D, kind: str = "") -> D:
     subject = draft.environment_id if is_matrix else draft.policy_id
     kind, now = kind or ("matrix" if is_matrix else "policy"), database_time()
     Backtest.objects.create(
-        tenant_id=tenant_id, environment_id=draft.environment_id if is_matrix else None, kind=kind, draft=draft.pk,
-        subject=subject, title=str(draft), digest=digest_for(kind, draft),
-        epoch=epoch_of(tenant_id), basis={}, since=now - timedelta(days=30), until=now, state="finished", total=1234,
-        done=1234, counts={"draft": {"denied": 3}}, finished_at=now,
-    )  # fmt: skip
+        tenant_id=tenant_id,
+        environment_id=draft.environment_id if is_matrix else None,
+        kind=kind,
+        draft=draft.pk,
+        subject=subject,
+        title=str(draft),
+        digest=digest_for(kind, draft),
+        epoch=epoch_of(tenant_id),
+        basis={},
+        since=now - timedelta(days=30),
+        until=now,
+        state="finished",
+        total=1234,
+        done=1234,
+        counts={"draft": {"denied": 3}},
+        finished_at=now,
+    )
     return draft

@@ -6,8 +6,8 @@ import pytest
 from django.urls import reverse
 
 from approvals.matrix import matrix_for, set_row
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import draft_matrix
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.store import rules_for
 from audit.models import Event
 from tenants.roles import add_member, remove_member

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from actions.run.runner import Runner
-from approvals.models import Policy, PolicyVersion
 from approvals.policies import cell as cells
 from approvals.policies.cell import MOST_MEMORY_BYTES, MOST_S, Cell
 from approvals.policies.engine import MOST_CHARACTERS
+from approvals.policies.models import Policy, PolicyVersion
 from approvals.policies.store import bump
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tests.actions.factory import edit, propose, root_of, with_rules
 from tests.cast import make_cast
 from tests.policies.test_cell import LIST, SAMPLE, nested
@@ -112,9 +112,14 @@ def test_a_bomb_in_force_denies_its_own_tenants_actions_and_no_others(tmp_path, 
     cast = with_rules(make_cast(tmp_path))
     policy = Policy.objects.create(tenant=cast.acme, home=cast.acme, slug="bomb")
     PolicyVersion.objects.create(
-        policy=policy, version=1, expression=BOMBS[name], effect="warn", message="boom", state="published",
+        policy=policy,
+        version=1,
+        expression=BOMBS[name],
+        effect="warn",
+        message="boom",
+        state="published",
         published_at=database_time(),
-    )  # fmt: skip
+    )
     bump(cast.acme.pk)
     (root_of(cast.dev) / "app.conf").write_text("before\n")
     (root_of(cast.globex_prod) / "app.conf").write_text("before\n")

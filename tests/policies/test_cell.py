@@ -8,9 +8,13 @@ from approvals.policies.cell import MOST_S, Cell
 from approvals.policies.schema import FACTS
 
 SAMPLES = {
-    "int": 1, "double": 0.5, "bool": True, "string": "prod", "timestamp": "2026-11-21T22:30:00+00:00",
+    "int": 1,
+    "double": 0.5,
+    "bool": True,
+    "string": "prod",
+    "timestamp": "2026-11-21T22:30:00+00:00",
     "resources": [{"kind": "file", "name": "a.conf", "risk_class": "safe", "known": True}],
-}  # fmt: skip
+}
 SAMPLE = {name: SAMPLES[fact.kind] for name, fact in FACTS.items()}
 LIST = "[1,2,3,4,5,6,7,8,9,10]"
 

@@ -18,18 +18,23 @@ def test_the_examples_are_published_at_setup_with_their_events(cast):
     assert [r.slug for r in rules[cast.globex.pk]] == ["no-deletes-of-services-in-prod"]
     events = Event.objects.filter(subject_kind="policy")
     assert set(events.values_list("verb", "actor")) == {
-        ("policy.drafted", "system:setup"), ("policy.published", "system:setup"),
-    }  # fmt: skip
+        ("policy.drafted", "system:setup"),
+        ("policy.published", "system:setup"),
+    }
     assert events.count() == 2 * len(EXAMPLES)
 
 
 def test_the_examples_say_what_they_mean():
     facts = {
-        "environment.name": "prod", "plan.deletes": 1,
+        "environment.name": "prod",
+        "plan.deletes": 1,
         "resources": [{"kind": "file", "name": "services/checkout.yaml"}],
-        "requester.kind": "agent", "action.confidence": 0.4, "action.risk_class": "safe",
-        "action.type": "rerun_healthcheck", "now": "2026-01-01T00:00:00+00:00",
-    }  # fmt: skip
+        "requester.kind": "agent",
+        "action.confidence": 0.4,
+        "action.risk_class": "safe",
+        "action.type": "rerun_healthcheck",
+        "now": "2026-01-01T00:00:00+00:00",
+    }
     expressions = [example.wording.expression for example in EXAMPLES]
     assert [ruling.value for ruling in evaluate(expressions, facts)] == [True, True, False]
     in_dev = {**facts, "environment.name": "dev", "action.confidence": 0.9}

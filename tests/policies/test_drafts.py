@@ -5,12 +5,13 @@ import json
 import pytest
 
 from approvals.errors import DraftMoved, NotADraft, NotYoursToRule
-from approvals.models import ApprovalRule, MatrixDraft, Policy, PolicyVersion
+from approvals.models import ApprovalRule
 from approvals.policies import drafts
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies.store import epoch_of, rules_for
 from approvals.policies.wording import faults_of_expression, fingerprint, wording_of
-from audit.canonical import digest_of
 from audit.errors import Invalid, NotFound
+from audit.log.canonical_json import digest_of
 from audit.models import Event, PrivateValue
 from tenants.roles import add_member
 from tests.policies.factory import SETUP, TWO, drafted, published, wording
@@ -150,8 +151,10 @@ def test_a_matrix_is_drafted_whole_and_has_no_effect(cast):
     drafts.edit_matrix(made.pk, {"high": TWO}, by=cast.access("admin"))
     drafts.abandon_matrix(made.pk, by=cast.access("admin"))
     assert [verb for verb, _, _ in events("matrix")] == [
-        "matrix.drafted", "matrix.draft_edited", "matrix.draft_abandoned",
-    ]  # fmt: skip
+        "matrix.drafted",
+        "matrix.draft_edited",
+        "matrix.draft_abandoned",
+    ]
     assert events("matrix")[1][2]["before"] == {"low": [], "high": TWO}
     assert not ApprovalRule.objects.exists()
     with pytest.raises(NotADraft):

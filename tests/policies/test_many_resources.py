@@ -6,8 +6,7 @@ from approvals.judge import judge
 from approvals.judgement import judgement, rulings
 from approvals.policies.schema import MOST_RESOURCES
 from approvals.policies.store import Rule
-from audit.clock import database_time
-from audit.ids import uuid7
+from audit.database.clock import database_time, uuid7
 from tests.approvals.factory import facts_of
 
 LOOKS = "resources.exists(r, r.name == 'sudoers')"

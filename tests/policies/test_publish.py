@@ -7,8 +7,8 @@ import pytest
 
 from approvals.errors import RulesMoved
 from approvals.matrix import matrix_for, set_row
-from approvals.models import MatrixDraft
 from approvals.policies.drafts import abandon, draft_matrix
+from approvals.policies.models import MatrixDraft
 from approvals.policies.publish import in_force, matrix_in_force, publish, retire, swap, swap_matrix
 from approvals.policies.store import epoch_of, rules_for
 from audit.errors import NotFound

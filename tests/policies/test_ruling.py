@@ -55,9 +55,12 @@ def test_required_seats_are_added_to_those_of_the_matrix():
 
 effects = st.sampled_from(["deny", "require", "warn"])
 rulings = st.builds(
-    ruled, effects, st.sampled_from([True, False, None]), st.sampled_from(["enforce", "shadow"]),
+    ruled,
+    effects,
+    st.sampled_from([True, False, None]),
+    st.sampled_from(["enforce", "shadow"]),
     st.sampled_from(["", "boom"]),
-)  # fmt: skip
+)
 
 
 @given(st.lists(rulings, max_size=6))

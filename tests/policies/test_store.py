@@ -5,7 +5,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from approvals.matrix import drop_row, set_row
-from approvals.models import Policy, PolicyVersion, RuleEpoch
+from approvals.policies.models import Policy, PolicyVersion, RuleEpoch
 from approvals.policies.store import bump, epoch_of, epoch_sql, rules_for
 
 TWO = [{"role": "approver", "count": 2}]
@@ -20,7 +20,7 @@ def a_version(policy, n=1, state="published", **more) -> PolicyVersion:
     fields = {"expression": "plan.deletes > 0", "effect": "deny", "message": "No deletes."}
     return PolicyVersion.objects.create(
         policy=policy, version=n, state=state, published_at=timezone.now() if reached else None, **{**fields, **more}
-    )  # fmt: skip
+    )
 
 
 def refused(change) -> None:
@@ -70,10 +70,15 @@ def test_version_numbers_have_no_gaps(cast):
 @pytest.mark.parametrize(
     "wording",
     [
-        {"expression": "true"}, {"effect": "warn"}, {"message": "else"}, {"overridable": True}, {"mode": "shadow"},
-        {"version": 2}, {"effect": "require", "seats": TWO},
+        {"expression": "true"},
+        {"effect": "warn"},
+        {"message": "else"},
+        {"overridable": True},
+        {"mode": "shadow"},
+        {"version": 2},
+        {"effect": "require", "seats": TWO},
     ],
-)  # fmt: skip
+)
 def test_what_was_published_or_abandoned_never_changes_its_wording(cast, state, wording):
     version = a_version(a_policy(cast.acme), state=state)
     refused(lambda: PolicyVersion.objects.filter(pk=version.pk).update(**wording))

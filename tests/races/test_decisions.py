@@ -17,7 +17,7 @@ from approvals.decisions import decide, settled
 from approvals.models import Decision, Request
 from approvals.requests import cancel_open, expire_due, void_open
 from approvals.second_thoughts import ask_for_changes, settle_lapsed, withdraw_ask
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.errors import Problem
 from audit.models import Event
 from tenants.access import Access

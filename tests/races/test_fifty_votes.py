@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from approvals.decisions import decide, live_quorum, settled
 from approvals.models import Decision, Request
 from audit.models import Event
-from audit.verification import verify_subject
+from audit.verification.chain import verify_subject_chain
 from tenants.models import Principal
 from tests.approvals.scene import DIGEST, Scene, a_request, a_role, a_scene
 from tests.races.crowd import at_once
@@ -86,7 +86,7 @@ def test_fifty_votes_at_once_fill_exactly_the_seats(scene, announced, seats, see
     assert set(told) <= {"ok", "settled", "already_decided", "not_entitled", "not_found"}
     granted = Event.objects.filter(subject_id=request.subject_id, verb="approval.granted")
     assert granted.count() == needed
-    assert verify_subject(scene.tenant.pk, "thing", request.subject_id).ok
+    assert verify_subject_chain(scene.tenant.pk, "thing", request.subject_id).ok
 
 
 @pytest.mark.parametrize("seats", LAYOUTS[1:3], ids=lambda seats: f"{sum(s['count'] for s in seats)} seats")

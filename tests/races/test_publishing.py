@@ -6,7 +6,7 @@ import pytest
 from django.db import connections
 
 from approvals.errors import RulesMoved
-from approvals.models import PolicyVersion
+from approvals.policies.models import PolicyVersion
 from approvals.policies.publish import in_force, publish
 from approvals.policies.store import epoch_of
 from audit.models import Event

@@ -7,11 +7,12 @@ import time
 import pytest
 from django.db import connection, connections, transaction
 
-from audit.events import record
-from audit.models import Checkpoint, Event, Horizon, Leaf
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import Horizon, Leaf, SignedTreeHead
 from audit.seals import keys, sealer
-from audit.seals.merkle import Frontier
 from audit.seals.sealer import seal, seal_all
+from audit.verify.merkle import Frontier
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.conftest import VENDOR
 
@@ -25,10 +26,10 @@ def assert_sealed():
     rows = list(Leaf.objects.filter(tenant=TENANT).order_by("log_index").values_list("log_index", "event_id", "hash"))
     assert [row[0] for row in rows] == list(range(Event.objects.count()))
     assert {row[1] for row in rows} == set(Event.objects.values_list("pk", flat=True))
-    known, tree, heads = keys.verifiers(TENANT), Frontier(), Checkpoint.objects.order_by("number")
+    known, tree, heads = keys.verifiers(TENANT), Frontier(), SignedTreeHead.objects.order_by("number")
     for n, checkpoint in enumerate(heads, 1):
         tree.extend(bytes(row[2]) for row in rows[tree.size : checkpoint.size])
-        head = keys.check_head(checkpoint.note, known)
+        head = keys.verify_head(checkpoint.note, known)
         assert (checkpoint.number, head.size, head.root) == (n, tree.size, tree.root())
     assert tree.size == len(rows)
 

@@ -18,9 +18,9 @@ from actions.run.sweep import expire
 from approvals.decisions import live_quorum
 from approvals.models import ApprovalRule, Request
 from approvals.second_thoughts import withdraw_decision
-from audit.clock import database_time
+from audit.database.clock import database_time
 from audit.models import Event
-from audit.verification import verify_subject
+from audit.verification.chain import verify_subject_chain
 from tests.actions.factory import edit, propose, root_of, with_rules
 from tests.actions.running import carry
 from tests.cast import Cast, make_cast
@@ -64,7 +64,7 @@ def request_on(action: Action) -> Request:
 
 
 def ends_of(action: Action) -> list[str]:
-    verify = verify_subject(action.tenant_id, "action", action.pk)
+    verify = verify_subject_chain(action.tenant_id, "action", action.pk)
     assert verify.ok, verify
     found = Event.objects.filter(subject_id=action.pk, verb__in=SETTLES).order_by("seq")
     return [verb.removeprefix("action.") for verb in found.values_list("verb", flat=True)]
@@ -142,8 +142,9 @@ def test_votes_racing_a_new_plan_never_count_for_it(place, waiting):
         assert set(told[:3]) <= {"ok", "settled", "wrong_state", "already_decided", "stale_digest"}, told
         assert now.state == "awaiting_approval" and now.plan.digest != action.plan.digest
         assert [(r.state, r.digest, r.decisions.count()) for r in asked] == [
-            ("approved", action.plan.digest, 1), ("open", now.plan.digest, 0),
-        ]  # fmt: skip
+            ("approved", action.plan.digest, 1),
+            ("open", now.plan.digest, 0),
+        ]
         assert ends_of(action) == ["approve"] and nothing_was_done(place, action)
 
 
@@ -168,6 +169,6 @@ def test_an_approval_that_is_taken_back_while_the_run_starts_stops_it_or_comes_t
         assert (request.state, request.decisions.count()) == (("open", 0) if took_back else ("approved", 1))
         after = (root_of(place.prod) / f"{n}.conf").read_text()
         assert after == ("before\n" if took_back else "after\n")
-        assert verify_subject(action.tenant_id, "action", action.pk).ok
+        assert verify_subject_chain(action.tenant_id, "action", action.pk).ok
         ends[took_back] += 1
     assert sum(ends.values()) == len(waiting) // 2

@@ -197,15 +197,19 @@ def test_no_fallback_after_another_error_or_a_person_s_stop(committed_cast):
     [
         ({"fallback": REPAIR}, "recovery.fallback"),
         ({**FALL_BACK, "fallback": {"type": "no_such"}}, "recovery.fallback.type"),
-        ({**FALL_BACK, "fallback": {"type": "ledger", "parameters": {"steps": 0}}},
-         "recovery.fallback.parameters.steps"),
-        ({**FALL_BACK, "fallback": {"type": "ledger", "parameters": {"steps": 1, "fail_at": 2}}},
-         "recovery.fallback.parameters.fail_at"),
+        (
+            {**FALL_BACK, "fallback": {"type": "ledger", "parameters": {"steps": 0}}},
+            "recovery.fallback.parameters.steps",
+        ),
+        (
+            {**FALL_BACK, "fallback": {"type": "ledger", "parameters": {"steps": 1, "fail_at": 2}}},
+            "recovery.fallback.parameters.fail_at",
+        ),
         ({**FALL_BACK, "fallback": {**REPAIR, "checks": [{"kind": "pray"}]}}, "recovery.fallback.checks.0"),
         ({"delay_s": 9, "max_delay_s": 3}, "recovery.delay_s"),
         ({"strategies": {"odd": "hope"}}, "recovery.strategies.odd"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_a_policy_is_told_by_field(committed_cast, recovery, field):
     with scripted(), pytest.raises(BadSubmission) as refused:
         asked(committed_cast, recovery=recovery)
@@ -220,13 +224,21 @@ def test_a_crash_after_a_step_gave_way_goes_on_with_what_stands_in(committed_cas
         Checkpoint.objects.filter(action=action).delete()
         Action.objects.filter(pk=action.pk).update(state="in_progress", lease=None, completed_at=None, result=None)
         for step, kind, said in (
-            ("001:cell-1", "intent", {}), ("001:cell-1", "receipt", {}),
-            ("002:cell-2", "intent", {}), ("002:cell-2", "failure", facts),
-        ):  # fmt: skip
+            ("001:cell-1", "intent", {}),
+            ("001:cell-1", "receipt", {}),
+            ("002:cell-2", "intent", {}),
+            ("002:cell-2", "failure", facts),
+        ):
             Checkpoint.objects.create(
-                action=action, plan=action.plan, step=step, attempt=1, kind=kind, lease=0, at=action.created_at,
+                action=action,
+                plan=action.plan,
+                step=step,
+                attempt=1,
+                kind=kind,
+                lease=0,
+                at=action.created_at,
                 facts=said,
-            )  # fmt: skip
+            )
         action = carry(action)
     assert states(action) == {1: "receipt", 2: "failure", 3: "receipt", 4: "receipt"}
 

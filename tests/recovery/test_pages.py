@@ -82,10 +82,17 @@ def test_an_action_and_what_it_fell_back_to_name_one_another(committed_cast):
 def test_the_form_asks_for_a_policy_and_keeps_it_for_the_next_proposal(committed_cast):
     client = browser(committed_cast)
     form = {
-        "type": "ledger", "type_was": "ledger", "environment": "dev", "reason": "why", "parameters.steps": "1",
-        "recovery.max_attempts": "6", "recovery.backoff": "linear", "recovery.strategies": '{"odd": "skip"}',
-        "recovery.fallback.type": "", "do": "submit",
-    }  # fmt: skip
+        "type": "ledger",
+        "type_was": "ledger",
+        "environment": "dev",
+        "reason": "why",
+        "parameters.steps": "1",
+        "recovery.max_attempts": "6",
+        "recovery.backoff": "linear",
+        "recovery.strategies": '{"odd": "skip"}',
+        "recovery.fallback.type": "",
+        "do": "submit",
+    }
     with scripted():
         assert "If a step fails" in page(client, "/actions/new/")
         refused = client.post("/actions/new/", {**form, "recovery.max_attempts": "60"})

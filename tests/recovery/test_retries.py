@@ -219,9 +219,10 @@ def test_a_proposal_again_keeps_the_policy_and_an_undo_does_not(committed_cast):
 
 
 def test_a_secret_in_a_policy_is_refused(committed_cast):
-    fallback = {"type": "modify_files", "parameters": {"changes": [
-        {"path": "a", "operation": "create", "content": "id = AKIA" + "ABCDEFGH2345WXYZ"}
-    ]}}  # fmt: skip
+    fallback = {
+        "type": "modify_files",
+        "parameters": {"changes": [{"path": "a", "operation": "create", "content": "id = AKIA" + "ABCDEFGH2345WXYZ"}]},
+    }
     with pytest.raises(BadSubmission) as refused:
         propose(committed_cast, parameters={"changes": []}, recovery={"fallback": fallback})
     assert any(i["field"].startswith("recovery.fallback") for i in refused.value.extra["issues"])

@@ -10,19 +10,27 @@ from actions.types.protocol import Probe
 from tests.support.ledger_executor import LedgerExecutor
 
 CODES = st.sampled_from(["busy", "io", "odd", *sorted(OURS)])
-POLICIES = st.fixed_dictionaries({
-    "max_attempts": st.integers(1, 10),
-    "backoff": st.sampled_from(["linear", "exponential"]),
-    "delay_s": st.floats(0, 60),
-    "max_delay_s": st.floats(0, 3600),
-    "strategies": st.dictionaries(CODES, st.sampled_from(STRATEGIES), max_size=6),
-    "fallback": st.none() | st.just({"type": "ledger"}),
-})  # fmt: skip
-ASKED = st.fixed_dictionaries({
-    "code": CODES, "retryable": st.booleans(), "probe": st.sampled_from([None, *Probe]),
-    "attempts": st.integers(1, 12), "can_fall_back": st.booleans(), "may_skip": st.booleans(),
-    "stopping": st.booleans(),
-})  # fmt: skip
+POLICIES = st.fixed_dictionaries(
+    {
+        "max_attempts": st.integers(1, 10),
+        "backoff": st.sampled_from(["linear", "exponential"]),
+        "delay_s": st.floats(0, 60),
+        "max_delay_s": st.floats(0, 3600),
+        "strategies": st.dictionaries(CODES, st.sampled_from(STRATEGIES), max_size=6),
+        "fallback": st.none() | st.just({"type": "ledger"}),
+    }
+)
+ASKED = st.fixed_dictionaries(
+    {
+        "code": CODES,
+        "retryable": st.booleans(),
+        "probe": st.sampled_from([None, *Probe]),
+        "attempts": st.integers(1, 12),
+        "can_fall_back": st.booleans(),
+        "may_skip": st.booleans(),
+        "stopping": st.booleans(),
+    }
+)
 
 
 @given(POLICIES, ASKED)
@@ -90,9 +98,11 @@ class Strict(LedgerExecutor):
 def test_a_policy_is_what_is_asked_for_else_what_the_type_says_else_ours():
     policy = policy_of(Strict(), {"delay_s": 2, "strategies": {"busy": "abort"}})
     assert policy == {
-        **DEFAULT, "max_attempts": 5, "delay_s": 2,
+        **DEFAULT,
+        "max_attempts": 5,
+        "delay_s": 2,
         "strategies": {"broken": "abort", "busy": "abort", "odd": "skip"},
-    }  # fmt: skip
+    }
     assert policy_of(LedgerExecutor(), {}) == DEFAULT
     assert in_sentences(policy) and in_sentences({}) == []
 

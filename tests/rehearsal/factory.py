@@ -14,7 +14,7 @@ from actions.states import ENDED
 from approvals.judgement import judgement
 from approvals.matrix import matrix_for
 from approvals.policies.store import rules_for
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tests.approvals.factory import facts_of
 from tests.cast import Cast
 
@@ -24,12 +24,18 @@ def some_facts(cast: Cast, dice: random.Random) -> dict[str, Any]:
     slug = dice.choice(["dev", "staging", "prod"])
     place = getattr(cast, slug)
     facts = facts_of(
-        slug, creates=dice.randint(0, 3), modifies=dice.randint(0, 5), deletes=dice.choice([0, 0, 0, 1, 4]),
-        confidence=dice.choice([None, 0.5, 0.95]), requester_kind=dice.choice(["person", "agent"]),
-        risk_class=dice.choice(["safe", "guarded"]), type=dice.choice(["modify_files", "config_change"]),
-        accepted_in_advance=dice.random() < 0.5, cost_delta=dice.choice(["0", "120.5", None]),
+        slug,
+        creates=dice.randint(0, 3),
+        modifies=dice.randint(0, 5),
+        deletes=dice.choice([0, 0, 0, 1, 4]),
+        confidence=dice.choice([None, 0.5, 0.95]),
+        requester_kind=dice.choice(["person", "agent"]),
+        risk_class=dice.choice(["safe", "guarded"]),
+        type=dice.choice(["modify_files", "config_change"]),
+        accepted_in_advance=dice.random() < 0.5,
+        cost_delta=dice.choice(["0", "120.5", None]),
         matrix=matrix_for([cast.acme.pk]).get(place.pk, {}),
-    )  # fmt: skip
+    )
     facts["environment"] |= {
         "id": str(place.pk),
         "risk_class": place.risk_class,
@@ -52,15 +58,32 @@ def judged_actions(cast: Cast, n: int, *, seed: int = 1, days: float = 20, alike
             facts, at = some_facts(cast, dice), now - timedelta(days=dice.random() * days)
             verdict = judgement(facts, rules, at)
         action = Action(
-            id=uuid7(), tenant=cast.acme, environment=getattr(cast, facts["environment"]["slug"]),
-            type=facts["action"]["type"], title="Change a file", requester=cast.operator, security_level="low",
-            risk_class="guarded", correlation_id="c0ffee", created_at=at,
+            id=uuid7(),
+            tenant=cast.acme,
+            environment=getattr(cast, facts["environment"]["slug"]),
+            type=facts["action"]["type"],
+            title="Change a file",
+            requester=cast.operator,
+            security_level="low",
+            risk_class="guarded",
+            correlation_id="c0ffee",
+            created_at=at,
             state="denied" if verdict.outcome == "deny" else dice.choice(ENDED),
-        )  # fmt: skip
+        )
         plans.append(
-            Plan(id=uuid7(), action_id=action.pk, version=1, digest="0" * 64, document="0" * 64, changes="0" * 64,
-                 summary="", facts=facts, verdict=said(verdict), created_at=at)
-        )  # fmt: skip
+            Plan(
+                id=uuid7(),
+                action_id=action.pk,
+                version=1,
+                digest="0" * 64,
+                document="0" * 64,
+                changes="0" * 64,
+                summary="",
+                facts=facts,
+                verdict=said(verdict),
+                created_at=at,
+            )
+        )
         actions.append(action)
     Action.objects.bulk_create(actions, batch_size=500)
     Plan.objects.bulk_create(plans, batch_size=500)

@@ -40,8 +40,9 @@ def test_a_draft_is_tried_on_one_action(cast, actions):
     assert (found["then"]["outcome"], found["then"]["words"], found["otherwise"]) == ("deny", "denied", True)
     assert found["today"]["outcome"] != "deny" and "would be denied" in found["differences"][0]
     assert {r["name"]: r["value"] for r in found["read"]} == {
-        "plan.deletes": 4, "environment.name": action.environment.slug,
-    }  # fmt: skip
+        "plan.deletes": 4,
+        "environment.name": action.environment.slug,
+    }
     (asked,) = found["policies"]
     assert (asked["slug"], asked["value"], asked["side"]) == ("no-deletes", True, "then")
     harmless = about(actions, deletes=0)

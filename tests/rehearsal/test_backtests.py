@@ -55,15 +55,19 @@ def listed(backtest) -> dict:
 DRAFTS = {
     "denies": lambda cast: ("policy", drafted(cast.acme, "new", expression="plan.deletes > 0").pk),
     "requires": lambda cast: (
-        "policy", drafted(cast.acme, "new", expression="plan.modifies > 2", effect="require", seats=TWO).pk),
+        "policy",
+        drafted(cast.acme, "new", expression="plan.modifies > 2", effect="require", seats=TWO).pk,
+    ),
     "errs": lambda cast: ("policy", drafted(cast.acme, "new", expression="plan.creates / plan.deletes > 1").pk),
     "shadows": lambda cast: ("policy", drafted(cast.acme, "new", expression="true", mode="shadow").pk),
     "lets run": lambda cast: (
-        "policy", drafted(cast.acme, "new", expression="action.confidence > 0.9", effect="allow_autonomous").pk),
+        "policy",
+        drafted(cast.acme, "new", expression="action.confidence > 0.9", effect="allow_autonomous").pk,
+    ),
     "replaces": lambda cast: ("policy", drafted(cast.acme, "old", expression="plan.deletes > 3").pk),
     "retires": lambda cast: ("retire", published(cast.acme, "older", expression="plan.creates == 3").pk),
     "matrix": lambda cast: ("matrix", draft_matrix(cast.dev, {"low": TWO, "high": []}, by=SETUP).pk),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", DRAFTS)
@@ -113,9 +117,7 @@ def test_only_the_period_and_the_tenant_count(cast):
     assert made.done == 8
     assert set(listed(made)) == {a.pk for a in new[2:] if a.type != "config_change"}
     ends = timezone.now() - timedelta(days=60)
-    made = backtests.start(
-        cast.access("admin"), "policy", version.pk, since=ends - timedelta(days=60), until=ends
-    )  # fmt: skip
+    made = backtests.start(cast.access("admin"), "policy", version.pk, since=ends - timedelta(days=60), until=ends)
     worked_off()
     made.refresh_from_db()
     assert made.done == 10
@@ -212,7 +214,7 @@ def test_what_is_compared_is_fixed_when_it_starts(cast):
     made.refresh_from_db()
     assert made.counts["applies"] == sum(
         a.plan.facts["plan"]["deletes"] > 0 for a in Action.objects.select_related("plan")
-    )  # fmt: skip
+    )
 
 
 def test_who_may_not_draft_backtests_nothing(cast):

@@ -31,20 +31,33 @@ def policies(draw) -> list[Rule]:
     for n in range(draw(st.integers(0, 3))):
         effect = draw(st.sampled_from(["deny", "require", "warn", "allow_autonomous"]))
         found.append(
-            Rule(uuid4(), f"p{n}", 1, draw(st.sampled_from(EXPRESSIONS)), effect, TWO if effect == "require" else [],
-                 "because", False, draw(st.sampled_from(["enforce", "shadow"])), False)
-        )  # fmt: skip
+            Rule(
+                uuid4(),
+                f"p{n}",
+                1,
+                draw(st.sampled_from(EXPRESSIONS)),
+                effect,
+                TWO if effect == "require" else [],
+                "because",
+                False,
+                draw(st.sampled_from(["enforce", "shadow"])),
+                False,
+            )
+        )
     return found
 
 
 @st.composite
 def plans(draw) -> dict:
     facts = facts_of(
-        draw(st.sampled_from(["dev", "prod"])), creates=draw(st.integers(0, 2)), deletes=draw(st.integers(0, 3)),
+        draw(st.sampled_from(["dev", "prod"])),
+        creates=draw(st.integers(0, 2)),
+        deletes=draw(st.integers(0, 3)),
         cost_delta=draw(st.sampled_from(["0", None, "x"])),
         type=draw(st.sampled_from(["modify_files", "config_change"])),
-        confidence=draw(st.sampled_from([None, 0.9])), risk_class=draw(st.sampled_from(["safe", "dangerous"])),
-    )  # fmt: skip
+        confidence=draw(st.sampled_from([None, 0.9])),
+        risk_class=draw(st.sampled_from(["safe", "dangerous"])),
+    )
     facts["plan"]["steps"] = facts["plan"]["changes"]
     for missing in draw(
         st.sets(st.sampled_from(["action", "environment", "plan", "cost_delta", "resources"]), max_size=1)
@@ -70,20 +83,32 @@ def way(outcome: str, seats=(), acceptance: bool = False) -> dict:
 
 
 WAYS = {
-    "deny": way("deny"), "free": way("allow"), "accept": way("hold", acceptance=True), "one": way("hold", ONE),
-    "two": way("hold", TWO), "other": way("hold", OTHER),
-}  # fmt: skip
+    "deny": way("deny"),
+    "free": way("allow"),
+    "accept": way("hold", acceptance=True),
+    "one": way("hold", ONE),
+    "two": way("hold", TWO),
+    "other": way("hold", OTHER),
+}
 
 
 @pytest.mark.parametrize(
     ("before", "after", "kind"),
     [
-        ("free", "deny", "denied"), ("two", "deny", "denied"), ("deny", "one", "not_denied"), ("free", "one", "asked"),
-        ("accept", "two", "asked"), ("one", "free", "not_asked"), ("two", "accept", "not_asked"),
-        ("one", "two", "more_seats"), ("two", "one", "fewer_seats"), ("two", "other", "other_seats"),
-        ("free", "accept", "accepted"), ("accept", "free", "not_accepted"),
+        ("free", "deny", "denied"),
+        ("two", "deny", "denied"),
+        ("deny", "one", "not_denied"),
+        ("free", "one", "asked"),
+        ("accept", "two", "asked"),
+        ("one", "free", "not_asked"),
+        ("two", "accept", "not_asked"),
+        ("one", "two", "more_seats"),
+        ("two", "one", "fewer_seats"),
+        ("two", "other", "other_seats"),
+        ("free", "accept", "accepted"),
+        ("accept", "free", "not_accepted"),
     ],
-)  # fmt: skip
+)
 def test_a_difference_has_a_name_and_words(before, after, kind):
     assert kind_of(WAYS[before], WAYS[after]) == kind
     (said,) = differences(WAYS[before], WAYS[after])

@@ -15,7 +15,7 @@ from actions.verbs import approve, rollback
 from approvals.policies.drafts import draft_matrix, edit
 from approvals.policies.publish import in_force
 from approvals.policies.recovery import retire_now
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tests.actions.factory import propose, with_rules
 from tests.actions.running import carry
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published, wording

@@ -8,10 +8,10 @@ import pytest
 from actions.models import Action, Impact
 from actions.reports.duties import overlaps
 from actions.reports.life import Decided, Life, life_of
-from audit.clock import database_time
-from audit.explore.indexer import carry_on
+from audit.auditor.explore.index import run_slice
+from audit.auditor.reports.registry import ReportScope, find_report, registered_reports
+from audit.database.clock import database_time
 from audit.models import Event
-from audit.reports.registry import Wanted, report_of, reports
 from tenants.models import Principal
 from tests.api.conftest import carry, place, program
 
@@ -29,15 +29,15 @@ def told(program, place, carry):
     for who, comment in ((operator, ""), (approver, "fine"), (second, "")):
         who.post(f"/api/actions/{prod['id']}/approve", {"approved": True, "digest": digest, "comment": comment})
     carry()
-    carry_on()
+    run_slice()
     return {"prod": prod["id"], "dev": dev["id"]}
 
 
 def rows_of(kind, place, **more):
     now = database_time()
-    wanted = Wanted(place.acme.pk, now - timedelta(days=1), now + timedelta(days=1), more.get("environment"))
-    found = list(report_of(kind).rows(wanted))
-    names = {column.name for column in report_of(kind).columns}
+    wanted = ReportScope(place.acme.pk, now - timedelta(days=1), now + timedelta(days=1), more.get("environment"))
+    found = list(find_report(kind).rows(wanted))
+    names = {column.name for column in find_report(kind).columns}
     rows = [row for row in found if row is not None]
     assert all(set(row) == names for row in rows)
     return rows, sum(row is None for row in found)
@@ -51,7 +51,7 @@ def test_every_report_over_real_changes(told, place):
         "Approver as approver",
         "Approver2 as approver",
     ]
-    assert rows[0]["asked_by"] == "Operator" and "nobody approves their own" in rows[0]["exceptions"][0]
+    assert rows[0]["requested_by"] == "Operator" and "nobody approves their own" in rows[0]["exceptions"][0]
     everywhere, looked_at = rows_of("changes", place)
     assert looked_at == 2 and everywhere[1]["exceptions"] == ["ran without approval: the matrix row asks for no seat"]
 
@@ -125,7 +125,7 @@ def test_only_approvals_that_stand_at_the_end_count(after, who, stand):
 
 
 def test_each_report_says_what_it_shows_and_does_not():
-    found = {report.kind: report for report in reports()}
+    found = {report.kind: report for report in registered_reports()}
     assert found.keys() >= KINDS
     for report in found.values():
         assert report.shows.endswith(".") and report.shows_not.endswith(".") and report.question.endswith("?")

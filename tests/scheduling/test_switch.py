@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actions import verbs
+from actions import case, verbs
 from actions.errors import NotAllowed, WrongState
 from actions.lifecycle import Write, write
 from actions.models import Action, Cap, Checkpoint, EnvironmentHold, ResourceClaim
@@ -105,7 +105,7 @@ def test_a_start_that_meets_the_switch_leaves_no_claim_and_waits(committed_cast,
     action = proposed(committed_cast)
     decide = Runner("decide")
     decide.drain(), decide.stop()
-    real = runners.load_cases
+    real = case.load_cases
 
     def thrown_after_the_claim(*given):
         if not EnvironmentHold.objects.exists():

@@ -72,8 +72,9 @@ def test_nothing_starts_before_its_time_and_nobody_is_woken_for_it(cast):
 
 @pytest.mark.django_db(transaction=True)
 def test_an_action_proposed_for_later_runs_once_its_time_has_come(committed_cast):
-    soon = propose(committed_cast, parameters={"changes": [{"path": "x", "operation": "create", "content": "1"}]},
-                   accept=True)  # fmt: skip
+    soon = propose(
+        committed_cast, parameters={"changes": [{"path": "x", "operation": "create", "content": "1"}]}, accept=True
+    )
     Action.objects.filter(pk=soon.pk).update(not_before=Now() + timedelta(hours=1))
     assert carry(soon).state == "approved"
     Action.objects.filter(pk=soon.pk).update(not_before=Now())

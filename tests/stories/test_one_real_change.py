@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from audit.evidence.verifier_file import verifier_file
+from audit.management.commands.export_verifier import build_verifier
 from tests.stories.conftest import Product, edit
 from tests.support.event_stream import Told
 from tests.support.processes import REPO
@@ -108,7 +108,7 @@ def test_a_change_on_prod_from_proposal_to_evidence(product: Product, tmp_path: 
 def assert_verifiable_by_a_stranger(pack: bytes, directory: Path) -> None:
     """An interpreter and one file are all it takes; after one flipped byte, wherever it is, the answer is no."""
     alone, file = directory / "verify.pyz", directory / "pack.zip"
-    alone.write_bytes(verifier_file())
+    alone.write_bytes(build_verifier())
 
     def status(*arguments: str | Path) -> int:
         command = [sys.executable, *arguments, file]

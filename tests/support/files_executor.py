@@ -57,18 +57,28 @@ class FilesExecutor:
             if not is_final and now is not None:
                 images[keys[n]] = now
             kind = "irreversible" if is_final else "reversible"
-            steps.append({
-                "key": keys[n], "title": f"Write {name}", "target": name, "operation": "modify",
-                "after": [keys[m] for m in after], "precondition": {} if is_final else {"sha256": digest(now)},
-                "compensation": {"kind": kind, "title": f"Put {name} back"}, "spec": {"name": name, "final": is_final},
-            })  # fmt: skip
+            steps.append(
+                {
+                    "key": keys[n],
+                    "title": f"Write {name}",
+                    "target": name,
+                    "operation": "modify",
+                    "after": [keys[m] for m in after],
+                    "precondition": {} if is_final else {"sha256": digest(now)},
+                    "compensation": {"kind": kind, "title": f"Put {name} back"},
+                    "spec": {"name": name, "final": is_final},
+                }
+            )
             changes.append(Change(keys[n], name, "file", "modify", before="a\n", after="b\n", adds=1, dels=1))
         names = [step["target"] for step in steps]
         return Draft(
             resources=[{"kind": "file", "name": f"{target.environment}:{name}"} for name in names],
-            changes=changes, steps=steps, order="graph", before_images=images,
+            changes=changes,
+            steps=steps,
+            order="graph",
+            before_images=images,
             compensations=[{"step": step["key"], **step["compensation"]} for step in steps],
-        )  # fmt: skip
+        )
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]

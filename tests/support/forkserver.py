@@ -172,9 +172,13 @@ def _address() -> str:
         address = tempfile.mkdtemp(prefix="ilk-fork-") + "/socket"
         command = [sys.executable, "-m", "tests.support.forkserver", address]
         server = subprocess.Popen(
-            command, cwd=REPO, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+            command,
+            cwd=REPO,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
             preexec_fn=lambda: die_with_parent(signal.SIGKILL),
-        )  # fmt: skip
+        )
         assert server.stdout is not None and server.stdout.readline() == b"READY\n", "the fork server did not start"
         atexit.register(server.kill)
         _running[os.getpid()] = address

@@ -200,12 +200,17 @@ class LedgerExecutor:
 def _draft(cells: list[tuple[str, str, int]], target: Target) -> Draft:
     steps: list[dict[str, Any]] = [
         {
-            "key": key, "title": f"{'Add to' if delta > 0 else 'Take from'} {cell}", "target": cell,
-            "operation": "modify", "after": [], "precondition": {},
-            "compensation": {"kind": "reversible", "title": f"Put {cell} back"}, "spec": {"cell": cell, "delta": delta},
+            "key": key,
+            "title": f"{'Add to' if delta > 0 else 'Take from'} {cell}",
+            "target": cell,
+            "operation": "modify",
+            "after": [],
+            "precondition": {},
+            "compensation": {"kind": "reversible", "title": f"Put {cell} back"},
+            "spec": {"cell": cell, "delta": delta},
         }
         for key, cell, delta in cells
-    ]  # fmt: skip
+    ]
     return Draft(
         resources=[{"kind": "cell", "name": f"{target.environment}:{cell}"} for _, cell, _ in cells],
         changes=[

@@ -36,9 +36,13 @@ class Nursery:
 @contextmanager
 def nursery(environment: dict[str, str]) -> Iterator[Nursery]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.nursery"], env=environment, text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, preexec_fn=lambda: die_with_parent(signal.SIGKILL),
-    )  # fmt: skip
+        [sys.executable, "-m", "tests.support.nursery"],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+    )
     try:
         yield Nursery(process)
     finally:

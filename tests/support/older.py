@@ -40,8 +40,9 @@ def _always(into: Any) -> list[tuple[str, str]]:
 def _copy(source: Any, into: Any, table: str) -> None:
     into.execute(
         "SELECT column_name, is_identity = 'YES' FROM information_schema.columns WHERE table_name = %s "
-        "AND table_schema = 'public' ORDER BY ordinal_position", [table],
-    )  # fmt: skip
+        "AND table_schema = 'public' ORDER BY ordinal_position",
+        [table],
+    )
     columns = into.fetchall()
     names = ", ".join(f'"{name}"' for name, _ in columns)
     with (

@@ -33,9 +33,15 @@ class Group:
             return
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                command, cwd=REPO, env=environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, preexec_fn=lambda: die_with_parent(signal.SIGKILL),
-            )  # fmt: skip
+                command,
+                cwd=REPO,
+                env=environment,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+            )
 
     def signal(self, how: signal.Signals) -> None:
         with suppress(ProcessLookupError):

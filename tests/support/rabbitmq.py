@@ -70,13 +70,20 @@ class RabbitMQ:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "PATH": os.environ["PATH"], "HOME": str(self.base), "LANG": "C.UTF-8",
-            "RABBITMQ_NODENAME": f"il{self.port}@localhost", "RABBITMQ_CONFIG_FILE": str(self.base / "rabbitmq"),
-            "RABBITMQ_MNESIA_BASE": str(self.base / "mnesia"), "RABBITMQ_LOG_BASE": str(self.base / "log"),
-            "RABBITMQ_LOGS": "-", "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.base / "enabled_plugins"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self.arguments, "RABBITMQ_DIST_PORT": str(self.peers),
-            "ERL_EPMD_PORT": str(self.mapper), "ERL_EPMD_ADDRESS": "127.0.0.1",
-        }  # fmt: skip
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.base),
+            "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"il{self.port}@localhost",
+            "RABBITMQ_CONFIG_FILE": str(self.base / "rabbitmq"),
+            "RABBITMQ_MNESIA_BASE": str(self.base / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.base / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.base / "enabled_plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": self.arguments,
+            "RABBITMQ_DIST_PORT": str(self.peers),
+            "ERL_EPMD_PORT": str(self.mapper),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
 
     def start(self) -> None:
         self.process = self._run([str(SERVER)])
@@ -85,9 +92,16 @@ class RabbitMQ:
     def _run(self, command: list[str]) -> "subprocess.Popen[bytes]":
         with (self.base / "server.log").open("ab") as output:
             return subprocess.Popen(
-                command, env=self.environment, cwd=self.base, start_new_session=True, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, preexec_fn=lambda: die_with_parent(signal.SIGKILL), **self.as_account,
-            )  # fmt: skip
+                command,
+                env=self.environment,
+                cwd=self.base,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                preexec_fn=lambda: die_with_parent(signal.SIGKILL),
+                **self.as_account,
+            )
 
     def stop(self) -> None:
         """Stop it as a service manager would; SIGTERM goes to the whole group, because a shell is in front."""

@@ -59,9 +59,11 @@ class Watcher:
             name = data[at + _HEADER.size : at + _HEADER.size + length].rstrip(b"\0").decode()
             path = str((self._names[watch] / name).relative_to(self.root))
             for bit, seen in (
-                (IN_MOVED_TO, self.renamed), (IN_DELETE, self.deleted), (IN_CREATE, self.created),
+                (IN_MOVED_TO, self.renamed),
+                (IN_DELETE, self.deleted),
+                (IN_CREATE, self.created),
                 (IN_CLOSE_WRITE, self.written),
-            ):  # fmt: skip
+            ):
                 if mask & bit:
                     seen[path] += 1
             at += _HEADER.size + length

@@ -56,9 +56,11 @@ def test_who_administers_nothing_sees_no_list(cast, client, model):
 def test_a_foreign_object_answers_as_an_unknown_one(cast, site):
     unknown = "01900000-0000-7000-8000-000000000000"
     for model, foreign in {
-        "tenant": cast.globex, "environment": cast.globex_prod, "principal": cast.outsider,
+        "tenant": cast.globex,
+        "environment": cast.globex_prod,
+        "principal": cast.outsider,
         "role": Role.objects.get(tenant=cast.globex, name="operator"),
-    }.items():  # fmt: skip
+    }.items():
         for what in ("change", "history", "delete"):
             answers = [site.get(url(model, what, pk)) for pk in (foreign.pk, unknown)]
             assert answers[0].status_code == answers[1].status_code, (model, what)
@@ -104,8 +106,15 @@ def test_an_environment_is_made_and_changed_with_before_and_after(cast, site, bo
 
 def test_a_member_is_added_given_roles_and_closed(cast, site):
     roles = cast.roles
-    fields = {"username": "dana", "display_name": "Dana Reyes", "email": "dana@example.test", "kind": "person",
-              "owner": "", "is_active": "on", "roles": [roles["operator"].pk]}  # fmt: skip
+    fields = {
+        "username": "dana",
+        "display_name": "Dana Reyes",
+        "email": "dana@example.test",
+        "kind": "person",
+        "owner": "",
+        "is_active": "on",
+        "roles": [roles["operator"].pk],
+    }
     page = site.post(url("principal", "add"), fields)
     assert page.status_code == 302, page.context["adminform"].form.errors
     dana = Principal.objects.get(username="dana")
@@ -143,8 +152,14 @@ def test_nobody_takes_over_an_account_that_reaches_further(cast, site, who):
 
 
 def test_a_tenant_admin_makes_nobody_staff_or_superuser(cast, site):
-    fields = {"username": "eve", "kind": "person", "is_active": "on", "is_staff": "on", "is_superuser": "on",
-              "roles": [cast.roles["operator"].pk]}  # fmt: skip
+    fields = {
+        "username": "eve",
+        "kind": "person",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "roles": [cast.roles["operator"].pk],
+    }
     site.post(url("principal", "add"), fields)
     eve = Principal.objects.get(username="eve")
     assert (eve.is_staff, eve.is_superuser) == (False, False)

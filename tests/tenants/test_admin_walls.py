@@ -5,7 +5,7 @@ from django.contrib.auth.models import Group
 from django.contrib.contenttypes.models import ContentType
 from django.urls import NoReverseMatch, reverse
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from audit.models import Event
 from tenants.access import tenants_of
 from tenants.models import ApiToken, Environment, Principal, Resource, Role
@@ -73,9 +73,10 @@ def test_no_choice_of_any_form_names_another_tenant(cast, site):
     here = resource_of(cast.dev, "a")
     pages = [
         *(url(model, "add") for model in ("environment", "resource", "principal", "role")),
-        url("resource", "change", here.pk), url("principal", "change", cast.agent.pk),
+        url("resource", "change", here.pk),
+        url("principal", "change", cast.agent.pk),
         url("role", "change", cast.roles["operator"].pk),
-    ]  # fmt: skip
+    ]
     for page in pages:
         content = site.get(page).content.lower()
         assert b"globex" not in content, page
@@ -91,10 +92,14 @@ def test_a_foreign_reference_is_refused_in_the_words_for_an_unknown_one(cast, si
         (url("resource", "change", here.pk), "depends_on", fields, foreign.pk),
         (url("environment", "add"), "tenant", {"slug": "x", "name": "x", "risk_class": "safe"}, cast.globex.pk),
         (url("role", "add"), "tenant", {"name": "x"}, cast.globex.pk),
-        (url("principal", "add"), "owner", {**PERSON, "kind": "agent", "roles": [cast.roles["operator"].pk]},
-         cast.outsider.pk),
+        (
+            url("principal", "add"),
+            "owner",
+            {**PERSON, "kind": "agent", "roles": [cast.roles["operator"].pk]},
+            cast.outsider.pk,
+        ),
         (url("principal", "add"), "roles", PERSON, cast.globex.roles.first().pk),
-    ]  # fmt: skip
+    ]
     for address, name, others, pk in cases:
         said = []
         for value in (pk, uuid7()):
@@ -176,16 +181,22 @@ def test_closing_an_account_is_told_to_open_connections(cast, site, django_captu
 
 
 def test_a_person_cannot_be_turned_into_an_agent_nor_an_agent_into_a_person(cast, site):
-    as_agent = {**PERSON, "username": "approver", "kind": "agent", "owner": cast.operator.pk,
-                "roles": [cast.roles["approver"].pk]}  # fmt: skip
+    as_agent = {
+        **PERSON,
+        "username": "approver",
+        "kind": "agent",
+        "owner": cast.operator.pk,
+        "roles": [cast.roles["approver"].pk],
+    }
     as_person = {**PERSON, "username": "agent", "roles": [cast.roles["operator"].pk]}
     site.post(url("principal", "change", cast.approver.pk), as_agent)
     site.post(url("principal", "change", cast.agent.pk), as_person)
     cast.approver.refresh_from_db()
     cast.agent.refresh_from_db()
     assert (cast.approver.kind, cast.agent.kind) == ("person", "agent")
-    page = cast.client("admin").post(url("principal", "change", cast.agent.pk), {
-        **as_person, "owner": cast.operator.pk, "is_staff": "on"})  # fmt: skip
+    page = cast.client("admin").post(
+        url("principal", "change", cast.agent.pk), {**as_person, "owner": cast.operator.pk, "is_staff": "on"}
+    )
     assert "can neither use the admin" in str(page.context["adminform"].form.errors)
 
 
@@ -234,8 +245,9 @@ def test_a_superuser_without_a_role_in_a_tenant_can_end_its_tokens(cast):
 
 
 def test_an_admin_makes_the_link_that_sets_a_password(cast, site):
-    page = site.post(url("principal"), {"action": "make_password_link", "_selected_action": [str(cast.approver.pk)]},
-                     follow=True)  # fmt: skip
+    page = site.post(
+        url("principal"), {"action": "make_password_link", "_selected_action": [str(cast.approver.pk)]}, follow=True
+    )
     link = next(word for word in page.content.decode().split() if "/account/password/set/" in word)
     assert "/account/password/set/" in link
     assert Event.objects.filter(subject_id=cast.approver.pk, verb="principal.password_link_made").exists()

@@ -16,11 +16,15 @@ def at(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("when", "outside"),
     [
-        ("2026-11-20T07:00", False), ("2026-11-20T06:59", True), ("2026-11-20T16:59", False),
-        ("2026-11-20T17:00", True), ("2026-11-21T10:00", True), ("2026-07-03T06:00", False),
+        ("2026-11-20T07:00", False),
+        ("2026-11-20T06:59", True),
+        ("2026-11-20T16:59", False),
+        ("2026-11-20T17:00", True),
+        ("2026-11-21T10:00", True),
+        ("2026-07-03T06:00", False),
         ("2026-11-22T23:30", True),
     ],
-)  # fmt: skip
+)
 def test_hours_are_kept_in_their_own_time_zone(when, outside):
     window = window_at({"hours": OFFICE}, at(when))
     assert (window["declared"], window["outside"]) == (True, outside)
@@ -49,12 +53,22 @@ def test_no_declared_hours_are_no_hours():
 @pytest.mark.parametrize(
     "wrong",
     [
-        "always", [], {}, {**OFFICE, "days": []}, {**OFFICE, "days": ["monday"]}, {**OFFICE, "days": "mon"},
-        {**OFFICE, "timezone": "Mars/Olympus"}, {**OFFICE, "timezone": 1}, {**OFFICE, "timezone": "../../etc/passwd"},
-        {**OFFICE, "from": "8:00"}, {**OFFICE, "to": "25:00"}, {**OFFICE, "from": 800}, {**OFFICE, "more": 1},
+        "always",
+        [],
+        {},
+        {**OFFICE, "days": []},
+        {**OFFICE, "days": ["monday"]},
+        {**OFFICE, "days": "mon"},
+        {**OFFICE, "timezone": "Mars/Olympus"},
+        {**OFFICE, "timezone": 1},
+        {**OFFICE, "timezone": "../../etc/passwd"},
+        {**OFFICE, "from": "8:00"},
+        {**OFFICE, "to": "25:00"},
+        {**OFFICE, "from": 800},
+        {**OFFICE, "more": 1},
         {**OFFICE, "timezone": ""},
     ],
-)  # fmt: skip
+)
 def test_hours_that_do_not_read_say_so_and_count_as_outside(wrong):
     with pytest.raises(ValueError, match=r"."):
         hours_in({"hours": wrong})

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import call_command
 
 from audit.models import Event
+from audit.seals import installation_key
 from audit.seals import keys as signing
 from tenants import rotation, vault
 from tenants.models import Tenant
@@ -54,7 +55,7 @@ def test_old_values_open_before_between_and_after(cast, settings):
     assert vault.mask_key(cast.acme.pk) == mask
     assert Event.objects.filter(verb="tenant.key_rewrapped").count() == 2
     settings.INTERLOCK_KEK = fresh()
-    with pytest.raises(vault.MissingKey):
+    with pytest.raises(installation_key.MissingKey):
         read(cast, blob)
 
 

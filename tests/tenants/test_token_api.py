@@ -1,6 +1,6 @@
 import pytest
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tenants.models import ApiToken, Principal
 from tenants.tokens import authenticate
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from audit.ids import uuid7
+from audit.database.clock import uuid7
 from tenants.models import ApiToken
 from tenants.tokens import authenticate
 

@@ -99,8 +99,12 @@ def test_a_token_gives_nothing_in_another_tenant_or_to_another_principal(cast):
 
 
 def test_only_a_person_issues_and_only_for_themselves_and_their_agents(cast):
-    for who, by in [(cast.operator, cast.approver), (cast.operator, cast.admin), (cast.agent, cast.agent),
-                    (cast.operator, cast.agent)]:  # fmt: skip
+    for who, by in [
+        (cast.operator, cast.approver),
+        (cast.operator, cast.admin),
+        (cast.agent, cast.agent),
+        (cast.operator, cast.agent),
+    ]:
         with pytest.raises(NotYourToken):
             issue(cast, who, by=by)
     assert not ApiToken.objects.exists()

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from audit.seals import installation_key
 from tenants import vault
 from tenants.models import Tenant
 
@@ -19,38 +20,38 @@ def test_what_was_encrypted_comes_back_and_never_looks_the_same_twice(cast):
 
 def test_another_tenant_or_another_context_cannot_decrypt(cast):
     blob = vault.encrypt(cast.acme, b"secret", CONTEXT)
-    with pytest.raises(vault.Undecryptable):
+    with pytest.raises(installation_key.Undecryptable):
         vault.decrypt(cast.globex, blob, CONTEXT)
-    with pytest.raises(vault.Undecryptable):
+    with pytest.raises(installation_key.Undecryptable):
         vault.decrypt(cast.acme, blob, CONTEXT + "2")
 
 
 def test_the_tenant_is_bound_even_under_the_very_same_key(cast, monkeypatch):
     monkeypatch.setattr(vault, "unwrap", lambda wrapped, tenant_id: b"k" * 32)
     blob = vault.encrypt(cast.acme, b"secret", CONTEXT)
-    with pytest.raises(vault.Undecryptable):
+    with pytest.raises(installation_key.Undecryptable):
         vault.decrypt(cast.globex, blob, CONTEXT)
 
 
 def test_every_flipped_byte_is_refused(cast):
     blob = vault.encrypt(cast.acme, b"secret", CONTEXT)
     for at in range(len(blob)):
-        with pytest.raises(vault.Undecryptable):
+        with pytest.raises(installation_key.Undecryptable):
             vault.decrypt(cast.acme, blob[:at] + bytes([blob[at] ^ 1]) + blob[at + 1 :], CONTEXT)
     for length in range(len(blob)):
-        with pytest.raises(vault.Undecryptable):
+        with pytest.raises(installation_key.Undecryptable):
             vault.decrypt(cast.acme, blob[:length], CONTEXT)
 
 
 def test_a_wrapped_key_moved_to_another_tenant_does_not_open(cast):
     Tenant.objects.filter(pk=cast.globex.pk).update(wrapped_key=cast.acme.wrapped_key)
-    with pytest.raises(vault.Undecryptable):
+    with pytest.raises(installation_key.Undecryptable):
         vault.encrypt(cast.globex.pk, b"secret", CONTEXT)
 
 
 def test_without_the_installation_key_the_words_say_what_to_restore(cast, settings):
     settings.INTERLOCK_KEK = base64.b64encode(os.urandom(32)).decode()
-    with pytest.raises(vault.MissingKey) as caught:
+    with pytest.raises(installation_key.MissingKey) as caught:
         vault.encrypt(cast.acme, b"secret", CONTEXT)
     assert "INTERLOCK_KEK" in caught.value.remedies[0]
 

@@ -6,17 +6,24 @@ import pytest
 from django.test import Client
 
 from approvals.matrix import matrix_for
-from approvals.models import ApprovalRule, MatrixDraft, PolicyVersion
+from approvals.models import ApprovalRule
 from approvals.policies.drafts import draft_matrix
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.store import epoch_of, rules_for
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, drafted, published
 from tests.traps.world import World
 
 IN_FORCE = {
-    "state": "published", "version": "1", "published_at_0": "2026-01-01", "published_at_1": "00:00", "policy": "",
-    "published_by_action": "01930000-0000-7000-8000-000000000001", "_save": "Save", "post": "yes",
-}  # fmt: skip
+    "state": "published",
+    "version": "1",
+    "published_at_0": "2026-01-01",
+    "published_at_1": "00:00",
+    "policy": "",
+    "published_by_action": "01930000-0000-7000-8000-000000000001",
+    "_save": "Save",
+    "post": "yes",
+}
 WORDING = {"expression": "false", "effect": "warn", "message": "Ha.", "mode": "shadow", "overridable": "on"}
 ROWS = {f"{tier}_says": "nobody" for tier in ("low", "medium", "high", "critical")}
 BULK = ("delete_selected", "give_up", "publish", "retire", "make_published")

@@ -16,9 +16,15 @@ from tests.traps.world import Attempt, World
 FORGED = ("approvals", "actions", "audit")
 """Nothing of these floors is made or changed in the admin, but for what is theirs."""
 THEIRS = {
-    "approvals.policyversion", "approvals.matrixdraft", "approvals.blastweights", "approvals.notifyrule",
-    "approvals.approvalsettings", "actions.cap", "actions.handoffrule", "actions.webhook",
-}  # fmt: skip
+    "approvals.policyversion",
+    "approvals.matrixdraft",
+    "approvals.blastweights",
+    "approvals.notifyrule",
+    "approvals.approvalsettings",
+    "actions.cap",
+    "actions.handoffrule",
+    "actions.webhook",
+}
 """What tenant admins do change there: drafts (test_admin_doors.py tries to make more), weights, caps, who is told."""
 YES = {"post": "yes"}
 

@@ -7,7 +7,8 @@ from django.test import Client
 
 from actions.models import Action, Checkpoint, Plan
 from approvals.matrix import set_row
-from approvals.models import ApprovalRule, Decision, MatrixDraft, Policy, PolicyVersion, Request
+from approvals.models import ApprovalRule, Decision, Request
+from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
 from approvals.policies.store import epoch_of
 from audit.models import Event
 from tenants.models import Principal

@@ -65,9 +65,13 @@ class TestClearQuarantine(ExecutorConformance):
             ({"quarantine": str(ID), "more": 1}, ""),
         ]
         return Case(
-            ClearQuarantine(), place, {"quarantine": str(ID)}, snapshot=lambda: dict(shelf.kept),
-            tamper=lambda: shelf.kept.pop(ID), bad=bad,
-        )  # fmt: skip
+            ClearQuarantine(),
+            place,
+            {"quarantine": str(ID)},
+            snapshot=lambda: dict(shelf.kept),
+            tamper=lambda: shelf.kept.pop(ID),
+            bad=bad,
+        )
 
 
 def test_where_nobody_keeps_quarantines_none_is_cleared(shelf, tmp_path):

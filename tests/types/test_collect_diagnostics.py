@@ -15,7 +15,7 @@ from actions.types.collect_diagnostics.executor import SECTION_LIMIT, SECTIONS, 
 from actions.types.collect_diagnostics.processes import masked_command
 from actions.types.conformance import target
 from actions.types.protocol import Outcome, StepContext
-from audit.canonical import canonical
+from audit.log.canonical_json import canonical
 from tests.types.trees import furnish
 
 KEY = b"k" * 32

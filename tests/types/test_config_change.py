@@ -45,7 +45,7 @@ class Conformance(ExecutorConformance):
         ]
         return Case(
             ConfigChange(), target_in(cast.prod), parameters, snapshot=lambda: rules_of(cast), tamper=tamper, bad=bad
-        )  # fmt: skip
+        )
 
     def prepare(self, cast):
         raise NotImplementedError

@@ -11,8 +11,8 @@ import pytest
 from actions.types.config_change import ConfigChange
 from actions.types.conformance import Case
 from approvals.matrix import matrix_for, set_row
-from approvals.models import MatrixDraft
 from approvals.policies.drafts import draft_matrix, edit, edit_matrix
+from approvals.policies.models import MatrixDraft
 from approvals.policies.publish import in_force
 from approvals.policies.store import epoch_of
 from approvals.policies.wording import wording_of

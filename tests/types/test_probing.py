@@ -13,7 +13,7 @@ from actions.types.conformance import target
 from actions.types.probing import BODY_LIMIT, ask_url, probe, url_fault
 from actions.types.protocol import StepContext
 from actions.types.rerun_healthcheck import RerunHealthcheck
-from audit.outgoing.addresses import refusal_of
+from audit.outgoing.addresses import refusal_reason
 from tests.types.services import Service
 
 service = Service()
@@ -37,19 +37,19 @@ def ask(path: str = "/", **more: Any) -> Any:
 
 @pytest.mark.parametrize("address", NEVER.split())
 def test_an_address_with_no_business_being_probed_is_always_refused(address: str) -> None:
-    assert refusal_of(address, allow_private=False)
-    assert refusal_of(address, allow_private=True)
+    assert refusal_reason(address, allow_private=False)
+    assert refusal_reason(address, allow_private=True)
 
 
 @pytest.mark.parametrize("address", [*PRIVATE.split(), "::ffff:127.0.0.1", "::ffff:10.0.0.1"])
 def test_a_private_address_needs_the_environments_leave(address: str) -> None:
-    assert "allow_private_targets" in refusal_of(address, allow_private=False)
-    assert refusal_of(address, allow_private=True) == ""
+    assert "allow_private_targets" in refusal_reason(address, allow_private=False)
+    assert refusal_reason(address, allow_private=True) == ""
 
 
 @pytest.mark.parametrize("address", PUBLIC.split())
 def test_a_public_address_may_be_probed(address: str) -> None:
-    assert refusal_of(address, allow_private=False) == ""
+    assert refusal_reason(address, allow_private=False) == ""
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "0x7f000001", "2130706433", "0177.0.0.1", "0"])

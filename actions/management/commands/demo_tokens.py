@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from actions.demo.people import PEOPLE
-from audit.clock import database_time
+from audit.database.clock import database_time
 from tenants.models import PERMISSIONS, Principal, Tenant
 from tenants.roles import SETUP
 from tenants.tokens import issue_token
@@ -25,11 +25,9 @@ class Command(BaseCommand):
         tenants = {t.slug: t for t in Tenant.objects.all()}
         until = database_time() + timedelta(days=1)
         tokens = {
-            name: issue_token(
-                principals[name], tenants[slug], "demo", list(PERMISSIONS), until, SETUP
-            )[1]
+            name: issue_token(principals[name], tenants[slug], "demo", list(PERMISSIONS), until, SETUP)[1]
             for name, slug in owners.items()
-        }  # fmt: skip
+        }
         if options["json"]:
             self.stdout.write(json.dumps(tokens))
             return

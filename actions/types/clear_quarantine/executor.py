@@ -133,14 +133,26 @@ def draft_of(kept: Kept, verb: str) -> Draft:
     digests = [hashlib.sha256(text.encode()).hexdigest() for text in (before, after)]
     title, back = TITLES[verb].format(what), TITLES[OPPOSITE[verb]].format(what)
     step = {
-        "key": STEP, "title": title, "target": what, "operation": "modify", "after": [],
-        "precondition": {"sha256": digests[0]}, "compensation": {"kind": "reversible", "title": back},
+        "key": STEP,
+        "title": title,
+        "target": what,
+        "operation": "modify",
+        "after": [],
+        "precondition": {"sha256": digests[0]},
+        "compensation": {"kind": "reversible", "title": back},
         "spec": {"verb": verb, "quarantine": str(kept.id), "kind": kept.kind, "name": kept.name},
-    }  # fmt: skip
+    }
     change = Change(
-        key=STEP, target=f"quarantine/{kept.kind}/{kept.name}", kind="quarantine", operation="modify",
-        before=before, after=after, before_digest=digests[0], after_digest=digests[1], language="yaml",
-    )  # fmt: skip
+        key=STEP,
+        target=f"quarantine/{kept.kind}/{kept.name}",
+        kind="quarantine",
+        operation="modify",
+        before=before,
+        after=after,
+        before_digest=digests[0],
+        after_digest=digests[1],
+        language="yaml",
+    )
     return Draft(
         resources=[{"kind": "quarantine", "name": f"{kept.environment}:{what}"}],
         changes=[change],

@@ -11,7 +11,7 @@ from actions.types.collect_diagnostics.processes import processes, sockets
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, StepContext, Target, error
 from actions.types.read_only import ReadOnly, look_step, out_of_time
 from actions.types.tree import Unreachable, open_root
-from audit.canonical import canonical
+from audit.log.canonical_json import canonical
 
 SECTION_LIMIT = 7_500  # bytes of canonical JSON; all sections together stay below what an action's result may hold
 SECTIONS: dict[str, tuple[str, Callable[[StepContext], dict[str, Any]]]] = {

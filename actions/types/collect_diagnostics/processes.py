@@ -22,9 +22,19 @@ SECRET_FLAG = re.compile(
     r"(?i)-{0,2}[\w-]*(?:pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|(?:api|access|private|auth)[_-]?key)"
     r"(?:=(?P<value>.+))?"
 )
-FIELDS = (
-    ["pid", "ppid", "name", "username", "status", "cmdline", "memory_info", "cpu_times", "create_time", "cwd", "exe"]
-)  # fmt: skip
+FIELDS = [
+    "pid",
+    "ppid",
+    "name",
+    "username",
+    "status",
+    "cmdline",
+    "memory_info",
+    "cpu_times",
+    "create_time",
+    "cwd",
+    "exe",
+]
 
 
 def sees_host(target: Target) -> bool:

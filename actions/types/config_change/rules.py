@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from actions.types.protocol import Issue, PlanRefused, Target, error
-from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import check_rows
+from approvals.policies.models import MatrixDraft, PolicyVersion
 from approvals.policies.publish import in_force, matrix_in_force, swap, swap_matrix
 from approvals.policies.rulers import policies_land_in
 from approvals.policies.wording import as_yaml, dumped, faults_of_expression, text_digest
@@ -33,10 +33,16 @@ class Swap:
     def change(self) -> Change:
         operation = "create" if self.before is None else "delete" if self.after is None else "modify"
         return Change(
-            key=self.resource["name"], target=f"{self.resource['kind']}/{self.resource['name']}.yaml", kind="rules",
-            operation=operation, before=self.before, after=self.after, before_digest=_digest(self.before),
-            after_digest=_digest(self.after), language="yaml",
-        )  # fmt: skip
+            key=self.resource["name"],
+            target=f"{self.resource['kind']}/{self.resource['name']}.yaml",
+            kind="rules",
+            operation=operation,
+            before=self.before,
+            after=self.after,
+            before_digest=_digest(self.before),
+            after_digest=_digest(self.after),
+            language="yaml",
+        )
 
 
 def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
@@ -114,7 +120,7 @@ def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
     text = spec.get("texts", {}).get(str(spec["after"]), "")
     return swap(
         UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, text_sha256=text, correlation_id=via
-    )  # fmt: skip
+    )
 
 
 def matrix_text(slug: str, rows: dict[str, Any]) -> str:

@@ -103,9 +103,14 @@ class ModifyFiles:
         return lambda: ctx.parameters["changes"][spec["index"]]["content"].encode()
 
     def _carry_out(
-        self, ctx: StepContext, frm: dict[str, Any], to: dict[str, Any],
-        content: Callable[[], bytes | None], make: Any, sweep: Any,
-    ) -> Outcome:  # fmt: skip
+        self,
+        ctx: StepContext,
+        frm: dict[str, Any],
+        to: dict[str, Any],
+        content: Callable[[], bytes | None],
+        make: Any,
+        sweep: Any,
+    ) -> Outcome:
         path = ctx.step["spec"]["path"]
         if ctx.stopping() or time.monotonic() > ctx.deadline:
             return Outcome(False, "stopped", f"{path} was not touched: the run is stopping.", retryable=True)

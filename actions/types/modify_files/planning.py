@@ -17,10 +17,29 @@ from audit.changes.masking import mask
 TITLES = {"create": "Create", "modify": "Modify", "delete": "Delete"}
 PARTICIPLES = {"create": "created", "modify": "modified", "delete": "deleted"}
 LANGUAGES = {
-    "c": "c", "cfg": "ini", "conf": "nginx", "css": "css", "go": "go", "html": "html", "ini": "ini", "java": "java",
-    "js": "javascript", "json": "json", "md": "markdown", "py": "python", "rb": "ruby", "rs": "rust", "sh": "bash",
-    "sql": "sql", "tf": "terraform", "toml": "toml", "ts": "typescript", "xml": "xml", "yaml": "yaml", "yml": "yaml",
-}  # fmt: skip
+    "c": "c",
+    "cfg": "ini",
+    "conf": "nginx",
+    "css": "css",
+    "go": "go",
+    "html": "html",
+    "ini": "ini",
+    "java": "java",
+    "js": "javascript",
+    "json": "json",
+    "md": "markdown",
+    "py": "python",
+    "rb": "ruby",
+    "rs": "rust",
+    "sh": "bash",
+    "sql": "sql",
+    "tf": "terraform",
+    "toml": "toml",
+    "ts": "typescript",
+    "xml": "xml",
+    "yaml": "yaml",
+    "yml": "yaml",
+}
 
 
 @dataclass(frozen=True)

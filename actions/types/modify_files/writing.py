@@ -38,9 +38,16 @@ def temporary_name(idempotency_key: str) -> str:
 
 
 def settle(
-    root_fd: int, path: str, frm: dict[str, Any], to: dict[str, Any], data: bytes | None, key: str,
-    *, make: Sequence[str] = (), sweep: Sequence[str] = (),
-) -> bool:  # fmt: skip
+    root_fd: int,
+    path: str,
+    frm: dict[str, Any],
+    to: dict[str, Any],
+    data: bytes | None,
+    key: str,
+    *,
+    make: Sequence[str] = (),
+    sweep: Sequence[str] = (),
+) -> bool:
     """Bring ``path`` from the state ``frm`` to the state ``to``; return whether anything had to be done.
 
     ``data`` is the content of ``to``; ``make`` are directories to make on the way, ``sweep`` directories to remove

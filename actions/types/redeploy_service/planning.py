@@ -17,8 +17,14 @@ from audit.changes.document import Change
 from audit.changes.masking import mask
 
 COPY, DISCARD, SWITCH, RESTART, GATE, PRUNE, UNPRUNE = (
-    "copy", "discard", "switch", "restart", "gate", "prune", "unprune",
-)  # fmt: skip
+    "copy",
+    "discard",
+    "switch",
+    "restart",
+    "gate",
+    "prune",
+    "unprune",
+)
 OPERATIONS = {COPY: "create", DISCARD: "delete", GATE: "read"}
 
 
@@ -178,10 +184,16 @@ def _files(wish: Wish, house: House, key: str) -> Change:
             old = f"release: {before}\n({exc})\n"
     new = f"release: {after}\n{wish.manifest.text}" if wish.manifest else None
     return Change(
-        key, f"{wish.service.root}/{CURRENT}", "release", _operation(old, new), old, new,
-        before_digest=sha(before) if before else None, after_digest=wish.manifest.digest if wish.manifest else None,
+        key,
+        f"{wish.service.root}/{CURRENT}",
+        "release",
+        _operation(old, new),
+        old,
+        new,
+        before_digest=sha(before) if before else None,
+        after_digest=wish.manifest.digest if wish.manifest else None,
         note="One line per file: SHA-256, mode, path.",
-    )  # fmt: skip
+    )
 
 
 def _process(wish: Wish, house: House, key: str) -> Change:
@@ -189,10 +201,16 @@ def _process(wish: Wish, house: House, key: str) -> Change:
     old = process_text(wish, record, record["release"], record["token"][:8]) if record else None
     new = process_text(wish, wish.run, wish.after["release"], "this action's") if wish.run else None
     return Change(
-        key, f"service {wish.service.name}", "service", _operation(old, new), old, new,
+        key,
+        f"service {wish.service.name}",
+        "service",
+        _operation(old, new),
+        old,
+        new,
         before_digest=sha(f"{record['token']}:{wish.before['run']}") if record else None,
-        after_digest=sha(f"{wish.after['release']}:{wish.after['run']}") if wish.run else None, language="yaml",
-    )  # fmt: skip
+        after_digest=sha(f"{wish.after['release']}:{wish.after['run']}") if wish.run else None,
+        language="yaml",
+    )
 
 
 def process_text(wish: Wish, run: dict[str, Any], release: str, deployment: str) -> str:

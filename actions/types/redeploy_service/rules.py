@@ -12,8 +12,8 @@ import jsonschema_rs
 from actions.types.protocol import Issue, Target, error
 from actions.types.questions import HOST_NAME, HTTP_DETAILS, PORT, TIMEOUT, URL, ask_of, faults_of_question
 from actions.types.tree import path_fault
-from audit.canonical import canonical
-from audit.outgoing.addresses import refusal_of
+from audit.log.canonical_json import canonical
+from audit.outgoing.addresses import refusal_reason
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
@@ -156,5 +156,5 @@ def unreachable(said: dict[str, Any], target: Target) -> list[str]:
         ipaddress.ip_address(host)
     except ValueError:
         return []  # a name, which is judged when it is resolved
-    why = refusal_of(host, allow_private=ask.allow_private)
+    why = refusal_reason(host, allow_private=ask.allow_private)
     return [f"health: {ask.host} is {why}"] if why else []

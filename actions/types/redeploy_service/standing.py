@@ -62,9 +62,11 @@ class House:
         if record is None:
             return {"current": read_current(self.home), "release": None, "token": None, "run": None}
         return {
-            "current": read_current(self.home), "release": record["release"], "token": record["token"],
+            "current": read_current(self.home),
+            "release": record["release"],
+            "token": record["token"],
             "run": run_digest(record),
-        }  # fmt: skip
+        }
 
     def manifest_of(self, release: str) -> Manifest:
         """The manifest kept when a release was taken up, else what is in its directory. Raises Unreachable."""

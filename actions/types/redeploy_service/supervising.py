@@ -173,9 +173,15 @@ class Supervisor:
         command = [sys.executable, "-I", "-m", "supervisor.supervisord", "-c", CONFIGURATION]
         try:
             done = subprocess.run(
-                command, cwd=f"/proc/self/fd/{self.control}", env=environment, start_new_session=True, timeout=START_S,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            )  # fmt: skip
+                command,
+                cwd=f"/proc/self/fd/{self.control}",
+                env=environment,
+                start_new_session=True,
+                timeout=START_S,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise SupervisorFailed(f"supervisord cannot be started: {exc}.") from exc
         if done.returncode or not until(lambda: self.pid() is not None, START_S):

@@ -14,9 +14,15 @@ def check_says(place: Place, stage: Stage, deployment: Deployment) -> bool | Non
     """Run the check (declared to change nothing), killed after 30 s; ``None`` when it cannot tell."""
     try:
         done = subprocess.run(
-            stage.check, cwd=place.real, env=environment_for(deployment, stage, "check"), timeout=CHECK_S,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stage.check,
+            cwd=place.real,
+            env=environment_for(deployment, stage, "check"),
+            timeout=CHECK_S,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return {0: True, 1: False}.get(done.returncode)

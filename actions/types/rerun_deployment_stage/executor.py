@@ -143,9 +143,11 @@ class RerunDeploymentStage:
         return self._probe(ctx, backward, not_done=lambda entry: planning.is_done(ctx.step, entry))
 
     def _probe(
-        self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], Job],
+        self,
+        ctx: StepContext,
+        job_for: Callable[[StepContext, Deployment, Stage], Job],
         not_done: Callable[[state.Entry], bool],
-    ) -> Probe:  # fmt: skip
+    ) -> Probe:
         try:
             deployment, stage = as_planned(ctx)
             with state.seen(ctx.target, ctx.step["spec"]["path"]) as place:

@@ -45,9 +45,14 @@ class Keeper:
         began = time.monotonic()
         try:
             child = subprocess.Popen(
-                self.order["command"], cwd=self.order["directory"], env=self.order["environment"],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                self.order["command"],
+                cwd=self.order["directory"],
+                env=self.order["environment"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         except OSError as error:
             return {"ended": "not_started", "exit_code": None, "why": error.strerror or str(error), "duration_ms": 0}
         with open("output.log", "ab", buffering=0) as self.output:

@@ -28,8 +28,13 @@ from actions.types.tree import Unreachable
 from audit.changes.masking import mask
 
 CONTROL, ORDER, ALIVE, BEGUN, RESULT, OUTPUT = (
-    ".interlock-stage", "order.json", "alive", "begun", "result.json", "output.log",
-)  # fmt: skip
+    ".interlock-stage",
+    "order.json",
+    "alive",
+    "begun",
+    "result.json",
+    "output.log",
+)
 PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 LOOK_S = 0.05
 START_S = 15.0
@@ -151,9 +156,14 @@ def launch(fd: int) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     command = [sys.executable, "-I", str(Path(__file__).with_name("keeper.py")), directory]
     keeper = subprocess.Popen(
-        command, cwd="/", env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command,
+        cwd="/",
+        env=environment,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     deadline = time.monotonic() + START_S
     while keeper.poll() is None and standing(fd) == "waiting" and time.monotonic() < deadline:
         time.sleep(LOOK_S / 5)

@@ -168,10 +168,17 @@ def _change(key: str, deployment: Deployment, want: Wanted, target: Target) -> C
     lines += ["check:", *(f"  - {part}" for part in stage.check)] if stage.check else []
     head = f"stage: {stage.name}\n"
     return Change(
-        key, f"{deployment.name}/{stage.name}", "stage", "modify", f"{head}result: {result_of(want.entry)}\n",
-        mask(head + "\n".join(lines) + "\n", target.mask_key), state.sha(want.entry), command_digest(deployment, stage),
-        language="yaml", note="What is run, and what the deployment's state says before and after.",
-    )  # fmt: skip
+        key,
+        f"{deployment.name}/{stage.name}",
+        "stage",
+        "modify",
+        f"{head}result: {result_of(want.entry)}\n",
+        mask(head + "\n".join(lines) + "\n", target.mask_key),
+        state.sha(want.entry),
+        command_digest(deployment, stage),
+        language="yaml",
+        note="What is run, and what the deployment's state says before and after.",
+    )
 
 
 def result_of(entry: state.Entry) -> str:

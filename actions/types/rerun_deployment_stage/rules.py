@@ -10,7 +10,7 @@ import jsonschema_rs
 
 from actions.types.protocol import Issue, Target, error
 from actions.types.tree import path_fault
-from audit.canonical import canonical
+from audit.log.canonical_json import canonical
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"
 STAGE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -117,9 +117,13 @@ class Deployment:
 def command_digest(deployment: Deployment, stage: Stage) -> str:
     """SHA-256 (hex) of everything that decides what a stage does: what a plan names, without the variables' values."""
     told = {
-        "command": list(stage.command), "undo": list(stage.undo), "check": list(stage.check),
-        "timeout_s": stage.timeout_s, "environment": deployment.environment, "root": deployment.root,
-    }  # fmt: skip
+        "command": list(stage.command),
+        "undo": list(stage.undo),
+        "check": list(stage.check),
+        "timeout_s": stage.timeout_s,
+        "environment": deployment.environment,
+        "root": deployment.root,
+    }
     return hashlib.sha256(canonical(told)).hexdigest()
 
 

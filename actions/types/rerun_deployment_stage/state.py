@@ -20,7 +20,7 @@ from actions.types.outcomes import Refused
 from actions.types.protocol import Target
 from actions.types.rerun_deployment_stage.keeping import CONTROL, Place
 from actions.types.tree import Unreachable
-from audit.canonical import canonical
+from audit.log.canonical_json import canonical
 
 STATE, LOCK = "state.json", "lock"
 FORMAT = "interlock.deployment/1"

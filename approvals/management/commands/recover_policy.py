@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals.models import Policy
+from approvals.policies.models import Policy
 from approvals.policies.recovery import retire_now, set_row_now
 from audit.errors import Problem
 from tenants.models import Environment, Tenant
@@ -24,9 +24,11 @@ class Command(BaseCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--policy", metavar="SLUG", help="the policy to retire")
         what.add_argument(
-            "--matrix", nargs=3, metavar=("ENVIRONMENT", "TIER", "SEATS"),
+            "--matrix",
+            nargs=3,
+            metavar=("ENVIRONMENT", "TIER", "SEATS"),
             help='the row to write, such as: prod critical \'[{"role": "approver", "count": 2}]\'',
-        )  # fmt: skip
+        )
         parser.add_argument("--everywhere", action="store_true", help="the policy is a global one")
         parser.add_argument("--reason", required=True, help="why; kept with the event")
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.errors import Problem
-from audit.retention.archives import archive, directory_of, keep_days_of, prune
+from audit.retention.archives import archive_directory, prune_archived, read_keep_days, write_archive
 
 
 class Command(BaseCommand):
@@ -19,15 +19,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = options["tenant"]
-        days = keep_days_of(tenant) if options["keep_days"] is None else options["keep_days"]
+        days = read_keep_days(tenant) if options["keep_days"] is None else options["keep_days"]
         if days is None:
             raise CommandError("The tenant keeps its log for ever. Say --keep-days, or set its retention.")
         if days < 0:
             raise CommandError("--keep-days is a number of days, 0 or more.")
         try:
-            made = archive(tenant, days)
-            self.stdout.write(f"{directory_of(tenant) / made.file}: {made}" if made else "Nothing new is old enough.")
+            made = write_archive(tenant, days)
+            self.stdout.write(
+                f"{archive_directory(tenant) / made.file}: {made}" if made else "Nothing new is old enough."
+            )
             if options["prune"]:
-                self.stdout.write(f"{prune(tenant)} events were taken from the database.")
+                self.stdout.write(f"{prune_archived(tenant)} events were taken from the database.")
         except Problem as problem:
             raise CommandError(" ".join([problem.detail, *problem.remedies])) from problem

@@ -17,8 +17,24 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 from fontTools.varLib import instancer
 
-LATIN = [*range(0x20, 0x7F), *range(0xA0, 0x250), *range(0x2010, 0x2028), 0x2030, 0x2039, 0x203A, 0x20AC, 0x2122,
-         *range(0x2190, 0x2194), 0x2212, 0x2248, 0x2260, 0x2264, 0x2265, 0x27E6, 0x27E7]  # fmt: skip
+LATIN = [
+    *range(0x20, 0x7F),
+    *range(0xA0, 0x250),
+    *range(0x2010, 0x2028),
+    0x2030,
+    0x2039,
+    0x203A,
+    0x20AC,
+    0x2122,
+    *range(0x2190, 0x2194),
+    0x2212,
+    0x2248,
+    0x2260,
+    0x2264,
+    0x2265,
+    0x27E6,
+    0x27E7,
+]
 
 
 @dataclass(frozen=True)
@@ -38,12 +54,23 @@ class Cut:
 
 
 CUTS = (
-    Cut("interlock-inter.woff2", "fontpkg_inter", "Inter[opsz,wght].ttf", "OFL-Inter.txt",
+    Cut(
+        "interlock-inter.woff2",
+        "fontpkg_inter",
+        "Inter[opsz,wght].ttf",
+        "OFL-Inter.txt",
         {"opsz": 14, "wght": (400, 700)},
-        ("kern", "liga", "calt", "ccmp", "locl", "mark", "mkmk", "tnum", "zero", "case", "ss02")),
-    Cut("interlock-mono.woff2", "fontpkg_jetbrains_mono", "JetBrainsMono[wght].ttf", "OFL-JetBrainsMono.txt",
-        {}, ("kern", "ccmp", "locl", "mark", "mkmk", "zero")),
-)  # fmt: skip
+        ("kern", "liga", "calt", "ccmp", "locl", "mark", "mkmk", "tnum", "zero", "case", "ss02"),
+    ),
+    Cut(
+        "interlock-mono.woff2",
+        "fontpkg_jetbrains_mono",
+        "JetBrainsMono[wght].ttf",
+        "OFL-JetBrainsMono.txt",
+        {},
+        ("kern", "ccmp", "locl", "mark", "mkmk", "zero"),
+    ),
+)
 
 
 class Command(BaseCommand):

@@ -7,10 +7,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.errors import Problem
-from audit.seals.kept import KeptHead, read_kept
-from audit.seals.merkle import verify_consistency
-from audit.seals.notes import BadNote
-from audit.seals.proofs import consistency_between, newest
+from audit.seals.tree import newest_head, prove_consistency
+from audit.verification.log import ExternalHead, read_external_heads
+from audit.verify.merkle import verify_consistency
+from audit.verify.signed_note import InvalidNote
 
 
 class Command(BaseCommand):
@@ -25,15 +25,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            old = _head(options["old"])
-            new = _head(options["new"]) if options["new"] else _newest(old)
+            old = _read_head(options["old"])
+            new = _read_head(options["new"]) if options["new"] else _newest_external(old)
         except Problem as problem:
             raise CommandError(str(problem)) from problem
         if old.tenant != new.tenant:
             raise CommandError("These are heads of different logs.")
         first, second = sorted((old.head, new.head), key=lambda head: head.size)
         try:
-            proof = consistency_between(old.tenant, first.size, second.size)
+            proof = prove_consistency(old.tenant, first.size, second.size)
         except (LookupError, ValueError):
             self.stdout.write(f"BROKEN truncated: the log no longer has {second.size} entries, or has holes")
             sys.exit(1)
@@ -43,17 +43,17 @@ class Command(BaseCommand):
         self.stdout.write(f"consistent: {second.size} entries begin with the same {first.size}; {len(proof)} hashes")
 
 
-def _head(path: Path) -> KeptHead:
+def _read_head(path: Path) -> ExternalHead:
     try:
-        return read_kept(path.read_text(encoding="utf-8"), str(path))[-1]
+        return read_external_heads(path.read_text(encoding="utf-8"), str(path))[-1]
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
-    except (BadNote, UnicodeDecodeError) as error:
+    except (InvalidNote, UnicodeDecodeError) as error:
         raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
 
 
-def _newest(old: KeptHead) -> KeptHead:
-    last = newest(old.tenant)
+def _newest_external(old: ExternalHead) -> ExternalHead:
+    last = newest_head(old.tenant)
     if last is None:
         raise CommandError("The log of this head has no heads any more.")
-    return read_kept(last.note, "the newest head")[0]
+    return read_external_heads(last.note, "the newest head")[0]

@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from audit.retention.app_role import create_app_role, fault_of
+from audit.database.guards import create_app_role, role_name_fault
 
 
 class Command(BaseCommand):
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         password = os.environ.get(options["password_from"], "")
         if not password:
             raise CommandError(f"Put the role's password into {options['password_from']}.")
-        if fault := fault_of(options["role"]):
+        if fault := role_name_fault(options["role"]):
             raise CommandError(fault)
         create_app_role(options["role"], password)
         self.stdout.write(f"{options['role']} may read and add; name it in DATABASE_URL of web and worker processes.")

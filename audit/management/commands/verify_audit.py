@@ -9,18 +9,19 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.errors import Problem
-from audit.events import Head
-from audit.seals.checking import (
-    Verdict,
-    between,
+from audit.log.events import ChainHead
+from audit.verification.chain import ChainReport, format_head, parse_heads, verify_chains
+from audit.verification.log import (
+    ExternalHead,
+    VerificationResult,
+    entries_between,
+    read_external_heads,
     sealed_tenants,
     verified_size,
-    verify_subject_and_seals,
-    verify_tenant,
+    verify_sealed_subject,
+    verify_tenant_log,
 )
-from audit.seals.kept import KeptHead, read_kept
-from audit.seals.notes import BadNote
-from audit.verification import Report, head_line, read_heads, verify_log
+from audit.verify.signed_note import InvalidNote
 
 
 class Command(BaseCommand):
@@ -33,15 +34,19 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", type=UUID, help="only this tenant's log (its id)")
         parser.add_argument("--subject", type=UUID, help="only the chain of this subject (its id), and its seals")
         parser.add_argument("--range", metavar="A:B", help="only entries A up to B of a tenant's log")
-        parser.add_argument("--since", type=_time, help="only what was sealed from this time on (ISO 8601, UTC)")
-        parser.add_argument("--until", type=_time, help="only what was sealed before this time")
+        parser.add_argument("--since", type=_parse_time, help="only what was sealed from this time on (ISO 8601, UTC)")
+        parser.add_argument("--until", type=_parse_time, help="only what was sealed before this time")
         parser.add_argument(
             "--incremental", action="store_true", help="only what came since the last verification that found all well"
         )
         parser.add_argument(
-            "--head", type=Path, action="append", default=[], metavar="FILE",
+            "--head",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
             help="signed heads that were kept elsewhere: finds a tail that was cut off or rewritten",
-        )  # fmt: skip
+        )
         parser.add_argument("--heads", type=Path, metavar="FILE", help="the same for chains, from --save-heads")
         parser.add_argument(
             "--save-heads", type=Path, metavar="FILE", help="write the verified heads of chains, to be kept elsewhere"
@@ -49,7 +54,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            kept = [head for path in options["head"] for head in _kept(path)]
+            kept = [head for path in options["head"] for head in _read_external_heads(path)]
             sealed = self._sealed(options, kept)
             chains = None if _is_part(options) or not sealed.ok else self._chains(options)
         except Problem as problem:
@@ -60,11 +65,11 @@ class Command(BaseCommand):
         if chains is not None:
             self.stdout.write(str(chains))
         if sealed.heads or chains is None:
-            self.stdout.write(_said(sealed, options))
+            self.stdout.write(_describe_result(sealed, options))
 
-    def _sealed(self, options: dict[str, Any], kept: list[KeptHead]) -> Verdict:
+    def _sealed(self, options: dict[str, Any], kept: list[ExternalHead]) -> VerificationResult:
         """The verdict on the seals; of several logs, the sum up to the first that is broken."""
-        total = Verdict()
+        total = VerificationResult()
         if options["subject"]:
             return total
         tenants = [options["tenant"]] if options["tenant"] else sealed_tenants()
@@ -73,22 +78,22 @@ class Command(BaseCommand):
             raise CommandError(f"{unknown.where} is a head of the log of {unknown.tenant}, which is not among these.")
         for tenant in tenants:
             start, upto = _bounds(tenant, options)
-            found = verify_tenant(tenant, start=start, upto=upto, kept=[h.head for h in kept if h.tenant == tenant])
+            found = verify_tenant_log(tenant, start=start, upto=upto, kept=[h.head for h in kept if h.tenant == tenant])
             total = total + found
             if not found.ok:
                 break
         return total
 
-    def _chains(self, options: dict[str, Any]) -> Report:
-        known, lines = _read(options["heads"]) if options["heads"] else {}, list[str]()
+    def _chains(self, options: dict[str, Any]) -> ChainReport:
+        known, lines = _read_chain_heads(options["heads"]) if options["heads"] else {}, list[str]()
         if options["subject"] and not known and not options["save_heads"]:
-            report = verify_subject_and_seals(options["tenant"], options["subject"])
+            report = verify_sealed_subject(options["tenant"], options["subject"])
         else:
-            report = verify_log(
+            report = verify_chains(
                 tenant=options["tenant"],
                 subject_id=options["subject"],
                 known_heads=known,
-                on_head=(lambda i, head: lines.append(head_line(i, head))) if options["save_heads"] else None,
+                on_head=(lambda i, head: lines.append(format_head(i, head))) if options["save_heads"] else None,
             )
         if report.ok and options["subject"] and not report.events:
             raise CommandError(f"Nothing was recorded about {options['subject']}.")
@@ -109,32 +114,32 @@ def _bounds(tenant: UUID, options: dict[str, Any]) -> tuple[int, int | None]:
             raise CommandError("Give a range as A:B, two entry numbers with A below B, for example 0:1000.")
         return int(first), int(last)
     if options["since"] or options["until"]:
-        return between(tenant, options["since"], options["until"])
+        return entries_between(tenant, options["since"], options["until"])
     return (verified_size(tenant) if options["incremental"] else 0), None
 
 
-def _said(found: Verdict, options: dict[str, Any]) -> str:
+def _describe_result(found: VerificationResult, options: dict[str, Any]) -> str:
     part = f" from entry {found.size - found.entries}" if _is_part(options) and found.logs == 1 else ""
     return f"sealed: {found.entries} entries{part} under {found.heads} heads, in {found.logs} logs"
 
 
-def _time(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _kept(path: Path) -> list[KeptHead]:
+def _read_external_heads(path: Path) -> list[ExternalHead]:
     try:
-        return read_kept(path.read_text(encoding="utf-8"), str(path))
+        return read_external_heads(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
-    except (BadNote, UnicodeDecodeError) as error:
+    except (InvalidNote, UnicodeDecodeError) as error:
         raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
 
 
-def _read(path: Path) -> dict[UUID, Head]:
+def _read_chain_heads(path: Path) -> dict[UUID, ChainHead]:
     try:
-        return read_heads(path.read_text(encoding="ascii").splitlines())
+        return parse_heads(path.read_text(encoding="ascii").splitlines())
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -29,9 +29,11 @@ class Command(BaseCommand):
         parser.add_argument("--tenant", metavar="SLUG", help="short name: lower-case letters, digits, hyphens")
         parser.add_argument("--name", help="the tenant's full name (default: the slug, capitalised)")
         parser.add_argument(
-            "--environment", action="append", metavar="SLUG:RISK[:ROOT]",
+            "--environment",
+            action="append",
+            metavar="SLUG:RISK[:ROOT]",
             help=f"repeat for each; risk is {', '.join(RiskClass.values)} (default: {' '.join(DEFAULT_PLACES)})",
-        )  # fmt: skip
+        )
         parser.add_argument("--admin", metavar="USERNAME", help="who administers it")
         parser.add_argument("--email", default="", help="the admin's address, for password links")
         parser.add_argument("--password-stdin", action="store_true", help="read the password's one line from stdin")
@@ -45,9 +47,14 @@ class Command(BaseCommand):
         password = "" if is_known else _password(username, options["password_stdin"])
         try:
             tenant = bootstrap(
-                slug=slug, name=options["name"] or slug.capitalize(), places=places, username=username,
-                email=options["email"], password=password, force=options["force"],
-            )  # fmt: skip
+                slug=slug,
+                name=options["name"] or slug.capitalize(),
+                places=places,
+                username=username,
+                email=options["email"],
+                password=password,
+                force=options["force"],
+            )
         except Problem as problem:
             raise CommandError(" ".join([problem.detail, *problem.remedies])) from None
         except ValidationError as error:

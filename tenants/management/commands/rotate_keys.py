@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from audit.kek import kek_id
+from audit.seals.installation_key import kek_id
 from tenants.rotation import rewrap, write_keys
 
 STEPS = """\

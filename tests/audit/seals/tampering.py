@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-from audit import append_only
-from audit.canonical import canonical
-from audit.events import Subject, record
-from audit.models import Checkpoint, Event, Leaf, Tile, Tree
+from audit.database import guards
+from audit.log.canonical_json import canonical
+from audit.log.events import Subject, record
+from audit.models import Event
+from audit.models.seals import Leaf, SignedTreeHead, Tile, Tree
 from audit.seals import keys
-from audit.seals.merkle import Frontier, leaf_hash
 from audit.seals.sealer import seal_all
+from audit.verify.merkle import Frontier, leaf_hash
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 
@@ -47,7 +48,7 @@ def a_log(subjects: int = 3, length: int = 8, passes: int = 3) -> Log:
 def harmed() -> Iterator[None]:
     """As a superuser: without triggers, and all of it undone at the end."""
     with transaction.atomic():
-        append_only.unprotect(connection)
+        guards.unprotect(connection)
         if connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("ALTER TABLE audit_event DROP CONSTRAINT audit_event_one_per_seq")
@@ -176,19 +177,24 @@ def rewrite(subject: Subject, seq: int, in_new_rows: bool = False) -> None:
 
 
 WAYS: dict[str, Callable[[Log, random.Random], tuple[str, str]]] = {
-    "edit": edit, "delete": delete, "delete_entry": delete_entry, "insert": insert, "reorder": reorder,
-    "truncate": truncate, "fork": fork,
-}  # fmt: skip
+    "edit": edit,
+    "delete": delete,
+    "delete_entry": delete_entry,
+    "insert": insert,
+    "reorder": reorder,
+    "truncate": truncate,
+    "fork": fork,
+}
 
 
 def cut_back(number: int) -> None:
     """Forget everything that was sealed after head `number`, events too: whole in itself, as it was then."""
-    head = Checkpoint.objects.get(tenant=TENANT, number=number)
+    head = SignedTreeHead.objects.get(tenant=TENANT, number=number)
     lost = Leaf.objects.filter(tenant=TENANT, log_index__gte=head.size)
     Event.objects.filter(pk__in=list(lost.values_list("pk", flat=True))).delete()
     lost.delete()
     Tile.objects.filter(tenant=TENANT).delete()
-    Checkpoint.objects.filter(tenant=TENANT, number__gt=number).delete()
+    SignedTreeHead.objects.filter(tenant=TENANT, number__gt=number).delete()
     tree = Frontier()
     tree.extend(
         bytes(h) for h in Leaf.objects.filter(tenant=TENANT).order_by("log_index").values_list("hash", flat=True)
@@ -198,7 +204,7 @@ def cut_back(number: int) -> None:
     )
 
 
-def sign_anew(root: bytes, head: Checkpoint) -> str:
+def sign_anew(root: bytes, head: SignedTreeHead) -> str:
     """A head as the tenant's own key would sign it: who has the installation's key can."""
     key = keys.signing_key(TENANT)
     said = keys.notes.read_checkpoint(keys.notes.read_note(head.note).text)

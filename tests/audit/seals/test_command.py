@@ -3,13 +3,15 @@
 import pytest
 from django.core.management import CommandError, call_command
 
-from audit.events import record
-from audit.ids import uuid7
-from audit.models import Checkpoint, Event
+from audit.database.clock import uuid7
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import SignedTreeHead
 from audit.seals import keys
-from audit.seals.kept import read_kept, split_notes
-from audit.seals.proofs import newest
 from audit.seals.sealer import seal_all
+from audit.seals.tree import newest_head
+from audit.verification.log import read_external_heads, split_notes
+from audit.verify import signed_note
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import a_log, at, cut_back, harmed
 
@@ -41,7 +43,7 @@ def test_everything_is_verified_twice_over(log, run):
     out = run()
     assert out.splitlines() == [
         "verified: 25 events of 4 subjects, 0 artifacts, 24 openings",
-        f"sealed: 25 entries under {newest(TENANT).number} heads, in 1 logs",
+        f"sealed: 25 entries under {newest_head(TENANT).number} heads, in 1 logs",
     ]
     record(an_entry(a_subject(), tenant=uuid7()))
     seal_all()
@@ -50,7 +52,7 @@ def test_everything_is_verified_twice_over(log, run):
 
 def test_a_range_a_time_and_what_is_new(log, run, capsys):
     assert run("--range", "3:9", "--tenant", TENANT).startswith("sealed: ")
-    second = Checkpoint.objects.get(number=2)
+    second = SignedTreeHead.objects.get(number=2)
     assert "from entry" in run("--since", second.at.isoformat())
     run()
     record(an_entry(log.subjects[0]))
@@ -79,14 +81,14 @@ def test_a_chain_that_is_not_sealed_yet_is_verified_all_the_same(log, run, capsy
 
 def test_heads_kept_elsewhere_find_a_tail_that_was_cut_off(log, run, capsys, tmp_path):
     file = tmp_path / "heads"
-    file.write_text("\n".join(Checkpoint.objects.order_by("number").values_list("note", flat=True)))
-    assert len(list(split_notes(file.read_text()))) == newest(TENANT).number
+    file.write_text("\n".join(SignedTreeHead.objects.order_by("number").values_list("note", flat=True)))
+    assert len(list(split_notes(file.read_text()))) == newest_head(TENANT).number
     run("--head", file)
     with harmed():
         cut_back(2)
         run()
         assert broken(run, capsys, "--head", file).startswith("BROKEN truncated: entry ")
-    file.write_text(newest(TENANT).note.replace("\n25\n", "\n24\n"))
+    file.write_text(newest_head(TENANT).note.replace("\n25\n", "\n24\n"))
     with pytest.raises(CommandError, match="not of this text"):
         run("--head", file)
     file.write_text("hello\n")
@@ -98,5 +100,5 @@ def test_a_head_of_another_log_or_key_is_none_of_this_one(log):
     other = keys.signing_key(uuid7())
     forged = other.sign_note(keys.notes.Checkpoint(keys.origin_of(TENANT), 1, b"r" * 32, ()).text())
     for text in (forged, forged.replace("interlock/", "else/"), ""):
-        with pytest.raises(keys.BadNote):
-            read_kept(text)
+        with pytest.raises(signed_note.InvalidNote):
+            read_external_heads(text)

@@ -6,29 +6,29 @@ from datetime import timedelta
 
 import pytest
 
-from audit.clock import database_time
+from audit.database.clock import database_time, uuid7
 from audit.errors import Conflict, NotFound
-from audit.events import record
-from audit.ids import uuid7
-from audit.kek import MissingKey, Undecryptable
-from audit.models import Event, SigningKey
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import SigningKey
 from audit.seals import keys
-from audit.seals.notes import BadNote, Checkpoint, read_vkey
-from audit.seals.proofs import newest
+from audit.seals.installation_key import MissingKey, Undecryptable
 from audit.seals.sealer import seal_all
+from audit.seals.tree import newest_head
+from audit.verify.signed_note import InvalidNote, TreeHead, parse_vkey
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db
 
 
 def a_head(key, at):
-    return key.sign_note(Checkpoint(key.name, 1, b"r" * 32, (f"at {keys.stamp(at)}",)).text())
+    return key.sign_note(TreeHead(key.name, 1, b"r" * 32, (f"at {keys.format_time(at)}",)).text())
 
 
 def test_a_key_is_made_once_and_signs():
     key = keys.signing_key(TENANT)
     assert keys.signing_key(TENANT) == key != keys.signing_key(uuid7())
-    assert read_vkey(key.vkey).is_by(key.sign(b"data"), b"data")
+    assert parse_vkey(key.vkey).is_by(key.sign(b"data"), b"data")
     stored = SigningKey.objects.get(tenant=TENANT)
     assert key.private not in bytes(stored.wrapped) and stored.key_id == key.key_id == key.vkey.split("+")[1]
     assert key.private.hex() not in repr(key)
@@ -54,10 +54,10 @@ def test_heads_of_an_old_key_verify_within_its_window_and_no_later():
     known = keys.verifiers(TENANT)
     assert new != old and keys.signing_key(TENANT) == new and len(known) == 2
     for key, at in ((old, made), (old, made + timedelta(minutes=59)), (new, database_time())):
-        assert keys.check_head(a_head(key, at), known).size == 1
+        assert keys.verify_head(a_head(key, at), known).size == 1
     for key, at in ((old, made + timedelta(hours=2)), (old, made - timedelta(days=1)), (new, made)):
-        with pytest.raises(BadNote, match="counted"):
-            keys.check_head(a_head(key, at), known)
+        with pytest.raises(InvalidNote, match="counted"):
+            keys.verify_head(a_head(key, at), known)
     verbs = Event.objects.filter(subject_kind="signing_key").order_by("id").values_list("verb", flat=True)
     assert list(verbs) == ["signing_key.made", "signing_key.retired", "signing_key.made"]
 
@@ -67,9 +67,9 @@ def test_what_a_revoked_key_signs_later_is_refused():
     before = a_head(old, database_time())
     keys.revoke(TENANT, old.key_id)
     known = keys.verifiers(TENANT)
-    assert keys.check_head(before, known).size == 1 and keys.signing_key(TENANT) != old
-    with pytest.raises(BadNote, match="counted"):
-        keys.check_head(a_head(old, database_time()), known)
+    assert keys.verify_head(before, known).size == 1 and keys.signing_key(TENANT) != old
+    with pytest.raises(InvalidNote, match="counted"):
+        keys.verify_head(a_head(old, database_time()), known)
     with pytest.raises(Conflict):
         keys.revoke(TENANT, old.key_id)
     with pytest.raises(NotFound):
@@ -81,15 +81,15 @@ def test_the_log_goes_on_over_a_rotation_and_a_revocation():
     subject = a_subject()
     record(an_entry(subject))
     seal_all()
-    first = newest(TENANT)
+    first = newest_head(TENANT)
     keys.rotate(TENANT)
     seal_all()
     keys.revoke(TENANT, keys.signing_key(TENANT).key_id)
     record(an_entry(subject))
     seal_all()
-    last, known = newest(TENANT), keys.verifiers(TENANT)
-    assert last.key_id != first.key_id and keys.check_head(last.note, known).size == Event.objects.count()
-    assert keys.check_head(first.note, known).size == first.size
+    last, known = newest_head(TENANT), keys.verifiers(TENANT)
+    assert last.key_id != first.key_id and keys.verify_head(last.note, known).size == Event.objects.count()
+    assert keys.verify_head(first.note, known).size == first.size
 
 
 def test_another_installation_key_wraps_them_anew(settings):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.seals.merkle import (
+from audit.verify.merkle import (
     EMPTY_ROOT,
     Frontier,
     consistency_proof,

@@ -5,12 +5,14 @@ import io
 import pytest
 from django.test import Client
 
-from audit.events import record
 from audit.evidence.pack import build_pack
-from audit.models import Event, PublicCheck
-from audit.seals import keys, public
-from audit.seals.proofs import newest
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import PublicCheck
+from audit.seals import keys
 from audit.seals.sealer import seal_all
+from audit.seals.tree import newest_head
+from audit.verification import pages
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import a_log, cut_back, harmed
 
@@ -37,7 +39,7 @@ def test_a_stranger_gets_the_form():
 
 def test_a_genuine_head_is_told_so_and_a_rewritten_log_too():
     a_log()
-    kept = newest(TENANT).note
+    kept = newest_head(TENANT).note
     assert "still begins with exactly the entries" in ask(head=kept)[1]
     assert "still begins with exactly the entries" in ask(head=kept.replace("\n", "\r\n"))[1], "as forms send it"
     with harmed():
@@ -53,7 +55,7 @@ def test_a_genuine_head_is_told_so_and_a_rewritten_log_too():
 def test_what_was_not_signed_here_says_nothing_about_any_log(head):
     a_log(1, 2)
     assert "not signed here" in ask(head=head)[1]
-    forged = newest(TENANT).note.replace("\n4\n", "\n3\n").replace("\n3\n", "\n2\n")
+    forged = newest_head(TENANT).note.replace("\n4\n", "\n3\n").replace("\n3\n", "\n2\n")
     assert "not signed here" in ask(head=forged)[1]
 
 
@@ -72,7 +74,7 @@ def test_a_pack_is_explained_in_words():
 
 
 def test_too_many_checks_are_refused_for_a_minute(monkeypatch):
-    monkeypatch.setattr(public, "MOST_HERE", 3)
+    monkeypatch.setattr(pages, "MOST_HERE", 3)
     assert [ask(head="x")[0] for _ in range(5)] == [200, 200, 200, 429, 429]
     assert "Wait a minute" in ask(head="x")[1]
     PublicCheck.objects.update(minute=0)

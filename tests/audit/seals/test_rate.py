@@ -6,13 +6,13 @@ import time
 import pytest
 from django.db import transaction
 
-from audit.clock import database_time
-from audit.events import EMPTY, append
+from audit.database.clock import database_time
+from audit.log.events import NO_EVENTS, append_events
 from audit.models import Event
 from audit.seals import keys
-from audit.seals.checking import verify_tenant
-from audit.seals.proofs import each_proof, newest
 from audit.seals.sealer import seal_all
+from audit.seals.tree import iterate_proofs, newest_head
+from audit.verification.log import verify_tenant_log
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak, pytest.mark.timeout(1800)]
@@ -34,10 +34,12 @@ def test_a_backlog_of_a_hundred_thousand_events():
     for n in range(EVENTS // SUBJECTS):
         with transaction.atomic():
             entries = [an_entry(subject, facts={"n": n, "text": "x" * 200}) for subject in subjects]
-            heads = append(entries, {s.id: heads.get(s.id, EMPTY) for s in subjects}, database_time())
+            heads = append_events(entries, {s.id: heads.get(s.id, NO_EVENTS) for s in subjects}, database_time())
     assert timed("sealed", EVENTS, seal_all).events == EVENTS + 1
-    verdict = timed("verified", EVENTS, lambda: verify_tenant(TENANT))
+    verdict = timed("verified", EVENTS, lambda: verify_tenant_log(TENANT))
     assert verdict.ok and verdict.events == Event.objects.count()
-    head = newest(TENANT)
-    count = timed("proved", 2_000, lambda: sum(1 for s in subjects[:20] for _ in each_proof(TENANT, s.id, 100, head)))
+    head = newest_head(TENANT)
+    count = timed(
+        "proved", 2_000, lambda: sum(1 for s in subjects[:20] for _ in iterate_proofs(TENANT, s.id, 100, head))
+    )
     assert count == 2_000

@@ -6,16 +6,18 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from audit.events import record
-from audit.ids import uuid7
-from audit.models import Checkpoint, Event, Leaf, Tile, Tree
+from audit.database import clock
+from audit.database.clock import uuid7
+from audit.log.events import record
+from audit.models import Event, seals
+from audit.models.seals import Leaf, SignedTreeHead, Tile, Tree
 from audit.seals import keys, sealer
-from audit.seals.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
-from audit.seals.nodes import StoredNodes
-from audit.seals.notes import read_checkpoint, read_note
-from audit.seals.proofs import consistency_between, each_proof, newest, proofs_for
 from audit.seals.sealer import seal, seal_all
-from audit.seals.status import behind, integrity
+from audit.seals.tree import StoredNodes, iterate_proofs, newest_head, proofs_for, prove_consistency
+from audit.verification.status import integrity, sealing_delays
+from audit.verify import signed_note
+from audit.verify.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
+from audit.verify.signed_note import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db
@@ -39,8 +41,8 @@ def leaves_of(tenant):
 
 
 def head_of(tenant):
-    note = newest(tenant).note
-    return keys.check_head(note, keys.verifiers(tenant))
+    note = newest_head(tenant).note
+    return keys.verify_head(note, keys.verifiers(tenant))
 
 
 def test_every_event_gets_one_place_and_a_head_signs_them(subjects):
@@ -57,14 +59,14 @@ def test_every_event_gets_one_place_and_a_head_signs_them(subjects):
 
 def test_a_later_head_continues_the_one_before(subjects):
     seal_all()
-    before, note = head_of(TENANT), newest(TENANT).note
+    before, note = head_of(TENANT), newest_head(TENANT).note
     record(an_entry(subjects[0]))
     assert (seal().events, seal().events) == (1, 0)
     after = head_of(TENANT)
     assert (before.size, after.size, after.said("number")) == (11, 12, "2")
-    proof = consistency_between(TENANT, before.size, after.size)
+    proof = prove_consistency(TENANT, before.size, after.size)
     assert verify_consistency(before.size, after.size, before.root, after.root, proof)
-    assert after.said("previous") == sealer.digest_of_note(note) and head_of(OTHER).said("number") == "1"
+    assert after.said("previous") == signed_note.digest_of_note(note) and head_of(OTHER).said("number") == "1"
 
 
 def test_every_event_of_a_subject_is_proved_to_the_head(subjects):
@@ -72,21 +74,21 @@ def test_every_event_of_a_subject_is_proved_to_the_head(subjects):
     seal_all()
     record(an_entry(subjects[1]))
     proofs = proofs_for(TENANT, subjects[1].id, 6)
-    head = read_checkpoint(read_note(proofs.checkpoint).text)
+    head = parse_tree_head(parse_note(proofs.checkpoint).text)
     assert proofs.unsealed == 1 and [leaf["seq"] for leaf in proofs.leaves] == [1, 2, 3, 4, 5]
     for leaf in proofs.leaves:
         body = bytes(Event.objects.get(subject_id=subjects[1].id, seq=leaf["seq"]).body)
         proof = [bytes.fromhex(part) for part in leaf["proof"]]
         assert verify_inclusion(leaf_hash(body), leaf["log_index"], head.size, proof, head.root)
     assert not proofs_for(OTHER, subjects[1].id, 5).leaves, "another tenant's key opens no door"
-    assert [leaf["seq"] for leaf in each_proof(TENANT, subjects[1].id, 2, newest(TENANT))] == [1, 2]
+    assert [leaf["seq"] for leaf in iterate_proofs(TENANT, subjects[1].id, 2, newest_head(TENANT))] == [1, 2]
 
 
 def test_tiles_hold_what_will_not_change_any_more(monkeypatch):
     """With tiles of four, 70 events make tiles on three levels, whatever the batches they come in."""
     for module in ("tiles", "nodes"):
         monkeypatch.setattr(f"audit.seals.{module}.TILE", 4)
-    monkeypatch.setattr("audit.seals.nodes.LEVELS", 2)
+    monkeypatch.setattr("audit.seals.tree.LEVELS", 2)
     subject, tree = a_subject(), Frontier()
     for batch in (3, 1, 9, 4, 20, 33):
         for _ in range(batch):
@@ -129,7 +131,7 @@ def test_what_is_idle_costs_one_statement(subjects):
     with CaptureQueriesContext(
         connection,
     ) as asked:
-        assert seal() == sealer.Sealed()
+        assert seal() == sealer.SealResult()
     assert len(asked) == 1, [query["sql"][:80] for query in asked]
 
 
@@ -156,7 +158,7 @@ def test_more_than_a_batch_is_sealed_in_several_passes(subjects, monkeypatch):
 
 def test_silence_is_signed_after_a_while(subjects):
     seal_all()
-    Tree.objects.filter(tenant=TENANT).update(sealed_at=keys.database_time() - timedelta(seconds=901))
+    Tree.objects.filter(tenant=TENANT).update(sealed_at=clock.database_time() - timedelta(seconds=901))
     before = head_of(TENANT)
     assert (seal().heads, seal().heads) == (1, 0)
     after = head_of(TENANT)
@@ -178,7 +180,7 @@ def test_nothing_is_signed_on_top_of_a_doubt_and_others_go_on(subjects, doubt):
         row = keys.models.SigningKey.objects.filter(tenant=TENANT, is_current=False)
         row.update(revoked_at=None)
     else:
-        Checkpoint.objects.create(
+        SignedTreeHead.objects.create(
             tenant=TENANT, number=2, size=11, root=b"", at=tree.sealed_at, key_id="", note="another\n\n— x AAAAAAAA\n"
         )
     record(an_entry(subjects[0]))
@@ -198,7 +200,7 @@ def test_a_tree_that_was_put_right_catches_up(subjects):
     for _ in range(3):
         record(an_entry(subjects[2], tenant=OTHER))
         seal_all()
-    assert sealer.Horizon.objects.get().horizon > Event.objects.filter(tenant=TENANT).last().pk, "it went past them"
+    assert seals.Horizon.objects.get().horizon > Event.objects.filter(tenant=TENANT).last().pk, "it went past them"
     Tree.objects.filter(tenant=TENANT).update(frontier=kept)
     seal_all()
     assert Leaf.objects.count() == Event.objects.count() and integrity(TENANT).broken == ""
@@ -216,8 +218,8 @@ def test_entries_that_the_tree_does_not_know_of_halt_that_tenant_alone(subjects)
 
 def test_status_says_how_far_and_how_late(subjects):
     assert integrity(TENANT).ok is None and integrity(TENANT).sealed_upto == 0
-    assert set(behind()) == {TENANT, OTHER}
+    assert set(sealing_delays()) == {TENANT, OTHER}
     seal_all()
     found = integrity(TENANT)
     assert (found.ok, found.sealed_upto, found.behind_s, found.broken) == (None, 11, 0.0, "")
-    assert behind() == {} and not found.is_late
+    assert sealing_delays() == {} and not found.is_late

@@ -5,16 +5,23 @@ import random
 import pytest
 from django.db import connection
 
-from audit.events import record
-from audit.models import Checkpoint, Event, Leaf, SigningKey, Tree
-from audit.seals.checking import against_log, between, check_subject, verified_size, verify_tenant
-from audit.seals.merkle import leaf_hash
-from audit.seals.notes import read_checkpoint, read_note
-from audit.seals.proofs import newest
+from audit.log.events import record
+from audit.models import Event
+from audit.models.seals import Leaf, SignedTreeHead, SigningKey, Tree
 from audit.seals.sealer import seal_all
-from audit.seals.status import integrity
-from audit.seals.walk import LogWalk
+from audit.seals.tree import newest_head
+from audit.verification.log import (
+    check_external_head,
+    check_sealed_events,
+    entries_between,
+    verified_size,
+    verify_tenant_log,
+)
+from audit.verification.log_walk import LogWalk
+from audit.verification.status import integrity
 from audit.verify import Broken
+from audit.verify.merkle import leaf_hash
+from audit.verify.signed_note import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import WAYS, a_log, at, cut_back, harmed, rewrite
 
@@ -28,19 +35,19 @@ def log():
 
 
 def head_now():
-    return read_checkpoint(read_note(newest(TENANT).note).text)
+    return parse_tree_head(parse_note(newest_head(TENANT).note).text)
 
 
 def test_a_whole_log_verifies(log):
-    verdict = verify_tenant(TENANT)
+    verdict = verify_tenant_log(TENANT)
     assert (verdict.broken, verdict.entries, verdict.events) == (None, 25, 25)
-    assert (verdict.heads, verdict.openings) == (newest(TENANT).number, 24)
+    assert (verdict.heads, verdict.openings) == (newest_head(TENANT).number, 24)
     found = integrity(TENANT)
     assert found.ok is True and found.last_verified_at and verified_size(TENANT) == 25
     record(an_entry(log.subjects[0]))
-    assert verify_tenant(TENANT).events == 26, "what is not sealed yet is verified, too"
-    assert verify_tenant(TENANT, start=20).entries == 5
-    assert check_subject(TENANT, log.subjects[1].id) == (8, 25)
+    assert verify_tenant_log(TENANT).events == 26, "what is not sealed yet is verified, too"
+    assert verify_tenant_log(TENANT, start=20).entries == 5
+    assert check_sealed_events(TENANT, log.subjects[1].id) == (8, 25)
 
 
 def try_all(log, way, positions, seed=7):
@@ -48,11 +55,11 @@ def try_all(log, way, positions, seed=7):
     for _ in range(positions):
         with harmed():
             kind, item = WAYS[way](log, dice)
-            found = verify_tenant(TENANT).broken
+            found = verify_tenant_log(TENANT).broken
             assert found is not None, f"{way} of {item} was not found"
             assert (found.kind, found.item) == (kind, item), f"{way} of {item}: {found}"
             assert integrity(TENANT).ok is False
-    assert verify_tenant(TENANT).ok
+    assert verify_tenant_log(TENANT).ok
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -78,7 +85,7 @@ def test_events_of_one_subject_are_held_against_the_log(log):
             found = []
             for subject in log.subjects:
                 try:
-                    check_subject(TENANT, subject.id)
+                    check_sealed_events(TENANT, subject.id)
                 except Broken as broken:
                     found.append((broken.kind, broken.item))
             assert found == [(kind, item)]
@@ -88,25 +95,27 @@ def test_a_tail_that_was_cut_off_whole_shows_only_against_a_head_kept_elsewhere(
     kept = head_now()
     with harmed():
         cut_back(2)
-        assert verify_tenant(TENANT).ok, "nothing inside can tell"
-        found = verify_tenant(TENANT, kept=[kept]).broken
-        assert found.kind == "truncated" and against_log(TENANT, kept).kind == "truncated"
-    assert verify_tenant(TENANT, kept=[kept]).ok and against_log(TENANT, kept) is None
+        assert verify_tenant_log(TENANT).ok, "nothing inside can tell"
+        found = verify_tenant_log(TENANT, kept=[kept]).broken
+        assert found.kind == "truncated" and check_external_head(TENANT, kept).kind == "truncated"
+    assert verify_tenant_log(TENANT, kept=[kept]).ok and check_external_head(TENANT, kept) is None
 
 
 def test_a_tail_that_was_rewritten_and_signed_again_shows_against_a_head_kept_elsewhere(log):
     """The strongest enemy: who has the database and the installation's key."""
-    kept, old = head_now(), read_checkpoint(read_note(Checkpoint.objects.get(tenant=TENANT, number=2).note).text)
+    kept, old = head_now(), parse_tree_head(parse_note(SignedTreeHead.objects.get(tenant=TENANT, number=2).note).text)
     with harmed():
         cut_back(2)
         for _ in range(40):
             record(an_entry(a_subject("deed")))
         seal_all()
-        assert verify_tenant(TENANT).ok, "nothing inside can tell"
-        assert verify_tenant(TENANT, kept=[old]).ok and against_log(TENANT, old) is None, "the old part is the same"
-        found = verify_tenant(TENANT, kept=[kept]).broken
+        assert verify_tenant_log(TENANT).ok, "nothing inside can tell"
+        assert verify_tenant_log(TENANT, kept=[old]).ok and check_external_head(TENANT, old) is None, (
+            "the old part is the same"
+        )
+        found = verify_tenant_log(TENANT, kept=[kept]).broken
         assert (found.kind, found.item) == ("forked", f"entry {kept.size - 1} of the log")
-        assert str(against_log(TENANT, kept)) == str(found)
+        assert str(check_external_head(TENANT, kept)) == str(found)
 
 
 def test_a_history_that_was_sealed_anew_without_the_key_is_found(log):
@@ -115,17 +124,17 @@ def test_a_history_that_was_sealed_anew_without_the_key_is_found(log):
         rewrite(log.subjects[0], 3)
         for event in Event.objects.filter(subject_id=log.subjects[0].id):
             Leaf.objects.filter(pk=event.pk).update(hash=leaf_hash(bytes(event.body)))
-        found = verify_tenant(TENANT).broken
+        found = verify_tenant_log(TENANT).broken
         assert found.kind == "forked" and "was signed over" in found.detail
-        head = Checkpoint.objects.filter(tenant=TENANT).order_by("number").last()
+        head = SignedTreeHead.objects.filter(tenant=TENANT).order_by("number").last()
         first, _, rest = head.note.partition("\n")
-        Checkpoint.objects.filter(pk=head.pk).update(note=f"{first}\n1{rest}")
-        assert verify_tenant(TENANT).broken.kind == "forked"
+        SignedTreeHead.objects.filter(pk=head.pk).update(note=f"{first}\n1{rest}")
+        assert verify_tenant_log(TENANT).broken.kind == "forked"
 
 
 @pytest.mark.parametrize("harm", ["note", "root", "gone", "last", "extra", "key", "swapped"])
 def test_heads_and_keys_are_held_against_one_another(log, harm):
-    heads = Checkpoint.objects.filter(tenant=TENANT)
+    heads = SignedTreeHead.objects.filter(tenant=TENANT)
     with harmed():
         if harm == "note":
             note = heads.get(number=2).note
@@ -135,24 +144,32 @@ def test_heads_and_keys_are_held_against_one_another(log, harm):
         elif harm == "gone":
             heads.filter(number=2).delete()
         elif harm == "last":
-            heads.filter(number=newest(TENANT).number).delete()
+            heads.filter(number=newest_head(TENANT).number).delete()
         elif harm == "extra":
             Leaf.objects.create(
-                event_id=record_one(log), tenant=TENANT, log_index=25, subject_id=log.subjects[0].id, seq=9,
+                event_id=record_one(log),
+                tenant=TENANT,
+                log_index=25,
+                subject_id=log.subjects[0].id,
+                seq=9,
                 hash=leaf_hash(bytes(at(log.subjects[0], 9).body)),
-            )  # fmt: skip
+            )
         elif harm == "key":
             SigningKey.objects.filter(tenant=TENANT).update(valid_from="2020-01-01T00:00:00Z")
         else:
             a, b = heads.get(number=2), heads.get(number=3)
             for pk, number in ((a.pk, 99), (b.pk, 2), (a.pk, 3)):
                 heads.filter(pk=pk).update(number=number)
-        found = verify_tenant(TENANT).broken
+        found = verify_tenant_log(TENANT).broken
         wanted = {
-            "note": ("edited", "head #2"), "root": ("edited", "head #2"), "gone": ("deleted", "head #2"),
-            "last": ("truncated", "head #"), "extra": ("inserted", "entry 25"), "swapped": ("edited", "head #"),
+            "note": ("edited", "head #2"),
+            "root": ("edited", "head #2"),
+            "gone": ("deleted", "head #2"),
+            "last": ("truncated", "head #"),
+            "extra": ("inserted", "entry 25"),
+            "swapped": ("edited", "head #"),
             "key": ("edited", "a signing key"),
-        }[harm]  # fmt: skip
+        }[harm]
         assert found.kind == wanted[0] and found.item.startswith(wanted[1]), str(found)
 
 
@@ -162,29 +179,32 @@ def record_one(log):
 
 
 def test_a_break_before_what_was_verified_last_is_left_to_a_full_verification(log):
-    assert verify_tenant(TENANT).ok
+    assert verify_tenant_log(TENANT).ok
     record(an_entry(log.subjects[0]))
     seal_all()
     with harmed():
         Event.objects.filter(subject_id=log.subjects[0].id, seq=1).update(body=b"{}")
-        assert verify_tenant(TENANT, start=verified_size(TENANT)).ok
-        assert not verify_tenant(TENANT).ok
+        assert verify_tenant_log(TENANT, start=verified_size(TENANT)).ok
+        assert not verify_tenant_log(TENANT).ok
 
 
 def test_a_range_reaches_to_the_head_that_covers_it(log):
-    second = Checkpoint.objects.get(tenant=TENANT, number=2)
-    verdict = verify_tenant(TENANT, start=2, upto=5)
+    second = SignedTreeHead.objects.get(tenant=TENANT, number=2)
+    verdict = verify_tenant_log(TENANT, start=2, upto=5)
     assert verdict.ok and verdict.entries == second.size - 2
-    third = Checkpoint.objects.get(tenant=TENANT, number=3)
-    assert between(TENANT, second.at, third.at) == (Checkpoint.objects.get(tenant=TENANT, number=1).size, third.size)
-    assert between(TENANT, None, None) == (0, None)
+    third = SignedTreeHead.objects.get(tenant=TENANT, number=3)
+    assert entries_between(TENANT, second.at, third.at) == (
+        SignedTreeHead.objects.get(tenant=TENANT, number=1).size,
+        third.size,
+    )
+    assert entries_between(TENANT, None, None) == (0, None)
 
 
 def test_a_walk_goes_on_where_it_was_put_down(log, monkeypatch):
-    monkeypatch.setattr("audit.seals.walk.BATCH", 4)
+    monkeypatch.setattr("audit.verification.log_walk.BATCH", 4)
     walk, slices = LogWalk(TENANT), 0
     while not walk.run(lambda: True):
         state, slices = walk.state(), slices + 1
         walk = LogWalk.resumed(TENANT, state, None, [])
-    assert slices >= 2 and walk.report.events == 25 and walk.heads == newest(TENANT).number
+    assert slices >= 2 and walk.report.events == 25 and walk.heads == newest_head(TENANT).number
     assert Tree.objects.get(tenant=TENANT).size == 25 and connection.in_atomic_block

@@ -5,12 +5,13 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from audit.events import Entry, Subject, record
-from audit.ids import uuid7
-from audit.models import Event, HeadTarget, Tree, Verification
-from audit.seals import jobs
-from audit.seals.proofs import newest
+from audit.database.clock import uuid7
+from audit.log.events import NewEvent, Subject, record
+from audit.models import Event
+from audit.models.seals import HeadTarget, Tree, Verification
 from audit.seals.sealer import seal_all
+from audit.seals.tree import newest_head
+from audit.verification import jobs
 from tests.audit.seals.tampering import harmed
 
 PAGE, API = "/audit/verification/", "/api/audit-logs"
@@ -20,14 +21,14 @@ PAGE, API = "/audit/verification/", "/api/audit-logs"
 def subject(cast):
     found = Subject("deed", uuid7())
     for n in range(5):
-        record(Entry(cast.acme.pk, found, "deed.done", str(cast.operator.pk), facts={"n": n}))
+        record(NewEvent(cast.acme.pk, found, "deed.done", str(cast.operator.pk), facts={"n": n}))
         seal_all()
     seal_all()
     return found
 
 
 def finish():
-    while jobs.carry_on():
+    while jobs.run_slice():
         pass
 
 
@@ -59,25 +60,32 @@ def test_what_is_broken_is_named_in_words(cast, subject):
 
 
 def test_slices_add_up_and_a_lost_worker_costs_only_time(cast, subject, monkeypatch):
-    monkeypatch.setattr("audit.seals.walk.BATCH", 1)
-    job = jobs.ask(cast.acme.pk, "someone", "log")
+    monkeypatch.setattr("audit.verification.log_walk.BATCH", 1)
+    job = jobs.request_verification(cast.acme.pk, "someone", "log")
     slices = 0
-    while jobs.carry_on(0):
+    while jobs.run_slice(0):
         slices += 1
-        Verification.objects.update(held_until=timezone.now() + timedelta(seconds=60))
-        assert not jobs.carry_on(0), "somebody has it in hand"
+        Verification.objects.update(leased_until=timezone.now() + timedelta(seconds=60))
+        assert not jobs.run_slice(0), "somebody has it in hand"
         job.refresh_from_db()
-        Verification.objects.update(held_until=timezone.now() - timedelta(seconds=1))
+        Verification.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     job.refresh_from_db()
     size = Tree.objects.get(tenant=cast.acme.pk).size
-    assert slices >= 3 and job.report["heads"] == newest(cast.acme.pk).number and job.report["events"] == size
+    assert slices >= 3 and job.report["heads"] == newest_head(cast.acme.pk).number and job.report["events"] == size
 
 
 @pytest.mark.parametrize(
-    "form", [{"depth": "x"}, {"depth": "range", "first": "5", "upto": "2"}, {"depth": "subject"},
-             {"depth": "subject", "subject": "x"}, {"depth": "subject", "subject": str(uuid7())},
-             {"depth": "range", "first": "²"}, {"depth": "log", "head": "hello"}],
-)  # fmt: skip
+    "form",
+    [
+        {"depth": "x"},
+        {"depth": "range", "first": "5", "upto": "2"},
+        {"depth": "subject"},
+        {"depth": "subject", "subject": "x"},
+        {"depth": "subject", "subject": str(uuid7())},
+        {"depth": "range", "first": "²"},
+        {"depth": "log", "head": "hello"},
+    ],
+)
 def test_what_cannot_be_verified_is_refused_in_words(cast, subject, form):
     answer = cast.client("auditor").post(PAGE, form)
     assert answer.status_code == 422 and 'class="err"' in answer.content.decode()
@@ -85,7 +93,7 @@ def test_what_cannot_be_verified_is_refused_in_words(cast, subject, form):
 
 
 def test_programs_verify_too_and_take_heads_keys_and_proofs(cast, subject):
-    client, kept = cast.api("auditor"), newest(cast.acme.pk)
+    client, kept = cast.api("auditor"), newest_head(cast.acme.pk)
     heads = client.get(f"{API}/heads", {"limit": 1}).json()
     assert heads["items"][0]["note"] == kept.note and heads["next"] == kept.number
     assert client.get(f"{API}/heads", {"before": 2}).json()["next"] is None
@@ -94,9 +102,12 @@ def test_programs_verify_too_and_take_heads_keys_and_proofs(cast, subject):
     assert proof["second"] == kept.size and proof["proof"]
     assert client.get(f"{API}/consistency", {"first": kept.size + 1}).status_code == 422
     assert client.get(f"{API}/integrity").json()["sealed_upto"] == kept.size
-    for body in ({}, {"depth": "range", "first": 1, "upto": 3, "head": kept.note},
-                 {"depth": "subject", "subject": str(subject.id)},
-                 {"depth": "range", "since": "2020-01-01T00:00:00Z"}):  # fmt: skip
+    for body in (
+        {},
+        {"depth": "range", "first": 1, "upto": 3, "head": kept.note},
+        {"depth": "subject", "subject": str(subject.id)},
+        {"depth": "range", "since": "2020-01-01T00:00:00Z"},
+    ):
         asked = client.post(f"{API}/verifications", body, content_type="application/json")
         assert asked.status_code == 202, asked.content
         finish()
@@ -107,14 +118,14 @@ def test_programs_verify_too_and_take_heads_keys_and_proofs(cast, subject):
 
 
 def test_a_head_can_be_kept_from_the_page(cast, subject):
-    kept = newest(cast.acme.pk)
+    kept = newest_head(cast.acme.pk)
     answer = cast.client("auditor").get(f"{PAGE}heads/{kept.number}/")
     assert answer.content.decode() == kept.note and "attachment" in answer["Content-Disposition"]
     assert cast.client("auditor").get(f"{PAGE}heads/99999/").status_code == 404
 
 
 def test_only_auditors_of_the_tenant_come_in(cast, subject):
-    job = jobs.ask(cast.acme.pk, "someone", "log")
+    job = jobs.request_verification(cast.acme.pk, "someone", "log")
     assert cast.client("operator").get(PAGE).status_code == 403
     assert cast.client("operator").post(PAGE, {"depth": "log"}).status_code == 403
     assert cast.api("operator").get(f"{API}/verifications/{job.pk}").status_code == 403

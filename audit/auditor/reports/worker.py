@@ -1,0 +1,198 @@
+"""
+Making reports, in the background: one at a time, in memory that does not grow with them, with progress.
+
+Whoever claims a run writes its file in parts and tells how far it is; each such write is guarded by the claim, so that
+a worker that was taken for dead writes nothing more. A run whose worker died is begun anew, three times at most.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q
+
+from audit.auditor.reports.registry import Report, Row, build_scope, describe_parameters, find_report
+from audit.auditor.reports.renderers import ReportHeader, RowCount, render_csv, render_jsonl, render_pdf_report
+from audit.auditor.reports.runs import WAITING, record_run_event
+from audit.database.clock import database_time
+from audit.log.subjects import actor_names
+from audit.models.auditor import ReportMail, ReportPart, ReportRun
+from audit.models.seals import SignedTreeHead
+from audit.seals.tree import newest_head
+from audit.web import may_still_audit
+
+log = structlog.get_logger(__name__)
+ACTOR = "system:reports"
+LEASE = timedelta(seconds=90)
+MAX_ATTEMPTS = 3
+MAX_ROWS = 100_000
+PART_BYTES = 256 * 1024
+PROGRESS_S = 1.0
+
+
+class LeaseLost(Exception):
+    """The run was cancelled, or another worker has it."""
+
+
+def run_slice() -> bool:
+    """Make the report that waited longest; False if none waits."""
+    run = dequeue()
+    if run is None:
+        return False
+    try:
+        make_report(run)
+    except LeaseLost:
+        log.info("report_lease_lost", run=str(run.pk))
+    except Exception as error:  # rows come from every floor; the run says what went wrong
+        log.exception("report_failed", run=str(run.pk))
+        fail_run(run, f"{type(error).__name__}: {error}"[:300])
+    return True
+
+
+def dequeue() -> ReportRun | None:
+    """Take the run that waited longest, or one whose worker went silent; None if there is none."""
+    now = database_time()
+    free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+    for pk in (
+        ReportRun.objects.filter(free, status__in=WAITING).order_by("requested_at").values_list("pk", flat=True)[:5]
+    ):
+        mine = uuid4()
+        taken = ReportRun.objects.filter(free, pk=pk, status__in=WAITING)
+        if taken.update(claim=mine, claimed_until=now + LEASE, status="running", done=0, attempts=F("attempts") + 1):
+            return ReportRun.objects.get(pk=pk)
+    return None
+
+
+def make_report(run: ReportRun) -> None:
+    """Write the file, then the end of the run, its event and its mails in one transaction. Raises Lost."""
+    if run.attempts > MAX_ATTEMPTS:
+        fail_run(run, "it was begun three times, and its worker was lost each time")
+        return
+    if not may_still_audit(run.tenant, run.by):
+        fail_run(run, "whoever asked for it may no longer audit the tenant")
+        return
+    report, count, head = find_report(run.kind), RowCount(), newest_head(run.tenant)
+    ReportPart.objects.filter(run=run).delete()
+    sha256, size = hashlib.sha256(), 0
+    for n, part in enumerate(_parts(_pieces(run, report, count, head))):
+        sha256.update(part)
+        size += len(part)
+        with transaction.atomic():
+            _update(run, claimed_until=database_time() + LEASE)
+            ReportPart.objects.create(run=run, n=n, data=part)
+    _finish(run, count, head, sha256.hexdigest(), size)
+
+
+def fail_run(run: ReportRun, words: str) -> None:
+    with transaction.atomic():
+        mine = ReportRun.objects.filter(pk=run.pk, claim=run.claim, status="running")
+        if mine.update(status="failed", error=words[:300], claim=None, finished_at=database_time()):
+            ReportPart.objects.filter(run=run).delete()
+            record_run_event(run, "report.failed", ACTOR, {"report": run.kind}, "", "failed", {"message": words})
+
+
+def build_header(run: ReportRun, report: Report, head: SignedTreeHead | None) -> ReportHeader:
+    """What the report says about itself: asked what, when, by whom, and the sealed head there was by then."""
+    names = actor_names(run.tenant, {run.by})
+    sealed = (
+        [
+            ("sealed head", f"{head.size} entries, root {bytes(head.root).hex()}"),
+            ("head of", f"{head.at:%Y-%m-%d %H:%M:%S} UTC, signed by key {head.key_id}"),
+        ]
+        if head
+        else [("sealed head", "none yet: nothing of this tenant's log is sealed")]
+    )
+    return ReportHeader(
+        [
+            ("report", report.title),
+            ("asked for", describe_parameters(run.tenant, run.parameters)),
+            ("asked at", f"{run.requested_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("asked by", f"{names[run.by]} ({run.by})"),
+            *sealed,
+            ("run", str(run.pk)),
+        ],
+        run.requested_at,
+    )
+
+
+def _pieces(run: ReportRun, report: Report, count: RowCount, head: SignedTreeHead | None) -> Iterator[bytes]:
+    rows, about = _rows(run, report, count), build_header(run, report, head)
+    if run.format == "pdf":
+        yield render_pdf_report(report, about, rows, count)
+    else:
+        yield from (render_csv if run.format == "csv" else render_jsonl)(report, about, rows, count)
+
+
+def _rows(run: ReportRun, report: Report, count: RowCount) -> Iterator[Row]:
+    """The report's rows, counted; tells how far it is about once a second."""
+    told = time.monotonic()
+    for row in report.rows(build_scope(run.tenant, run.parameters)):
+        if row is None:
+            count.looked_at += 1
+        elif count.rows == MAX_ROWS:
+            count.is_whole = False
+            break
+        else:
+            count.rows += 1
+            yield row
+        if time.monotonic() - told > PROGRESS_S:
+            told = time.monotonic()
+            _update(run, done=count.looked_at, claimed_until=database_time() + LEASE)
+
+
+def _parts(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes, in parts of 256 KiB."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= PART_BYTES:
+            yield bytes(held[:PART_BYTES])
+            del held[:PART_BYTES]
+    if held:
+        yield bytes(held)
+
+
+def _update(run: ReportRun, **values: Any) -> None:
+    """Write to a run that is still ours. Raises Lost."""
+    if not ReportRun.objects.filter(pk=run.pk, claim=run.claim, status="running").update(**values):
+        raise LeaseLost
+
+
+def _finish(run: ReportRun, count: RowCount, head: SignedTreeHead | None, sha256: str, size: int) -> None:
+    sealed = {"size": head.size, "root": bytes(head.root).hex(), "at": head.at.isoformat()} if head else {}
+    with transaction.atomic():
+        now = database_time()
+        _update(
+            run,
+            status="done",
+            finished_at=now,
+            claim=None,
+            done=count.looked_at,
+            sha256=sha256,
+            size=size,
+            head=sealed,
+            is_whole=count.is_whole,
+        )
+        facts = {
+            "report": run.kind,
+            "sha256": sha256,
+            "size": size,
+            "rows": count.rows,
+            "looked_at": count.looked_at,
+            "is_whole": count.is_whole,
+            "head": sealed,
+        }
+        record_run_event(run, "report.made", ACTOR, facts)
+        if run.schedule_id:
+            _write_mails(run, now)
+
+
+def _write_mails(run: ReportRun, now: Any) -> None:
+    recipients: list[str] = run.schedule.recipients if run.schedule else []
+    mails = [ReportMail(run=run, recipient=address, next_at=now) for address in recipients]
+    ReportMail.objects.bulk_create(mails, ignore_conflicts=True)

@@ -1,0 +1,116 @@
+"""Streams over HTTP: the twin of /audit/streams/."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from ninja import Field, Router, Schema, Status
+
+from audit.auditor.streams import commands
+from audit.web import may_reach_private_networks, tenant_to_administer, tenant_to_audit
+
+router = Router(tags=["audit"])
+
+
+class StreamIn(Schema):
+    """Where sealed events are to be sent. `from_start`: everything in the log, instead of what comes from now on."""
+
+    model_config = {"extra": "forbid"}
+
+    name: str = Field(max_length=64)
+    kind: str = Field(description="webhook, file or syslog", max_length=8)
+    address: str = Field("", max_length=500, description="A web address, or tls, tcp or udp for syslog.")
+    verbs: list[str] = Field([], max_length=20, description="Beginnings of verbs, such as `action.`; none is all.")
+    allow_private: bool = False
+    from_start: bool = False
+
+
+class StreamOut(Schema):
+    """A stream and how it stands. `position`: the first log index it has not taken."""
+
+    id: UUID
+    name: str
+    kind: str
+    address: str
+    verbs: list[str]
+    state: str
+    position: int
+    behind: int
+    given_up: int
+    failures: int
+    fault: str
+    sent: int
+    sent_at: datetime | None
+    secret: str | None = Field(None, description="A webhook's secret, told once: when it is made.")
+
+
+class StreamsOut(Schema):
+    items: list[StreamOut]
+
+
+class DoneOut(Schema):
+    detail: str
+
+
+@router.get("/streams", response=StreamsOut, summary="Where the log is sent on to")
+def streams(request: HttpRequest) -> dict[str, Any]:
+    """The tenant's streams, each with how far behind the log it is and how many events were given up."""
+    return {"items": [_serialize_stream(row) for row in commands.list_statuses(tenant_to_audit(request))]}
+
+
+@router.post("/streams", response={201: StreamOut}, summary="Begin a stream")
+def create(request: HttpRequest, body: StreamIn) -> Status[dict[str, Any]]:
+    """Send sealed events on, in the log's order, at least once. A webhook's secret is told this once."""
+    tenant, by = tenant_to_administer(request)
+    stream, secret = commands.create(
+        tenant,
+        commands.StreamRequest(**body.dict()),
+        by,
+        may_reach_private_networks=may_reach_private_networks(request),
+    )
+    return Status(201, _serialize_stream(commands.StreamStatus(stream, 0, 0)) | {"secret": secret or None})
+
+
+@router.post("/streams/{uuidstr:stream_id}/pause", response=DoneOut, summary="Pause a stream")
+def pause(request: HttpRequest, stream_id: str) -> dict[str, str]:
+    tenant, by = tenant_to_administer(request)
+    return {"detail": commands.pause(tenant, UUID(stream_id), by)}
+
+
+@router.post("/streams/{uuidstr:stream_id}/resume", response=DoneOut, summary="Resume a stream where it was")
+def resume(request: HttpRequest, stream_id: str) -> dict[str, str]:
+    tenant, by = tenant_to_administer(request)
+    return {"detail": commands.resume(tenant, UUID(stream_id), by)}
+
+
+@router.post("/streams/{uuidstr:stream_id}/resend", response=DoneOut, summary="Send what was given up once more")
+def resend(request: HttpRequest, stream_id: str) -> dict[str, str]:
+    """503 when the receiver does not take it: then nothing is lost, and it can be tried again."""
+    tenant, by = tenant_to_administer(request)
+    return {"detail": commands.resend(tenant, UUID(stream_id), by)}
+
+
+@router.post("/streams/{uuidstr:stream_id}/renew-secret", response=StreamOut, summary="Sign with a new secret")
+def renew_secret(request: HttpRequest, stream_id: str) -> dict[str, Any]:
+    """From now on; the new secret is told this once."""
+    tenant, by = tenant_to_administer(request)
+    stream, secret = commands.renew_secret(tenant, UUID(stream_id), by)
+    return _serialize_stream(commands.StreamStatus(stream, 0, 0)) | {"secret": secret}
+
+
+@router.delete("/streams/{uuidstr:stream_id}", response=DoneOut, summary="Remove a stream")
+def remove(request: HttpRequest, stream_id: str) -> dict[str, str]:
+    """What was sent stays where it is."""
+    tenant, by = tenant_to_administer(request)
+    return {"detail": commands.remove(tenant, UUID(stream_id), by)}
+
+
+def _serialize_stream(row: commands.StreamStatus) -> dict[str, Any]:
+    stream = row.stream
+    names = ("id", "name", "kind", "address", "verbs", "position", "failures", "fault", "sent", "sent_at")
+    return {name: getattr(stream, name) for name in names} | {
+        "state": row.state,
+        "behind": row.behind,
+        "given_up": row.dead,
+    }

@@ -1,0 +1,23 @@
+"""Wake the worker that makes reports. The database says what waits: losing the message costs a few seconds."""
+
+from functools import partial
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+log = structlog.get_logger(__name__)
+TASK = "audit.tasks.reports"
+
+
+def wake_up(task: str = TASK) -> None:
+    """After the commit, if one is under way. Never raises."""
+    transaction.on_commit(partial(_send, task))
+
+
+def _send(task: str) -> None:
+    try:
+        current_app.send_task(task, retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("wakeup_lost", task=task, error=str(error))

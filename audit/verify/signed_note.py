@@ -1,0 +1,174 @@
+"""Signed notes and checkpoints as C2SP defines them (c2sp.org/signed-note, c2sp.org/tlog-checkpoint), with Ed25519.
+
+A note is text, an empty line, and signature lines `— name base64(key id | signature)`. A checkpoint is a note whose
+text is the log's origin, its size, its root and further lines. Knows neither Django nor a database.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from audit.verify.merkle import HASH_BYTES, MAX_SIZE
+
+ED25519 = b"\1"
+MAX_NOTE_BYTES = 64 * 1024
+MAX_SIGNATURES = 16
+SIGNATURE = re.compile(r"— (?P<name>[^ +]+) (?P<blob>[A-Za-z0-9+/=]+)")
+DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+class InvalidNote(ValueError):
+    """This is no signed note, or no signature on it is by a key that is known."""
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A public key under the name of who signs with it."""
+
+    name: str
+    public: bytes
+
+    @property
+    def key_id(self) -> bytes:
+        return key_id_of(self.name, self.public)
+
+    @property
+    def vkey(self) -> str:
+        """The key as C2SP writes it: `name+key id+base64(algorithm | public key)`."""
+        return f"{self.name}+{self.key_id.hex()}+{_base64(ED25519 + self.public)}"
+
+    def is_by(self, signature: bytes, text: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class TreeHead:
+    """What a head says: `size` leaves have the root `root`. `more` are its further lines, in order."""
+
+    origin: str
+    size: int
+    root: bytes
+    more: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        return "\n".join([self.origin, str(self.size), _base64(self.root), *self.more, ""])
+
+    def said(self, word: str) -> str:
+        """What the further line that begins with `word` says, or "": ours are `number`, `at` and `previous`."""
+        return next((line.partition(" ")[2] for line in self.more if line.partition(" ")[0] == word), "")
+
+
+@dataclass(frozen=True)
+class Signature:
+    name: str
+    key_id: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note as read; nothing of it is verified."""
+
+    text: str
+    signatures: tuple[Signature, ...]
+
+
+def key_id_of(name: str, public: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public).digest()[:4]
+
+
+def parse_vkey(vkey: str) -> Verifier:
+    """Raises ValueError when it is no Ed25519 verifier key, or its key id is not its own."""
+    name, _, rest = vkey.strip().partition("+")
+    key_id, _, blob = rest.partition("+")
+    data = _unbase64(blob)
+    if not name or data[:1] != ED25519 or len(data) != 33:
+        raise ValueError("this is not an Ed25519 key as C2SP writes it")
+    found = Verifier(name, data[1:])
+    if found.key_id.hex() != key_id:
+        raise ValueError("the key's id does not belong to the key")
+    return found
+
+
+def sign_text(text: str, name: str, key_id: bytes, sign: Callable[[bytes], bytes]) -> str:
+    """The note of this text, signed."""
+    return f"{text}\n— {name} {_base64(key_id + sign(text.encode()))}\n"
+
+
+def digest_of_note(note: str) -> str:
+    """What the head after this one says as its `previous`."""
+    return _base64(hashlib.sha256(note.encode()).digest())
+
+
+def parse_note(data: str) -> Note:
+    """Split a note into text and signatures. Raises BadNote."""
+    if len(data.encode("utf-8", "replace")) > MAX_NOTE_BYTES:
+        raise InvalidNote("it is longer than any head")
+    if any((ord(c) < 0x20 and c != "\n") or c == "\x7f" or 0xD800 <= ord(c) < 0xE000 for c in data):
+        raise InvalidNote("it holds characters that no signed note has")
+    text, found, rest = data.rpartition("\n\n")
+    if not found or not rest.endswith("\n"):
+        raise InvalidNote("it has no signature: a head ends in a line that begins with a long dash")
+    lines = rest[:-1].split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise InvalidNote("it has too many signatures")
+    return Note(text + "\n", tuple(_parse_signature(line) for line in lines))
+
+
+def verify_note(data: str, verifiers: Iterable[Verifier]) -> tuple[str, list[Verifier]]:
+    """The note's text, and those who signed it. Raises BadNote if nobody did, or a known key's signature is bad."""
+    note = parse_note(data)
+    known = {(v.name, v.key_id): v for v in verifiers}
+    by: list[Verifier] = []
+    for line in note.signatures:
+        verifier = known.get((line.name, line.key_id))
+        if verifier is None:
+            continue
+        if not verifier.is_by(line.signature, note.text.encode()):
+            raise InvalidNote(f"the signature by {line.name} ({line.key_id.hex()}) is not of this text")
+        by.append(verifier)
+    if not by:
+        raise InvalidNote("no signature is by a key that is known here")
+    return note.text, by
+
+
+def parse_tree_head(text: str) -> TreeHead:
+    """Raises BadNote when the text of a note is not that of a checkpoint."""
+    lines = text.split("\n")
+    if len(lines) < 4 or lines.pop() != "" or "" in lines or not DECIMAL.fullmatch(lines[1]):
+        raise InvalidNote("it is not a head: those have an origin, a size and a root, a line each")
+    size, root = int(lines[1]), _unbase64(lines[2])
+    if len(root) != HASH_BYTES or size > MAX_SIZE:
+        raise InvalidNote("its root is not 32 bytes in base64, or its size is beyond any log")
+    return TreeHead(lines[0], size, root, tuple(lines[3:]))
+
+
+def _parse_signature(line: str) -> Signature:
+    match = SIGNATURE.fullmatch(line)
+    blob = _unbase64(match["blob"]) if match else b""
+    if match is None or len(blob) < 5:
+        raise InvalidNote("one of its signature lines cannot be read")
+    return Signature(match["name"], blob[:4], blob[4:])
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unbase64(text: str) -> bytes:
+    """Strictly: what decodes has one spelling. b"" for anything else."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return data if _base64(data) == text else b""
