@@ -20,8 +20,8 @@ from django.db.models.functions import Now
 from actions.models import Lease
 from audit.database.clock import database_time
 from audit.log.events import NewEvent, record
+from tenants.audit_hooks.events import tenant_subject
 from tenants.models import Tenant
-from tenants.roles import tenant_subject
 
 BY = "system:restore"
 LEAP = 1_000_000

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from approvals.notices import MOST_ADDRESSES
 from approvals.records import ApprovalSettings, NotifyRule
 from approvals.urls_kept import MOST_URLS, fault_of, keep_urls, urls_of
-from tenants.admin_scope import TenantScopedAdmin, administered, scoped
+from tenants.admin_site.scope import TenantScopedAdmin, administered_tenants, scope_to_tenants
 from tenants.models import Tenant
 
 LINES = forms.Textarea(attrs={"rows": 3})
@@ -107,5 +107,5 @@ class ApprovalSettingsAdmin(TenantScopedAdmin):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if db_field.name == "tenant":
-            field.queryset = scoped(Tenant.objects.all(), administered(request), "pk")
+            field.queryset = scope_to_tenants(Tenant.objects.all(), administered_tenants(request), "pk")
         return field

@@ -34,7 +34,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.tickets.router",
     "actions.api.environments.router",
     "actions.api.quarantines.router",
-    "tenants.api.router",
+    "tenants.api.tokens.router",
     "audit.auditor.explore.api.log_router",
     "audit.evidence.api.router",
     "audit.auditor.explore.api.search_router",
@@ -48,7 +48,7 @@ MOST_ISSUES = 100
 
 
 class Member(HttpAuthBase):
-    """A Bearer token, or a session with its CSRF token: `tenants.middleware` made either into `request.access`."""
+    """A Bearer token, or a session with its CSRF token. `tenants.authentication.middleware` sets `request.access`."""
 
     openapi_scheme = "bearer"
 

@@ -95,15 +95,15 @@ def who_may(permission: str, where: Environment, among: Collection[UUID]) -> set
     )
     parts = [
         EnvironmentGroupObjectPermission.objects.filter(
-            _acts("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **here, **what
+            _is_active("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **here, **what
         ).values_list("group__user", "group__user__kind"),
         TenantGroupObjectPermission.objects.filter(
-            _acts("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **whole, **what
+            _is_active("group__user"), group__role__tenant=where.tenant_id, group__user__in=among, **whole, **what
         ).values_list("group__user", "group__user__kind"),
-        EnvironmentUserObjectPermission.objects.filter(_acts("user"), user__in=among, **here, **what).values_list(
+        EnvironmentUserObjectPermission.objects.filter(_is_active("user"), user__in=among, **here, **what).values_list(
             "user", "user__kind"
         ),
-        TenantUserObjectPermission.objects.filter(_acts("user"), user__in=among, **whole, **what).values_list(
+        TenantUserObjectPermission.objects.filter(_is_active("user"), user__in=among, **whole, **what).values_list(
             "user", "user__kind"
         ),
     ]
@@ -182,24 +182,26 @@ def _grants(principal: Principal, tenant_id: UUID) -> list[Grant]:
     alone = ("content_object_id", "permission__codename", Value(""))
     parts = [
         TenantGroupObjectPermission.objects.filter(
-            _acts("group__user"), content_object=tenant_id, group__role__tenant=F("content_object"), **groups
+            _is_active("group__user"), content_object=tenant_id, group__role__tenant=F("content_object"), **groups
         ).values_list(*in_role),
         EnvironmentGroupObjectPermission.objects.filter(
-            _acts("group__user"),
+            _is_active("group__user"),
             content_object__tenant=tenant_id,
             group__role__tenant=F("content_object__tenant"),
             **groups,
         ).values_list(*in_role),
-        TenantUserObjectPermission.objects.filter(_acts("user"), content_object=tenant_id, **users).values_list(*alone),
+        TenantUserObjectPermission.objects.filter(_is_active("user"), content_object=tenant_id, **users).values_list(
+            *alone
+        ),
         EnvironmentUserObjectPermission.objects.filter(
-            _acts("user"), content_object__tenant=tenant_id, **users
+            _is_active("user"), content_object__tenant=tenant_id, **users
         ).values_list(*alone),
     ]
     found = parts[0].union(*parts[1:], all=True)
     return [grant for grant in found if principal.is_person() or grant[1] not in PEOPLE_ONLY]
 
 
-def _acts(user: str) -> Q:
+def _is_active(user: str) -> Q:
     """The principal is active, and so is the person it answers to."""
     owner = Q(**{f"{user}__owner": None}) | Q(**{f"{user}__owner__is_active": True})
     return Q(**{f"{user}__is_active": True}) & owner

@@ -10,7 +10,8 @@ from django.db.models import Model
 from django.dispatch import Signal
 
 from audit.errors import Invalid
-from audit.log.events import NewEvent, Subject, record
+from audit.log.events import NewEvent, record
+from tenants.audit_hooks.events import SETUP_ACTOR, By, actor_of, principal_subject, tenant_subject
 from tenants.models import (
     PERMISSIONS,
     Environment,
@@ -21,7 +22,6 @@ from tenants.models import (
     TenantGroupObjectPermission,
 )
 
-SETUP = "system:setup"
 STANDARD_ROLES: Mapping[str, tuple[str, ...]] = {
     "operator": ("view", "propose", "operate"),
     "approver": ("view", "approve"),
@@ -30,7 +30,6 @@ STANDARD_ROLES: Mapping[str, tuple[str, ...]] = {
     "admin": ("view", "audit", "administer"),
 }
 roles_changed = Signal()  # kwargs: principal_id. Sent after commit: what this principal may do has changed.
-By = Principal | str  # who did it: a principal, or "system:<role>"
 
 
 class UnknownPermission(Invalid):
@@ -45,19 +44,7 @@ class WrongTenant(Invalid):
     code = "wrong_tenant"
 
 
-def actor_of(by: By) -> str:
-    return by if isinstance(by, str) else str(by.pk)
-
-
-def tenant_subject(tenant: Tenant) -> Subject:
-    return Subject("tenant", tenant.pk, tenant.name)
-
-
-def principal_subject(principal: Principal) -> Subject:
-    return Subject("principal", principal.pk, str(principal))
-
-
-def create_role(tenant: Tenant, name: str, by: By = SETUP) -> Role:
+def create_role(tenant: Tenant, name: str, by: By = SETUP_ACTOR) -> Role:
     """Create an empty role and its group. Event `role.created` on the tenant."""
     with transaction.atomic():
         group = Group.objects.create(name=f"{tenant.pk}:{name}")
@@ -67,7 +54,7 @@ def create_role(tenant: Tenant, name: str, by: By = SETUP) -> Role:
     return role
 
 
-def create_standard_roles(tenant: Tenant, by: By = SETUP) -> dict[str, Role]:
+def create_standard_roles(tenant: Tenant, by: By = SETUP_ACTOR) -> dict[str, Role]:
     """Create operator, approver, security, auditor and admin, granted on the whole tenant. {name: role}."""
     with transaction.atomic():
         roles = {name: create_role(tenant, name, by) for name in STANDARD_ROLES}
@@ -76,7 +63,9 @@ def create_standard_roles(tenant: Tenant, by: By = SETUP) -> dict[str, Role]:
     return roles
 
 
-def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | None = None, by: By = SETUP) -> None:
+def grant(
+    role: Role, where: Tenant | Environment, permissions: Iterable[str] | None = None, by: By = SETUP_ACTOR
+) -> None:
     """Set what a role may do there: exactly `permissions` (default: the standard role's; none takes all away).
 
     Event `role.granted` on the tenant, with before and after, when that changes anything. Raises WrongTenant,
@@ -104,7 +93,7 @@ def grant(role: Role, where: Tenant | Environment, permissions: Iterable[str] | 
             "after": sorted(wanted),
         }
         record(NewEvent(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
-        tell(role.group.user_set.values_list("pk", flat=True))
+        announce_role_change(role.group.user_set.values_list("pk", flat=True))
 
 
 def permissions_of(role: Role, where: Tenant | Environment) -> set[str]:
@@ -114,17 +103,17 @@ def permissions_of(role: Role, where: Tenant | Environment) -> set[str]:
     return set(rows.values_list("permission__codename", flat=True))
 
 
-def add_member(principal: Principal, role: Role, by: By = SETUP) -> bool:
+def add_member(principal: Principal, role: Role, by: By = SETUP_ACTOR) -> bool:
     """Put a principal into a role; False if already in. Event `role.member_added` on the principal."""
     return _change_membership(principal, role, by, "role.member_added", adds=True)
 
 
-def remove_member(principal: Principal, role: Role, by: By = SETUP) -> bool:
+def remove_member(principal: Principal, role: Role, by: By = SETUP_ACTOR) -> bool:
     """Take a principal out of a role; False if not in. Event `role.member_removed` on the principal."""
     return _change_membership(principal, role, by, "role.member_removed", adds=False)
 
 
-def tell(principal_ids: Iterable[UUID]) -> None:
+def announce_role_change(principal_ids: Iterable[UUID]) -> None:
     """After commit, let everything that holds a connection open for these principals check again."""
     ids = list(principal_ids)
     transaction.on_commit(lambda: [roles_changed.send(Principal, principal_id=pk) for pk in ids])
@@ -141,7 +130,7 @@ def _change_membership(principal: Principal, role: Role, by: By, verb: str, *, a
         if changed:
             facts = {"role": role.name}
             record(NewEvent(role.tenant_id, principal_subject(principal), verb, actor_of(by), facts=facts))
-            tell([principal.pk])
+            announce_role_change([principal.pk])
     return changed
 
 

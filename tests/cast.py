@@ -14,10 +14,11 @@ from django.test import Client
 from django.utils import timezone
 
 from tenants.access import Access, access_for
+from tenants.audit_hooks.events import SETUP_ACTOR
+from tenants.authentication.tokens import issue_token
 from tenants.models import PERMISSIONS, Environment, Principal, Role, Tenant
-from tenants.places import create_environment, create_tenant
-from tenants.roles import SETUP, add_member
-from tenants.tokens import issue_token
+from tenants.provisioning import create_environment, create_tenant
+from tenants.roles import add_member
 
 RISK = {"dev": "safe", "staging": "guarded", "prod": "dangerous"}
 ROLE_OF = {"approver2": "approver", "agent": "operator", "outsider": "operator"}
@@ -53,7 +54,7 @@ class Cast:
     def token(self, name: str, scopes: tuple[str, ...] = tuple(PERMISSIONS)) -> str:
         """A fresh API token in plain text, good for an hour."""
         until = timezone.now() + timedelta(hours=1)
-        return issue_token(getattr(self, name), self.tenant_of(name), "test", scopes, until, SETUP)[1]
+        return issue_token(getattr(self, name), self.tenant_of(name), "test", scopes, until, SETUP_ACTOR)[1]
 
     def client(self, name: str, **options: bool) -> Client:
         """A browser in which they are signed in."""

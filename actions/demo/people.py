@@ -11,7 +11,7 @@ from actions.demo.policies import put_in_force
 from approvals.matrix import set_row
 from approvals.models import ApprovalRule
 from tenants.models import Environment, Principal, Resource, Role, Tenant
-from tenants.places import create_environment, create_tenant
+from tenants.provisioning import create_environment, create_tenant
 from tenants.roles import add_member
 
 BY = "system:setup"

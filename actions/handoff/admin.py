@@ -12,7 +12,7 @@ from actions.handoff.hooks import fault_of, keep, opened
 from actions.models import HandoffRule, Webhook
 from actions.models.handoff import ENDINGS, USUAL
 from tenants.access import who_may
-from tenants.admin_scope import TenantScopedAdmin
+from tenants.admin_site.scope import TenantScopedAdmin
 from tenants.models import Environment, Role, Tenant
 
 KEPT = "Kept encrypted and never shown again; empty keeps what is there."

@@ -12,7 +12,7 @@ from django.contrib.auth import get_user
 from django.http import Http404, HttpRequest, HttpResponse
 
 from tenants.access import Access
-from tenants.middleware import HEADER, AccessMiddleware
+from tenants.authentication.middleware import HEADER, AccessMiddleware
 
 
 @dataclass(frozen=True)

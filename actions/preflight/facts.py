@@ -8,8 +8,8 @@ from actions.case import Case
 from actions.surroundings import dependents_of
 from actions.types.protocol import Draft
 from approvals.policies.ruling import CONFIDENT
-from tenants.hours import window_at
 from tenants.models import Resource
+from tenants.models.working_hours import working_window
 
 
 def counts_of(draft: Draft) -> dict[str, int]:
@@ -57,7 +57,7 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
         "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
         "dependents": dependents_of(_known(case, draft), case.edges, case.resources),
         "history": case.history,
-        "window": window_at(environment.settings, case.now),
+        "window": working_window(environment.settings, case.now),
         "weights": case.weights,
         "matrix": case.matrix,
     }

@@ -11,7 +11,7 @@ from actions.models import Cap
 from actions.nudge import nudge
 from actions.types.registry import executors
 from audit.log.events import NewEvent, Subject, record
-from tenants.admin_scope import TenantScopedAdmin
+from tenants.admin_site.scope import TenantScopedAdmin
 
 
 class CapForm(forms.ModelForm):

@@ -7,15 +7,15 @@ from django.conf import settings
 from django.db import migrations, models
 
 import audit.database.clock
-from tenants import invariants
+from tenants.models import triggers
 
 
 def protect(apps, schema_editor):
-    invariants.protect(schema_editor.connection)
+    triggers.install_triggers(schema_editor.connection)
 
 
 def unprotect(apps, schema_editor):
-    invariants.unprotect(schema_editor.connection)
+    triggers.remove_triggers(schema_editor.connection)
 
 
 class Migration(migrations.Migration):

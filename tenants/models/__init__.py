@@ -1,14 +1,13 @@
-from tenants.models.permissions import (
+from tenants.models.credentials import ApiToken, FailedSignIns
+from tenants.models.principal import Principal
+from tenants.models.role import (
     EnvironmentGroupObjectPermission,
     EnvironmentUserObjectPermission,
+    Role,
     TenantGroupObjectPermission,
     TenantUserObjectPermission,
 )
-from tenants.models.place import PERMISSIONS, Environment, Resource, RiskClass, Tenant
-from tenants.models.principal import Principal
-from tenants.models.role import Role
-from tenants.models.sign_in import FailedSignIns
-from tenants.models.token import ApiToken
+from tenants.models.tenant import PERMISSIONS, Environment, Resource, RiskClass, Tenant
 
 __all__ = [
     "PERMISSIONS",

@@ -1,8 +1,11 @@
+"""Roles, and who may do what where: guardian's permission tables, with real foreign keys to tenant and environment."""
+
 from django.contrib.auth.models import Group
 from django.db import models
+from guardian.models import GroupObjectPermissionBase, UserObjectPermissionBase
 
 from audit.database.clock import uuid7
-from tenants.models.place import Tenant
+from tenants.models.tenant import Environment, Tenant
 
 
 class Role(models.Model):
@@ -19,3 +22,34 @@ class Role(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+# Who may do what where: guardian's permission tables, with real foreign keys to tenant and environment.
+
+
+class TenantUserObjectPermission(UserObjectPermissionBase):
+    content_object = models.ForeignKey(Tenant, on_delete=models.CASCADE)
+
+    class Meta(UserObjectPermissionBase.Meta):
+        abstract = False
+
+
+class TenantGroupObjectPermission(GroupObjectPermissionBase):
+    content_object = models.ForeignKey(Tenant, on_delete=models.CASCADE)
+
+    class Meta(GroupObjectPermissionBase.Meta):
+        abstract = False
+
+
+class EnvironmentUserObjectPermission(UserObjectPermissionBase):
+    content_object = models.ForeignKey(Environment, on_delete=models.CASCADE)
+
+    class Meta(UserObjectPermissionBase.Meta):
+        abstract = False
+
+
+class EnvironmentGroupObjectPermission(GroupObjectPermissionBase):
+    content_object = models.ForeignKey(Environment, on_delete=models.CASCADE)
+
+    class Meta(GroupObjectPermissionBase.Meta):
+        abstract = False

@@ -9,10 +9,10 @@ from django.http import HttpResponse
 from django.urls import reverse_lazy
 from django.views.generic import FormView
 
-from tenants.events import record_on_principal
+from tenants.audit_hooks.events import record_on_principal
+from tenants.authentication.throttle import count_failure, wait_s
 from tenants.models import Principal
 from tenants.pages.sign_in import address_of
-from tenants.throttle import count_failure, wait_s
 
 PURPOSE = "password-reset"
 

@@ -16,9 +16,9 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from tenants.access import tenants_of
-from tenants.events import record_on_principal
+from tenants.audit_hooks.events import record_on_principal
+from tenants.authentication.throttle import count_failure, forget_failures, wait_s
 from tenants.models import Principal
-from tenants.throttle import count_failure, forget_failures, wait_s
 
 PURPOSE = "sign-in"
 
@@ -87,7 +87,7 @@ def switch_tenant(request: HttpRequest) -> HttpResponse:
         messages.error(request, "You do not belong to that tenant.")
     else:
         request.session["tenant"] = chosen.slug
-    return HttpResponseRedirect(_after(request))
+    return HttpResponseRedirect(_redirect_after(request))
 
 
 def address_of(request: HttpRequest | None) -> str:
@@ -95,7 +95,7 @@ def address_of(request: HttpRequest | None) -> str:
     return request.META.get("REMOTE_ADDR", "") if request else ""
 
 
-def _after(request: HttpRequest) -> str:
+def _redirect_after(request: HttpRequest) -> str:
     target = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
     return target if is_ours else "/"

@@ -14,8 +14,15 @@ from django.views.decorators.http import require_http_methods, require_POST
 from audit.database.clock import database_time
 from audit.errors import Forbidden
 from tenants.access import Access
+from tenants.authentication.tokens import (
+    EXPIRY_DAYS,
+    is_expired_or_revoked,
+    issue_managed_token,
+    managed_principals,
+    revoke_managed_token,
+    visible_tokens,
+)
 from tenants.models import PERMISSIONS
-from tenants.token_form import EXPIRY_DAYS, end_token, is_over, make_token, managed_by, tokens_seen_by
 
 
 class TokenForm(forms.Form):
@@ -28,7 +35,7 @@ class TokenForm(forms.Form):
 
     def __init__(self, data: Any, access: Access) -> None:
         super().__init__(data)
-        managed = managed_by(access.principal)
+        managed = managed_principals(access.principal)
         field = self.fields["principal"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(p.username, f"{p} (agent)" if not p.is_person() else f"{p} (you)") for p in managed]
@@ -44,7 +51,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     plain = ""
     if form.is_valid():
         chosen = form.cleaned_data
-        made, plain = make_token(
+        made, plain = issue_managed_token(
             access, name=chosen["name"], scopes=chosen["scopes"], days=chosen["days"], username=chosen["principal"]
         )
         form = TokenForm(None, access)
@@ -54,14 +61,14 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
-    token = end_token(_access(request), token_id)
+    token = revoke_managed_token(_access(request), token_id)
     messages.success(request, f"{token.name} is revoked; programs that use it are refused from now on.")
     return redirect("tenants:tokens")
 
 
 def _page(request: HttpRequest, access: Access, form: TokenForm, plain: str, status: int) -> HttpResponse:
     now = database_time()
-    rows = [{"token": token, "is_over": is_over(token, now)} for token in tokens_seen_by(access)]
+    rows = [{"token": token, "is_over": is_expired_or_revoked(token, now)} for token in visible_tokens(access)]
     return render(request, "tenants/tokens.html", {"form": form, "rows": rows, "plain": plain}, status=status)
 
 

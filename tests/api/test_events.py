@@ -17,8 +17,8 @@ from actions.lifecycle import Note, advance, note
 from actions.live.database import asking
 from actions.models import Action
 from audit.models import Event, PrivateValue
+from tenants.authentication.tokens import revoke_token
 from tenants.roles import remove_member
-from tenants.tokens import revoke
 from tests.support.event_stream import EventStream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,7 +180,7 @@ async def test_a_stream_ends_when_the_reader_may_no_longer_see(program, place, l
         if how == "role":
             remove_member(place.auditor, place.roles["auditor"])
         elif how == "token":
-            revoke(place.auditor.tokens.get(), place.auditor)
+            revoke_token(place.auditor.tokens.get(), place.auditor)
         else:
             type(place.auditor).objects.filter(pk=place.auditor.pk).update(is_active=False)
 

@@ -1,5 +1,6 @@
 """Interlock as a benchmark needs it: a tenant with two environments and two people, and the workers of `make run`."""
 
+
 # ruff: noqa: E402
 
 import os
@@ -16,20 +17,11 @@ django.setup()
 from actions.intake.submission import Submission
 from actions.types import registry
 from approvals.matrix import set_row
-from config.processes import (
-    beat,
-    worker,
-)
+from config.processes import beat, worker
 from config.settings import INTERLOCK
-from tenants.access import (
-    Access,
-    access_for,
-)
+from tenants.access import Access, access_for
 from tenants.models import Principal
-from tenants.places import (
-    create_environment,
-    create_tenant,
-)
+from tenants.provisioning import create_environment, create_tenant
 from tenants.roles import add_member
 from tests.support.ledger_executor import LedgerExecutor
 

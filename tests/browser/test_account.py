@@ -4,8 +4,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from tenants.authentication.tokens import authenticate
 from tenants.models import Principal
-from tenants.tokens import authenticate
 from tests.browser.conftest import Site
 
 PASSWORD = "a long enough pass phrase"

@@ -8,10 +8,7 @@ pytest.register_assert_rewrite("tests.faults.invariants")
 
 from actions.types import registry
 from tests.actions.conftest import committed_cast as committed_cast
-from tests.support import (
-    machine,
-    rabbitmq,
-)
+from tests.support import machine, rabbitmq
 from tests.support.ledger_executor import LedgerExecutor
 
 

@@ -44,9 +44,10 @@ from audit.retention.legal_holds import set_hold
 from audit.verification import jobs
 from config.asgi import application
 from tenants.access import access_for
+from tenants.audit_hooks.events import SETUP_ACTOR
+from tenants.authentication.tokens import issue_token
 from tenants.models import PERMISSIONS, Principal
-from tenants.roles import SETUP, add_member
-from tenants.tokens import issue_token
+from tenants.roles import add_member
 from tests.api.conftest import carry, place, program
 from tests.house.routes import API, METHODS, OBJECTS, OPEN, PAGES, SOCKETS, TRACE, UNBUILT, routes
 from tests.policies.factory import backtested, drafted
@@ -96,8 +97,8 @@ def world(program, place, carry) -> World:
     in_acme = Principal.objects.create_user("acmes-own")
     for role in place.acme.roles.all():
         add_member(in_acme, role)
-    token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP)
-    draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP)
+    token, _ = issue_token(in_acme, place.acme, "theirs", ["view"], _tomorrow(), SETUP_ACTOR)
+    draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP_ACTOR)
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
     ticket = Ticket.objects.create(
@@ -131,7 +132,7 @@ def world(program, place, carry) -> World:
         "token": token,
         "person": place.operator,
         "stream": a_webhook(place.acme.pk),
-        "hold": set_hold(place.acme.pk, "case 7", SETUP),
+        "hold": set_hold(place.acme.pk, "case 7", SETUP_ACTOR),
         "archive": Archive.objects.create(tenant=place.acme.pk, first=0, upto=1, file="none", sha256="", size=0),
         "group": uuid.uuid4(),
         "workflow": uuid.uuid4(),
@@ -147,7 +148,7 @@ def world(program, place, carry) -> World:
 
 def a_webhook(tenant: uuid.UUID) -> Stream:
     wanted = StreamRequest("siem", "webhook", "https://siem.example/in")
-    return commands_create(tenant, wanted, SETUP)[0]
+    return commands_create(tenant, wanted, SETUP_ACTOR)[0]
 
 
 def _breaker(place: Any) -> Any:
@@ -187,7 +188,7 @@ def _tenants_things(place: Any) -> dict[str, Any]:
 
 
 def _clients(principal: Principal, tenant: Any) -> dict[str, Client]:
-    _, plain = issue_token(principal, tenant, "test", list(PERMISSIONS), _tomorrow(), SETUP)
+    _, plain = issue_token(principal, tenant, "test", list(PERMISSIONS), _tomorrow(), SETUP_ACTOR)
     browser = Client(headers={"traceparent": TRACE}, raise_request_exception=True)
     browser.force_login(principal, backend="django.contrib.auth.backends.ModelBackend")
     return {"api": Client(headers={"Authorization": f"Bearer {plain}", "traceparent": TRACE}), "page": browser}

@@ -19,8 +19,8 @@ from actions.live.database import asking
 from actions.live.groups import group_of, tell, tell_said
 from audit.models import Event
 from config.asgi import application
+from tenants.authentication.tokens import revoke_token
 from tenants.roles import add_member, grant, remove_member
-from tenants.tokens import revoke
 from tests.actions.factory import an_action
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -223,7 +223,7 @@ def _said_by_the_page(principal: Any) -> None:
 async def test_a_revoked_token_ends_the_socket(place):
     socket = await Socket("/ws/queue/", token=await asking(place.token)("auditor")).open()
     await socket.receive_json_from(3)
-    await asking(lambda: revoke(place.auditor.tokens.get(), place.auditor))()
+    await asking(lambda: revoke_token(place.auditor.tokens.get(), place.auditor))()
     assert await socket.code() == consumers.SIGNED_OUT
 
 

@@ -9,7 +9,7 @@ from actions.models import Action
 from approvals.matrix import set_row
 from approvals.policies.drafts import draft_matrix
 from approvals.policies.models import PolicyVersion
-from tenants.places import create_environment
+from tenants.provisioning import create_environment
 from tenants.roles import add_member, create_role, grant, remove_member
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 

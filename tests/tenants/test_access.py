@@ -5,7 +5,7 @@ from guardian.shortcuts import assign_perm
 from audit.models import Event
 from tenants.access import access_for, delegation_chain, holds, tenants_of, visible_to
 from tenants.models import PERMISSIONS, Principal, Resource
-from tenants.places import create_environment
+from tenants.provisioning import create_environment
 from tenants.roles import add_member, create_role, grant, remove_member, roles_changed
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tenants.hours import DAYS, hours_in, window_at
+from tenants.models.working_hours import DAYS, parse_working_hours, working_window
 
 OFFICE = {"timezone": "Europe/Berlin", "days": list(DAYS[:5]), "from": "08:00", "to": "18:00"}
 
@@ -26,7 +26,7 @@ def at(text: str) -> datetime:
     ],
 )
 def test_hours_are_kept_in_their_own_time_zone(when, outside):
-    window = window_at({"hours": OFFICE}, at(when))
+    window = working_window({"hours": OFFICE}, at(when))
     assert (window["declared"], window["outside"]) == (True, outside)
     assert window["words"] == "mon–fri 08:00–18:00 Europe/Berlin"
 
@@ -36,18 +36,18 @@ def test_hours_are_kept_in_their_own_time_zone(when, outside):
 )
 def test_hours_may_reach_into_the_next_day(when, outside):
     night = {"timezone": "UTC", "days": ["fri"], "from": "22:00", "to": "06:00"}
-    assert window_at({"hours": night}, at(when))["outside"] is outside
+    assert working_window({"hours": night}, at(when))["outside"] is outside
 
 
 def test_the_same_time_twice_is_the_whole_day():
     day = {"timezone": "UTC", "days": ["fri", "sun"], "from": "00:00", "to": "00:00"}
-    outside = [window_at({"hours": day}, at(f"2026-11-{n}T12:00"))["outside"] for n in (20, 21, 22)]
+    outside = [working_window({"hours": day}, at(f"2026-11-{n}T12:00"))["outside"] for n in (20, 21, 22)]
     assert outside == [False, True, False]
-    assert hours_in({"hours": day}).words() == "fri, sun 00:00–00:00 UTC"
+    assert parse_working_hours({"hours": day}).words() == "fri, sun 00:00–00:00 UTC"
 
 
 def test_no_declared_hours_are_no_hours():
-    assert window_at({}, at("2026-11-21T03:00")) == {"declared": False, "outside": False, "words": "", "local": ""}
+    assert working_window({}, at("2026-11-21T03:00")) == {"declared": False, "outside": False, "words": "", "local": ""}
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,6 @@ def test_no_declared_hours_are_no_hours():
 )
 def test_hours_that_do_not_read_say_so_and_count_as_outside(wrong):
     with pytest.raises(ValueError, match=r"."):
-        hours_in({"hours": wrong})
-    window = window_at({"hours": wrong}, at("2026-11-20T10:00"))
+        parse_working_hours({"hours": wrong})
+    window = working_window({"hours": wrong}, at("2026-11-20T10:00"))
     assert (window["declared"], window["outside"]) == (True, True)

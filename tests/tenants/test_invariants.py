@@ -50,6 +50,6 @@ def test_the_triggers_survived_every_migration():
         else:
             cursor.execute("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'tenants_%%'")
         names = {row[0] for row in cursor.fetchall()}
-    rules = ("tenants_owner_is_person", "tenants_resource_in_place")
+    rules = ("tenants_owner_is_person", "tenants_resource_in_tenant")
     assert all(any(name.startswith(rule) for name in names) for rule in rules)
     assert len(names) == (2 if connection.vendor == "postgresql" else 4)

@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from tenants.authentication.tokens import authenticate
 from tenants.models import ApiToken
 from tenants.roles import add_member
-from tenants.tokens import authenticate
 
 pytestmark = pytest.mark.django_db
 URL = "/api/tokens"

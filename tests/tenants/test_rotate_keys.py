@@ -9,7 +9,7 @@ from django.core.management import call_command
 from audit.models import Event
 from audit.seals import installation_key
 from audit.seals import keys as signing
-from tenants import rotation, vault
+from tenants import vault
 from tenants.models import Tenant
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +70,7 @@ def test_a_tenant_made_during_the_rotation_is_under_the_new_key(settings):
     settings.INTERLOCK_KEK_NEW = fresh()
     tenant = Tenant.objects.create(slug="late", name="Late")
     vault.encrypt(tenant, b"secret", "c")
-    assert rotation.is_under(Tenant.objects.get(pk=tenant.pk), base64.b64decode(settings.INTERLOCK_KEK_NEW))
+    assert vault.is_wrapped_under(Tenant.objects.get(pk=tenant.pk), base64.b64decode(settings.INTERLOCK_KEK_NEW))
 
 
 def test_the_embedded_set_up_keeps_its_new_key_in_the_file(cast, settings, key_file):

@@ -1,8 +1,8 @@
 import pytest
 
 from audit.database.clock import uuid7
+from tenants.authentication.tokens import authenticate
 from tenants.models import ApiToken, Principal
-from tenants.tokens import authenticate
 
 pytestmark = pytest.mark.django_db
 URL = "/api/tokens"

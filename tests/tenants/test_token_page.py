@@ -3,8 +3,8 @@ import re
 import pytest
 
 from audit.database.clock import uuid7
+from tenants.authentication.tokens import authenticate
 from tenants.models import ApiToken
-from tenants.tokens import authenticate
 
 pytestmark = pytest.mark.django_db
 URL = "/account/tokens/"

@@ -6,9 +6,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from actions.demo.people import PEOPLE
 from audit.database.clock import database_time
+from tenants.audit_hooks.events import SETUP_ACTOR
+from tenants.authentication.tokens import issue_token
 from tenants.models import PERMISSIONS, Principal, Tenant
-from tenants.roles import SETUP
-from tenants.tokens import issue_token
 
 
 class Command(BaseCommand):
@@ -25,7 +25,7 @@ class Command(BaseCommand):
         tenants = {t.slug: t for t in Tenant.objects.all()}
         until = database_time() + timedelta(days=1)
         tokens = {
-            name: issue_token(principals[name], tenants[slug], "demo", list(PERMISSIONS), until, SETUP)[1]
+            name: issue_token(principals[name], tenants[slug], "demo", list(PERMISSIONS), until, SETUP_ACTOR)[1]
             for name, slug in owners.items()
         }
         if options["json"]:

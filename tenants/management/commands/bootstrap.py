@@ -7,8 +7,8 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.errors import Problem
-from tenants.bootstrap import Place, bootstrap
 from tenants.models import Principal, RiskClass
+from tenants.provisioning import NewEnvironment, bootstrap
 
 DEFAULT_PLACES = ["dev:safe", "staging:guarded", "prod:dangerous"]
 NEXT = """\
@@ -42,7 +42,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         slug = options["tenant"] or _ask("Tenant, short name (as in addresses): ", "--tenant")
         username = options["admin"] or _ask("Username of its admin: ", "--admin")
-        places = [_place(text) for text in options["environment"] or DEFAULT_PLACES]
+        places = [_parse_environment(text) for text in options["environment"] or DEFAULT_PLACES]
         is_known = options["force"] and Principal.objects.filter(username__iexact=username).exists()
         password = "" if is_known else _password(username, options["password_stdin"])
         try:
@@ -58,17 +58,17 @@ class Command(BaseCommand):
         except Problem as problem:
             raise CommandError(" ".join([problem.detail, *problem.remedies])) from None
         except ValidationError as error:
-            raise CommandError("; ".join(_words(error))) from None
+            raise CommandError("; ".join(_split_words(error))) from None
         self.stdout.write(NEXT.format(tenant=tenant.slug, admin=username))
 
 
-def _words(error: ValidationError) -> list[str]:
+def _split_words(error: ValidationError) -> list[str]:
     if not hasattr(error, "error_dict"):
         return list(error.messages)
     return [f"{field}: {message}" for field, messages in error.message_dict.items() for message in messages]
 
 
-def _place(text: str) -> Place:
+def _parse_environment(text: str) -> NewEnvironment:
     slug, _, rest = text.partition(":")
     risk_class, _, root = rest.partition(":")
     if risk_class not in RiskClass.values or (root and not root.startswith("/")):
@@ -76,7 +76,7 @@ def _place(text: str) -> Place:
             f"--environment {text}: write it as SLUG:RISK[:ROOT], with RISK one of {', '.join(RiskClass.values)} and "
             f"ROOT an absolute directory, e.g. prod:dangerous:/srv/app"
         )
-    return Place(slug, risk_class, root)
+    return NewEnvironment(slug, risk_class, root)
 
 
 def _ask(prompt: str, option: str) -> str:

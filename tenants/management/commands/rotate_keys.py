@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from audit.seals.installation_key import kek_id
-from tenants.rotation import rewrap, write_keys
+from tenants.vault import rewrap_tenant_keys, write_key_file
 
 STEPS = """\
 Nothing was changed. To rotate the installation's key:
@@ -30,21 +30,21 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path: Path = settings.INTERLOCK.secrets_file
-        if _keeps_the_key(path):
+        if _stores_key(path):
             self._embedded(path)
         elif settings.INTERLOCK_KEK_NEW:
-            self._say(rewrap(base64.b64decode(settings.INTERLOCK_KEK_NEW)), settings.INTERLOCK_KEK_NEW)
+            self._say(rewrap_tenant_keys(base64.b64decode(settings.INTERLOCK_KEK_NEW)), settings.INTERLOCK_KEK_NEW)
             self.stdout.write("Now set INTERLOCK_KEK to the new key, drop INTERLOCK_KEK_NEW, and restart.")
         else:
-            self.stdout.write(STEPS.format(key=_fresh()))
+            self.stdout.write(STEPS.format(key=_new_key()))
 
     def _embedded(self, path: Path) -> None:
         """The new key is in the file before anything is wrapped under it: a crash at any point loses nothing."""
-        key = json.loads(path.read_text()).get("kek_new") or _fresh()
-        write_keys(path, kek_new=key)
+        key = json.loads(path.read_text()).get("kek_new") or _new_key()
+        write_key_file(path, kek_new=key)
         settings.INTERLOCK_KEK_NEW = key
-        self._say(rewrap(base64.b64decode(key)), key)
-        write_keys(path, kek=key, kek_new=None)
+        self._say(rewrap_tenant_keys(base64.b64decode(key)), key)
+        write_key_file(path, kek=key, kek_new=None)
         self.stdout.write(f"{path} holds the new key: back it up. Start Interlock again.")
 
     def _say(self, done: tuple[int, int], key: str) -> None:
@@ -52,9 +52,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{done[0]} tenant keys wrapped anew; all {done[1]} are under the key {name}.")
 
 
-def _keeps_the_key(path: Path) -> bool:
+def _stores_key(path: Path) -> bool:
     return path.exists() and json.loads(path.read_text()).get("kek") == settings.INTERLOCK_KEK
 
 
-def _fresh() -> str:
+def _new_key() -> str:
     return base64.b64encode(os.urandom(32)).decode()

@@ -1,4 +1,4 @@
-"""Where things happen: tenants, their environments, and the resources in them."""
+"""Tenants, their environments, and the resources in them."""
 
 from django.core.validators import RegexValidator
 from django.db import models

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from django import forms
 from django.db.models import QuerySet
 
-from tenants.hours import hours_in
 from tenants.models import PERMISSIONS, Principal, Resource, Role
+from tenants.models.working_hours import parse_working_hours
 from tenants.roles import permissions_of
 
 CHOICES = list(PERMISSIONS.items())
@@ -32,7 +32,7 @@ class EnvironmentForm(forms.ModelForm):
         if not isinstance(settings, dict):
             raise forms.ValidationError("Settings are an object, such as {}.")
         try:
-            hours_in(settings)
+            parse_working_hours(settings)
         except ValueError as wrong:
             raise forms.ValidationError(str(wrong)) from None
         return settings
@@ -101,15 +101,15 @@ class RoleForm(forms.ModelForm):
     @staticmethod
     def fields_for(role: Role) -> dict[str, forms.Field]:
         found: dict[str, forms.Field] = {
-            "everywhere": _permissions(f"In the whole of {role.tenant}", permissions_of(role, role.tenant))
+            "everywhere": _permissions_field(f"In the whole of {role.tenant}", permissions_of(role, role.tenant))
         }
         for environment in role.tenant.environments.all():
             label = f"Besides, in {environment.slug} only"
-            found[f"in_{environment.slug}"] = _permissions(label, permissions_of(role, environment))
+            found[f"in_{environment.slug}"] = _permissions_field(label, permissions_of(role, environment))
         return found
 
 
-def _permissions(label: str, held: set[str]) -> forms.MultipleChoiceField:
+def _permissions_field(label: str, held: set[str]) -> forms.MultipleChoiceField:
     return forms.MultipleChoiceField(
         choices=CHOICES, required=False, label=label, initial=sorted(held), widget=forms.CheckboxSelectMultiple
     )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from django.http import Http404, HttpRequest, HttpResponse
 
 from tenants.access import Access, access_for, tenants_of
+from tenants.authentication.tokens import authenticate
 from tenants.models import Tenant
-from tenants.tokens import authenticate
 
 HEADER = "X-Interlock-Tenant"
 
@@ -24,11 +24,11 @@ class AccessMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
         is_token = scheme.lower() == "bearer" and request.path.startswith("/api/")
-        request.access = _of_token(request, credential.strip()) if is_token else _of_session(request)  # type: ignore[attr-defined]
+        request.access = _access_of_token(request, credential.strip()) if is_token else _access_of_session(request)  # type: ignore[attr-defined]
         return self.get_response(request)
 
 
-def _of_token(request: HttpRequest, raw: str) -> Access | None:
+def _access_of_token(request: HttpRequest, raw: str) -> Access | None:
     token = authenticate(raw)
     if token is None:
         return None
@@ -38,15 +38,15 @@ def _of_token(request: HttpRequest, raw: str) -> Access | None:
     return access_for(token.principal, token.tenant, token)
 
 
-def _of_session(request: HttpRequest) -> Access | None:
+def _access_of_session(request: HttpRequest) -> Access | None:
     if not request.user.is_authenticated:
         return None
     mine = tenants_of(request.user)
-    tenant = _chosen(request, mine)
+    tenant = _chosen_tenant(request, mine)
     return access_for(request.user, tenant) if tenant else None
 
 
-def _chosen(request: HttpRequest, mine: list[Tenant]) -> Tenant | None:
+def _chosen_tenant(request: HttpRequest, mine: list[Tenant]) -> Tenant | None:
     named = request.headers.get(HEADER)
     slug = named if named is not None else request.session.get("tenant")
     chosen = next((tenant for tenant in mine if tenant.slug == slug), None)

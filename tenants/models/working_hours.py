@@ -16,7 +16,7 @@ KEYS = {"timezone", "days", "from", "to"}
 
 
 @dataclass(frozen=True)
-class Hours:
+class WorkingHours:
     """`days` are 0 (Monday) to 6, those on which the hours begin."""
 
     zone: ZoneInfo
@@ -34,10 +34,10 @@ class Hours:
 
     def words(self) -> str:
         """Such as "mon, tue 08:00–18:00 Europe/Berlin"."""
-        return f"{_days(sorted(self.days))} {self.begin:%H:%M}–{self.end:%H:%M} {self.zone.key}"
+        return f"{_describe_days(sorted(self.days))} {self.begin:%H:%M}–{self.end:%H:%M} {self.zone.key}"
 
 
-def hours_in(settings: Mapping[str, Any]) -> Hours | None:
+def parse_working_hours(settings: Mapping[str, Any]) -> WorkingHours | None:
     """The hours that an environment's settings declare, None for none. Raises ValueError: what is wrong."""
     said = settings.get("hours")
     if said is None:
@@ -46,15 +46,15 @@ def hours_in(settings: Mapping[str, Any]) -> Hours | None:
         raise ValueError("Hours have `timezone`, `days`, `from` and `to`.")
     if not isinstance(said["days"], list) or not said["days"] or not all(day in DAYS for day in said["days"]):
         raise ValueError(f"Hours name at least one day of {', '.join(DAYS)}.")
-    return Hours(
+    return WorkingHours(
         _zone(said["timezone"]), frozenset(DAYS.index(d) for d in said["days"]), _time(said["from"]), _time(said["to"])
     )
 
 
-def window_at(settings: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def working_window(settings: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """What a judgement is told: {"declared", "outside", "words", "local"}. Hours that cannot be read are never kept."""
     try:
-        hours = hours_in(settings)
+        hours = parse_working_hours(settings)
     except ValueError:
         local = now.strftime("%a %H:%M UTC")
         return {"declared": True, "outside": True, "words": "declared, but not readable", "local": local}
@@ -80,7 +80,7 @@ def _time(text: Any) -> time:
     raise ValueError("`from` and `to` are times such as 08:00.")
 
 
-def _days(days: list[int]) -> str:
+def _describe_days(days: list[int]) -> str:
     if len(days) > 2 and days == list(range(days[0], days[-1] + 1)):
         return f"{DAYS[days[0]]}–{DAYS[days[-1]]}"
     return ", ".join(DAYS[day] for day in days)

@@ -1,13 +1,15 @@
-"""Events about principals themselves, who may belong to several tenants."""
+"""Actors and subjects of this floor's events, and events about principals of several tenants."""
 
 from typing import Any
 
 from django.db import transaction
 
-from audit.log.events import NewEvent, record
+from audit.log.events import NewEvent, Subject, record
 from tenants.access import belongs_to
-from tenants.models import Principal
-from tenants.roles import By, actor_of, principal_subject
+from tenants.models import Principal, Tenant
+
+SETUP_ACTOR = "system:setup"
+By = Principal | str  # who did it: a principal, or "system:<role>"
 
 
 def record_on_principal(
@@ -35,3 +37,15 @@ def record_on_principal(
                 )
             )
     return len(tenants)
+
+
+def actor_of(by: By) -> str:
+    return by if isinstance(by, str) else str(by.pk)
+
+
+def tenant_subject(tenant: Tenant) -> Subject:
+    return Subject("tenant", tenant.pk, tenant.name)
+
+
+def principal_subject(principal: Principal) -> Subject:
+    return Subject("principal", principal.pk, str(principal))

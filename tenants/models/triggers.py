@@ -6,28 +6,28 @@ it and loses its triggers: such a migration calls `protect` again (a test looks 
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-OWNER = "an owner must be a person"
-PLACE = "a resource belongs to the tenant of its environment"
+OWNER_MESSAGE = "an owner must be a person"
+TENANT_MESSAGE = "a resource belongs to the tenant of its environment"
 BAD_OWNER = "SELECT 1 FROM tenants_principal o WHERE o.id = NEW.owner_id AND o.kind <> 'person'"
 OWNS_AGENTS = "NEW.kind <> 'person' AND EXISTS (SELECT 1 FROM tenants_principal a WHERE a.owner_id = NEW.id)"
 OTHER_TENANT = "SELECT 1 FROM tenants_environment e WHERE e.id = NEW.environment_id AND e.tenant_id <> NEW.tenant_id"
-RULES = {
-    "tenants_principal": ("tenants_owner_is_person", f"EXISTS ({BAD_OWNER}) OR ({OWNS_AGENTS})", OWNER),
-    "tenants_resource": ("tenants_resource_in_place", f"EXISTS ({OTHER_TENANT})", PLACE),
+TRIGGERS = {
+    "tenants_principal": ("tenants_owner_is_person", f"EXISTS ({BAD_OWNER}) OR ({OWNS_AGENTS})", OWNER_MESSAGE),
+    "tenants_resource": ("tenants_resource_in_tenant", f"EXISTS ({OTHER_TENANT})", TENANT_MESSAGE),
 }
 
 
-def protect(connection: BaseDatabaseWrapper) -> None:
+def install_triggers(connection: BaseDatabaseWrapper) -> None:
     """Install the triggers; harmless when they are there."""
     with connection.cursor() as cursor:
-        for table, (name, is_wrong, message) in RULES.items():
+        for table, (name, is_wrong, message) in TRIGGERS.items():
             for statement in _statements(connection.vendor, table, name, is_wrong, message):
                 cursor.execute(statement)
 
 
-def unprotect(connection: BaseDatabaseWrapper) -> None:
+def remove_triggers(connection: BaseDatabaseWrapper) -> None:
     with connection.cursor() as cursor:
-        for table, (name, _, _) in RULES.items():
+        for table, (name, _, _) in TRIGGERS.items():
             if connection.vendor == "postgresql":
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name} ON {table}")
                 cursor.execute(f"DROP FUNCTION IF EXISTS {name}()")

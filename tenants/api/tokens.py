@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Router, Schema, Status
 
 from tenants.access import Access
+from tenants.authentication.tokens import issue_managed_token, revoke_managed_token, visible_tokens
 from tenants.models import ApiToken
-from tenants.token_form import end_token, make_token, tokens_seen_by
 
 router = Router(tags=["account"])
 
@@ -47,24 +47,24 @@ class TokenList(Schema):
 
 @router.get("/tokens", response=TokenList, summary="List your tokens and your agents'")
 def list_tokens(request: HttpRequest) -> dict[str, Any]:
-    return {"items": [_shown(token) for token in tokens_seen_by(_access(request))]}
+    return {"items": [_serialize_token(token) for token in visible_tokens(_access(request))]}
 
 
 @router.post("/tokens", response={201: NewTokenOut}, summary="Make a token (signed in, not with a token)")
 def add_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
-    token, plain = make_token(
+    token, plain = issue_managed_token(
         _access(request), name=body.name, scopes=body.scopes, days=body.expires_in_days, username=body.principal
     )
-    return Status(201, {**_shown(token), "token": plain})
+    return Status(201, {**_serialize_token(token), "token": plain})
 
 
 @router.delete("/tokens/{uuid:token_id}", response={204: None}, summary="Revoke a token; one may end itself")
 def remove_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
-    end_token(_access(request), token_id)
+    revoke_managed_token(_access(request), token_id)
     return HttpResponse(status=204)
 
 
-def _shown(token: ApiToken) -> dict[str, Any]:
+def _serialize_token(token: ApiToken) -> dict[str, Any]:
     fields = (
         "id",
         "name",

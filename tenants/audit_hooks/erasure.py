@@ -7,10 +7,10 @@ from audit.retention.erasure import register_eraser
 from tenants.access import belongs_to
 from tenants.models import Principal
 
-ERASED = "Erased person"
+ERASED_NAME = "Erased person"
 
 
-def connect() -> None:
+def register_name_erasure() -> None:
     register_eraser("names", erase_names)
 
 
@@ -30,6 +30,6 @@ def erase_names(tenant: UUID, person: UUID) -> int:
         )
     if principal.is_active or belongs - {tenant}:
         return 0
-    principal.display_name, principal.email, principal.username = ERASED, "", f"erased-{principal.pk}"
+    principal.display_name, principal.email, principal.username = ERASED_NAME, "", f"erased-{principal.pk}"
     principal.save(update_fields=["display_name", "email", "username"])
     return 1

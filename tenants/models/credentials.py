@@ -1,9 +1,11 @@
+"""API tokens, and failed sign-ins that slow down guessing."""
+
 from django.db import models
 from django.db.models.functions import Now
 
 from audit.database.clock import uuid7
-from tenants.models.place import Tenant
 from tenants.models.principal import Principal
+from tenants.models.tenant import Tenant
 
 
 class ApiToken(models.Model):
@@ -30,3 +32,18 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} (ilk_{self.prefix}…)"
+
+
+class FailedSignIns(models.Model):
+    """How often signing in failed lately, per keyed digest of whom and from where. Names and addresses are not kept."""
+
+    key = models.CharField(max_length=64, primary_key=True)
+    count = models.PositiveIntegerField(default=0)
+    last_at = models.DateTimeField(db_index=True)
+    refused_until = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.count} until {self.last_at}"

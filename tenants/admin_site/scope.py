@@ -26,14 +26,14 @@ TENANT_OF: dict[type[Model], str] = {
 }
 
 
-def person_of(request: HttpRequest) -> Principal:
+def signed_in_person(request: HttpRequest) -> Principal:
     """Who is at work; the admin site lets nobody else through."""
     if not isinstance(request.user, Principal):
         raise Forbidden
     return request.user
 
 
-def administered(request: HttpRequest) -> list[Tenant] | None:
+def administered_tenants(request: HttpRequest) -> list[Tenant] | None:
     """The tenants that the signed-in person administers as a whole; None is all of them, for a superuser."""
     person = request.user
     if not isinstance(person, Principal) or not person.is_active:
@@ -47,7 +47,7 @@ def administered(request: HttpRequest) -> list[Tenant] | None:
     return known
 
 
-def scoped(queryset: QuerySet[Any], tenants: list[Tenant] | None, path: str) -> QuerySet[Any]:
+def scope_to_tenants(queryset: QuerySet[Any], tenants: list[Tenant] | None, path: str) -> QuerySet[Any]:
     if tenants is None:
         return queryset
     lookup = f"{path}__in" if path != "pk" else "pk__in"
@@ -61,7 +61,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
     personal: ClassVar[tuple[str, ...]] = ()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return scoped(super().get_queryset(request), administered(request), self.tenant_path)
+        return scope_to_tenants(super().get_queryset(request), administered_tenants(request), self.tenant_path)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["queryset"] = self._choices(db_field, request)
@@ -76,7 +76,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
         path = TENANT_OF.get(model)
         if path is None:
             return model._default_manager.none()
-        return scoped(model._default_manager.all(), administered(request), path)
+        return scope_to_tenants(model._default_manager.all(), administered_tenants(request), path)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
         """A list answers its own filters only: any other lookup would be an oracle, for a password's hash too."""
@@ -84,7 +84,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
         return lookup.split("__")[0] in names and lookup.count("__") < 2
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return administered(request) != []
+        return administered_tenants(request) != []
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self._may(request, obj)
@@ -100,7 +100,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
         return False
 
     def _may(self, request: HttpRequest, obj: Any) -> bool:
-        tenants = administered(request)
+        tenants = administered_tenants(request)
         if obj is None or tenants is None:
             return tenants != []
         return self.get_queryset(request).filter(pk=obj.pk).exists()
