@@ -6,8 +6,8 @@ from uuid import UUID
 
 from actions.models import Action
 from actions.verbs import approve, find
-from approvals.bulk import MOST, bulk_below, refuse_unless_bulk
 from approvals.errors import DigestNeeded
+from approvals.quorum.eligibility import MAX_BULK, bulk_below, require_bulk_allowed
 from audit.errors import Invalid, Problem
 from tenants.access import Access
 
@@ -28,8 +28,8 @@ def decide_many(
 
     Raises Invalid for none or too many; whatever is wrong with a single one is its own result.
     """
-    if not 1 <= len(chosen) <= MOST:
-        words = f"Choose between 1 and {MOST} requests; these are {len(chosen)}."
+    if not 1 <= len(chosen) <= MAX_BULK:
+        words = f"Choose between 1 and {MAX_BULK} requests; these are {len(chosen)}."
         raise Invalid(words, issues=[{"severity": "error", "message": words, "field": "items"}])
     below = bulk_below(access.tenant.pk)
     return [_one(access, sent, digest, below, approved, comment, correlation_id) for sent, digest in chosen]
@@ -41,7 +41,7 @@ def _one(
     action = None
     try:
         action = find(access, sent)
-        refuse_unless_bulk(below, action.tier)
+        require_bulk_allowed(below, action.tier)
         if not digest:
             raise DigestNeeded
         done = approve(access, UUID(str(action.pk)), approved, digest, comment, correlation_id=correlation_id)

@@ -26,9 +26,9 @@ from actions.surroundings import Edges, edges_in
 from actions.transcripts import Attempt, earlier_of
 from actions.types.protocol import Executor, Target
 from actions.types.registry import get
-from approvals.matrix import matrix_for
-from approvals.policies.store import Rule, epoch_sql, rules_for
-from approvals.weights import weights_for, weights_joined
+from approvals.policies.active_policies import ActivePolicy, active_policies_for, epoch_sql
+from approvals.policies.matrix import matrix_for
+from approvals.policies.weights import weights_for, weights_of
 from audit.errors import Problem
 from audit.log.events import ChainHead
 from audit.models import Event
@@ -97,7 +97,7 @@ class Case:
     weights: dict[str, int] = field(default_factory=dict)
     """The tenant's weights of the blast radius, where they are not 100."""
     ledger: Ledger = field(default_factory=Ledger)
-    rules: list[Rule] = field(default_factory=list)
+    rules: list[ActivePolicy] = field(default_factory=list)
     """The published guard policies of the tenant, as of the claim or the last change that was noticed."""
     epoch: int | None = None
     """Of the rules above; a write that returns another one says that they have changed since."""
@@ -167,7 +167,7 @@ class Case:
 def read_rules_again(cases: list[Case]) -> None:
     """Bring rules, matrix and weights of these cases up to date: three queries, only when somebody changed a rule."""
     tenants = {c.action.tenant_id for c in cases}
-    rules, matrix, weights = rules_for(tenants), matrix_for(tenants), weights_for(tenants)
+    rules, matrix, weights = active_policies_for(tenants), matrix_for(tenants), weights_for(tenants)
     for c in cases:
         c.rules = rules.get(c.action.tenant_id, [])
         c.matrix = matrix.get(c.action.environment_id, {})
@@ -203,7 +203,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     if not actions:
         return []
     matrix = matrix_for({a.tenant_id for a in actions})
-    rules = rules_for({a.tenant_id for a in actions})
+    rules = active_policies_for({a.tenant_id for a in actions})
     resources: dict[UUID, dict[tuple[str, str], Resource]] = {}
     for r in Resource.objects.filter(environment__in={a.environment_id for a in actions}):
         resources.setdefault(r.environment_id, {})[r.kind, r.name] = r
@@ -214,7 +214,7 @@ def load_cases(action_ids: list[UUID], lease: int, at: datetime | None = None) -
     ledgers = ledgers_of(actions)
     left_open = [a.pk for a in actions if ledgers[a.pk].open_steps()]
     earlier = earlier_of(left_open) if left_open else {}
-    weights = {a.pk: weights_joined(a.environment.tenant) for a in actions}
+    weights = {a.pk: weights_of(a.environment.tenant) for a in actions}
     return [
         Case(
             action=a,

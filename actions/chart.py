@@ -7,7 +7,7 @@ WHAT = {
     State.QUEUED: "submitted, waits for a worker",
     State.PREFLIGHT: "planned and judged",
     State.DENIED: "a policy or a missing matrix row says no",
-    State.AWAITING_APPROVAL: "waits for people: seats to fill, or its requester to accept the diff",
+    State.AWAITING_APPROVAL: "waits for people: required approvals to fill, or its requester to accept the diff",
     State.APPROVED: "waits for a worker, its time, its turn at a resource, a cap, or the switch",
     State.REJECTED: "a person said no",
     State.EXPIRED: "nobody decided, or nobody started, in time",

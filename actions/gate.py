@@ -8,7 +8,7 @@ from django.conf import settings
 
 from actions.lifecycle import advance
 from actions.models import Action
-from approvals.errors import AlreadyBegun
+from approvals.errors import AlreadyStarted
 from approvals.models import Request
 
 MEANING = {"approved": "approve", "rejected": "reject"}
@@ -30,9 +30,14 @@ def on_reopened(sender: Any, *, request: Request, by: str, correlation_id: str, 
     """Take an approved action back to its people. Raises AlreadyBegun if it is no longer waiting to start."""
     if request.subject_kind != "action":
         return
-    facts = {"request": str(request.pk), "digest": request.digest, "because": "withdrawn", "seats": request.seats}
+    facts = {
+        "request": str(request.pk),
+        "digest": request.digest,
+        "because": "withdrawn",
+        "required_approvals": request.required_approvals,
+    }
     if not advance([request.subject_id], "reopen", by=by, facts=facts, ttl_s=ttl_s):
-        raise AlreadyBegun(remedies=["Abort the run instead, if it is still going on."])
+        raise AlreadyStarted(remedies=["Abort the run instead, if it is still going on."])
 
 
 def approval_life_s(action_id: UUID, at: datetime) -> int:

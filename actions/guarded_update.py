@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils.dateparse import parse_datetime
 
 from actions.scheduling.rules import IS_OPEN, IS_UNCAPPED
-from approvals.policies.store import epoch_sql
+from approvals.policies.active_policies import epoch_sql
 from audit.database.statements import run_prepared
 
 # What a write may carry, with the type PostgreSQL reads it as; the names after "admitted" are columns of the same name.

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Count, F, Q, QuerySet, Sum
 
 from actions.models.impact import Impact
-from approvals.blast import LEVELS
+from approvals.blast.score import LEVELS
 from audit.database.clock import database_time
 
 PERIODS = (7, 30, 90, 365)

@@ -23,7 +23,7 @@ from actions.models import Action, BeforeImage, Checkpoint, Plan, Quarantine
 from actions.scheduling.rules import RUNNING
 from actions.states import ENDED, State
 from approvals.models import Request
-from approvals.requests import REQUEST_COLUMNS, request_row
+from approvals.requests.lifecycle import REQUEST_COLUMNS, request_row
 from audit.database.statements import Rows, insert_together
 from audit.log.artifacts import ArtifactRows, artifact_rows
 from audit.log.events import ChainHead, NewEvent, Subject, build_rows, read_chain_heads, register_sequencer
@@ -44,8 +44,8 @@ UNENDED = tuple(s for s in S if s not in ENDED)
 MOVES: dict[str, Move] = {
     "preflight": Move((S.QUEUED,), S.PREFLIGHT, "a worker picks it up"),
     "deny": Move((S.PREFLIGHT,), S.DENIED, "a policy denies, or no matrix row matches"),
-    "await_approval": Move((S.PREFLIGHT,), S.AWAITING_APPROVAL, "seats to fill, or a diff to accept"),
-    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every seat filled, or none asked"),
+    "await_approval": Move((S.PREFLIGHT,), S.AWAITING_APPROVAL, "required approvals to fill, or a diff to accept"),
+    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every required approval filled, or none asked"),
     "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person says no"),
     "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
     "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),

@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from actions.models import Action, Checkpoint, Plan, Ticket
-from approvals.policies.models import PolicyVersion
+from approvals.models import PolicyVersion
 from audit.evidence.contents import Contribution, register_contributor
 from audit.log.events import Subject
 from audit.verify import canonical_bytes
@@ -60,7 +60,9 @@ def _about(action: Action) -> dict[str, Any]:
 
 def _rules(plans: list[Plan]) -> dict[str, Any]:
     """The verdict on each plan, and the wording of every version of a policy that had a say; these never change."""
-    asked = {(r["policy"], r["version"]) for plan in plans for r in plan.verdict.get("rulings", []) if r.get("policy")}
+    asked = {
+        (r["policy"], r["version"]) for plan in plans for r in plan.verdict.get("policy_results", []) if r.get("policy")
+    }
     versions = PolicyVersion.objects.filter(policy__in={policy for policy, _ in asked}).select_related("policy")
     wordings = [
         {
@@ -69,7 +71,7 @@ def _rules(plans: list[Plan]) -> dict[str, Any]:
             "version": v.version,
             "expression": v.expression,
             "effect": v.effect,
-            "seats": v.seats,
+            "required_approvals": v.required_approvals,
             "message": v.message,
             "mode": v.mode,
         }

@@ -10,9 +10,9 @@ from actions.intake.submit import action_of, admit
 from actions.preflight.planning import Rehearsal, rehearse
 from actions.surroundings import edges_in
 from actions.types.protocol import Issue, PlanRefused
-from approvals.matrix import matrix_for
-from approvals.policies.store import rules_for
-from approvals.weights import weights_for
+from approvals.policies.active_policies import active_policies_for
+from approvals.policies.matrix import matrix_for
+from approvals.policies.weights import weights_for
 from audit.database.clock import database_time
 from audit.log.events import ChainHead
 from tenants.access import Access
@@ -41,7 +41,7 @@ def preview(access: Access, submission: Submission) -> Rehearsal:
         edges=edges_in({tenant}) if known else {},
         past=past_like(environment.pk, action.type, action.target),
         weights=weights_for({tenant}).get(tenant, {}),
-        rules=rules_for({tenant}).get(tenant, []),
+        rules=active_policies_for({tenant}).get(tenant, []),
         now=database_time(),
     )
     try:

@@ -8,7 +8,7 @@ from django.db import DatabaseError
 from actions.models import Action, Plan
 from actions.states import State
 from actions.verbs import request_of
-from approvals.attention import shown
+from approvals.requests.view_tracking import record_view
 from tenants.access import Access
 
 log = structlog.get_logger(__name__)
@@ -19,6 +19,6 @@ def note_reading(access: Access, action: Action, plan: Plan | None, opened: Iter
     if plan is None or action.state != State.AWAITING_APPROVAL:
         return
     try:
-        shown(request_of(action), access, plan.digest, opened, total)
+        record_view(request_of(action), access, plan.digest, opened, total)
     except DatabaseError as error:
         log.warning("reading_not_noted", action=str(action.pk), error=str(error))

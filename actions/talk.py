@@ -5,8 +5,8 @@ from uuid import UUID
 from actions.lifecycle import subject_of
 from actions.models import Action
 from actions.verbs import find
-from approvals.conversation import resolve, say
-from approvals.records import Comment
+from approvals.models import Comment
+from approvals.requests.comments import add_comment, resolve_thread
 from audit.errors import Invalid, NotFound
 from tenants.access import Access
 
@@ -39,7 +39,7 @@ def comment_on(
         raise Invalid(issues=[_issue("A line is a line of a change; say of which.", "line")])
     if line is not None and not 1 <= line <= 10_000_000:
         raise Invalid(issues=[_issue("Lines are counted from 1.", "line")])
-    return say(
+    return add_comment(
         access,
         subject_of(action),
         action.environment_id,
@@ -57,7 +57,7 @@ def settle_thread(
 ) -> tuple[Action, Comment]:
     """Resolve a thread about an action, or take it up again. Raises NotFound."""
     action = find(access, action_id)
-    return action, resolve(access, subject_of(action), comment_id, done, correlation_id=correlation_id)
+    return action, resolve_thread(access, subject_of(action), comment_id, done, correlation_id=correlation_id)
 
 
 def _issue(message: str, field: str) -> dict[str, str]:

@@ -20,12 +20,12 @@ from actions.scheduling.waits import refused
 from actions.settle import left_by, settle_step, way_on
 from actions.states import ENDED, State
 from actions.types.registry import permission_for
-from approvals.decisions import accept as accept_request
-from approvals.decisions import can_decide, decide
 from approvals.models import Request
-from approvals.requests import cancel_open
-from approvals.second_thoughts import ask_for_changes as ask_request
-from approvals.second_thoughts import can_withdraw, withdraw_ask, withdraw_decision
+from approvals.requests.decisions import accept as accept_request
+from approvals.requests.decisions import can_decide, decide
+from approvals.requests.lifecycle import cancel_open
+from approvals.requests.withdraw import can_withdraw, withdraw_approval, withdraw_change_request
+from approvals.requests.withdraw import request_changes as ask_request
 from audit.errors import NotFound
 from tenants.access import Access, visible_to
 
@@ -69,8 +69,8 @@ def approve(
     return find(access, action_id)
 
 
-def ask_for_changes(access: Access, action_id: UUID, comment: str, *, correlation_id: str = "") -> Action:
-    """Say what has to change before this can be approved. Raises what `approvals.second_thoughts` raises."""
+def request_changes(access: Access, action_id: UUID, comment: str, *, correlation_id: str = "") -> Action:
+    """Say what has to change before this can be approved. Raises what `approvals.requests.withdraw` raises."""
     request = open_request(find(access, action_id), "approval")
     ask_request(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find(access, action_id)
@@ -79,7 +79,7 @@ def ask_for_changes(access: Access, action_id: UUID, comment: str, *, correlatio
 def take_back_ask(access: Access, action_id: UUID, comment: str = "", *, correlation_id: str = "") -> Action:
     """Withdraw one's own wish for changes; if nothing else is missing, that approves the action."""
     request = open_request(find(access, action_id), "approval")
-    withdraw_ask(request.pk, access, comment=comment, correlation_id=correlation_id)
+    withdraw_change_request(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find(access, action_id)
 
 
@@ -92,7 +92,7 @@ def take_back_approval(access: Access, action_id: UUID, comment: str = "", *, co
             f"This action is {words(action.state)}; an approval can be taken back only before it begins.",
             remedies=["Abort the run instead, if it is still going on."],
         )
-    withdraw_decision(request.pk, access, comment=comment, correlation_id=correlation_id)
+    withdraw_approval(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find(access, action_id)
 
 
@@ -107,10 +107,10 @@ def open_request(action: Action, kind: str) -> Request:
     if request.kind != kind:
         if request.kind == "acceptance":
             raise WrongState(
-                "No seat is asked for; the action waits for its requester to accept the dry-run diff.",
+                "No required approval is asked for; the action waits for its requester to accept the dry-run diff.",
                 remedies=[f"POST /api/actions/{action.pk}/accept with the plan's digest, as the requester."],
             )
-        raise WrongState("Seats are asked for; accepting the diff does not fill them.")
+        raise WrongState("Required approvals are asked for; accepting the diff does not fill them.")
     return request
 
 
@@ -259,7 +259,7 @@ def allowed(access: Access, action: Action, request: Request | None = None) -> l
     if action.state in (S.AWAITING_APPROVAL, S.APPROVED):
         request = request or request_of(action)
         if request is not None:
-            verbs = [*verbs, *second_thoughts(request, access, request.decisions.all(), request.asks.all())]
+            verbs = [*verbs, *second_thoughts(request, access, request.decisions.all(), request.change_requests.all())]
     return verbs
 
 
@@ -268,7 +268,7 @@ def second_thoughts(request: Request, access: Access, decisions: Iterable[Any], 
     me = access.principal.pk
     asked = request.state == "open" and any(a.principal_id == me and a.withdrawn_at is None for a in asks)
     given = can_withdraw(request, decisions, me)
-    return [*(["withdraw_ask"] if asked else []), *(["withdraw"] if given else [])]
+    return [*(["withdraw_change_request"] if asked else []), *(["withdraw"] if given else [])]
 
 
 def moves_open_to(access: Access, action: Action) -> list[str]:
@@ -296,7 +296,7 @@ def moves_open_to(access: Access, action: Action) -> list[str]:
 
 def decisions_on(request: Request) -> list[str]:
     """The verbs that settle a request of this kind."""
-    return ["accept"] if request.kind == "acceptance" else ["approve", "reject", "ask_for_changes"]
+    return ["accept"] if request.kind == "acceptance" else ["approve", "reject", "request_changes"]
 
 
 def _may_roll_back(access: Access, action: Action) -> bool:

@@ -1,5 +1,6 @@
 """
-Why an action was judged as it was: the verdict in one sentence, what raised its tier, each policy, each seat, and when.
+Why an action was judged as it was: the verdict in one sentence, what raised its tier, each policy, each required
+approval, and when.
 
 Everything is read from what was stored when it was judged; nothing is judged again. Pages and API show the same.
 """
@@ -13,15 +14,15 @@ from actions.models import Action, Plan
 from actions.verbs import request_of
 from actions.why_policies import policies_of
 from actions.why_words import next_words, sentence_of
-from approvals.builtin import CONFIG_CHANGE
 from approvals.models import Request
-from approvals.policies.schema import FACTS, facts_for
-from approvals.tally import as_seats, tally
+from approvals.policies.fact_schema import FACTS, flatten_facts
+from approvals.quorum.count import count_quorum, filled_approvals
+from approvals.verdict import CONFIG_CHANGE
 from audit.log.subjects import names_of_event_actors
 from audit.models import Event
 from tenants.models import Principal
 
-MOMENTS = ("policy.judged", "action.start", "action.reopen", "action.hold", "action.fail")
+MOMENTS = ("policy.evaluated", "action.start", "action.reopen", "action.hold", "action.fail")
 MOST_MOMENTS = 50
 
 
@@ -33,16 +34,16 @@ def why(action: Action) -> dict[str, Any]:
     plan = action.plan
     verdict: dict[str, Any] = plan.verdict if plan else {}
     policies = policies_of(action, verdict)
-    seats = seats_of(action, verdict, policies)
+    required_approvals = approvals_of(action, verdict, policies)
     return {
-        "sentence": sentence_of(action, verdict, policies, seats),
+        "sentence": sentence_of(action, verdict, policies, required_approvals),
         "next": next_words(action, verdict, policies),
         "outcome": verdict.get("outcome"),
         "tier": verdict.get("tier"),
         "raises": raises_of(plan),
         "blast": blast_of(plan),
         "policies": policies,
-        "seats": seats,
+        "required_approvals": required_approvals,
         "acceptance": bool(verdict.get("acceptance")),
         "moments": moments_of(action),
         "plan": {"version": plan.version, "digest": plan.digest, "at": plan.created_at} if plan else None,
@@ -70,39 +71,52 @@ def blast_of(plan: Plan | None) -> dict[str, Any] | None:
     return {"score": plan.blast["score"], "tier": plan.blast["tier"], "factors": factors, "lower": lower}
 
 
-def seats_of(action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Each row of seats: who asked for it, and who filled it. Counted as the request counts them."""
+def approvals_of(
+    action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each row of required approvals: who asked for it, and who filled it. Counted as the request counts them."""
     asked = request_of(action) if verdict else None
-    is_same = asked is not None and asked.kind == Request.Kind.APPROVAL and asked.seats == verdict.get("seats")
-    rows = [row["by"] for row in as_seats(tally(asked))] if asked is not None and is_same else []
+    is_same = (
+        asked is not None
+        and asked.kind == Request.Kind.APPROVAL
+        and asked.required_approvals == verdict.get("required_approvals")
+    )
+    rows = [row["by"] for row in filled_approvals(count_quorum(asked))] if asked is not None and is_same else []
     people = Principal.objects.in_bulk([d.principal_id for row in rows for d in row]) if any(rows) else {}
     return [
         {
-            **seat,
+            **required,
             "because": because,
             "by": [{"name": str(people[d.principal_id]), "at": d.at} for d in (rows[n] if rows else [])],
-            "open": seat["count"] - len(rows[n]) if rows else seat["count"],
+            "open": required["count"] - len(rows[n]) if rows else required["count"],
         }
-        for n, (seat, because) in enumerate(_asked_by(action, verdict, policies))
+        for n, (required, because) in enumerate(_asked_by(action, verdict, policies))
     ]
 
 
 def _asked_by(
     action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
 ) -> list[tuple[dict[str, Any], str]]:
-    """The seats with who asked for them: the matrix or the built-in rule first, then each policy that requires some."""
-    seats = verdict.get("seats", [])
+    """The required approvals with who asked for them: the matrix or the built-in rule first, then each policy that
+    requires some.
+    """
+    required_approvals = verdict.get("required_approvals", [])
     asking = [p for p in policies if p["applies"] and p["effect"] == "require" and p["mode"] == "enforce"]
-    added = [(seat, p) for p in asking for seat in p["seats"]] if action.type != CONFIG_CHANGE else []
-    first = len(seats) - len(added)
-    if first < 0 or [seat for seat, _ in added] != seats[first:]:
-        first, added = len(seats), []
+    added = (
+        [(required, p) for p in asking for required in p["required_approvals"]] if action.type != CONFIG_CHANGE else []
+    )
+    first = len(required_approvals) - len(added)
+    if first < 0 or [required for required, _ in added] != required_approvals[first:]:
+        first, added = len(required_approvals), []
     tier, place = verdict.get("tier", ""), action.environment.slug
     base = f"The row of the approval matrix for {tier} changes in {place}."
     if action.type == CONFIG_CHANGE:
         base = "The built-in rule about changes of the rules: at least two people, whatever the matrix says."
-    own = [(dict(seat), base) for seat in seats[:first]]
-    return [*own, *((dict(seat), f"Policy {p['slug']} v{p['version']} asks for it besides.") for seat, p in added)]
+    own = [(dict(required), base) for required in required_approvals[:first]]
+    return [
+        *own,
+        *((dict(required), f"Policy {p['slug']} v{p['version']} asks for it besides.") for required, p in added),
+    ]
 
 
 def moments_of(action: Action) -> list[dict[str, Any]]:
@@ -129,9 +143,9 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
 
 def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
     """At which point it was judged, and what came of it; None for an event that was no judgement."""
-    if event.verb == "policy.judged":
+    if event.verb == "policy.evaluated":
         when = "preflight" if event.actor == "system:decide" else facts.get("at", "start")
-        done = {"deny": "denied", "hold": "held for people", "allow": "let through"}.get(
+        done = {"deny": "denied", "require_approval": "held for people", "allow": "let through"}.get(
             facts.get("outcome", ""), "judged"
         )
         return when, f"It was {done}; the tier was {facts.get('tier', 'not known')}."
@@ -154,7 +168,7 @@ def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
     try:
         at: datetime = plan.created_at
         score, tier = plan.blast["score"], plan.verdict["tier"]
-        read = facts_for(plan.facts, score=score, tier=tier, now=at.isoformat())
+        read = flatten_facts(plan.facts, score=score, tier=tier, now=at.isoformat())
     except (LookupError, TypeError, ValueError, AttributeError):
         return []
     return [

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actions.models import Action
-from approvals.judge import words
+from approvals.verdict import describe_required_approvals
 
 Policies = Sequence[Mapping[str, Any]]
 
 
 def sentence_of(
-    action: Action, verdict: Mapping[str, Any], policies: Policies, seats: Sequence[Mapping[str, Any]]
+    action: Action, verdict: Mapping[str, Any], policies: Policies, required_approvals: Sequence[Mapping[str, Any]]
 ) -> str:
     """Why it is where it is; of what is stopped, the first thing it says is which rule stopped it."""
     error = (action.error or {}).get("message", "")
@@ -30,7 +30,7 @@ def sentence_of(
         return f"Nobody has to approve it: the matrix asks nobody for {_where(action, verdict)}."
     if verdict["acceptance"]:
         return "Nobody else is asked; its requester has to accept the dry-run diff before it runs."
-    return _asked(action, verdict, policies, seats)
+    return _asked(action, verdict, policies, required_approvals)
 
 
 def next_words(action: Action, verdict: Mapping[str, Any], policies: Policies) -> str:
@@ -98,13 +98,16 @@ def _after_denial(verdict: Mapping[str, Any], policies: Policies) -> str:
     return "Who administers the tenant looks at the facts below. Then propose it again."
 
 
-def _asked(action: Action, verdict: Mapping[str, Any], policies: Policies, seats: Sequence[Mapping[str, Any]]) -> str:
-    needed = sum(seat["count"] for seat in seats)
-    have = needed - sum(seat["open"] for seat in seats)
+def _asked(
+    action: Action, verdict: Mapping[str, Any], policies: Policies, required_approvals: Sequence[Mapping[str, Any]]
+) -> str:
+    needed = sum(required["count"] for required in required_approvals)
+    have = needed - sum(required["open"] for required in required_approvals)
     asking = [_name(p) for p in policies if p["effect"] == "require" and p["applies"] and p["mode"] == "enforce"]
     because = f" It is {_where(action, verdict)}" + (f", and {' and '.join(asking)} asks for more." if asking else ".")
-    said = f"It needs {words(verdict['seats'])}." + because
-    return f"{said} {have} of {needed} seat{'' if needed == 1 else 's'} {'is' if have == 1 else 'are'} filled."
+    said = f"It needs {describe_required_approvals(verdict['required_approvals'])}." + because
+    filled = f"{have} of {needed} required approval{'' if needed == 1 else 's'} {'is' if have == 1 else 'are'} filled."
+    return f"{said} {filled}"
 
 
 def _where(action: Action, verdict: Mapping[str, Any]) -> str:

@@ -13,13 +13,13 @@ from actions.reports.connect import connect as connect_reports
 from actions.run.live_log import said
 from actions.types.clear_quarantine.keeper import register as quarantines_kept
 from actions.types.config_change.gate import register as backtests_needed
-from approvals.decisions import settled
-from approvals.second_thoughts import reopened
+from approvals.requests.decisions import request_decided
+from approvals.requests.withdraw import request_reopened
 
 
 def connect() -> None:
-    settled.connect(on_settled, dispatch_uid="actions.gate")
-    reopened.connect(on_reopened, dispatch_uid="actions.gate")
+    request_decided.connect(on_settled, dispatch_uid="actions.gate")
+    request_reopened.connect(on_reopened, dispatch_uid="actions.gate")
     committed.connect(on_committed, dispatch_uid="actions.announce")
     said.connect(on_said, dispatch_uid="actions.announce.said")
     hints.connect()

@@ -7,8 +7,10 @@ class ApprovalsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the floors; models must be loaded first, so the import has to wait until here."""
-        from approvals import access_review, erasing, naming
+        from approvals.policies import subjects
+        from approvals.quorum import access_review
+        from approvals.requests import comments
 
-        naming.connect()
-        erasing.connect()
-        access_review.connect()
+        subjects.register_subjects()
+        comments.register_comment_erasure()
+        access_review.register_access_review()

@@ -9,7 +9,7 @@ class StaleDigest(Conflict):
     code = "stale_digest"
 
 
-class Settled(Conflict):
+class RequestClosed(Conflict):
     """This request is settled; nothing is waiting for a decision any more."""
 
     code = "settled"
@@ -21,10 +21,10 @@ class AlreadyDecided(Conflict):
     code = "already_decided"
 
 
-class AlreadyAsked(Conflict):
+class ChangesAlreadyRequested(Conflict):
     """You have already asked for changes here. Withdraw that first, to say it in other words."""
 
-    code = "already_asked"
+    code = "changes_already_requested"
 
 
 class NothingToWithdraw(Conflict):
@@ -33,10 +33,10 @@ class NothingToWithdraw(Conflict):
     code = "nothing_to_withdraw"
 
 
-class AlreadyBegun(Conflict):
+class AlreadyStarted(Conflict):
     """It has begun or ended meanwhile; an approval can be taken back only before that."""
 
-    code = "already_begun"
+    code = "already_started"
 
 
 class TooManyComments(Conflict):
@@ -51,16 +51,16 @@ class RequestExpired(Conflict):
     code = "request_expired"
 
 
-class WrongKind(Conflict):
+class WrongRequestKind(Conflict):
     """This request is not decided that way."""
 
     code = "wrong_kind"
 
 
-class NotEntitled(Forbidden):
+class NotEligible(Forbidden):
     """You cannot decide on this request."""
 
-    code = "not_entitled"
+    code = "not_eligible"
 
 
 class CommentNeeded(Invalid):
@@ -75,10 +75,10 @@ class DigestNeeded(Invalid):
     code = "digest_needed"
 
 
-class RulesMoved(Conflict):
+class RulesChanged(Conflict):
     """The rules changed since this was looked at. Look at what is in force now, then propose it again."""
 
-    code = "rules_moved"
+    code = "rules_changed"
 
 
 class NotADraft(Conflict):
@@ -87,10 +87,10 @@ class NotADraft(Conflict):
     code = "not_a_draft"
 
 
-class DraftMoved(Conflict):
+class DraftChanged(Conflict):
     """Somebody else changed this draft since you opened it. Compare the two, then save what should stand."""
 
-    code = "draft_moved"
+    code = "draft_changed"
 
 
 class NotInForce(Conflict):
@@ -99,7 +99,7 @@ class NotInForce(Conflict):
     code = "not_in_force"
 
 
-class NotYoursToRule(Forbidden):
+class MayNotChangeRules(Forbidden):
     """Only people who administer the tenant change its rules."""
 
-    code = "not_yours_to_rule"
+    code = "may_not_change_rules"

@@ -2,13 +2,13 @@
 
 from celery import shared_task
 
-from approvals.second_thoughts import settle_lapsed
-from approvals.sending import notify as send_due
+from approvals.notifications.send import send_due
+from approvals.requests.withdraw import approve_lapsed
 
 
 @shared_task(ignore_result=True)
 def notify() -> None:
     """Approve what only lapsed wishes held, and tell people what waits. Runs every few seconds; harmless to repeat."""
-    settle_lapsed()
+    approve_lapsed()
     while send_due() >= 50:
         pass

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import Group, Permission
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import Model, Q
 from django.dispatch import Signal
 
 from audit.errors import Invalid
@@ -141,3 +141,24 @@ def _insert(table: type[Model], group: Group, where: Tenant | Environment, coden
     ).values_list("pk", flat=True)
     rows = [table(group=group, permission_id=pk, content_object_id=where.pk) for pk in ids]
     table._default_manager.bulk_create(rows, ignore_conflicts=True)
+
+
+def approving_roles(environment: Environment) -> set[str]:
+    """The names of the roles whose people may approve in an environment, held by anybody or not. One query."""
+    here = EnvironmentGroupObjectPermission.objects.filter(
+        content_object=environment.pk, permission__codename="approve"
+    ).values("group")
+    everywhere = TenantGroupObjectPermission.objects.filter(
+        content_object=environment.tenant_id, permission__codename="approve"
+    ).values("group")
+    roles = Role.objects.filter(Q(group__in=here) | Q(group__in=everywhere), tenant=environment.tenant_id)
+    return set(roles.values_list("name", flat=True))
+
+
+def approving_roles_in_tenant(tenant_id: UUID) -> set[str]:
+    """The names of the roles whose people may approve anywhere in a tenant, held by anybody or not. One query."""
+    approves = {"permission__codename": "approve"}
+    somewhere = EnvironmentGroupObjectPermission.objects.filter(content_object__tenant=tenant_id, **approves)
+    everywhere = TenantGroupObjectPermission.objects.filter(content_object=tenant_id, **approves)
+    able = Q(group__in=somewhere.values("group")) | Q(group__in=everywhere.values("group"))
+    return set(Role.objects.filter(able, tenant=tenant_id).values_list("name", flat=True))

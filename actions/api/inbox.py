@@ -42,8 +42,8 @@ class InboxRow(Schema):
     requester: Who
     digest: str
     changes: int
-    seats: list[dict[str, Any]]
-    your_seat: str
+    required_approvals: list[dict[str, Any]]
+    your_role: str
     approved_by: list[str]
     changes_requested: bool
     bulk: bool
@@ -128,8 +128,8 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "requester": who(action.requester),
         "digest": entry.digest,
         "changes": entry.changes,
-        "seats": row.request.seats if row.request else [],
-        "your_seat": row.seat,
+        "required_approvals": row.request.required_approvals if row.request else [],
+        "your_role": row.your_role,
         "approved_by": row.filled,
         "changes_requested": row.asked_changes,
         "bulk": entry.pick,

@@ -11,7 +11,7 @@ from actions.api.reads import shown
 from actions.api.schemas import ActionOut, Body
 from actions.intake.rules import proposal_for, propose_rules
 from approvals.errors import NotInForce
-from approvals.policies.rulers import find_policy
+from approvals.policies.permissions import find_policy
 
 router = Router(tags=["policies"])
 MADE = {201: ActionOut}

@@ -18,7 +18,7 @@ from actions.run.metrics import total_of, used_by
 from actions.scheduling.waits import Wait, waits_of
 from actions.states import ENDED, SEED_VOCABULARY
 from actions.verbs import moves_open_to
-from approvals.suggest import suggested
+from approvals.quorum.suggested_approvers import suggested_approvers
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 
@@ -177,27 +177,36 @@ def plan_shown(plan: Plan) -> dict[str, Any]:
 def _approvals(it: Waiting | None) -> dict[str, Any]:
     nothing: dict[str, Any] = {"kind": None, "state": None, "digest": None, "needed": 0, "have": 0}
     if it is None:
-        return {**nothing, "seats": [], "decisions": [], "asks": [], "suggested": [], "expires_at": None}
+        return {
+            **nothing,
+            "required_approvals": [],
+            "decisions": [],
+            "change_requests": [],
+            "suggested": [],
+            "expires_at": None,
+        }
     request, counted = it.request, it.counted
     filled = [len(row) for row in counted.rows]
     return {
         "kind": request.kind,
         "state": request.state,
         "digest": request.digest,
-        "needed": sum(seat["count"] for seat in request.seats),
+        "needed": sum(required["count"] for required in request.required_approvals),
         "have": sum(filled),
-        "seats": [{**seat, "filled": n} for seat, n in zip(request.seats, filled, strict=True)],
+        "required_approvals": [
+            {**required, "filled": n} for required, n in zip(request.required_approvals, filled, strict=True)
+        ],
         "decisions": [
             {
                 **{k: getattr(d, k) for k in ("approved", "role", "digest", "comment", "at")},
-                "attention": d.attention or None,
+                "plan_view": d.plan_view or None,
                 "by": who(d.principal),
             }
             for d in counted.decisions
         ],
-        "asks": [
+        "change_requests": [
             {**{k: getattr(a, k) for k in ("role", "digest", "comment", "at", "counts")}, "by": who(a.principal)}
-            for a in it.asks
+            for a in it.change_requests
         ],
         "suggested": _suggested(it),
         "expires_at": request.expires_at,
@@ -206,7 +215,7 @@ def _approvals(it: Waiting | None) -> dict[str, Any]:
 
 def _suggested(it: Waiting) -> list[dict[str, Any]]:
     """Three queries and the clock, for an open request; none else."""
-    found = suggested(it.request, it.counted)
+    found = suggested_approvers(it.request, it.counted)
     ids = {one.principal for people in found.values() for one in people}
     names = {p.pk: p for p in Principal.objects.filter(pk__in=ids).select_related("owner")} if ids else {}
     return [

@@ -16,7 +16,7 @@ from actions.rehearsal.candidate import candidate_for
 from actions.rehearsal.compare import KINDS, in_words
 from actions.rehearsal.gate import standing_of
 from actions.rehearsal.rehearse import as_dict, rehearse
-from approvals.api import SeatOut
+from approvals.policies.api_schemas import RequiredApprovalOut
 from audit.errors import NotFound
 
 router = Router(tags=["policies"])
@@ -45,9 +45,9 @@ class VersionPeriodIn(PeriodIn):
 class SaidOut(Schema):
     """How an action goes: `words` say it in short."""
 
-    outcome: Literal["deny", "hold", "allow"]
+    outcome: Literal["deny", "require_approval", "allow"]
     tier: str
-    seats: list[SeatOut]
+    required_approvals: list[RequiredApprovalOut]
     acceptance: bool
     words: str
 

@@ -50,7 +50,9 @@ class SubmissionIn(Body):
     priority: int = Field(0, strict=True, json_schema_extra={"minimum": -100, "maximum": 100})
     timeout_s: int = Field(600, strict=True, json_schema_extra={"minimum": 1, "maximum": 86_400})
     not_before: Moment | None = None
-    accept: bool = Field(False, strict=True, description="Accept the dry-run diff now, where no seat is asked for.")
+    accept: bool = Field(
+        False, strict=True, description="Accept the dry-run diff now, where no required approval is asked for."
+    )
     recovery: dict[str, Any] = Field(
         {},
         description="What to do about steps that fail, where it is not what the type says: `max_attempts` 1-10, "
@@ -110,7 +112,7 @@ class Who(Schema):
     owner: str | None = Field(..., description="The username of the person an agent answers to.")
 
 
-class FilledSeat(Schema):
+class FilledRequiredApproval(Schema):
     role: str
     count: int
     filled: int
@@ -132,7 +134,7 @@ class DecisionOut(Schema):
     role: str
     digest: str
     comment: str
-    attention: AttentionOut | None
+    plan_view: AttentionOut | None
     at: datetime
 
 
@@ -148,7 +150,7 @@ class AskOut(Schema):
 
 
 class CandidateOut(Schema):
-    """Somebody who can fill a seat; how they answered in the last 90 days."""
+    """Somebody who can fill a required approval; how they answered in the last 90 days."""
 
     by: Who
     decisions: int
@@ -162,17 +164,21 @@ class SuggestedOut(Schema):
 
 
 class ApprovalsOut(Schema):
-    """What waits for people: `needed` seats, of which `have` are filled. While one of `asks` counts, none suffices."""
+    """What waits for people: `needed` required approvals, of which `have` are filled. While one of `asks` counts,
+    none suffices.
+    """
 
     kind: Literal["approval", "acceptance"] | None
     state: str | None
     digest: str | None
     needed: int
     have: int
-    seats: list[FilledSeat]
+    required_approvals: list[FilledRequiredApproval]
     decisions: list[DecisionOut]
-    asks: list[AskOut]
-    suggested: list[SuggestedOut] = Field(..., description="Who can fill the open seats, the likely quickest first.")
+    change_requests: list[AskOut]
+    suggested: list[SuggestedOut] = Field(
+        ..., description="Who can fill the open required approvals, the likely quickest first."
+    )
     expires_at: datetime | None
 
 

@@ -12,7 +12,7 @@ from actions.api.reads import who
 from actions.api.schemas import Body, Who
 from actions.talk import comment_on, settle_thread
 from actions.verbs import find
-from approvals.records import Comment
+from approvals.models import Comment
 
 router = Router(tags=["comments"])
 PAGE = 100

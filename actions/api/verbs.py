@@ -18,7 +18,7 @@ MADE = {201: ActionOut}
 
 @router.post("/actions/{action_id}/accept", response=DONE, summary="Accept the dry-run diff")
 def accept(request: HttpRequest, action_id: str, body: AcceptIn) -> dict[str, Any]:
-    """The requester accepts exactly the diff of the plan with this digest, where no seat is asked for."""
+    """The requester accepts exactly the diff of the plan with this digest, where no required approval is asked for."""
     return shown(
         request, verbs.accept(access_of(request), id_of(action_id), body.digest, correlation_id=correlation_of(request))
     )
@@ -39,15 +39,15 @@ def approve(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str,
 
 
 @router.post("/actions/{action_id}/ask-for-changes", response=DONE, summary="Ask for changes")
-def ask_for_changes(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
+def request_changes(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
     """Say what has to change. Until you withdraw it, or the action is proposed anew, nothing is approved."""
     access, via = access_of(request), correlation_of(request)
-    return shown(request, verbs.ask_for_changes(access, id_of(action_id), body.comment, correlation_id=via))
+    return shown(request, verbs.request_changes(access, id_of(action_id), body.comment, correlation_id=via))
 
 
 @router.post("/actions/{action_id}/withdraw-ask", response=DONE, summary="No longer ask for changes")
-def withdraw_ask(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
-    """Withdraw your wish for changes. If every seat is filled by then, that approves the action."""
+def withdraw_change_request(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
+    """Withdraw your wish for changes. If every required approval is filled by then, that approves the action."""
     access, via = access_of(request), correlation_of(request)
     return shown(request, verbs.take_back_ask(access, id_of(action_id), body.comment, correlation_id=via))
 

@@ -1,4 +1,6 @@
-"""What waits for whom, for many actions at once: requests, decisions, seats, and what the reader may do about them."""
+"""What waits for whom, for many actions at once: requests, decisions, required approvals, and what the reader may do
+about them.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -9,12 +11,10 @@ from actions.models import Action, ResourceClaim
 from actions.scheduling.waits import Wait
 from actions.states import State
 from actions.verbs import decisions_on, second_thoughts
-from approvals.asks import counting, standing
-from approvals.entitlement import may_accept, may_decide
-from approvals.models import Decision, Request
-from approvals.people import holders
-from approvals.records import Ask
-from approvals.tally import Tally, count
+from approvals.models import ChangeRequest, Decision, Request
+from approvals.quorum.count import Quorum, blocking_change_requests, count_approvals, open_change_requests
+from approvals.quorum.eligibility import ineligible_to_accept, ineligible_to_decide
+from approvals.quorum.role_holders import role_holders
 from audit.database.clock import database_time
 from tenants.access import Access
 
@@ -27,9 +27,9 @@ class Waiting:
     what they said.
     """
 
-    counted: Tally
+    counted: Quorum
     verbs: list[str] = field(default_factory=list)
-    asks: list[Ask] = field(default_factory=list)
+    change_requests: list[ChangeRequest] = field(default_factory=list)
     second_thoughts: list[str] = field(default_factory=list)
 
     @property
@@ -37,9 +37,11 @@ class Waiting:
         return self.counted.request
 
     def missing(self) -> list[tuple[str, int]]:
-        """The seats that nobody fills yet: role and how many."""
-        pairs = zip(self.request.seats, self.counted.rows, strict=True)
-        return [(seat["role"], seat["count"] - len(row)) for seat, row in pairs if len(row) < seat["count"]]
+        """The required approvals that nobody fills yet: role and how many."""
+        pairs = zip(self.request.required_approvals, self.counted.rows, strict=True)
+        return [
+            (required["role"], required["count"] - len(row)) for required, row in pairs if len(row) < required["count"]
+        ]
 
 
 def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting]:
@@ -51,17 +53,17 @@ def waiting_for(actions: Iterable[Action], access: Access) -> dict[UUID, Waiting
         for request in found.select_related("requester__owner", "environment").order_by("opened_at", "id"):
             newest[request.subject_id] = request
     decisions = _decisions(newest.values())
-    asks = standing([request for request in newest.values() if request.state == Request.State.OPEN])
+    asks = open_change_requests([request for request in newest.values() if request.state == Request.State.OPEN])
     deciders = {d.principal_id for made in decisions.values() for d in made}
-    held = holders(newest.values(), {*deciders, access.principal.pk}) if newest else {}
+    held = role_holders(newest.values(), {*deciders, access.principal.pk}) if newest else {}
     now = database_time() if newest else None
     waiting = {}
     for subject_id, request in newest.items():
-        it = Waiting(count(request, decisions[request.pk], held[request.pk]))
+        it = Waiting(count_approvals(request, decisions[request.pk], held[request.pk]))
         if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
             it.verbs = _verbs(it.counted, access)
-        it.asks = asks.get(request.pk, [])
-        it.second_thoughts = second_thoughts(request, access, it.counted.decisions, it.asks)
+        it.change_requests = asks.get(request.pk, [])
+        it.second_thoughts = second_thoughts(request, access, it.counted.decisions, it.change_requests)
         waiting[subject_id] = it
     return waiting
 
@@ -75,14 +77,14 @@ def _decisions(requests: Iterable[Request]) -> dict[UUID, list[Decision]]:
     return made
 
 
-def _verbs(counted: Tally, access: Access) -> list[str]:
-    """As `approvals.decisions.can_decide` says, without asking again for what is known."""
+def _verbs(counted: Quorum, access: Access) -> list[str]:
+    """As `approvals.requests.decisions.can_decide` says, without asking again for what is known."""
     request, me = counted.request, access.principal.pk
     if request.kind == Request.Kind.ACCEPTANCE:
-        return [] if may_accept(request, access) else decisions_on(request)
+        return [] if ineligible_to_accept(request, access) else decisions_on(request)
     if any(decision.principal_id == me for decision in counted.decisions):
         return []
-    return [] if may_decide(counted, access, approved=True) else decisions_on(request)
+    return [] if ineligible_to_decide(counted, access, approved=True) else decisions_on(request)
 
 
 def in_words(
@@ -92,7 +94,10 @@ def in_words(
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
-        asked = [f"{a.principal.username} asks for changes: {a.comment[:200]}" for a in counting(it.asks)]
+        asked = [
+            f"{a.principal.username} asks for changes: {a.comment[:200]}"
+            for a in blocking_change_requests(it.change_requests)
+        ]
         return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
     if action.state == State.HELD:
         if waits:

@@ -9,7 +9,7 @@ from ninja import Field, Router, Schema
 from actions.api.caller import access_of
 from actions.verbs import find
 from actions.why import why
-from approvals.api import SeatOut
+from approvals.policies.api_schemas import RequiredApprovalOut
 
 router = Router(tags=["plan"])
 
@@ -48,7 +48,7 @@ class RulingOut(Schema):
     version: int
     effect: str
     mode: Literal["enforce", "shadow"]
-    seats: list[SeatOut]
+    required_approvals: list[RequiredApprovalOut]
     ruling: Literal["true", "false", "error"]
     error: str
     applies: bool
@@ -66,7 +66,7 @@ class FilledOut(Schema):
     at: datetime
 
 
-class WhySeatOut(SeatOut):
+class WhyRequiredApprovalOut(RequiredApprovalOut):
     because: str
     by: list[FilledOut]
     open: int
@@ -99,12 +99,12 @@ class WhyOut(Schema):
 
     sentence: str
     next: str = Field(..., description="What can be done now; empty where nothing needs doing.")
-    outcome: Literal["deny", "hold", "allow"] | None
+    outcome: Literal["deny", "require_approval", "allow"] | None
     tier: str | None
     raises: list[RaiseOut] = Field(..., description="What made the tier, in order.")
     blast: BlastOut | None
     policies: list[RulingOut] = Field(..., description="In the order of evaluation.")
-    seats: list[WhySeatOut]
+    required_approvals: list[WhyRequiredApprovalOut]
     acceptance: bool
     moments: list[MomentOut] = Field(..., description="When it was judged, in order.")
     plan: JudgedPlanOut | None
@@ -114,5 +114,7 @@ class WhyOut(Schema):
 
 @router.get("/actions/{action_id}/why", response=WhyOut, summary="Why it was judged so")
 def read_why(request: HttpRequest, action_id: str) -> dict[str, Any]:
-    """The verdict in one sentence, what raised the tier, each factor, policy and seat, and when it was judged."""
+    """The verdict in one sentence, what raised the tier, each factor, policy and required approval, and when it was
+    judged.
+    """
     return why(find(access_of(request), action_id))

@@ -8,8 +8,8 @@ from django.conf import settings
 
 from actions.demo import staging
 from actions.demo.policies import put_in_force
-from approvals.matrix import set_row
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
+from approvals.policies.matrix import set_row
 from tenants.models import Environment, Principal, Resource, Role, Tenant
 from tenants.provisioning import create_environment, create_tenant
 from tenants.roles import add_member
@@ -82,9 +82,9 @@ def _tenant(slug: str, name: str) -> Tenant:
             reach |= staging.settings() if (slug, environment) == ("acme", "staging") else {}
             reach |= {"hours": HOURS} if environment == "staging" else {}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
-        for tier, seats in MATRIX[environment].items():
-            if not ApprovalRule.objects.filter(environment=place, tier=tier).exists():
-                set_row(place, tier, seats, by=BY)
+        for tier, required_approvals in MATRIX[environment].items():
+            if not MatrixRow.objects.filter(environment=place, tier=tier).exists():
+                set_row(place, tier, required_approvals, by=BY)
         _inventory(place)
     return tenant
 

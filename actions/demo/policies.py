@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from approvals.policies.drafts import draft
-from approvals.policies.models import Policy
+from approvals.models import Policy
+from approvals.policies.drafts import draft_policy
+from approvals.policies.policy_text import PolicyText
 from approvals.policies.publish import publish
-from approvals.policies.wording import Wording
 from tenants.models import Tenant
 
 BY = "system:setup"
@@ -14,25 +14,25 @@ BY = "system:setup"
 @dataclass(frozen=True)
 class Example:
     slug: str
-    wording: Wording
+    policy_text: PolicyText
     everywhere: bool = False
 
 
 EXAMPLES = (
     Example(
         "no-deletes-of-services-in-prod",
-        Wording(
+        PolicyText(
             expression='environment.name == "prod"\n&& plan.deletes > 0\n'
             '&& resources.exists(r, r.name.startsWith("services/"))',
             effect="require",
-            seats=[{"role": "security", "count": 1}],
+            required_approvals=[{"role": "security", "count": 1}],
             message="Deletes next to services in production are looked at by security as well.",
         ),
         everywhere=True,
     ),
     Example(
         "agents-need-confidence",
-        Wording(
+        PolicyText(
             expression='requester.kind == "agent" && action.confidence < 0.8',
             effect="warn",
             message="An agent proposed this without being sure of it: read the diff as if nobody had.",
@@ -40,7 +40,7 @@ EXAMPLES = (
     ),
     Example(
         "autonomous-diagnostics",
-        Wording(
+        PolicyText(
             expression='environment.name == "dev" && action.risk_class == "safe"\n'
             '&& action.type in ["collect_diagnostics", "rerun_healthcheck"]',
             effect="allow_autonomous",
@@ -55,5 +55,5 @@ def put_in_force(acme: Tenant) -> None:
     for example in EXAMPLES:
         tenant = None if example.everywhere else acme
         if not Policy.objects.filter(tenant=tenant, slug=example.slug).exists():
-            made = draft(acme, example.slug, example.wording, by=BY, everywhere=example.everywhere)
+            made = draft_policy(acme, example.slug, example.policy_text, by=BY, everywhere=example.everywhere)
             publish(made.pk, None, BY, expected=None)

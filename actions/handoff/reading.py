@@ -11,7 +11,7 @@ from actions.handoff.next_steps import NextStep, next_steps
 from actions.models import Action, Delivery, Quarantine, Ticket, Webhook
 from actions.models.handoff import ENDINGS, SEVERITIES
 from actions.verbs import allowed as action_verbs
-from approvals.records import Comment
+from approvals.models import Comment
 from audit.errors import NotFound
 from audit.log.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access, visible_to

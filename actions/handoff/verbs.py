@@ -18,8 +18,8 @@ from actions.handoff.rules import rules_of
 from actions.lifecycle import Note, Write, write
 from actions.models import Action, Delivery, Ticket
 from actions.talk import comment_on
-from approvals.conversation import has_say
-from approvals.records import Comment
+from approvals.models import Comment
+from approvals.requests.comments import may_comment
 from audit.database.clock import database_time
 from audit.errors import Conflict, Invalid, NotFound
 from tenants.access import Access, visible_to, who_may
@@ -54,7 +54,7 @@ def candidates(ticket: Ticket) -> list[Principal]:
 
 def allowed(access: Access, ticket: Ticket) -> list[str]:
     """The verbs that the caller could use on this ticket now. No query."""
-    talks = has_say(access, ticket.environment_id)
+    talks = may_comment(access, ticket.environment_id)
     if ticket.state == S.RESOLVED:
         return ["comment"] if talks else []
     mine, person = ticket.assignee_id == access.principal.pk, access.is_person()

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from actions.errors import NotAllowed
 from actions.intake.submission import Submission
-from approvals.builtin import CONFIG_CHANGE
-from approvals.policies.models import PolicyVersion
-from approvals.policies.rulers import administers_everything
+from approvals.models import PolicyVersion
+from approvals.policies.permissions import administers_every_tenant
+from approvals.verdict import CONFIG_CHANGE
 from tenants.access import Access
 
 
@@ -24,7 +24,7 @@ def refuse_beyond_reach(access: Access, s: Submission) -> None:
             remedies=["Ask somebody who administers the whole tenant to propose it."],
         )
     found = PolicyVersion.objects.select_related("policy").filter(pk=UUID(str(s.parameters["draft"]))).first()
-    if found is not None and found.policy.is_global and not administers_everything(access):
+    if found is not None and found.policy.is_global and not administers_every_tenant(access):
         raise NotAllowed(
             "A global policy guards every tenant; only who administers all, signed in, may propose to change it.",
             remedies=["Ask somebody who administers every tenant, or draft a policy of your own tenant."],

@@ -6,7 +6,7 @@ from uuid import UUID
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.models import Action
-from approvals.policies.rulers import find_matrix_draft, find_version
+from approvals.policies.permissions import find_matrix_draft, find_version
 from audit.errors import NotFound
 from tenants.access import Access
 

@@ -86,7 +86,8 @@ class BacktestDifference(models.Model):
     """
     One action that would go otherwise: `because` of the draft, or (`since`) of rules that changed since it was judged.
 
-    `went`, `today` and `then` are {"outcome", "tier", "seats", "acceptance"}: as its plan was judged, by the rules of
+    `went`, `today` and `then` are {"outcome", "tier", "required_approvals", "acceptance"}: as its plan was judged, by
+    the rules of
     the day of the backtest, and by those with the draft. `kind` says what changes (`actions.rehearsal.compare.KINDS`).
     """
 

@@ -11,13 +11,13 @@ from django.views.decorators.http import require_POST
 from actions.models import Action
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.pages.stepper import next_words
-from actions.verbs import accept, allowed, approve, ask_for_changes, request_of, take_back_approval, take_back_ask
-from approvals.decisions import can_decide
+from actions.verbs import accept, allowed, approve, request_changes, request_of, take_back_approval, take_back_ask
 from approvals.models import Request
-from approvals.notices import untold
-from approvals.pages import quorum_context
-from approvals.second_thoughts import standing_asks
-from approvals.tally import as_seats, tally
+from approvals.notifications.enqueue import count_failed
+from approvals.quorum.count import count_quorum, filled_approvals
+from approvals.requests.decisions import can_decide
+from approvals.requests.quorum_context import quorum_context
+from approvals.requests.withdraw import change_requests_of
 from tenants.access import Access
 
 GATED = ("high", "critical")
@@ -27,8 +27,8 @@ GATED = ("high", "critical")
 def decision_context(access: Access, action: Action) -> dict[str, Any]:
     """The context of the rail; `asked` is the newest request about the action, open or not."""
     asked = request_of(action) if action.plan is not None else None
-    counted = tally(asked, access.principal.pk) if asked is not None else None
-    seats = as_seats(counted) if counted else []
+    counted = count_quorum(asked, access.principal.pk) if asked is not None else None
+    required_approvals = filled_approvals(counted) if counted else []
     is_open = asked is not None and asked.state == "open" and action.state == "awaiting_approval"
     quorum = quorum_context(asked, access) if asked is not None and asked.kind == "approval" else None
     can, why_not = (False, "")
@@ -38,8 +38,8 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
     return {
         "asked": asked,
         "asked_open": is_open,
-        "needed": sum(s["count"] for s in seats),
-        "have": sum(len(s["by"]) for s in seats),
+        "needed": sum(s["count"] for s in required_approvals),
+        "have": sum(len(s["by"]) for s in required_approvals),
         "can": can,
         "why_not": why_not,
         "verbs": allowed(access, action, asked),
@@ -48,8 +48,8 @@ def decision_context(access: Access, action: Action) -> dict[str, Any]:
         "is_last": missing == 1,
         "left_share": _left_share(asked) if asked is not None and is_open else 0,
         "quorum": quorum,
-        "untold": untold(asked) if asked is not None else 0,
-        "asks": standing_asks(asked) if asked is not None and is_open else [],
+        "untold": count_failed(asked) if asked is not None else 0,
+        "change_requests": change_requests_of(asked) if asked is not None and is_open else [],
     }
 
 
@@ -68,7 +68,7 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """
     access, sent = access_of(request), request.POST
     if sent.get("decision") == "ask":
-        action = ask_for_changes(access, action_id, sent.get("comment", ""), correlation_id=correlation_of(request))
+        action = request_changes(access, action_id, sent.get("comment", ""), correlation_id=correlation_of(request))
         messages.success(request, "You asked for changes. Its requester is told; nothing is approved meanwhile.")
         return go(request, address_of(action))
     approved = sent.get("decision") == "approve"
@@ -80,7 +80,7 @@ def decide(request: HttpRequest, action_id: UUID) -> HttpResponse:
 
 @require_POST
 @page
-def withdraw_ask(request: HttpRequest, action_id: UUID) -> HttpResponse:
+def withdraw_change_request(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """No longer ask for changes."""
     why = request.POST.get("reason", "")
     action = take_back_ask(access_of(request), action_id, why, correlation_id=correlation_of(request))
@@ -95,7 +95,7 @@ def withdraw(request: HttpRequest, action_id: UUID) -> HttpResponse:
     """Take an approval back before the run begins."""
     why = request.POST.get("reason", "")
     action = take_back_approval(access_of(request), action_id, why, correlation_id=correlation_of(request))
-    messages.success(request, "You took your approval back. Your seat is open again.")
+    messages.success(request, "You took your approval back. Your required approval is open again.")
     return go(request, address_of(action))
 
 

@@ -20,8 +20,8 @@ from actions.pages.filters import Filters
 from actions.pages.rows import PAGE, Row, dress, page_of, visible
 from actions.pages.whose_turn import Group, yours_to_accept, yours_to_decide
 from actions.states import State
-from approvals.bulk import bulk_below, may_bulk
 from approvals.models import Decision
+from approvals.quorum.eligibility import bulk_below, is_bulk_allowed
 from audit.errors import Problem
 from tenants.access import Access
 from tenants.models import Environment
@@ -106,7 +106,7 @@ def entries_of(access: Access, filters: Filters, after: str) -> tuple[list[Entry
     below = bulk_below(access.tenant.pk) if filters.tab == "waiting" else ""
     entries = [Entry(row, *plans.get(row.action.plan_id, (0, ""))) for row in rows]
     for entry in entries:
-        entry.pick = entry.row.you and may_bulk(below, entry.row.action.tier)
+        entry.pick = entry.row.you and is_bulk_allowed(below, entry.row.action.tier)
     return entries, cursor, below
 
 

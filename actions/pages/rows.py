@@ -16,10 +16,9 @@ from actions.pages.entry import address_of
 from actions.pages.whose_turn import Group
 from actions.scheduling.waits import waits_of
 from actions.states import ENDED, State
-from approvals.asks import counting, standing
 from approvals.models import Decision, Request
-from approvals.people import holders
-from approvals.tally import Tally, count
+from approvals.quorum.count import Quorum, blocking_change_requests, count_approvals, open_change_requests
+from approvals.quorum.role_holders import role_holders
 from tenants.access import Access, visible_to
 
 PAGE = 25
@@ -49,7 +48,7 @@ class Row:
     needed: int = 0
     asked_changes: bool = False
     waits: str = ""
-    seat: str = ""
+    your_role: str = ""
     you: bool = False
     yours: bool = False
     current: bool = False
@@ -148,24 +147,24 @@ def dress(pairs: Iterable[tuple[Action, str]], access: Access) -> list[Row]:
     for decision in Decision.objects.filter(request__in=requests).select_related("principal"):
         decisions[decision.request_id].append(decision)
     deciders = {d.principal_id for made in decisions.values() for d in made}
-    held = holders(requests, {*deciders, access.principal.pk})
-    asks = standing(requests)
+    held = role_holders(requests, {*deciders, access.principal.pk})
+    asks = open_change_requests(requests)
     for request in requests:
-        counted = count(request, decisions[request.pk], held[request.pk])
-        waiting[request.subject_id].asked_changes = bool(counting(asks[request.pk]))
-        _seat(waiting[request.subject_id], counted, access)
+        counted = count_approvals(request, decisions[request.pk], held[request.pk])
+        waiting[request.subject_id].asked_changes = bool(blocking_change_requests(asks[request.pk]))
+        _approval(waiting[request.subject_id], counted, access)
     return rows
 
 
-def _seat(row: Row, counted: Tally, access: Access) -> None:
+def _approval(row: Row, counted: Quorum, access: Access) -> None:
     me, request = access.principal.pk, counted.request
     row.request = request
-    row.needed = sum(s["count"] for s in request.seats)
-    row.filled = [str(d.principal) for seat in counted.rows for d in seat]
+    row.needed = sum(s["count"] for s in request.required_approvals)
+    row.filled = [str(d.principal) for approvals in counted.rows for d in approvals]
     row.yours = any(d.principal_id == me for d in counted.decisions)
     if request.kind == "acceptance":
         row.you = me in (row.action.requester_id, row.action.requester.owner_id)
         return
     barred = str(me) in request.excluded or row.yours or not access.can("approve", request.environment_id)
-    row.seat = "" if barred else counted.seat_for(me)
-    row.you = bool(row.seat)
+    row.your_role = "" if barred else counted.role_to_fill(me)
+    row.you = bool(row.your_role)

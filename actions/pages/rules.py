@@ -11,7 +11,7 @@ from actions.intake.rules import Proposal, proposal_for, propose_rules
 from actions.pages.compose import tried
 from actions.pages.entry import access_of, address_of, correlation_of, go, page
 from actions.rehearsal.gate import standing_of
-from approvals.policies.rulers import policies_land_in
+from approvals.policies.permissions import environments_deciding_policies
 from tenants.access import Access
 from tenants.models import Environment
 
@@ -53,6 +53,10 @@ def propose(request: HttpRequest, draft_id: UUID, kind: str) -> HttpResponse:
 def _places(access: Access, proposal: Proposal) -> list[tuple[str, str]]:
     """Where the reader may propose it."""
     administered = Environment.objects.filter(pk__in=access.environments_where("administer")).order_by("slug")
-    fitting = administered if proposal.environment else set(policies_land_in(access.tenant.pk)) & set(administered)
+    fitting = (
+        administered
+        if proposal.environment
+        else set(environments_deciding_policies(access.tenant.pk)) & set(administered)
+    )
     slugs = sorted((place.slug, place.name) for place in fitting)
     return [pair for pair in slugs if proposal.environment in ("", pair[0])]

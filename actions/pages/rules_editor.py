@@ -13,18 +13,25 @@ from actions.pages.entry import access_of, correlation_of, page
 from actions.pages.rules_list import examples
 from actions.pages.rules_tested import tested
 from actions.pages.rules_typed import Typed, excerpts, number, preview, tried, typed, typed_from
-from approvals.errors import NotADraft, NotYoursToRule
-from approvals.people import roles_that_approve
+from approvals.errors import MayNotChangeRules, NotADraft
+from approvals.models import PolicyVersion
 from approvals.policies import drafts
-from approvals.policies.models import PolicyVersion
-from approvals.policies.rulers import administers_everything, find_version, permit
-from approvals.policies.schema import FACTS
-from approvals.policies.wording import MOST_MESSAGE, faults_of_expression, fingerprint, wording_of
-from approvals.policies.words import MEANINGS, MODES, TITLES
+from approvals.policies.fact_schema import FACTS
+from approvals.policies.permissions import administers_every_tenant, find_version, require_may_change_policies
+from approvals.policies.policy_text import (
+    EFFECT_MEANINGS,
+    EFFECT_TITLES,
+    MAX_MESSAGE,
+    MODE_MEANINGS,
+    faults_of_expression,
+    fingerprint,
+    policy_text_of,
+)
 from audit.changes.document import Change
 from audit.changes.render import render_change as diff
 from audit.errors import NotFound
 from tenants.access import Access
+from tenants.roles import approving_roles_in_tenant
 
 THEN = ("rehearse", "backtest", "propose")
 """What may follow a save, each a page about the draft."""
@@ -34,17 +41,17 @@ THEN = ("rehearse", "backtest", "propose")
 def new(request: HttpRequest) -> HttpResponse:
     """An empty editor, or one that starts from an example or an earlier version; on POST the draft it makes."""
     access = access_of(request)
-    permit(access, access.tenant)
+    require_may_change_policies(access, access.tenant)
     if request.method != "POST":
         it, source = _start(access, request)
         return render(request, "rules/policy_editor.html", context_of(access, it, source))
     it, source = typed(request.POST), _source(access, request.POST.get("from", ""))
     everywhere = source.policy.is_global if source else it.everywhere
     made, issues, _ = tried(
-        drafts.draft,
+        drafts.draft_policy,
         access.tenant,
         source.policy.slug if source else it.slug,
-        it.wording(),
+        it.policy_text(),
         by=access,
         everywhere=everywhere,
         correlation_id=correlation_of(request),
@@ -62,13 +69,18 @@ def edit(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     if request.method != "POST":
         if draft.state != "draft":
             return redirect("policy", draft.policy_id)
-        said = wording_of(draft)
+        said = policy_text_of(draft)
         it = typed_from(said, slug=draft.policy.slug, everywhere=draft.policy.is_global, seen=fingerprint(said))
         return render(request, "rules/policy_editor.html", context_of(access, it, draft=draft))
     it = typed(request.POST)
     it.slug, it.everywhere = draft.policy.slug, draft.policy.is_global
     made, issues, moved = tried(
-        drafts.edit, draft.pk, it.wording(), by=access, seen=it.seen, correlation_id=correlation_of(request)
+        drafts.edit_policy_draft,
+        draft.pk,
+        it.policy_text(),
+        by=access,
+        seen=it.seen,
+        correlation_id=correlation_of(request),
     )
     if made:
         return _saved(request, made)
@@ -82,7 +94,7 @@ def abandon(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     """Give a draft up."""
     access = access_of(request)
     draft = find_version(access, draft_id)
-    drafts.abandon(draft.pk, by=access, correlation_id=correlation_of(request))
+    drafts.abandon_policy_draft(draft.pk, by=access, correlation_id=correlation_of(request))
     messages.success(request, f"{draft} is given up. Its text stays in the log.")
     return redirect("policy", draft.policy_id)
 
@@ -93,7 +105,7 @@ def check(request: HttpRequest) -> HttpResponse:
     """What is wrong with an expression, and how the policy reads: the editor asks as one types. Stores nothing."""
     access = access_of(request)
     if not access.environments_where("administer"):
-        raise NotYoursToRule
+        raise MayNotChangeRules
     it = typed(request.POST)
     return render(
         request, "rules/_policy_check.html", checked(it, access, number(request.POST.get("version", "")) or 1)
@@ -120,7 +132,7 @@ def context_of(
 ) -> dict[str, Any]:
     """The editor. `source` is the version that a new draft follows; `draft` the one that is edited."""
     shown = excerpts(issues or [], {"expression": it.expression, "message": it.message})
-    fields = ("expression", "effect", "seats", "message", "mode", "slug")
+    fields = ("expression", "effect", "required_approvals", "message", "mode", "slug")
     named = {name: [found for found in shown if found["field"] == name] for name in fields}
     policy = (draft or source).policy if draft or source else None  # type: ignore[union-attr]
     version = draft.version if draft else 1 + (_last(source) if source else 0)
@@ -135,14 +147,14 @@ def context_of(
         "issues": shown,
         "by_field": named,
         "loose": [i for i in shown if i["field"] not in fields],
-        "rows": it.rows(roles_that_approve(access.tenant.pk)),
-        "effects": _options(TITLES, MEANINGS),
-        "modes": _options({"shadow": "Shadow", "enforce": "Enforce"}, MODES),
-        "most_message": MOST_MESSAGE,
+        "rows": it.rows(approving_roles_in_tenant(access.tenant.pk)),
+        "effects": _options(EFFECT_TITLES, EFFECT_MEANINGS),
+        "modes": _options({"shadow": "Shadow", "enforce": "Enforce"}, MODE_MEANINGS),
+        "most_message": MAX_MESSAGE,
         "tested": tested("policy", draft.pk) if draft else None,
         "facts": _facts(),
         "may_edit": access.can("administer"),
-        "may_everywhere": administers_everything(access),
+        "may_everywhere": administers_every_tenant(access),
         **checked(it, access, version),
     }
 
@@ -150,10 +162,10 @@ def context_of(
 def _start(access: Access, request: HttpRequest) -> tuple[Typed, PolicyVersion | None]:
     source = _source(access, request.GET.get("from", ""))
     if source:
-        return typed_from(wording_of(source), slug=source.policy.slug, everywhere=source.policy.is_global), source
+        return typed_from(policy_text_of(source), slug=source.policy.slug, everywhere=source.policy.is_global), source
     asked = request.GET.get("example", "")
     example = next((each for each in examples(access) if each["slug"] == asked), None)
-    return (typed_from(example["wording"], slug=example["slug"]) if example else Typed()), None
+    return (typed_from(example["policy_text"], slug=example["slug"]) if example else Typed()), None
 
 
 def _source(access: Access, text: str) -> PolicyVersion | None:
@@ -186,10 +198,10 @@ def _moved(access: Access, it: Typed, draft: PolicyVersion) -> dict[str, Any]:
     now = find_version(access, draft.pk)
     if now.state != "draft":
         raise NotADraft
-    theirs = typed_from(wording_of(now), slug=it.slug, everywhere=it.everywhere)
+    theirs = typed_from(policy_text_of(now), slug=it.slug, everywhere=it.everywhere)
     mine, other = (preview(each, access.tenant, now.version)["yaml"] for each in (it, theirs))
     change = Change(it.slug, f"{it.slug}.yaml", "policy", "modify", before=other, after=mine, language="yaml")
-    it.seen = fingerprint(wording_of(now))
+    it.seen = fingerprint(policy_text_of(now))
     return {"moved": diff(change, "unified")}
 
 

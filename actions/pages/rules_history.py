@@ -12,10 +12,9 @@ from django.utils.safestring import SafeString
 from actions.models import Action
 from actions.pages.activity import names_of
 from actions.pages.entry import access_of, page
-from approvals.policies.models import Policy, PolicyVersion
-from approvals.policies.rulers import find_policy, may_read
-from approvals.policies.wording import as_yaml, wording_of
-from approvals.policies.words import hardness, sentence
+from approvals.models import Policy, PolicyVersion
+from approvals.policies.permissions import find_policy, may_read
+from approvals.policies.policy_text import as_yaml, describe_overridable, describe_policy, policy_text_of
 from audit.changes.document import Change
 from audit.changes.render import render_change as diff
 from audit.errors import NotFound
@@ -94,7 +93,7 @@ def versions_of(access: Access, found: Policy) -> list[Shown]:
 
 
 def _shown(version: PolicyVersion, before: PolicyVersion | None, is_home: bool, seen: set[UUID]) -> Shown:
-    name, said = f"{version.policy.slug}.yaml", wording_of(version)
+    name, said = f"{version.policy.slug}.yaml", policy_text_of(version)
     old = as_yaml(before) if before else None
     operation = "modify" if before else "create"
     change = Change(name, name, "policy", operation, before=old, after=as_yaml(version), language="yaml")
@@ -102,8 +101,8 @@ def _shown(version: PolicyVersion, before: PolicyVersion | None, is_home: bool, 
     return Shown(
         version,
         STANDINGS[version.state],
-        sentence(said),
-        hardness(said.effect, said.overridable)[0],
+        describe_policy(said),
+        describe_overridable(said.effect, said.overridable)[0],
         diff(change, "unified"),
         change.adds,
         change.dels,

@@ -12,13 +12,18 @@ from django.shortcuts import render
 
 from actions.models import Action
 from actions.pages.entry import access_of, page
-from approvals.people import roles_that_approve
-from approvals.policies.models import Policy, PolicyVersion
-from approvals.policies.rulers import may_read, readable
-from approvals.policies.wording import Wording
-from approvals.policies.words import TITLES, does, hardness, would
+from approvals.models import Policy, PolicyVersion
+from approvals.policies.permissions import may_read, readable_policies
+from approvals.policies.policy_text import (
+    EFFECT_TITLES,
+    PolicyText,
+    describe_effect,
+    describe_overridable,
+    describe_shadow_effect,
+)
 from audit.database.clock import database_time
 from tenants.access import Access, visible_to
+from tenants.roles import approving_roles_in_tenant
 
 MOST_POLICIES, MOST_COUNTED, DAYS = 500, 1_000, 30
 STANDINGS = {"in_force": "In force", "draft": "With drafts", "none": "Not in force"}
@@ -38,12 +43,16 @@ class Listed:
     @property
     def words(self) -> str:
         it = self.shown
-        said = would(it.effect, it.seats) if it.mode == "shadow" else does(it.effect, it.seats)
+        said = (
+            describe_shadow_effect(it.effect, it.required_approvals)
+            if it.mode == "shadow"
+            else describe_effect(it.effect, it.required_approvals)
+        )
         return said[0].upper() + said[1:]
 
     @property
     def hardness(self) -> str:
-        return hardness(self.shown.effect, self.shown.overridable)[0]
+        return describe_overridable(self.shown.effect, self.shown.overridable)[0]
 
     @property
     def standing(self) -> str:
@@ -73,7 +82,7 @@ def policies(request: HttpRequest) -> HttpResponse:
 
 
 MENUS = (
-    ("effect", "Effect", tuple(TITLES.items())),
+    ("effect", "Effect", tuple(EFFECT_TITLES.items())),
     ("mode", "Mode", (("enforce", "Enforce"), ("shadow", "Shadow"))),
     ("standing", "Standing", tuple(STANDINGS.items())),
 )
@@ -81,7 +90,7 @@ MENUS = (
 
 def listed(access: Access) -> list[Listed]:
     """The policies that the reader may see, own and global, by name; drafts of global ones at their home only."""
-    ordered = Policy.objects.filter(readable(access)).select_related("tenant", "home").order_by("slug", "id")
+    ordered = Policy.objects.filter(readable_policies(access)).select_related("tenant", "home").order_by("slug", "id")
     versions = PolicyVersion.objects.exclude(state="abandoned").order_by("-version")
     found = []
     for policy in ordered.prefetch_related(Prefetch("versions", versions, to_attr="shown"))[:MOST_POLICIES]:
@@ -112,15 +121,17 @@ def fits(it: Listed, asked: dict[str, str]) -> bool:
 def count_fired(access: Access, rows: list[Listed]) -> int:
     """Set how often each policy applied, on the newest actions of the last 30 days that the reader may view.
 
-    Returns how many were looked at; one query over at most 1,000 rows, which reads no more than the rulings.
+    Returns how many were looked at; one query over at most 1,000 rows, which reads no more than the policy_results.
     """
     if not rows:
         return 0
     since = database_time() - timedelta(days=DAYS)
     oldest = UUID(int=int(since.timestamp() * 1000) << 80)
     recent = visible_to(Action.objects.filter(pk__gte=oldest, plan__isnull=False), access).order_by("-pk")
-    looked = list(recent.values_list("plan__verdict__rulings", flat=True)[:MOST_COUNTED])
-    fired = Counter(r["policy"] for rulings in looked for r in rulings or () if r["value"] is not False or r["error"])
+    looked = list(recent.values_list("plan__verdict__policy_results", flat=True)[:MOST_COUNTED])
+    fired = Counter(
+        r["policy"] for policy_results in looked for r in policy_results or () if r["value"] is not False or r["error"]
+    )
     for row in rows:
         row.fired = fired[str(row.policy.pk)]
     return len(looked)
@@ -128,13 +139,13 @@ def count_fired(access: Access, rows: list[Listed]) -> int:
 
 def examples(access: Access) -> list[dict[str, Any]]:
     """Three policies to start from: a denial, a second pair of eyes, and a warning that is only tried."""
-    roles = sorted(roles_that_approve(access.tenant.pk))
+    roles = sorted(approving_roles_in_tenant(access.tenant.pk))
     eyes = "security" if "security" in roles else next(iter(roles), "approver")
     return [
         {
             "slug": "no-deletes-in-dangerous-places",
             "title": "Nothing is deleted where it hurts",
-            "wording": Wording(
+            "policy_text": PolicyText(
                 'environment.risk_class == "dangerous"\n  && plan.deletes > 0',
                 "deny",
                 "Nothing is deleted here. Archive it first, and delete the archive later.",
@@ -143,7 +154,7 @@ def examples(access: Access) -> list[dict[str, Any]]:
         {
             "slug": "second-pair-of-eyes-at-night",
             "title": "A second pair of eyes at night",
-            "wording": Wording(
+            "policy_text": PolicyText(
                 'blast.tier in ["high", "critical"]\n'
                 '  && (now.getHours("UTC") >= 20\n      || now.getHours("UTC") < 6)',
                 "require",
@@ -155,7 +166,7 @@ def examples(access: Access) -> list[dict[str, Any]]:
         {
             "slug": "agents-touch-few-things",
             "title": "Agents touch few things at once",
-            "wording": Wording(
+            "policy_text": PolicyText(
                 'requester.kind == "agent"\n  && plan.resources > 5',
                 "deny",
                 "An agent touches at most five resources at once. Split it.",

@@ -17,20 +17,19 @@ from actions.pages.rules_editor import THEN
 from actions.pages.rules_tested import tested
 from actions.pages.rules_typed import number, tried
 from approvals.errors import NotADraft
-from approvals.judge import words
-from approvals.matrix import table
-from approvals.models import TIERS
-from approvals.people import approving_roles
+from approvals.models import TIERS, MatrixDraft
 from approvals.policies import drafts
-from approvals.policies.models import MatrixDraft
-from approvals.policies.publish import matrix_in_force
-from approvals.policies.rulers import find_matrix_draft, permit_in
-from approvals.policies.wording import dumped, issue
+from approvals.policies.matrix import matrix_table
+from approvals.policies.permissions import find_matrix_draft, require_may_change_matrix
+from approvals.policies.policy_text import issue, to_yaml
+from approvals.policies.publish import published_matrix
+from approvals.verdict import describe_required_approvals
 from audit.changes.document import Change
 from audit.changes.render import render_change as diff
 from audit.errors import NotFound
 from audit.log.canonical_json import digest_of
 from tenants.models import Environment
+from tenants.roles import approving_roles
 
 DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
 SAYS = ((DENIED, "Denied"), (NOBODY, "No approval"), (ROLES, "These people"))
@@ -47,7 +46,7 @@ class Tier:
     counts: dict[str, str] = field(default_factory=dict)
     issues: list[dict[str, Any]] = field(default_factory=list)
 
-    def seats(self) -> list[dict[str, Any]]:
+    def required_approvals(self) -> list[dict[str, Any]]:
         asked = {role: text.strip() for role, text in self.counts.items() if text.strip() not in ("", "0")}
         return [{"role": role, "count": number(text)} for role, text in asked.items()]
 
@@ -58,7 +57,7 @@ def matrix(request: HttpRequest) -> HttpResponse:
     access = access_of(request)
     places = Environment.objects.filter(tenant=access.tenant, pk__in=access.environments_where("view")).order_by("slug")
     administered = set(access.environments_where("administer"))
-    rows = [{**row, "may_edit": row["environment"].pk in administered} for row in table(places)]
+    rows = [{**row, "may_edit": row["environment"].pk in administered} for row in matrix_table(places)]
     open_drafts = MatrixDraft.objects.filter(
         tenant=access.tenant, environment__in=[row["environment"].pk for row in rows], state="draft"
     )
@@ -81,9 +80,9 @@ def edit(request: HttpRequest, environment: str) -> HttpResponse:
     place = Environment.objects.filter(tenant=access.tenant, slug=environment).first()
     if place is None:
         raise NotFound
-    permit_in(access, place.tenant_id, place.pk)
+    require_may_change_matrix(access, place.tenant_id, place.pk)
     if request.method != "POST":
-        return render(request, "rules/matrix_editor.html", context_of(place, tiers_of(matrix_in_force(place.pk))))
+        return render(request, "rules/matrix_editor.html", context_of(place, tiers_of(published_matrix(place.pk))))
     typed = typed_tiers(request.POST)
     wanted, issues = rows_of(typed)
     made = None
@@ -100,7 +99,7 @@ def edit_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     access = access_of(request)
     draft = find_matrix_draft(access, draft_id)
     place = draft.environment
-    permit_in(access, place.tenant_id, place.pk)
+    require_may_change_matrix(access, place.tenant_id, place.pk)
     if request.method != "POST":
         if draft.state != "draft":
             raise NotADraft(remedies=["Draft it anew from the matrix that is in force: Rules, Matrix."])
@@ -110,7 +109,7 @@ def edit_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     made, moved = None, False
     if not issues:
         made, issues, moved = tried(
-            drafts.edit_matrix, draft.pk, wanted, by=access, seen=seen, correlation_id=correlation_of(request)
+            drafts.edit_matrix_draft, draft.pk, wanted, by=access, seen=seen, correlation_id=correlation_of(request)
         )
     if made:
         return _saved(request, made)
@@ -126,7 +125,7 @@ def abandon(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     """Give a draft up."""
     access = access_of(request)
     draft = find_matrix_draft(access, draft_id)
-    drafts.abandon_matrix(draft.pk, by=access, correlation_id=correlation_of(request))
+    drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_of(request))
     messages.success(request, f"The draft for {draft.environment.slug} is given up. Its rows stay in the log.")
     return redirect("matrix")
 
@@ -142,7 +141,7 @@ def context_of(
         named = [*sorted(able), *sorted(set(it.counts) - able)]
         it.counts = {role: it.counts.get(role, "") for role in named}
     wanted, wrong = rows_of(typed)
-    in_force = matrix_in_force(place.pk)
+    in_force = published_matrix(place.pk)
     return {
         "here": "rules",
         "on": "matrix",
@@ -163,9 +162,11 @@ def tiers_of(rows: Rows) -> list[Tier]:
     """What is in force, or a draft, as the form shows it."""
     found = []
     for tier in TIERS:
-        seats = rows.get(tier)
-        says = DENIED if seats is None else ROLES if seats else NOBODY
-        found.append(Tier(tier, says, {seat["role"]: str(seat["count"]) for seat in seats or ()}))
+        required_approvals = rows.get(tier)
+        says = DENIED if required_approvals is None else ROLES if required_approvals else NOBODY
+        found.append(
+            Tier(tier, says, {required["role"]: str(required["count"]) for required in required_approvals or ()})
+        )
     return found
 
 
@@ -186,8 +187,8 @@ def rows_of(typed: Iterable[Tier]) -> tuple[Rows, list[dict[str, Any]]]:
     for it in typed:
         if it.says == NOBODY:
             rows[it.tier] = []
-        elif it.says == ROLES and it.seats():
-            rows[it.tier] = it.seats()
+        elif it.says == ROLES and it.required_approvals():
+            rows[it.tier] = it.required_approvals()
         elif it.says == ROLES:
             issues.append(issue("Say how many people of which role, or choose that nobody is asked.", it.tier))
         elif it.says != DENIED:
@@ -204,8 +205,11 @@ def compared(place: Environment, before: Rows, after: Rows) -> SafeString:
 
 
 def in_words(rows: Rows) -> str:
-    said = {tier: DENIED if tier not in rows else words(rows[tier]) or "nobody is asked" for tier in TIERS}
-    return dumped(said)
+    said = {
+        tier: DENIED if tier not in rows else describe_required_approvals(rows[tier]) or "nobody is asked"
+        for tier in TIERS
+    }
+    return to_yaml(said)
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,6 @@ def tested(kind: str, draft_id: UUID) -> dict[str, Any]:
     standing = standing_of(kind, draft_id)
     words = standing.words
     if standing.may and standing.backtest is not None:
-        moved = " Other rules changed since: it may come out otherwise by now." if standing.rules_moved else ""
+        moved = " Other rules changed since: it may come out otherwise by now." if standing.rules_changed else ""
         words = in_words(standing.backtest) + moved
     return {"words": words, "is_good": standing.may, "address": f"/rules/{kind}/{draft_id}/backtest/"}

@@ -6,15 +6,14 @@ from typing import Any
 
 from django.http import QueryDict
 
-from approvals.errors import DraftMoved
-from approvals.policies.models import Policy, PolicyVersion
-from approvals.policies.wording import Wording, as_yaml, issue
-from approvals.policies.words import sentence
+from approvals.errors import DraftChanged
+from approvals.models import Policy, PolicyVersion
+from approvals.policies.policy_text import PolicyText, as_yaml, describe_policy, issue
 from audit.changes.visible import visible
 from audit.errors import Invalid
 from tenants.models import Tenant
 
-SEAT = "seat:"
+APPROVAL = "required approval:"
 AROUND = 60
 """How much of a line is shown on either side of a fault."""
 
@@ -33,15 +32,17 @@ class Typed:
     counts: dict[str, str] = field(default_factory=dict)
     seen: str = ""
 
-    def seats(self) -> list[dict[str, Any]]:
-        """The seats, for `require` only; a count that is no number is 0, which is refused later."""
+    def required_approvals(self) -> list[dict[str, Any]]:
+        """The required approvals, for `require` only; a count that is no number is 0, which is refused later."""
         if self.effect != "require":
             return []
         asked = {role: text.strip() for role, text in self.counts.items() if text.strip() not in ("", "0")}
         return [{"role": role, "count": number(text)} for role, text in asked.items()]
 
-    def wording(self) -> Wording:
-        return Wording(self.expression, self.effect, self.message, self.seats(), self.overridable, self.mode)
+    def policy_text(self) -> PolicyText:
+        return PolicyText(
+            self.expression, self.effect, self.message, self.required_approvals(), self.overridable, self.mode
+        )
 
     def rows(self, roles: Iterable[str]) -> list[dict[str, str]]:
         """One row per role that may approve, and per role that was typed all the same."""
@@ -56,7 +57,7 @@ def number(text: str) -> int:
 def typed(post: QueryDict) -> Typed:
     """What the form holds. Line ends are those of Unix, so that lines and columns are the reader's."""
     said = {key: _text(post.get(key)) for key in ("slug", "expression", "effect", "message", "mode", "seen")}
-    counts = {key.removeprefix(SEAT)[:64]: _text(post.get(key)) for key in post if key.startswith(SEAT)}
+    counts = {key.removeprefix(APPROVAL)[:64]: _text(post.get(key)) for key in post if key.startswith(APPROVAL)}
     if extra := _text(post.get("role_new")).strip():
         counts[extra[:64]] = _text(post.get("count_new"))
     return Typed(
@@ -64,14 +65,14 @@ def typed(post: QueryDict) -> Typed:
     )
 
 
-def typed_from(wording: Wording, **more: Any) -> Typed:
-    counts = {seat["role"]: str(seat["count"]) for seat in wording.seats}
+def typed_from(policy_text: PolicyText, **more: Any) -> Typed:
+    counts = {required["role"]: str(required["count"]) for required in policy_text.required_approvals}
     return Typed(
-        expression=wording.expression,
-        effect=wording.effect,
-        message=wording.message,
-        mode=wording.mode,
-        overridable=wording.overridable,
+        expression=policy_text.expression,
+        effect=policy_text.effect,
+        message=policy_text.message,
+        mode=policy_text.mode,
+        overridable=policy_text.overridable,
         counts=counts,
         **more,
     )
@@ -81,7 +82,7 @@ def tried(verb: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[dict[str, Any
     """Call a verb; return what it gave, or every issue that it refused for, or that the draft moved meanwhile."""
     try:
         return verb(*args, **kwargs), [], False
-    except DraftMoved:
+    except DraftChanged:
         return None, [], True
     except Invalid as refused:
         return None, refused.extra.get("issues") or [issue(refused.detail, "")], False
@@ -107,18 +108,18 @@ def _excerpt(text: str, it: dict[str, Any]) -> dict[str, str]:
 def preview(it: Typed, home: Tenant, version: int = 1) -> dict[str, str]:
     """What reviewers would read: the sentence, and the text that they compare. Stores nothing."""
     policy = Policy(slug=it.slug or "…", home=home, tenant=None if it.everywhere else home)
-    said = it.wording()
+    said = it.policy_text()
     unsaved = PolicyVersion(
         policy=policy,
         version=version,
         expression=said.expression,
         effect=said.effect,
         message=said.message,
-        seats=said.seats,
+        required_approvals=said.required_approvals,
         overridable=said.overridable,
         mode=said.mode,
     )
-    return {"sentence": sentence(said), "yaml": visible(as_yaml(unsaved))}
+    return {"sentence": describe_policy(said), "yaml": visible(as_yaml(unsaved))}
 
 
 def _text(value: Any) -> str:

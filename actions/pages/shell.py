@@ -9,7 +9,7 @@ from actions.handoff.reading import waiting_for
 from actions.models import Action
 from actions.pages.inbox import waiting_count
 from actions.pages.whose_turn import capped, needs_you
-from approvals.conversation import TALKERS
+from approvals.requests.comments import COMMENTER_PERMISSIONS
 from tenants.access import Access, tenants_of
 
 
@@ -31,7 +31,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "tenants": tenants_of(who),
         "roles": ", ".join(sorted(access.roles)) or "no role",
         "may_propose": access.can("propose") or bool(access.environments_where("propose")),
-        "may_talk": any(access.environments_where(permission) for permission in TALKERS),
+        "may_talk": any(access.environments_where(permission) for permission in COMMENTER_PERMISSIONS),
         "may_audit": access.can("audit") or bool(access.environments_where("audit")),
         "approvals": capped(Action.objects.filter(waiting_count(access))),
         "needs_you": capped(Action.objects.filter(needs_you(access))),

@@ -29,7 +29,7 @@ def counted(n: int, word: str) -> str:
 
 
 def stations_of(action: Action, request: Request | None, have: int, needed: int) -> list[Station]:
-    """The stations of an action, with its request and how many seats are filled."""
+    """The stations of an action, with its request and how many required approvals are filled."""
     return [
         Station("Proposed", str(action.requester), "done", "completed"),
         _preflight(action),
@@ -59,16 +59,16 @@ def _gate(action: Action, request: Request | None, have: int, needed: int) -> St
         return Station("Approval", "", "ahead", "pending")
     title = "Acceptance" if request is not None and request.kind == "acceptance" else "Approval"
     if action.state == S.AWAITING_APPROVAL:
-        note = "by its requester" if title == "Acceptance" else f"{have} of {counted(needed, 'seat')}"
+        note = "by its requester" if title == "Acceptance" else f"{have} of {counted(needed, 'approval')}"
         return Station(f"Hold: {title.lower()}", note, "now", S.AWAITING_APPROVAL)
     if action.state == S.REJECTED:
         return Station(title, "a person said no", "now", S.REJECTED, "bad")
     if action.approved_at is None:
         return Station(title, action.state.replace("_", " "), "now", action.state, "idle")
     if request is None:
-        return Station("Approval", "no seat is asked for", "done", "skipped")
+        return Station("Approval", "no approval needed", "done", "skipped")
     return Station(
-        title, "accepted" if title == "Acceptance" else f"{have} of {counted(needed, 'seat')}", "done", "completed"
+        title, "accepted" if title == "Acceptance" else f"{have} of {counted(needed, 'approval')}", "done", "completed"
     )
 
 
@@ -116,6 +116,6 @@ def _end(action: Action) -> Station:
 def next_words(action: Action, missing: int) -> str:
     """What happens after this person's approval, in a sentence."""
     if missing > 1:
-        return f"{missing - 1} more {'seat' if missing == 2 else 'seats'} must be filled after yours."
+        return f"{missing - 1} more {'approval' if missing == 2 else 'approvals'} must be filled after yours."
     start = f"at {action.not_before:%d %b %H:%M} UTC" if action.not_before else "by itself"
     return f"Yours is the last one. The run starts {start}, and stops if the target has drifted from this plan."

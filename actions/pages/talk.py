@@ -11,8 +11,8 @@ from actions.models import Action
 from actions.pages.entry import access_of, correlation_of, go, page
 from actions.talk import comment_on, settle_thread
 from actions.verbs import find
-from approvals.conversation import threads_of
-from approvals.records import Comment
+from approvals.models import Comment
+from approvals.requests.comments import threads_of
 from audit.errors import NotFound
 
 

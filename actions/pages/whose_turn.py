@@ -10,7 +10,7 @@ from django.db.models.functions import Cast
 from actions.scheduling.standing import SWITCH
 from actions.states import ENDED, LIVE, State
 from approvals.models import Request
-from approvals.people import standing_in
+from approvals.quorum.role_holders import role_tenures_in
 from tenants.access import Access
 
 MOST_COUNTED = 99
@@ -29,7 +29,8 @@ class Group:
 
 
 def yours_to_decide(access: Access) -> Q:
-    """Open approvals with a seat for a role that the reader has held since before, and has not decided yet.
+    """Open approvals with a required approval for a role that the reader has held since before, and has not decided
+    yet.
 
     One query, for since when the reader holds which role. Who else is excluded (a delegation chain) is in each request,
     and looked at per row.
@@ -38,11 +39,11 @@ def yours_to_decide(access: Access) -> Q:
     where = dict.fromkeys(access.environments_where("approve"), access.tenant.pk)
     if not access.is_person() or not where:
         return Q(pk__in=[])
-    asked, standing = Q(pk__in=[]), standing_in(where, {me.pk})
+    asked, standing = Q(pk__in=[]), role_tenures_in(where, {me.pk})
     for environment, roles in standing.items():
         for role, since in roles.items():
             asked |= Q(environment_id=environment, opened_at__gte=since[me.pk]) & _asks_for(role)
-    open_ones = Request.objects.alias(asked_for=Cast("seats", TextField())).filter(
+    open_ones = Request.objects.alias(asked_for=Cast("required_approvals", TextField())).filter(
         asked, subject_id=OuterRef("pk"), state="open", kind="approval"
     )
     waiting = Exists(open_ones.exclude(decisions__principal=me))
@@ -52,12 +53,14 @@ def yours_to_decide(access: Access) -> Q:
 
 
 def _asks_for(role: str) -> Q:
-    """Whether the text of `seats` names a role. A name that occurs as something else costs a second look, no more."""
+    """Whether the text of `required_approvals` names a role. A name that occurs as something else costs a second
+    look, no more.
+    """
     return Q(asked_for__contains=json.dumps(role)) | Q(asked_for__contains=json.dumps(role, ensure_ascii=False))
 
 
 def yours_to_accept(access: Access) -> Q:
-    """Zero-seat changes of the reader, or of an agent of theirs, that run once the diff is accepted."""
+    """Zero-approval changes of the reader, or of an agent of theirs, that run once the diff is accepted."""
     asked = Request.objects.filter(subject_id=OuterRef("pk"), state="open", kind="acceptance")
     mine = Q(requester=access.principal) | Q(requester__owner=access.principal)
     return Q(state=State.AWAITING_APPROVAL) & mine & Q(Exists(asked))

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from actions.pages.entry import access_of, page
 from actions.verbs import find
 from actions.why import why as told
-from approvals.policies.wording import dumped
+from approvals.policies.policy_text import to_yaml
 from audit.changes.visible import visible
 from audit.ui import charts
 
@@ -40,5 +40,5 @@ def in_words(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return visible(dumped({"r": value}).removeprefix("r:\n")) if value else "none"
+        return visible(to_yaml({"r": value}).removeprefix("r:\n")) if value else "none"
     return visible(str(value)) or "empty"

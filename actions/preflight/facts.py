@@ -7,7 +7,7 @@ from typing import Any
 from actions.case import Case
 from actions.surroundings import dependents_of
 from actions.types.protocol import Draft
-from approvals.policies.ruling import CONFIDENT
+from approvals.policies.apply import MIN_CONFIDENCE
 from tenants.models import Resource
 from tenants.models.working_hours import working_window
 
@@ -30,7 +30,7 @@ def counts_of(draft: Draft) -> dict[str, int]:
 
 
 def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
-    """The facts of one action and its draft, in the form `approvals.judge` documents."""
+    """The facts of one action and its draft, in the form `approvals.verdict` documents."""
     action, environment = case.action, case.action.environment
     return {
         "tenant": {"id": str(action.tenant_id), "slug": environment.tenant.slug},
@@ -65,8 +65,8 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
 
 def confident_in(settings: dict[str, Any]) -> float:
     """The confidence an environment asks of what runs unattended; nothing below the built-in floor, whatever is set."""
-    asked = settings.get("confident", CONFIDENT)
-    return max(CONFIDENT, float(asked)) if isinstance(asked, int | float) else 1.0
+    asked = settings.get("confident", MIN_CONFIDENCE)
+    return max(MIN_CONFIDENCE, float(asked)) if isinstance(asked, int | float) else 1.0
 
 
 def _known(case: Case, draft: Draft) -> list[Resource]:

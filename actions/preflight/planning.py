@@ -14,9 +14,9 @@ from actions.preflight.summary import in_words
 from actions.preflight.way_back import way_back
 from actions.recovery import policy_of
 from actions.types.protocol import Draft
-from approvals.judge import Verdict
-from approvals.judgement import facts_digest, judgement
-from approvals.lowering import lower
+from approvals.blast.advice import advise
+from approvals.policies.apply import evaluate, facts_digest
+from approvals.verdict import Verdict
 from audit.changes.document import serialize_changes
 from audit.log.artifacts import ArtifactRows, pack_artifact
 from audit.log.canonical_json import canonical, digest_of
@@ -57,14 +57,14 @@ def judged_draft(case: Case) -> Rehearsal:
     """A new draft and the verdict on it; the plan is still the action's own, if any, and nothing is packed."""
     draft = draft_of(case)
     facts = facts_of(case, draft)
-    verdict = judgement(facts, case.rules, case.now)
+    verdict = evaluate(facts, case.rules, case.now)
     return Rehearsal(case.action.plan or Plan(), verdict, [], draft, facts, dict(draft.before_images))
 
 
 def written(case: Case, it: Rehearsal, version: int) -> Rehearsal:
     """The same rehearsal with a plan of its own, and that plan's artifacts. Pure."""
     plan, packs = plan_of(case, it.draft, version)
-    plan.blast = {**vars(it.verdict.blast), "lower": lower(it.facts, it.verdict.tier)}
+    plan.blast = {**vars(it.verdict.blast), "lower": advise(it.facts, it.verdict.tier)}
     plan.verdict = {k: v for k, v in vars(it.verdict).items() if k != "blast"}
     plan.verdict["facts_sha256"] = facts_digest(it.facts)
     plan.facts = it.facts

@@ -14,10 +14,10 @@ from actions.quarantine import told, touched
 from actions.states import State
 from actions.storable import storable
 from actions.types.protocol import PlanRefused
-from approvals.judge import Verdict
-from approvals.judgement import facts_digest
 from approvals.models import Request
-from approvals.requests import draft_request
+from approvals.policies.apply import facts_digest
+from approvals.requests.lifecycle import draft_request
+from approvals.verdict import Verdict
 from tenants.access import delegation_chain
 
 BY = "system:decide"
@@ -45,16 +45,20 @@ def judged(case: Case, rehearsal: Rehearsal) -> Write:
         reason = next((r for r in verdict.reasons if r["effect"] == "deny"), {"message": "denied"})
         error = {"code": "denied", "message": reason["message"], "details": {"rule": reason.get("rule", "")}}
         return planned(case, rehearsal, "deny", by=BY, error=error)
-    if verdict.outcome == "hold":
+    if verdict.outcome == "require_approval":
         request = request_for(case, rehearsal)
         w = planned(case, rehearsal, "await_approval", by=BY)
         w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
-        w.facts = {"request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
+        w.facts = {
+            "request": str(request.pk),
+            "required_approvals": verdict.required_approvals,
+            "acceptance": verdict.acceptance,
+        }
         return w
     w = planned(case, rehearsal, "approve", by=BY)
     wait_s = max(0, (case.action.not_before - datetime.now(UTC)).total_seconds()) if case.action.not_before else 0
     w.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
-    w.facts = {"because": "the matrix row asks for no seat"}
+    w.facts = {"because": "the matrix row asks for no required approval"}
     return w
 
 
@@ -74,7 +78,7 @@ def planned(case: Case, rehearsal: Rehearsal, verb: str, *, by: str, **sets: Any
         by=by,
         notes=[plan_note(plan), verdict_note(rehearsal)],
         sets={
-            "requires_approval": bool(verdict.seats),
+            "requires_approval": bool(verdict.required_approvals),
             "blast_score": verdict.blast.score,
             "tier": verdict.tier,
             "steps_total": sum(not s.get("fallback_for") for s in plan.steps),
@@ -94,16 +98,16 @@ def plan_note(plan: Any, verb: str = "preflight.planned", **facts: Any) -> Note:
 def verdict_note(rehearsal: Rehearsal) -> Note:
     verdict = rehearsal.verdict
     facts = {"digest": rehearsal.plan.digest, "facts_sha256": rehearsal.plan.verdict["facts_sha256"]}
-    return Note("policy.judged", {**facts, **vars(verdict), "blast": vars(verdict.blast)})
+    return Note("policy.evaluated", {**facts, **vars(verdict), "blast": vars(verdict.blast)})
 
 
 def judged_again(case: Case, verdict: Verdict, facts: dict[str, Any], at: str) -> list[Note]:
     """A note of a verdict that came later than the plan's, if another policy, version or outcome is in it. Pure."""
     known = case.plan.verdict
-    if (verdict.outcome, verdict.rulings) == (known["outcome"], known.get("rulings", [])):
+    if (verdict.outcome, verdict.policy_results) == (known["outcome"], known.get("policy_results", [])):
         return []
     told = {"digest": case.plan.digest, "facts_sha256": facts_digest(facts), "at": at}
-    return [Note("policy.judged", {**told, **vars(verdict), "blast": vars(verdict.blast)})]
+    return [Note("policy.evaluated", {**told, **vars(verdict), "blast": vars(verdict.blast)})]
 
 
 def request_for(case: Case, rehearsal: Rehearsal) -> Request:

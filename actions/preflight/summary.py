@@ -34,7 +34,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
         f"- Type: `{action.type}` in `{action.environment.slug}`",
         f"- Plan: version {plan.version}, digest `{plan.digest}`",
         f"- Blast radius: {blast['score']} of 100, {verdict['tier']}",
-        f"- Asked for: {_seats(verdict)}",
+        f"- Asked for: {_required_approvals(verdict)}",
         "",
         _plain(plan.summary),
         "",
@@ -121,13 +121,13 @@ def _lower(advice: list[dict[str, Any]]) -> list[str]:
     return ["### What would lower it", "", *lines, ""]
 
 
-def _seats(verdict: dict[str, Any]) -> str:
+def _required_approvals(verdict: dict[str, Any]) -> str:
     if verdict["outcome"] == "deny":
         return "nothing, it is denied"
     if verdict["acceptance"]:
         return "the requester's acceptance of this diff"
-    seats = [f"{s['count']} × {s['role']}" for s in verdict["seats"]]
-    return ", ".join(seats) or "nobody"
+    required_approvals = [f"{s['count']} × {s['role']}" for s in verdict["required_approvals"]]
+    return ", ".join(required_approvals) or "nobody"
 
 
 def _plain(text: str) -> str:

@@ -13,8 +13,8 @@ from actions.models.backtest import UNDER_WAY, Backtest, BacktestDifference
 from actions.nudge import nudge
 from actions.rehearsal.candidate import Candidate, candidate_for
 from actions.rehearsal.gate import latest, require_backtest
-from approvals.policies.drafts import matrix_subject
-from approvals.policies.rulers import permit, permit_in
+from approvals.policies.permissions import require_may_change_matrix, require_may_change_policies
+from approvals.policies.subjects import matrix_subject
 from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
 from audit.log.events import NewEvent, Subject, record
@@ -71,9 +71,9 @@ def find_backtest(access: Access, backtest_id: UUID) -> Backtest:
     if found is None:
         raise NotFound
     if found.environment_id:
-        permit_in(access, found.tenant_id, found.environment_id)
+        require_may_change_matrix(access, found.tenant_id, found.environment_id)
     else:
-        permit(access, found.tenant)
+        require_may_change_policies(access, found.tenant)
     return found
 
 

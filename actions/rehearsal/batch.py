@@ -6,11 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from actions.rehearsal.candidate import Rules
-from approvals.judge import Verdict
-from approvals.judgement import asked_of, before_policies, judgement, readable, ruled
-from approvals.policies.cell import Ruling, evaluate_many
-from approvals.policies.ruling import under_policies
-from approvals.policies.store import Rule
+from approvals.policies.active_policies import ActivePolicy
+from approvals.policies.apply import (
+    apply_policies,
+    evaluate,
+    evaluate_without_policies,
+    is_readable,
+    policy_facts,
+    to_policy_results,
+)
+from approvals.policies.sandbox.process import ExpressionResult, evaluate_batch
+from approvals.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Judged:
 
     today: Verdict
     then: Verdict
-    rulings: Mapping[str, Ruling]
+    policy_results: Mapping[str, ExpressionResult]
 
 
 def judge_many(
@@ -34,20 +40,20 @@ def judge_many(
     alike = (today.matrix, today.weights) == (then.matrix, then.weights)
     bases = [_bases(old, new, alike) for old, new, _ in sides]
     asked = [
-        asked_of(old, base, now) if readable(old) else UNREADABLE
+        policy_facts(old, base, now) if is_readable(old) else UNREADABLE
         for (old, _, now), (base, _) in zip(sides, bases, strict=True)
     ]
     sources = list(dict.fromkeys(r.expression for r in [*today.policies, *then.policies]))
-    answers = iter(evaluate_many(sources, [a for a in asked if not isinstance(a, str)], patience))
+    answers = iter(evaluate_batch(sources, [a for a in asked if not isinstance(a, str)], patience))
     found = []
     for (old, new, now), (base_old, base_new), data in zip(sides, bases, asked, strict=True):
-        rulings = [Ruling(None, data)] * len(sources) if isinstance(data, str) else next(answers)
-        by_source = dict(zip(sources, rulings, strict=True))
+        policy_results = [ExpressionResult(None, data)] * len(sources) if isinstance(data, str) else next(answers)
+        by_source = dict(zip(sources, policy_results, strict=True))
         first = _verdict(base_old, today.policies, by_source, old)
         if (base_old.blast.score, base_old.tier) == (base_new.blast.score, base_new.tier):
             second = _verdict(base_new, then.policies, by_source, new)
         else:
-            second = judgement(new, then.policies, now)
+            second = evaluate(new, then.policies, now)
         found.append(Judged(first, second, by_source))
     return found
 
@@ -57,12 +63,14 @@ UNREADABLE = "The facts could not be read."
 
 def _bases(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> tuple[Verdict, Verdict]:
     """What each side comes to before any policy; the same where both have the same matrix and weights."""
-    first = before_policies(old)
-    return first, first if alike else before_policies(new)
+    first = evaluate_without_policies(old)
+    return first, first if alike else evaluate_without_policies(new)
 
 
-def _verdict(base: Verdict, rules: list[Rule], rulings: Mapping[str, Ruling], facts: Mapping[str, Any]) -> Verdict:
-    if not readable(facts):
+def _verdict(
+    base: Verdict, rules: list[ActivePolicy], policy_results: Mapping[str, ExpressionResult], facts: Mapping[str, Any]
+) -> Verdict:
+    if not is_readable(facts):
         return base
-    answers = [(rulings[r.expression].value, rulings[r.expression].error) for r in rules]
-    return under_policies(base, ruled(rules, answers), facts)
+    answers = [(policy_results[r.expression].value, policy_results[r.expression].error) for r in rules]
+    return apply_policies(base, to_policy_results(rules, answers), facts)

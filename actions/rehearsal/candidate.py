@@ -7,13 +7,18 @@ from uuid import UUID
 
 from actions.errors import NothingToRehearse
 from actions.models.backtest import KINDS
-from approvals.matrix import Matrix, matrix_for
-from approvals.policies.drafts import matrix_subject, policy_subject
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.rulers import find_matrix_draft, find_version, permit, permit_in
-from approvals.policies.store import Rule, epoch_of, rule_of, rules_for
-from approvals.policies.wording import wording_of
-from approvals.weights import weights_for
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.active_policies import ActivePolicy, active_policies_for, active_policy_from, epoch_of
+from approvals.policies.matrix import Matrix, matrix_for
+from approvals.policies.permissions import (
+    find_matrix_draft,
+    find_version,
+    require_may_change_matrix,
+    require_may_change_policies,
+)
+from approvals.policies.policy_text import policy_text_of
+from approvals.policies.subjects import matrix_subject, policy_subject
+from approvals.policies.weights import weights_for
 from audit.errors import NotFound
 from audit.log.canonical_json import digest_of
 from audit.log.events import Subject
@@ -27,7 +32,7 @@ OPEN = ("draft", "retired")
 class Rules:
     """What judges a tenant's actions: guard policies in order, each environment's matrix by its id, blast weights."""
 
-    policies: list[Rule]
+    policies: list[ActivePolicy]
     matrix: dict[str, Matrix] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
 
@@ -43,7 +48,7 @@ class Rules:
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> "Rules":
-        policies = [Rule(**{**r, "policy_id": UUID(r["policy_id"])}) for r in kept["policies"]]
+        policies = [ActivePolicy(**{**r, "policy_id": UUID(r["policy_id"])}) for r in kept["policies"]]
         return cls(policies, kept["matrix"], kept["weights"])
 
 
@@ -64,7 +69,7 @@ class Candidate:
     then: Rules
     digest: str
     epoch: int
-    rule: Rule | None = None
+    rule: ActivePolicy | None = None
     environment: Environment | None = None
     is_global: bool = False
 
@@ -83,8 +88,10 @@ def digest_for(kind: str, draft: PolicyVersion | MatrixDraft) -> str:
     """SHA-256 of what a draft says, and what it would do."""
     if isinstance(draft, MatrixDraft):
         return digest_of({"kind": kind, "environment": str(draft.environment_id), "rows": draft.rows})
-    wording = asdict(wording_of(draft))
-    return digest_of({"kind": kind, "policy": str(draft.policy_id), "version": draft.version, "wording": wording})
+    policy_text = asdict(policy_text_of(draft))
+    return digest_of(
+        {"kind": kind, "policy": str(draft.policy_id), "version": draft.version, "policy_text": policy_text}
+    )
 
 
 def digest_now(kind: str, draft_id: UUID) -> str:
@@ -99,11 +106,11 @@ def _of_policy(access: Access, kind: str, draft_id: UUID) -> Candidate:
     policy = version.policy
     if policy.home_id != access.tenant.pk:
         raise NotFound
-    permit(access, policy.home, everywhere=policy.is_global)
+    require_may_change_policies(access, policy.home, everywhere=policy.is_global)
     wanted = OPEN if kind == "policy" else ("published",)
     if version.state not in wanted:
         raise NothingToRehearse(f"{version} is {version.state}, so there is nothing to rehearse: {_REASON[kind]}")
-    rule, now = rule_of(version), _rules_now(policy.home_id)
+    rule, now = active_policy_from(version), _rules_now(policy.home_id)
     others = [r for r in now.policies if r.policy_id != policy.pk]
     then = [*others, rule] if kind == "policy" else others
     verb = "Publish" if kind == "policy" else "Retire"
@@ -124,7 +131,7 @@ def _of_policy(access: Access, kind: str, draft_id: UUID) -> Candidate:
 
 def _of_matrix(access: Access, draft_id: UUID) -> Candidate:
     draft = find_matrix_draft(access, draft_id)
-    permit_in(access, draft.tenant_id, draft.environment_id)
+    require_may_change_matrix(access, draft.tenant_id, draft.environment_id)
     if draft.state not in OPEN:
         raise NothingToRehearse(f"This draft is {draft.state}, so there is nothing to rehearse: {_REASON['matrix']}")
     now = _rules_now(draft.tenant_id)
@@ -152,4 +159,4 @@ _REASON = {
 
 def _rules_now(tenant_id: UUID) -> Rules:
     matrix = {str(place): rows for place, rows in matrix_for([tenant_id]).items()}
-    return Rules(rules_for([tenant_id])[tenant_id], matrix, dict(weights_for([tenant_id]).get(tenant_id, {})))
+    return Rules(active_policies_for([tenant_id])[tenant_id], matrix, dict(weights_for([tenant_id]).get(tenant_id, {})))

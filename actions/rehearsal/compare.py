@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from approvals.judge import Verdict, demand, words
+from approvals.verdict import Verdict, count_by_role, describe_required_approvals
 
 KINDS = {
     "denied": "would be denied",
     "not_denied": "would no longer be denied",
     "asked": "would ask people, who were not asked",
     "not_asked": "would ask nobody",
-    "more_seats": "would ask more people",
-    "fewer_seats": "would ask fewer people",
-    "other_seats": "would ask other people",
+    "more_approvals": "would ask more people",
+    "fewer_approvals": "would ask fewer people",
+    "other_approvals": "would ask other people",
     "accepted": "would ask its requester to accept the diff",
     "not_accepted": "would not ask its requester to accept the diff",
 }
@@ -21,19 +21,19 @@ Said = Mapping[str, Any]
 
 
 def said(verdict: Verdict | Said) -> dict[str, Any]:
-    """What of a verdict decides how an action goes: {"outcome", "tier", "seats", "acceptance"}."""
+    """What of a verdict decides how an action goes: {"outcome", "tier", "required_approvals", "acceptance"}."""
     if isinstance(verdict, Verdict):
         return {
             "outcome": verdict.outcome,
             "tier": verdict.tier,
             "acceptance": verdict.acceptance,
-            "seats": [dict(seat) for seat in verdict.seats],
+            "required_approvals": [dict(required) for required in verdict.required_approvals],
         }
     return {
         "outcome": verdict.get("outcome", "deny"),
         "tier": verdict.get("tier", ""),
         "acceptance": bool(verdict.get("acceptance")),
-        "seats": list(verdict.get("seats") or ()),
+        "required_approvals": list(verdict.get("required_approvals") or ()),
     }
 
 
@@ -43,12 +43,12 @@ def kind_of(before: Said, after: Said) -> str:
         if before["outcome"] == after["outcome"]:
             return ""
         return "denied" if after["outcome"] == "deny" else "not_denied"
-    old, new = demand(before["seats"]), demand(after["seats"])
+    old, new = count_by_role(before["required_approvals"]), count_by_role(after["required_approvals"])
     if old != new:
         if not old or not new:
             return "asked" if new else "not_asked"
         more, fewer = bool(new - old), bool(old - new)
-        return "other_seats" if more and fewer else "more_seats" if more else "fewer_seats"
+        return "other_approvals" if more and fewer else "more_approvals" if more else "fewer_approvals"
     if before["acceptance"] != after["acceptance"]:
         return "accepted" if after["acceptance"] else "not_accepted"
     return ""
@@ -58,8 +58,8 @@ def in_words(verdict: Said) -> str:
     """How an action goes under a verdict: "denied", "asks 2 × approver", "runs without asking anybody"."""
     if verdict["outcome"] == "deny":
         return "denied"
-    if verdict["seats"]:
-        return f"asks {words(verdict['seats'])}"
+    if verdict["required_approvals"]:
+        return f"asks {describe_required_approvals(verdict['required_approvals'])}"
     if verdict["acceptance"]:
         return "asks its requester to accept the diff"
     return "runs without asking anybody"

@@ -9,7 +9,7 @@ from actions.errors import BacktestNeeded
 from actions.models.backtest import Backtest
 from actions.rehearsal.candidate import digest_now
 from actions.rehearsal.compare import KINDS
-from approvals.policies.store import epoch_of
+from approvals.policies.active_policies import epoch_of
 from audit.database.clock import database_time
 
 GOOD_FOR = timedelta(days=7)
@@ -27,7 +27,7 @@ class Standing:
     may: bool
     words: str
     backtest: Backtest | None = None
-    rules_moved: bool = False
+    rules_changed: bool = False
     """Whether other rules changed since: it still counts, but may come out otherwise by now."""
 
     @property

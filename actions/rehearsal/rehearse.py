@@ -13,9 +13,9 @@ from actions.models import Action
 from actions.rehearsal.candidate import Candidate, Rules, candidate_for
 from actions.rehearsal.compare import differences, said
 from actions.verbs import find
-from approvals.judge import Verdict
-from approvals.judgement import asked_of, before_policies, judgement, readable
-from approvals.policies.schema import FACTS
+from approvals.policies.apply import evaluate, evaluate_without_policies, is_readable, policy_facts
+from approvals.policies.fact_schema import FACTS
+from approvals.verdict import Verdict
 from tenants.access import Access
 
 TEXTS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|//[^\n]*")
@@ -85,7 +85,7 @@ def rehearsed(candidate: Candidate, action: Action) -> Rehearsal:
             remedies=["Choose an action that got past its dry run."],
         )
     at = plan.created_at
-    today, then = (judgement(deepcopy(rules.over(plan.facts)), rules.policies, at) for rules in _sides(candidate))
+    today, then = (evaluate(deepcopy(rules.over(plan.facts)), rules.policies, at) for rules in _sides(candidate))
     return Rehearsal(
         candidate,
         action,
@@ -101,9 +101,9 @@ def rehearsed(candidate: Candidate, action: Action) -> Rehearsal:
 
 def read_by(candidate: Candidate, facts: Mapping[str, Any], now: datetime) -> list[Read]:
     """The facts that the draft's expression names, with their values; for a matrix, none."""
-    if candidate.rule is None or not readable(facts):
+    if candidate.rule is None or not is_readable(facts):
         return []
-    values = asked_of(facts, before_policies(candidate.then.over(facts)), now)
+    values = policy_facts(facts, evaluate_without_policies(candidate.then.over(facts)), now)
     if isinstance(values, str):
         return []
     return [Read(name, values[name], FACTS[name].what) for name in named(candidate.rule.expression) if name in values]
@@ -146,8 +146,8 @@ def _sides(candidate: Candidate) -> tuple[Rules, Rules]:
 
 def _asked(today: Verdict, then: Verdict) -> list[Asked]:
     """Every policy of either side, once: those of both, then those that differ."""
-    before = {(r["policy"], r["version"]): r for r in today.rulings}
-    after = {(r["policy"], r["version"]): r for r in then.rulings}
+    before = {(r["policy"], r["version"]): r for r in today.policy_results}
+    after = {(r["policy"], r["version"]): r for r in then.policy_results}
     fields = ("policy", "slug", "version", "effect", "mode", "value", "error")
     return [
         Asked(**{name: r[name] for name in fields}, side=_side(key in before, key in after))

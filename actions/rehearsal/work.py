@@ -144,7 +144,7 @@ def _rows(ahead: QuerySet[Action], size: int) -> list[Row]:
 
 
 def _came_to(rule: str, judged: Judged) -> str:
-    ruling = judged.rulings[rule]
+    ruling = judged.policy_results[rule]
     return "errs" if ruling.error else "applies" if ruling.value is True else "does_not_apply"
 
 

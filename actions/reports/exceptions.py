@@ -20,7 +20,7 @@ ON_CHANGES = (
     "action.deny",
     "approval.refused",
     "approval.withdrawn",
-    "approval.ask_lapsed",
+    "approval.change_request_lapsed",
     "preflight.drifted",
 )
 ON_RULES = {

@@ -163,7 +163,7 @@ def exception_in(verb: str, outcome: str, facts: dict[str, Any]) -> str:
 
 SIMPLE = {
     "approval.withdrawn": "an approval was taken back",
-    "approval.ask_lapsed": "a wish for changes lapsed",
+    "approval.change_request_lapsed": "a wish for changes lapsed",
     "action.deny": "denied by the rules",
     "action.roll_back": "rolled back",
     "action.fail": "failed",

@@ -12,8 +12,8 @@ from actions.run.simulate import simulate_step
 from actions.run.transcript import Transcript
 from actions.storable import storable, text_of
 from actions.types.protocol import Outcome, Probe, StepContext
-from approvals.judge import Verdict, stricter
-from approvals.judgement import judgement
+from approvals.policies.apply import evaluate
+from approvals.verdict import Verdict, is_stricter
 
 NOTHING_WRITTEN = "precondition"
 """The code by which an executor vouches that it compared, refused, and touched nothing."""
@@ -92,8 +92,8 @@ def turned_red(case: Case) -> Verdict | None:
     if not case.facts:
         return None
     asked = case.plan.verdict
-    verdict = judgement(case.facts, case.rules, case.now)
-    return verdict if stricter(verdict, asked["seats"], asked["outcome"]) else None
+    verdict = evaluate(case.facts, case.rules, case.now)
+    return verdict if is_stricter(verdict, asked["required_approvals"], asked["outcome"]) else None
 
 
 def words_of(verdict: Verdict, asked: dict[str, Any]) -> str:

@@ -18,9 +18,9 @@ from actions.run.failing import counted_steps
 from actions.run.lines import intent
 from actions.run.no_return import may_begin
 from actions.run.steps import MOST_BESIDE, ready
-from approvals.decisions import live_quorum
-from approvals.judge import stricter
 from approvals.models import Request
+from approvals.requests.decisions import is_quorum_met
+from approvals.verdict import is_stricter
 from tenants.models import Principal
 
 BY = "system:execute"
@@ -44,8 +44,12 @@ def start(case: Case) -> Generator[Write | Effect, Any, bool]:
     case.facts = new.facts
     drifted = new.plan.digest != case.plan.digest
     old = case.plan.verdict
-    tighter = stricter(new.verdict, old["seats"], old["outcome"])
-    lapsed = bool(old["seats"]) and new.verdict.outcome == "hold" and not quorum_holds(action.pk, case.plan.digest)
+    tighter = is_stricter(new.verdict, old["required_approvals"], old["outcome"])
+    lapsed = (
+        bool(old["required_approvals"])
+        and new.verdict.outcome == "require_approval"
+        and not quorum_holds(action.pk, case.plan.digest)
+    )
     accepted_any_diff = new.verdict.outcome == "allow" and not tighter
     if (drifted and not accepted_any_diff) or tighter or lapsed:
         if not drifted:
@@ -103,7 +107,7 @@ def quorum_holds(action_id: UUID, digest: str) -> bool:
     request = Request.objects.filter(subject_kind="action", subject_id=action_id).order_by("-opened_at", "-id").first()
     if request is None or request.digest != digest:
         return False
-    return request.state == Request.State.APPROVED and live_quorum(request)
+    return request.state == Request.State.APPROVED and is_quorum_met(request)
 
 
 def begun(case: Case, images: list[Any], notes: list[Note]) -> Write:
@@ -154,7 +158,12 @@ def back_to_people(case: Case, new: Rehearsal, *, drifted: bool, lapsed: bool) -
     request = request_for(case, new)
     w = planned(case, new, "reopen", by=BY, replans=action.replans + 1)
     w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
-    w.facts = {"because": why, "request": str(request.pk), "seats": verdict.seats, "acceptance": verdict.acceptance}
+    w.facts = {
+        "because": why,
+        "request": str(request.pk),
+        "required_approvals": verdict.required_approvals,
+        "acceptance": verdict.acceptance,
+    }
     if drifted:
         facts = {"from": case.plan.digest, "to": new.plan.digest, "changed": changed_targets(case, new)}
         w.notes.insert(0, Note("preflight.drifted", facts))

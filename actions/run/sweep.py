@@ -25,7 +25,7 @@ from actions.scheduling.routes import living, tell
 from actions.scheduling.scope import ANY
 from actions.scheduling.switch import repair
 from actions.transcripts import forget_ended
-from approvals.requests import expire_due, void_open
+from approvals.requests.lifecycle import expire_due, void_open
 
 BY = "system:sweep"
 BATCH = 200

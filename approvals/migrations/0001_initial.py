@@ -5,66 +5,34 @@ from django.conf import settings
 from django.db import migrations, models
 
 import audit.database.clock
-from approvals import since
-from approvals.policies import immutable
+from approvals.models import triggers
 
 
 def protect(apps, schema_editor):
-    immutable.protect(schema_editor.connection)
-    since.keep(schema_editor.connection)
+    triggers.install_version_triggers(schema_editor.connection)
+    triggers.install_role_tenure_triggers(schema_editor.connection)
 
 
 def unprotect(apps, schema_editor):
-    since.forget(schema_editor.connection)
-    immutable.unprotect(schema_editor.connection)
+    triggers.remove_role_tenure_triggers(schema_editor.connection)
+    triggers.remove_version_triggers(schema_editor.connection)
 
 
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = [("tenants", "0001_initial"), migrations.swappable_dependency(settings.AUTH_USER_MODEL)]
+    dependencies = [
+        ("tenants", "0001_initial"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
 
     operations = [
-        migrations.CreateModel(
-            name="ApprovalRule",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                (
-                    "tier",
-                    models.CharField(
-                        choices=[("low", "Low"), ("medium", "Medium"), ("high", "High"), ("critical", "Critical")],
-                        max_length=8,
-                    ),
-                ),
-                ("seats", models.JSONField(blank=True, default=list)),
-            ],
-            options={
-                "ordering": ["environment_id", "tier"],
-            },
-        ),
         migrations.CreateModel(
             name="RuleEpoch",
             fields=[
                 ("scope", models.UUIDField(primary_key=True, serialize=False)),
                 ("n", models.BigIntegerField(default=0)),
             ],
-        ),
-        migrations.AddField(
-            model_name="approvalrule",
-            name="environment",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="approval_rules", to="tenants.environment"
-            ),
-        ),
-        migrations.AddField(
-            model_name="approvalrule",
-            name="tenant",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
         ),
         migrations.CreateModel(
             name="ApprovalSettings",
@@ -216,66 +184,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Comment",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("subject_kind", models.CharField(max_length=32)),
-                ("subject_id", models.UUIDField()),
-                ("digest", models.CharField(max_length=64)),
-                ("change", models.PositiveIntegerField(blank=True, null=True)),
-                ("line", models.PositiveIntegerField(blank=True, null=True)),
-                ("text", models.TextField(blank=True, default="")),
-                ("at", models.DateTimeField()),
-                ("resolved_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "author",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
-                    ),
-                ),
-                (
-                    "environment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.environment"
-                    ),
-                ),
-                (
-                    "parent",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="replies",
-                        to="approvals.comment",
-                    ),
-                ),
-                (
-                    "resolved_by",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "tenant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.tenant"
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["at", "id"],
-            },
-        ),
-        migrations.CreateModel(
             name="GrantSince",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -290,61 +198,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="MatrixDraft",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("rows", models.JSONField(blank=True, default=dict)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[
-                            ("draft", "Draft"),
-                            ("published", "Published"),
-                            ("retired", "Retired"),
-                            ("abandoned", "Abandoned"),
-                        ],
-                        default="draft",
-                        max_length=9,
-                    ),
-                ),
-                ("created_at", models.DateTimeField(auto_now_add=True)),
-                ("published_at", models.DateTimeField(blank=True, null=True)),
-                ("published_by_action", models.UUIDField(blank=True, null=True)),
-                (
-                    "author",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "environment",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="matrix_drafts",
-                        to="tenants.environment",
-                    ),
-                ),
-                (
-                    "tenant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
             name="MemberSince",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -356,67 +209,6 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(fields=("principal_id", "group_id"), name="approvals_member_since_once")
                 ],
-            },
-        ),
-        migrations.CreateModel(
-            name="NotifyRule",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                (
-                    "event",
-                    models.CharField(
-                        choices=[
-                            ("opened", "a request opened"),
-                            ("reminder", "still open: remind"),
-                            ("escalation", "still open: escalate"),
-                            ("changes_requested", "changes were asked for"),
-                            ("settled", "it was settled"),
-                        ],
-                        max_length=17,
-                    ),
-                ),
-                ("after_s", models.PositiveIntegerField(blank=True, null=True)),
-                (
-                    "to",
-                    models.CharField(
-                        choices=[
-                            ("candidates", "everybody who can fill an open seat"),
-                            ("requester", "its requester"),
-                            ("role", "everybody in a role"),
-                            ("addresses", "these mail addresses"),
-                            ("urls", "these webhooks and services (Apprise)"),
-                            ("nobody", "nobody"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("role", models.CharField(blank=True, default="", max_length=63)),
-                ("addresses", models.JSONField(blank=True, default=list)),
-                ("urls", models.BinaryField(blank=True, null=True)),
-                (
-                    "environment",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to="tenants.environment",
-                    ),
-                ),
-                (
-                    "tenant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
-                    ),
-                ),
-            ],
-            options={
-                "ordering": ["tenant_id", "event", "id"],
             },
         ),
         migrations.CreateModel(
@@ -474,7 +266,7 @@ class Migration(migrations.Migration):
                         max_length=16,
                     ),
                 ),
-                ("seats", models.JSONField(blank=True, default=list)),
+                ("required_approvals", models.JSONField(blank=True, default=list)),
                 ("message", models.CharField(max_length=500)),
                 ("overridable", models.BooleanField(default=False)),
                 (
@@ -540,7 +332,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("digest", models.CharField(max_length=64)),
-                ("seats", models.JSONField(default=list)),
+                ("required_approvals", models.JSONField(default=list)),
                 ("excluded", models.JSONField(default=list)),
                 (
                     "state",
@@ -559,7 +351,7 @@ class Migration(migrations.Migration):
                 ),
                 ("opened_at", models.DateTimeField()),
                 ("expires_at", models.DateTimeField()),
-                ("settled_at", models.DateTimeField(blank=True, null=True)),
+                ("closed_at", models.DateTimeField(blank=True, null=True)),
                 (
                     "notify_at",
                     models.DateTimeField(blank=True, db_default=django.db.models.functions.datetime.Now(), null=True),
@@ -585,7 +377,31 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="Notice",
+            name="PlanView",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=64)),
+                ("first_shown_at", models.DateTimeField()),
+                ("last_shown_at", models.DateTimeField()),
+                ("opened", models.JSONField(default=list)),
+                ("total", models.PositiveIntegerField(default=0)),
+                ("seconds", models.PositiveIntegerField(default=0)),
+                (
+                    "principal",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="plan_views", to="approvals.request"
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Notification",
             fields=[
                 (
                     "id",
@@ -617,7 +433,9 @@ class Migration(migrations.Migration):
                 (
                     "request",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="notices", to="approvals.request"
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notifications",
+                        to="approvals.request",
                     ),
                 ),
             ],
@@ -635,7 +453,7 @@ class Migration(migrations.Migration):
                 ("role", models.CharField(max_length=64)),
                 ("digest", models.CharField(max_length=64)),
                 ("comment", models.TextField(blank=True, default="")),
-                ("attention", models.JSONField(default=dict)),
+                ("plan_view", models.JSONField(default=dict)),
                 ("at", models.DateTimeField()),
                 (
                     "principal",
@@ -655,7 +473,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Ask",
+            name="ChangeRequest",
             fields=[
                 (
                     "id",
@@ -677,7 +495,9 @@ class Migration(migrations.Migration):
                 (
                     "request",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="asks", to="approvals.request"
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="change_requests",
+                        to="approvals.request",
                     ),
                 ),
             ],
@@ -686,68 +506,245 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Viewing",
+            name="Comment",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("digest", models.CharField(max_length=64)),
-                ("first_shown_at", models.DateTimeField()),
-                ("last_shown_at", models.DateTimeField()),
-                ("opened", models.JSONField(default=list)),
-                ("total", models.PositiveIntegerField(default=0)),
-                ("seconds", models.PositiveIntegerField(default=0)),
                 (
-                    "principal",
+                    "id",
+                    models.UUIDField(
+                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("subject_kind", models.CharField(max_length=32)),
+                ("subject_id", models.UUIDField()),
+                ("digest", models.CharField(max_length=64)),
+                ("change", models.PositiveIntegerField(blank=True, null=True)),
+                ("line", models.PositiveIntegerField(blank=True, null=True)),
+                ("text", models.TextField(blank=True, default="")),
+                ("at", models.DateTimeField()),
+                ("resolved_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "author",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
                     ),
                 ),
                 (
-                    "request",
+                    "environment",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="viewings", to="approvals.request"
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.environment"
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="replies",
+                        to="approvals.comment",
+                    ),
+                ),
+                (
+                    "resolved_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.tenant"
                     ),
                 ),
             ],
+            options={
+                "ordering": ["at", "id"],
+                "indexes": [models.Index(fields=["subject_id", "id"], name="approvals_comment_subject")],
+            },
         ),
-        migrations.AddConstraint(
-            model_name="approvalrule",
-            constraint=models.UniqueConstraint(
-                fields=("environment", "tier"),
-                name="approvals_rule_once",
-                violation_error_message="This environment already has a row for this tier.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="approvalrule",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("tier__in", ("low", "medium", "high", "critical"))), name="approvals_rule_tier"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="comment",
-            index=models.Index(fields=["subject_id", "id"], name="approvals_comment_subject"),
-        ),
-        migrations.AddConstraint(
-            model_name="matrixdraft",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ("draft", "published", "retired", "abandoned"))),
-                name="approvals_matrixdraft_state",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="matrixdraft",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state__in", ["published", "retired"]), ("published_at__isnull", False)),
-                    models.Q(models.Q(("state__in", ["published", "retired"]), _negated=True), ("published_at", None)),
-                    _connector="OR",
+        migrations.CreateModel(
+            name="MatrixDraft",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
                 ),
-                name="approvals_matrixdraft_published",
-            ),
+                ("rows", models.JSONField(blank=True, default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("published", "Published"),
+                            ("retired", "Retired"),
+                            ("abandoned", "Abandoned"),
+                        ],
+                        default="draft",
+                        max_length=9,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("published_at", models.DateTimeField(blank=True, null=True)),
+                ("published_by_action", models.UUIDField(blank=True, null=True)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="matrix_drafts",
+                        to="tenants.environment",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["-id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ("draft", "published", "retired", "abandoned"))),
+                        name="approvals_matrixdraft_state",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state__in", ["published", "retired"]), ("published_at__isnull", False)),
+                            models.Q(
+                                models.Q(("state__in", ["published", "retired"]), _negated=True), ("published_at", None)
+                            ),
+                            _connector="OR",
+                        ),
+                        name="approvals_matrixdraft_published",
+                    ),
+                ],
+            },
         ),
-        migrations.AddIndex(
-            model_name="notifyrule",
-            index=models.Index(fields=["tenant", "event"], name="approvals_notify_tenant"),
+        migrations.CreateModel(
+            name="MatrixRow",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "tier",
+                    models.CharField(
+                        choices=[("low", "Low"), ("medium", "Medium"), ("high", "High"), ("critical", "Critical")],
+                        max_length=8,
+                    ),
+                ),
+                ("required_approvals", models.JSONField(blank=True, default=list)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="matrix_rows",
+                        to="tenants.environment",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["environment_id", "tier"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("environment", "tier"),
+                        name="approvals_matrix_row_once",
+                        violation_error_message="This environment already has a row for this tier.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("tier__in", ("low", "medium", "high", "critical"))),
+                        name="approvals_matrix_row_tier",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="NotificationRule",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "event",
+                    models.CharField(
+                        choices=[
+                            ("opened", "a request opened"),
+                            ("reminder", "still open: remind"),
+                            ("escalation", "still open: escalate"),
+                            ("changes_requested", "changes were asked for"),
+                            ("closed", "it was closed"),
+                        ],
+                        max_length=17,
+                    ),
+                ),
+                ("after_s", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "to",
+                    models.CharField(
+                        choices=[
+                            ("candidates", "everybody who can fill an open required approval"),
+                            ("requester", "its requester"),
+                            ("role", "everybody in a role"),
+                            ("addresses", "these mail addresses"),
+                            ("urls", "these webhooks and services (Apprise)"),
+                            ("nobody", "nobody"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("role", models.CharField(blank=True, default="", max_length=63)),
+                ("addresses", models.JSONField(blank=True, default=list)),
+                ("urls", models.BinaryField(blank=True, null=True)),
+                (
+                    "environment",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="tenants.environment",
+                    ),
+                ),
+                (
+                    "tenant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["tenant_id", "event", "id"],
+                "indexes": [models.Index(fields=["tenant", "event"], name="approvals_notification_rule")],
+            },
         ),
         migrations.AddConstraint(
             model_name="policy",
@@ -808,12 +805,12 @@ class Migration(migrations.Migration):
             model_name="policyversion",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("effect", "require"), models.Q(("seats", []), _negated=True)),
-                    models.Q(models.Q(("effect", "require"), _negated=True), ("seats", [])),
+                    models.Q(("effect", "require"), models.Q(("required_approvals", []), _negated=True)),
+                    models.Q(models.Q(("effect", "require"), _negated=True), ("required_approvals", [])),
                     _connector="OR",
                 ),
-                name="approvals_version_seats",
-                violation_error_message="`require` names seats, and nothing else does.",
+                name="approvals_version_required_approvals",
+                violation_error_message="`require` names required approvals, and nothing else does.",
             ),
         ),
         migrations.AddConstraint(
@@ -872,21 +869,29 @@ class Migration(migrations.Migration):
             model_name="request",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    models.Q(("settled_at", None), ("state", "open")),
-                    models.Q(models.Q(("state", "open"), _negated=True), ("settled_at__isnull", False)),
+                    models.Q(("closed_at", None), ("state", "open")),
+                    models.Q(models.Q(("state", "open"), _negated=True), ("closed_at__isnull", False)),
                     _connector="OR",
                 ),
-                name="approvals_request_settled",
+                name="approvals_request_closed",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="planview",
+            constraint=models.UniqueConstraint(
+                fields=("request", "principal", "digest"), name="approvals_one_plan_view_each"
             ),
         ),
         migrations.AddIndex(
-            model_name="notice",
-            index=models.Index(condition=models.Q(("state", "due")), fields=["next_at"], name="approvals_notice_due"),
+            model_name="notification",
+            index=models.Index(
+                condition=models.Q(("state", "due")), fields=["next_at"], name="approvals_notification_due"
+            ),
         ),
         migrations.AddConstraint(
-            model_name="notice",
+            model_name="notification",
             constraint=models.UniqueConstraint(
-                fields=("request", "kind", "about", "channel", "recipient"), name="approvals_told_once"
+                fields=("request", "kind", "about", "channel", "recipient"), name="approvals_notified_once"
             ),
         ),
         migrations.AddConstraint(
@@ -894,17 +899,11 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("request", "principal"), name="approvals_one_decision_each"),
         ),
         migrations.AddConstraint(
-            model_name="ask",
+            model_name="changerequest",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("withdrawn_at", None)),
                 fields=("request", "principal"),
-                name="approvals_one_standing_ask",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="viewing",
-            constraint=models.UniqueConstraint(
-                fields=("request", "principal", "digest"), name="approvals_one_viewing_each"
+                name="approvals_one_open_change_request",
             ),
         ),
         migrations.RunPython(protect, unprotect),

@@ -1,8 +1,9 @@
-"""
-Put rules in force, and out of it: one transaction each, guarded by what was in force when it was decided.
+"""Put rules in force and take them out: one transaction each, guarded by what was in force when it was decided.
 
-Whoever publishes says what they believe to be in force; if it is something else by now, nothing changes and RulesMoved
-is raised. If what they want is in force already, nothing changes either: doing it twice is doing it once.
+Who publishes says which rules they believe to be in force; if others are by now, nothing changes and RulesChanged is
+raised. If the wanted ones are in force already, nothing changes either. `retire_now` and `set_row_now` are the way out
+of
+a lock-out, for who has the machine: no approval, and an event that says so.
 """
 
 from typing import Any
@@ -10,22 +11,22 @@ from uuid import UUID
 
 from django.db import transaction
 
-from approvals.errors import RulesMoved
-from approvals.matrix import check_row, drop_row, set_row
-from approvals.models import ApprovalRule
-from approvals.policies.drafts import matrix_subject, policy_subject, said
-from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
-from approvals.policies.store import bump
-from approvals.policies.wording import text_digest, wording_of
+from approvals.errors import RulesChanged
+from approvals.models import MatrixDraft, MatrixRow, Policy, PolicyVersion
+from approvals.policies.active_policies import bump_epoch
+from approvals.policies.drafts import policy_text_facts
+from approvals.policies.matrix import check_row, remove_row, set_row
+from approvals.policies.policy_text import policy_text_of, text_digest
+from approvals.policies.subjects import matrix_subject, policy_subject
 from audit.database.clock import database_time
 from audit.errors import NotFound
 from audit.log.events import NewEvent, record
 from tenants.models import Environment
 
-Rows = dict[str, list[dict[str, Any]]]
+MatrixRows = dict[str, list[dict[str, Any]]]
 
 
-def in_force(policy_id: UUID) -> int | None:
+def published_version(policy_id: UUID) -> int | None:
     """The number of a policy's published version, or None."""
     return PolicyVersion.objects.filter(policy=policy_id, state="published").values_list("version", flat=True).first()
 
@@ -37,7 +38,7 @@ def publish(
     version = PolicyVersion.objects.filter(pk=version_id).first()
     if version is None:
         raise NotFound
-    return swap(version.policy_id, expected, version.version, action_id, by, correlation_id=correlation_id)
+    return replace_version(version.policy_id, expected, version.version, action_id, by, correlation_id=correlation_id)
 
 
 def retire(version_id: UUID, action_id: UUID | None, by: str, *, correlation_id: str = "", **facts: Any) -> bool:
@@ -45,10 +46,12 @@ def retire(version_id: UUID, action_id: UUID | None, by: str, *, correlation_id:
     version = PolicyVersion.objects.filter(pk=version_id).first()
     if version is None:
         raise NotFound
-    return swap(version.policy_id, version.version, None, action_id, by, correlation_id=correlation_id, **facts)
+    return replace_version(
+        version.policy_id, version.version, None, action_id, by, correlation_id=correlation_id, **facts
+    )
 
 
-def swap(
+def replace_version(
     policy_id: UUID,
     expected: int | None,
     wanted: int | None,
@@ -76,25 +79,27 @@ def swap(
         if current == wanted:
             return False
         if current != expected:
-            raise RulesMoved(f"{policy.slug} is at {_named(current)} by now, not at {_named(expected)}.")
+            raise RulesChanged(
+                f"{policy.slug} is at {_describe_version(current)} by now, not at {_describe_version(expected)}."
+            )
         before = versions[current] if current is not None else None
         if before is not None:
-            _move(before, ("published",), state="retired")
-        after = _put_in_force(policy, wanted, action_id, text_sha256)
+            _change_state(before, ("published",), state="retired")
+        after = _publish_version(policy, wanted, action_id, text_sha256)
         _record(policy, before, after, action_id, by, correlation_id, facts, private or {})
-        bump(policy.tenant_id)
+        bump_epoch(policy.tenant_id)
     return True
 
 
-def matrix_in_force(environment_id: UUID) -> Rows:
-    """The rows of an environment's matrix, {tier: seats}."""
-    return dict(ApprovalRule.objects.filter(environment=environment_id).values_list("tier", "seats"))
+def published_matrix(environment_id: UUID) -> MatrixRows:
+    """The rows of an environment's matrix, {tier: required approvals}."""
+    return dict(MatrixRow.objects.filter(environment=environment_id).values_list("tier", "required_approvals"))
 
 
-def swap_matrix(
+def replace_matrix(
     environment_id: UUID,
-    expected: Rows,
-    wanted: Rows,
+    expected: MatrixRows,
+    wanted: MatrixRows,
     action_id: UUID | None,
     by: str,
     *,
@@ -104,32 +109,33 @@ def swap_matrix(
 ) -> bool:
     """Replace the matrix of an environment; return whether that changed anything.
 
-    Locks the environment, writes each row through `approvals.matrix`, and records `matrix.published` on the whole.
+    Locks the environment, writes each row through `approvals.policies.matrix`, and records `matrix.published` on the
+    whole.
     `draft_id` is the draft that says so, which is then the published one. Raises RulesMoved, Invalid, NotFound.
     """
     with transaction.atomic():
         place = Environment.objects.select_for_update().filter(pk=environment_id).first()
         if place is None:
             raise NotFound
-        current = matrix_in_force(environment_id)
+        current = published_matrix(environment_id)
         if current == wanted:
             return False
         if current != expected:
-            raise RulesMoved(f"The matrix of {place.slug} is another one by now.")
-        for tier, seats in wanted.items():
-            check_row(place, tier, seats)
-        for rule in ApprovalRule.objects.filter(environment=place).exclude(tier__in=wanted):
-            drop_row(rule, by=by, correlation_id=correlation_id)
-        for tier, seats in wanted.items():
-            set_row(place, tier, seats, by=by, correlation_id=correlation_id)
+            raise RulesChanged(f"The matrix of {place.slug} is another one by now.")
+        for tier, required_approvals in wanted.items():
+            check_row(place, tier, required_approvals)
+        for rule in MatrixRow.objects.filter(environment=place).exclude(tier__in=wanted):
+            remove_row(rule, by=by, correlation_id=correlation_id)
+        for tier, required_approvals in wanted.items():
+            set_row(place, tier, required_approvals, by=by, correlation_id=correlation_id)
         MatrixDraft.objects.filter(environment=place, state="published").update(state="retired")
         if draft_id is not None:
             ready = MatrixDraft.objects.filter(pk=draft_id, environment=place, state__in=["draft", "retired"])
             if any(draft.rows != wanted for draft in ready):
-                raise RulesMoved("The draft was reworded since it was approved.")
+                raise RulesChanged("The draft was reworded since it was approved.")
             at = database_time()
             if not ready.update(state="published", published_at=at, published_by_action=action_id):
-                raise RulesMoved("The draft was given up meanwhile.")
+                raise RulesChanged("The draft was given up meanwhile.")
         facts = {"action": str(action_id) if action_id else None, "draft": str(draft_id) if draft_id else None}
         record(
             NewEvent(
@@ -145,22 +151,24 @@ def swap_matrix(
     return True
 
 
-def _put_in_force(policy: Policy, wanted: int | None, action_id: UUID | None, text_sha256: str) -> PolicyVersion | None:
+def _publish_version(
+    policy: Policy, wanted: int | None, action_id: UUID | None, text_sha256: str
+) -> PolicyVersion | None:
     if wanted is None:
         return None
     after = policy.versions.select_related("policy__tenant").filter(version=wanted).first()
     if after is None:
         raise NotFound
     if text_sha256 and text_digest(after) != text_sha256:
-        raise RulesMoved(f"Version {after.version} was reworded since it was approved.")
+        raise RulesChanged(f"Version {after.version} was reworded since it was approved.")
     at = database_time()
-    _move(after, ("draft", "retired"), state="published", published_at=at, published_by_action=action_id)
+    _change_state(after, ("draft", "retired"), state="published", published_at=at, published_by_action=action_id)
     return after
 
 
-def _move(version: PolicyVersion, sources: tuple[str, ...], **sets: Any) -> None:
+def _change_state(version: PolicyVersion, sources: tuple[str, ...], **sets: Any) -> None:
     if not PolicyVersion.objects.filter(pk=version.pk, state__in=sources).update(**sets):
-        raise RulesMoved(f"Version {version.version} was given up meanwhile.")
+        raise RulesChanged(f"Version {version.version} was given up meanwhile.")
 
 
 def _record(
@@ -176,8 +184,8 @@ def _record(
     verb = "policy.published" if after else "policy.retired"
     found = {
         "action": str(action_id) if action_id else None,
-        "before": _kept(before),
-        "after": _kept(after),
+        "before": _version_facts(before),
+        "after": _version_facts(after),
         **facts,
     }
     record(
@@ -193,9 +201,45 @@ def _record(
     )
 
 
-def _kept(version: PolicyVersion | None) -> dict[str, Any] | None:
-    return {"version": version.version, **(said(wording_of(version)) or {})} if version else None
+def _version_facts(version: PolicyVersion | None) -> dict[str, Any] | None:
+    return {"version": version.version, **(policy_text_facts(policy_text_of(version)) or {})} if version else None
 
 
-def _named(version: int | None) -> str:
+def _describe_version(version: int | None) -> str:
     return "no version" if version is None else f"version {version}"
+
+
+# The way out of a lock-out, for whoever has the machine: no gate, no approval, and an event that says so.
+
+
+RECOVERY_ACTOR = "system:recover"
+
+
+def retire_now(policy: Policy, reason: str) -> int | None:
+    """Take whatever is in force of a policy out of force; return its version, None if nothing was.
+
+    Event `policy.retired` with the fact `recovered` and the reason.
+    """
+    version = published_version(policy.pk)
+    if version is None or not replace_version(
+        policy.pk, version, None, None, RECOVERY_ACTOR, private={"reason": reason}, recovered=True
+    ):
+        return None
+    return version
+
+
+def set_row_now(place: Environment, tier: str, required_approvals: list[dict[str, Any]], reason: str) -> MatrixRow:
+    """Write one row of the matrix. The row's own event, and `matrix.recovered` with the reason. Raises Invalid."""
+    with transaction.atomic():
+        row = set_row(place, tier, required_approvals, by=RECOVERY_ACTOR)
+        record(
+            NewEvent(
+                place.tenant_id,
+                matrix_subject(place.pk),
+                "matrix.recovered",
+                RECOVERY_ACTOR,
+                facts={"tier": tier, "required_approvals": required_approvals, "row": str(row.pk)},
+                private={"reason": reason},
+            )
+        )
+    return row

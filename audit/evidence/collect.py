@@ -64,7 +64,7 @@ class Timeline:
         if len(self.actors) < MAX_ACTORS:
             self.actors.add(event["actor"])
             self.did[event["actor"]][event["verb"]] += 1
-        kept = {"approval": self.decisions, "preflight.planned": self.plans, "policy.judged": self.verdicts}
+        kept = {"approval": self.decisions, "preflight.planned": self.plans, "policy.evaluated": self.verdicts}
         for verb, rows in kept.items():
             if (event["verb"] == verb or event["verb"].startswith(f"{verb}.")) and len(rows) < MAX_KEPT:
                 rows.append({**row, "facts": dict(event["facts"]), "artifacts": list(event["artifacts"])})

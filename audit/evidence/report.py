@@ -129,12 +129,15 @@ def _count_verbs(found: PackContents, actor: str) -> str:
 
 def _decision(row: dict[str, Any], found: PackContents) -> dict[str, Any]:
     facts = row["facts"]
-    seat = next((str(facts[name]) for name in ("role", "seat", "attempted") if isinstance(facts.get(name), str)), "")
+    role = next(
+        (str(facts[name]) for name in ("role", "required approval", "attempted") if isinstance(facts.get(name), str)),
+        "",
+    )
     return {
         "at": format_time(row["at"]),
         "who": actor_label(row["actor"], found),
         "outcome": row["outcome"],
-        "seat": seat,
+        "role": role,
         "did": DECISION_LABELS.get(row["verb"], row["verb"].partition(".")[2].replace("_", " ")),
         "why": str(facts.get("why", "")),
         "comment": row["values"].get("comment") or "",
@@ -148,7 +151,7 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
     facts = row["facts"]
     blast = facts.get("blast") if isinstance(facts.get("blast"), dict) else {}
     reasons = [r for r in facts.get("reasons", []) if isinstance(r, dict)]
-    seats = [s for s in facts.get("seats", []) if isinstance(s, dict)]
+    required_approvals = [s for s in facts.get("required_approvals", []) if isinstance(s, dict)]
     return {
         "seq": row["seq"],
         "at": format_time(row["at"]),
@@ -156,7 +159,7 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
         "score": str(blast.get("score", "")),
         "tier": str(facts.get("tier", blast.get("tier", ""))),
         "digest": str(facts.get("digest", ""))[:16],
-        "seats": ", ".join(f"{s.get('count', 1)} × {s.get('role', '?')}" for s in seats),
+        "required_approvals": ", ".join(f"{s.get('count', 1)} × {s.get('role', '?')}" for s in required_approvals),
         "reasons": [[str(r.get("effect", "")), str(r.get("rule", "")), str(r.get("message", ""))] for r in reasons],
     }
 

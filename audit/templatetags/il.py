@@ -135,7 +135,7 @@ def avatar(name: str, size: str = "", agent: bool = False) -> SafeString:
 
 @register.simple_tag
 def slots(filled: Sequence[str], needed: int, you: bool = False) -> SafeString:
-    """Seats: names of who filled them, how many there are, and whether the reader can fill one."""
+    """Required approvals: names of who filled them, how many there are, and whether the reader can fill one."""
     drawn = [avatar(name, "xs") for name in filled[:needed][:4]]
     for n in range(len(drawn), min(needed, 4)):
         yours = you and n == len(filled)

@@ -9,7 +9,7 @@ from tenants.models.tenant import Environment, Tenant
 
 
 class Role(models.Model):
-    """A named set of permissions in one tenant, carried by a group. Seats ask for roles by name."""
+    """A named set of permissions in one tenant, carried by a group. Required approvals ask for roles by name."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="roles")

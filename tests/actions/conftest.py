@@ -13,7 +13,7 @@ def a_lease(db):
 
 @pytest.fixture
 def cast(db, tmp_path):
-    """The cast with the demo's matrix: no seat in dev and staging, two approvers in prod."""
+    """The cast with the demo's matrix: no required approval in dev and staging, two approvers in prod."""
     return with_rules(make_cast(tmp_path))
 
 

@@ -10,8 +10,8 @@ from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.lifecycle import subject_of
 from actions.models import Action, Lease
-from approvals.blast import LEVELS
-from approvals.models import ApprovalRule
+from approvals.blast.score import LEVELS
+from approvals.models import MatrixRow
 from audit.log.events import NewEvent, append_events
 from tenants.models import Environment
 from tests.cast import Cast
@@ -44,10 +44,13 @@ def with_rules(cast: Cast) -> Cast:
     for environment in (cast.dev, cast.staging, cast.prod, cast.globex_prod):
         environment.settings = {"allow_private_targets": True}
         environment.save()
-        seats = [{"role": "approver", "count": 2}] if environment.slug == "prod" else []
+        required_approvals = [{"role": "approver", "count": 2}] if environment.slug == "prod" else []
         for tier in LEVELS:
-            ApprovalRule.objects.create(
-                tenant_id=environment.tenant_id, environment=environment, tier=tier, seats=seats
+            MatrixRow.objects.create(
+                tenant_id=environment.tenant_id,
+                environment=environment,
+                tier=tier,
+                required_approvals=required_approvals,
             )
     return cast
 

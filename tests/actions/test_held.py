@@ -8,7 +8,7 @@ from actions.lifecycle import subject_of
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.types import registry
 from actions.types.protocol import Outcome
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
 from audit.log.events import NewEvent, record
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
@@ -50,7 +50,9 @@ def drifting(committed_cast):
 
 @pytest.mark.parametrize("how", ["", "continue", "rollback"])
 def test_an_action_held_before_it_began_cannot_be_let_run(committed_cast, drifting, how):
-    ApprovalRule.objects.filter(environment=committed_cast.dev).update(seats=[{"role": "approver", "count": 2}])
+    MatrixRow.objects.filter(environment=committed_cast.dev).update(
+        required_approvals=[{"role": "approver", "count": 2}]
+    )
     with pytest.raises(WrongState, match="never began"):
         verbs.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
     assert carry(drifting).state == "held"

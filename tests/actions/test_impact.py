@@ -12,8 +12,8 @@ from actions.intake.submission import Submission
 from actions.models import Action, Impact
 from actions.preview import preview
 from actions.run.sweep import expire
-from approvals.models import ApprovalRule
-from approvals.weights import set_weights
+from approvals.models import MatrixRow
+from approvals.policies.weights import set_weights
 from audit.database.clock import database_time
 from audit.models import Event
 from tenants.models import Resource
@@ -142,13 +142,13 @@ def test_hours_and_weights_are_facts_and_a_change_of_weights_is_noticed_at_the_s
         verbs.approve(cast.access(name), action.pk, True, action.plan.digest, "")
     set_weights(cast.acme, {"working_hours": 0}, "They do not.", by="system:setup")
     now = carry(action)
-    assert now.state == "completed" and "policy.judged" in verbs_of(now)
+    assert now.state == "completed" and "policy.evaluated" in verbs_of(now)
 
 
 def test_what_was_approved_at_work_is_asked_again_when_nobody_is_there(committed_cast):
     cast = committed_cast
     three = [{"role": "approver", "count": 3}]
-    ApprovalRule.objects.filter(environment=cast.prod, tier="high").update(seats=three)
+    MatrixRow.objects.filter(environment=cast.prod, tier="high").update(required_approvals=three)
     (root_of(cast.prod) / "app.conf").write_text("before\n")
     action = carry(propose(cast, environment="prod", parameters=edit()))
     assert action.tier == "medium"

@@ -5,8 +5,8 @@ from django.db import connection
 
 from actions import verbs
 from actions.models import Action
-from approvals.matrix import drop_row, set_row
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
+from approvals.policies.matrix import remove_row, set_row
 from approvals.policies.publish import retire
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry
@@ -27,8 +27,8 @@ def after_step_one(ledger_type, change) -> None:
 
 
 def deny_dev(cast) -> None:
-    for row in ApprovalRule.objects.filter(environment=cast.dev):
-        drop_row(row, by=SETUP)
+    for row in MatrixRow.objects.filter(environment=cast.dev):
+        remove_row(row, by=SETUP)
 
 
 def ask_in_dev(cast) -> None:

@@ -5,9 +5,9 @@ from django.db import connection
 
 from actions import verbs
 from actions.models import Action
-from approvals.judgement import judgement
-from approvals.policies.models import Policy, PolicyVersion
-from approvals.policies.store import bump
+from approvals.models import Policy, PolicyVersion
+from approvals.policies.active_policies import bump_epoch
+from approvals.policies.apply import evaluate
 from audit.database.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
@@ -18,7 +18,9 @@ from tests.support.ledger_executor import balance
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def publish(cast, expression: str, effect: str = "deny", mode: str = "enforce", seats=(), slug: str = "p") -> None:
+def publish(
+    cast, expression: str, effect: str = "deny", mode: str = "enforce", required_approvals=(), slug: str = "p"
+) -> None:
     """Put a rule in force, as a published version of its own."""
     policy = Policy.objects.create(tenant=cast.acme, home=cast.acme, slug=slug)
     PolicyVersion.objects.create(
@@ -27,12 +29,12 @@ def publish(cast, expression: str, effect: str = "deny", mode: str = "enforce", 
         expression=expression,
         effect=effect,
         mode=mode,
-        seats=list(seats),
+        required_approvals=list(required_approvals),
         message="because",
         state="published",
         published_at=database_time(),
     )
-    bump(cast.acme.pk)
+    bump_epoch(cast.acme.pk)
 
 
 def a_change(cast, where: str = "dev") -> Action:
@@ -45,7 +47,7 @@ def test_a_policy_that_denies_ends_it_at_preflight_and_says_which(committed_cast
     action = carry(a_change(committed_cast))
     assert action.state == "denied"
     assert action.error["details"]["rule"] == "policy p v1"
-    judged = Event.objects.get(subject_id=action.pk, verb="policy.judged")
+    judged = Event.objects.get(subject_id=action.pk, verb="policy.evaluated")
     assert b'"facts_sha256"' in bytes(judged.body)
     assert (root_of(committed_cast.dev) / "app.conf").read_text() == "before\n"
 
@@ -63,8 +65,8 @@ def test_a_policy_in_shadow_only_says_what_it_would_do(committed_cast):
     assert [r["effect"] for r in action.plan.verdict["reasons"] if r["rule"] == "policy p v1"] == ["shadow"]
 
 
-def test_a_policy_that_requires_a_seat_adds_it(committed_cast):
-    publish(committed_cast, "plan.changes > 0", "require", seats=[{"role": "security", "count": 1}])
+def test_a_policy_that_requires_a_approval_adds_it(committed_cast):
+    publish(committed_cast, "plan.changes > 0", "require", required_approvals=[{"role": "security", "count": 1}])
     action = carry(a_change(committed_cast, "prod"))
     assert action.state == "awaiting_approval"
     for who in ("approver", "approver2"):
@@ -113,6 +115,6 @@ def test_an_unattended_run_needs_a_policy_a_safe_type_and_confidence(committed_c
 
 def test_changing_the_rules_takes_two_people_wherever_it_lands(committed_cast):
     for matrix in ({}, {"critical": []}, {"critical": [{"role": "approver", "count": 1}]}):
-        verdict = judgement(facts_of("dev", type="config_change", matrix=matrix), [], database_time())
-        assert (verdict.outcome, verdict.tier) == ("hold", "critical")
-        assert verdict.seats == [{"role": "approver", "count": 2}]
+        verdict = evaluate(facts_of("dev", type="config_change", matrix=matrix), [], database_time())
+        assert (verdict.outcome, verdict.tier) == ("require_approval", "critical")
+        assert verdict.required_approvals == [{"role": "approver", "count": 2}]

@@ -100,7 +100,7 @@ def test_a_quarantine_that_comes_between_the_look_and_the_claim_is_seen(committe
 def test_it_takes_somebody_else_to_clear_it_also_where_the_matrix_asks_nobody(committed_cast, root, shut):
     action = clearing(committed_cast, shut, accept=True)
     assert action.state == "awaiting_approval"
-    assert action.plan.verdict["seats"] == [{"role": "approver", "count": 1}]
+    assert action.plan.verdict["required_approvals"] == [{"role": "approver", "count": 1}]
     assert action.tier == "high"
     with pytest.raises(Exception, match="nobody approves their own"):
         verbs.approve(committed_cast.access("operator"), action.pk, True, action.plan.digest, "")

@@ -6,7 +6,7 @@ import pytest
 from actions import verbs
 from actions.models import Action, BeforeImage, Checkpoint
 from actions.run.runner import Runner
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
@@ -14,7 +14,7 @@ from tests.actions.running import carry, verbs_of
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_accepted_change_of_a_zero_seat_environment_runs_to_the_end(committed_cast):
+def test_an_accepted_change_of_a_zero_approval_environment_runs_to_the_end(committed_cast):
     path = root_of(committed_cast.dev) / "app.conf"
     path.write_text("before\n")
     path.chmod(0o640)
@@ -28,7 +28,7 @@ def test_an_accepted_change_of_a_zero_seat_environment_runs_to_the_end(committed
         "action.submitted",
         "action.preflight",
         "preflight.planned",
-        "policy.judged",
+        "policy.evaluated",
         "action.approve",
         "action.start",
         "step.done",
@@ -62,7 +62,7 @@ def test_a_plan_that_cannot_be_made_fails_with_the_executors_words(committed_cas
 
 
 def test_an_environment_without_a_matrix_row_denies(committed_cast):
-    ApprovalRule.objects.filter(environment=committed_cast.staging).delete()
+    MatrixRow.objects.filter(environment=committed_cast.staging).delete()
     (root_of(committed_cast.staging) / "app.conf").write_text("before\n")
     now = carry(propose(committed_cast, environment="staging", parameters=edit(), accept=True))
     assert now.state == "denied"

@@ -14,7 +14,7 @@ from actions.settle import way_on
 from actions.types.modify_files.executor import ModifyFiles
 from actions.types.registry import register
 from actions.verbs import abort, allowed, find, retry, rollback
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
 from audit.log.artifacts import read_artifact
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
@@ -102,14 +102,14 @@ def test_it_cannot_be_undone_and_is_run_for_real_by_a_linked_action(committed_ca
 def test_no_row_of_the_matrix_and_a_policy_bind_a_simulation_too(committed_cast):
     published(committed_cast.acme, expression="plan.deletes > 0")
     simulated = "action.mode == 'simulate' && plan.creates > 0"
-    seats = [{"role": "security", "count": 1}]
-    published(committed_cast.acme, "ask", expression=simulated, effect="require", seats=seats)
+    required_approvals = [{"role": "security", "count": 1}]
+    published(committed_cast.acme, "ask", expression=simulated, effect="require", required_approvals=required_approvals)
     (root_of(committed_cast.dev) / "app.conf").write_text("x\n")
     denied = carry(propose(committed_cast, parameters=edit(operation="delete"), mode="simulate"))
     assert denied.state == "denied"
     asked = carry(propose(committed_cast, parameters=edit("n.conf", operation="create"), mode="simulate"))
-    assert (asked.state, asked.plan.verdict["seats"]) == ("awaiting_approval", seats)
-    ApprovalRule.objects.filter(environment=committed_cast.staging).delete()
+    assert (asked.state, asked.plan.verdict["required_approvals"]) == ("awaiting_approval", required_approvals)
+    MatrixRow.objects.filter(environment=committed_cast.staging).delete()
     nowhere = carry(
         propose(committed_cast, environment="staging", parameters=edit("n.conf", operation="create"), mode="simulate")
     )

@@ -7,8 +7,8 @@ from actions.errors import BadSubmission, KeyReused, NotAllowed, NothingToUndo, 
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.models import Action, Checkpoint
-from approvals.errors import NotEntitled, StaleDigest
-from approvals.models import ApprovalRule, Request
+from approvals.errors import NotEligible, StaleDigest
+from approvals.models import MatrixRow, Request
 from audit.errors import NotFound
 from audit.models import Event, PrivateValue
 from tests.actions.factory import a_running_lease, an_action, edit, propose, root_of
@@ -37,14 +37,14 @@ def test_two_approvers_of_the_very_plan_let_a_change_run(committed_cast, waiting
 
 
 @pytest.mark.parametrize("who", ["operator", "agent", "auditor", "admin"])
-def test_nobody_without_a_seat_may_approve_and_the_attempt_is_recorded(committed_cast, waiting, who):
-    with pytest.raises(NotEntitled):
+def test_nobody_without_a_approval_may_approve_and_the_attempt_is_recorded(committed_cast, waiting, who):
+    with pytest.raises(NotEligible):
         verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     assert Action.objects.get(pk=waiting.pk).state == "awaiting_approval"
     assert verbs_of(waiting)[-1] == "approval.refused"
 
 
-def test_a_stale_digest_is_refused_and_fills_no_seat(committed_cast, waiting):
+def test_a_stale_digest_is_refused_and_fills_no_approval(committed_cast, waiting):
     with pytest.raises(StaleDigest):
         verbs.approve(committed_cast.access("approver"), waiting.pk, True, "0" * 64, "")
     assert not Request.objects.get(subject_id=waiting.pk).decisions.exists()
@@ -181,7 +181,7 @@ def test_allowed_names_what_each_person_could_do(committed_cast, waiting):
         return verbs.allowed(committed_cast.access(who), waiting)
 
     assert allowed("operator") == ["cancel"]
-    assert allowed("approver") == ["approve", "reject", "ask_for_changes"]
+    assert allowed("approver") == ["approve", "reject", "request_changes"]
     assert allowed("auditor") == []
 
 
@@ -189,7 +189,7 @@ def test_a_matrix_that_was_relaxed_after_an_approver_left_lets_the_plan_run(comm
     for who in ("approver", "approver2"):
         verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     committed_cast.approver2.groups.clear()
-    ApprovalRule.objects.filter(environment=committed_cast.prod).update(seats=[])
+    MatrixRow.objects.filter(environment=committed_cast.prod).update(required_approvals=[])
     Action.objects.filter(pk=waiting.pk).update(accepted_in_advance=True)
     assert carry(waiting).state == "completed"
 
@@ -197,8 +197,8 @@ def test_a_matrix_that_was_relaxed_after_an_approver_left_lets_the_plan_run(comm
 def test_a_matrix_that_was_tightened_after_approval_asks_again(committed_cast, waiting):
     for who in ("approver", "approver2"):
         verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
-    seats = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
-    ApprovalRule.objects.filter(environment=committed_cast.prod).update(seats=seats)
+    required_approvals = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
+    MatrixRow.objects.filter(environment=committed_cast.prod).update(required_approvals=required_approvals)
     now = carry(waiting)
     assert now.state == "awaiting_approval"
     assert "stricter" in str(Event.objects.get(subject_id=now.pk, verb="action.reopen").body)
@@ -208,7 +208,7 @@ def test_a_matrix_that_was_tightened_after_approval_asks_again(committed_cast, w
 def test_a_matrix_row_that_was_removed_after_approval_stops_the_run(committed_cast, waiting):
     for who in ("approver", "approver2"):
         verbs.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
-    ApprovalRule.objects.filter(environment=committed_cast.prod).delete()
+    MatrixRow.objects.filter(environment=committed_cast.prod).delete()
     now = carry(waiting)
     assert (now.state, now.error["code"]) == ("failed", "denied_at_start")
     assert (root_of(committed_cast.prod) / "app.conf").read_text() == "before\n"

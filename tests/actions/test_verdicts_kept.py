@@ -19,10 +19,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def judged(action: Action) -> list[tuple[str, str, list[tuple[str, int]]]]:
     """At which point, what came of it, and by which versions."""
-    found = Event.objects.filter(subject_id=action.pk, verb="policy.judged").order_by("seq")
+    found = Event.objects.filter(subject_id=action.pk, verb="policy.evaluated").order_by("seq")
     told = [json.loads(bytes(event.body))["facts"] for event in found]
     assert all(len(facts["facts_sha256"]) == 64 for facts in told)
-    return [(f.get("at", "preflight"), f["outcome"], [(r["slug"], r["version"]) for r in f["rulings"]]) for f in told]
+    return [
+        (f.get("at", "preflight"), f["outcome"], [(r["slug"], r["version"]) for r in f["policy_results"]]) for f in told
+    ]
 
 
 def test_a_version_that_came_after_the_approval_is_named_at_the_start(committed_cast):
@@ -34,7 +36,7 @@ def test_a_version_that_came_after_the_approval_is_named_at_the_start(committed_
         verbs.approve(cast.access(who), action.pk, True, action.plan.digest, "")
     published(cast.acme, "p", expression="plan.deletes > 9")
     assert carry(action).state == "completed"
-    assert judged(action) == [("preflight", "hold", [("p", 1)]), ("start", "hold", [("p", 2)])]
+    assert judged(action) == [("preflight", "require_approval", [("p", 1)]), ("start", "require_approval", [("p", 2)])]
 
 
 def test_a_start_that_found_nothing_new_says_so_by_itself(committed_cast):

@@ -8,18 +8,25 @@ import pytest
 from django.test import Client
 
 from actions.run.runner import Runner
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
 from tests.cast import Cast
 
 TIERS = ("low", "medium", "high", "critical")
 
 
 def write_matrix(cast: Cast) -> None:
-    """Dev and globex ask for no seat, staging for one approver, prod for two."""
+    """Dev and globex ask for no required approval, staging for one approver, prod for two."""
     one, two = [{"role": "approver", "count": 1}], [{"role": "approver", "count": 2}]
-    for environment, seats in ((cast.dev, []), (cast.staging, one), (cast.prod, two), (cast.globex_prod, [])):
+    for environment, required_approvals in (
+        (cast.dev, []),
+        (cast.staging, one),
+        (cast.prod, two),
+        (cast.globex_prod, []),
+    ):
         for tier in TIERS:
-            ApprovalRule.objects.create(tenant=environment.tenant, environment=environment, tier=tier, seats=seats)
+            MatrixRow.objects.create(
+                tenant=environment.tenant, environment=environment, tier=tier, required_approvals=required_approvals
+            )
 
 
 @dataclass

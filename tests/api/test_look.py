@@ -33,11 +33,11 @@ def test_a_completed_action_shows_plan_steps_and_result(program, place, carry):
 
 def test_what_an_action_waits_for_is_said_in_words(program, carry):
     operator = program("operator")
-    unseated, seated = operator.propose(), operator.propose("prod")
+    unmatched, matched = operator.propose(), operator.propose("prod")
     carry()
-    assert operator.look(unseated)["blocked_by"] == ["operator has to accept the dry-run diff."]
-    assert operator.look(unseated)["allowed"] == ["accept", "cancel"]
-    now = operator.look(seated)
+    assert operator.look(unmatched)["blocked_by"] == ["operator has to accept the dry-run diff."]
+    assert operator.look(unmatched)["allowed"] == ["accept", "cancel"]
+    now = operator.look(matched)
     assert now["blocked_by"] == ["2 more to approve as approver."] and now["allowed"] == ["cancel"]
     assert now["approvals"] | {"expires_at": 0} == {
         "kind": "approval",
@@ -45,14 +45,14 @@ def test_what_an_action_waits_for_is_said_in_words(program, carry):
         "digest": now["plan"]["digest"],
         "needed": 2,
         "have": 0,
-        "seats": [{"role": "approver", "count": 2, "filled": 0}],
+        "required_approvals": [{"role": "approver", "count": 2, "filled": 0}],
         "decisions": [],
-        "asks": [],
+        "change_requests": [],
         "expires_at": 0,
         "suggested": now["approvals"]["suggested"],
     }
-    assert program("approver").look(seated)["allowed"] == ["approve", "reject", "ask_for_changes"]
-    assert program("auditor").look(seated)["allowed"] == []
+    assert program("approver").look(matched)["allowed"] == ["approve", "reject", "request_changes"]
+    assert program("auditor").look(matched)["allowed"] == []
 
 
 def test_seed_vocabulary_comes_out_when_asked_for(program, carry):

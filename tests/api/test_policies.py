@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from approvals.matrix import matrix_for
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.store import rules_for
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.active_policies import active_policies_for
+from approvals.policies.matrix import matrix_for
 from audit.models import Event
 from tests.policies.factory import TWO, backtested, drafted, published
 
@@ -16,7 +16,7 @@ WHY = {"environment": "prod", "reason": "It happened twice."}
 
 
 def in_force(place) -> list[tuple[str, int]]:
-    return [(rule.slug, rule.version) for rule in rules_for([place.acme.pk])[place.acme.pk]]
+    return [(rule.slug, rule.version) for rule in active_policies_for([place.acme.pk])[place.acme.pk]]
 
 
 @pytest.fixture

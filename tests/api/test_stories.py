@@ -23,7 +23,7 @@ def test_a_change_on_prod_needs_two_other_people_who_saw_exactly_this_plan(progr
     yes = {"approved": True, "digest": digest}
 
     status, problem = operator.post(f"{here}/approve", yes)
-    assert (status, problem["code"]) == (403, "not_entitled") and problem["remedies"]
+    assert (status, problem["code"]) == (403, "not_eligible") and problem["remedies"]
     assert program("agent").post(f"{here}/approve", yes)[0] == 403
     assert program("security").post(f"{here}/approve", yes)[0] == 403
     status, problem = program("approver").post(f"{here}/approve", {**yes, "digest": "0" * 64})
@@ -60,7 +60,7 @@ def test_a_rejection_needs_a_comment_and_no_fresh_digest_and_ends_it(program, pl
     assert not (_root(place.prod) / "notes.txt").exists()
 
 
-def test_where_no_seat_is_asked_the_requester_accepts_the_diff(program, place, carry):
+def test_where_no_approval_is_asked_the_requester_accepts_the_diff(program, place, carry):
     operator = program("operator")
     action = operator.propose()
     carry()
@@ -140,7 +140,9 @@ def test_an_ended_action_is_proposed_again_as_a_new_one(program, place, carry):
 def test_a_preview_shows_the_plan_and_leaves_nothing(program, place):
     status, found = program("operator").post("/api/actions/preview", a_change("prod"))
     assert status == 200
-    assert found["verdict"]["outcome"] == "hold" and found["verdict"]["seats"] == [{"role": "approver", "count": 2}]
+    assert found["verdict"]["outcome"] == "require_approval" and found["verdict"]["required_approvals"] == [
+        {"role": "approver", "count": 2}
+    ]
     assert found["changes"][0]["operation"] == "create" and "+hello" in found["changes"][0]["diff"]
     assert found["more_changes"] == 0 and len(found["plan"]["steps"]) == 1
     assert not (_root(place.prod) / "notes.txt").exists()

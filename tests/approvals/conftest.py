@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from approvals.decisions import settled
+from approvals.requests.decisions import request_decided
 from tests.approvals.scene import Scene, a_scene
 
 
@@ -19,6 +19,6 @@ def signals() -> Iterator[list[tuple]]:
     def listen(sender, *, request, outcome, by, correlation_id, at, **kwargs):
         heard.append((request.pk, outcome, by))
 
-    settled.connect(listen)
+    request_decided.connect(listen)
     yield heard
-    settled.disconnect(listen)
+    request_decided.disconnect(listen)

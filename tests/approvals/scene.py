@@ -78,7 +78,7 @@ def a_scene(slug: str = "acme") -> Scene:
     return Scene(tenant, prod, dev, roles, people, agent)
 
 
-def a_request(scene: Scene, seats: list[dict[str, Any]] | None = None, **fields: Any) -> Request:
+def a_request(scene: Scene, required_approvals: list[dict[str, Any]] | None = None, **fields: Any) -> Request:
     """An open request of the operator's, on a new thing in prod."""
     now = database_time()
     values: dict[str, Any] = {
@@ -87,7 +87,7 @@ def a_request(scene: Scene, seats: list[dict[str, Any]] | None = None, **fields:
         "subject_kind": "thing",
         "subject_id": uuid7(),
         "digest": DIGEST,
-        "seats": TWO_APPROVERS if seats is None else seats,
+        "required_approvals": TWO_APPROVERS if required_approvals is None else required_approvals,
         "requester": scene.people.operator,
         "opened_at": now,
         "expires_at": now + timedelta(hours=1),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from approvals.decisions import accept, can_decide, live_quorum
-from approvals.errors import AlreadyDecided, DigestNeeded, NotEntitled, StaleDigest, WrongKind
+from approvals.errors import AlreadyDecided, DigestNeeded, NotEligible, StaleDigest, WrongRequestKind
 from approvals.models import Decision, Request
+from approvals.requests.decisions import accept, can_decide, is_quorum_met
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, verbs
 
 
@@ -15,9 +15,9 @@ def request_(scene):
 
 def test_the_requester_accepts_and_that_settles_it(scene, request_, signals):
     assert can_decide(request_, scene.access("operator")) == (True, "")
-    assert not live_quorum(request_)
+    assert not is_quorum_met(request_)
     done = accept(request_.pk, scene.access("operator"), digest=DIGEST)
-    assert done.state == Request.objects.get().state == "approved" and live_quorum(done)
+    assert done.state == Request.objects.get().state == "approved" and is_quorum_met(done)
     assert signals == [(request_.pk, "approved", str(scene.people.operator.pk))]
     assert verbs(request_) == [("approval.accepted", "ok")]
     assert Decision.objects.get().role == "requester"
@@ -33,7 +33,7 @@ def test_accepting_needs_the_digest_that_was_shown(scene, request_, signals, dig
 @pytest.mark.parametrize("who", ["approver", "all_rounder", "security"])
 def test_nobody_else_accepts_for_the_requester(scene, request_, who):
     assert can_decide(request_, scene.access(who))[0] is False
-    with pytest.raises(NotEntitled, match="Only its requester"):
+    with pytest.raises(NotEligible, match="Only its requester"):
         accept(request_.pk, scene.access(who), digest=DIGEST)
     assert verbs(request_) == [("approval.refused", "refused")] and Request.objects.get().state == "open"
 
@@ -41,7 +41,7 @@ def test_nobody_else_accepts_for_the_requester(scene, request_, who):
 def test_where_agents_only_recommend_the_owner_accepts_and_the_agent_does_not(scene):
     request = a_request(scene, [], kind="acceptance", requester=scene.agent)
     assert can_decide(request, scene.access(scene.agent))[1].startswith("In this environment agents only recommend")
-    with pytest.raises(NotEntitled, match="a person accepts"):
+    with pytest.raises(NotEligible, match="a person accepts"):
         accept(request.pk, scene.access(scene.agent), digest=DIGEST)
     assert verbs(request) == [("approval.refused", "refused")] and Request.objects.get().state == "open"
     assert accept(request.pk, scene.access("all_rounder"), digest=DIGEST).state == "approved"
@@ -57,7 +57,7 @@ def test_where_agents_may_act_an_agent_accepts_its_own_diff_and_so_may_its_owner
 
 def test_a_requester_who_may_no_longer_propose_cannot_accept(scene, request_):
     scene.people.operator.groups.set([scene.roles["auditor"].group])
-    with pytest.raises(NotEntitled, match="no longer propose"):
+    with pytest.raises(NotEligible, match="no longer propose"):
         accept(request_.pk, scene.access("operator"), digest=DIGEST)
 
 
@@ -67,8 +67,8 @@ def test_it_is_accepted_once(scene, request_):
         accept(request_.pk, scene.access("operator"), digest=DIGEST)
 
 
-def test_accepting_fills_no_seat(scene):
+def test_accepting_fills_no_approval(scene):
     request = a_request(scene)
-    with pytest.raises(WrongKind, match="Seats have to be filled"):
+    with pytest.raises(WrongRequestKind, match="Required approvals have to be filled"):
         accept(request.pk, scene.access("operator"), digest=DIGEST)
     assert Request.objects.get().state == "open"

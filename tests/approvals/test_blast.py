@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals.blast import LEVELS, THRESHOLDS, score, tier_of
+from approvals.blast.score import LEVELS, THRESHOLDS, score_blast_radius, tier_of
 from tests.approvals.factory import ENVIRONMENTS, diagnostics, facts_of
 
 
@@ -26,11 +26,11 @@ from tests.approvals.factory import ENVIRONMENTS, diagnostics, facts_of
     ],
 )
 def test_what_people_expect_of_a_change_is_what_it_scores(facts, tier):
-    assert score(facts).tier == tier
+    assert score_blast_radius(facts).tier == tier
 
 
 def test_every_point_is_explained():
-    blast = score(facts_of("prod", creates=1, modifies=1, deletes=1, cost_delta="12.50"))
+    blast = score_blast_radius(facts_of("prod", creates=1, modifies=1, deletes=1, cost_delta="12.50"))
     assert blast.score == sum(factor["points"] for factor in blast.factors)
     assert {factor["weight"] for factor in blast.factors} == {100}
     why = {factor["name"]: factor["why"] for factor in blast.factors}
@@ -49,7 +49,11 @@ def test_every_point_is_explained():
 
 
 def test_an_unknown_cost_is_a_visible_factor_at_its_maximum():
-    factor = next(f for f in score(facts_of("dev", modifies=1, cost_delta=None)).factors if f["name"] == "monthly_cost")
+    factor = next(
+        f
+        for f in score_blast_radius(facts_of("dev", modifies=1, cost_delta=None)).factors
+        if f["name"] == "monthly_cost"
+    )
     assert factor["points"] == factor["max"] and "not known" in factor["why"]
 
 
@@ -59,14 +63,16 @@ def test_an_unknown_cost_is_a_visible_factor_at_its_maximum():
 )
 def test_cost_weighs_by_its_order_of_magnitude(delta, points):
     factor = next(
-        f for f in score(facts_of("dev", modifies=1, cost_delta=delta)).factors if f["name"] == "monthly_cost"
+        f
+        for f in score_blast_radius(facts_of("dev", modifies=1, cost_delta=delta)).factors
+        if f["name"] == "monthly_cost"
     )
     assert factor["points"] == points and "E" not in factor["why"]
 
 
 def test_the_most_sensitive_known_resource_counts_even_in_a_safe_environment():
     database = {"kind": "database", "name": "orders", "risk_class": "dangerous", "monthly_cost": "9", "known": True}
-    blast = score(facts_of("dev", modifies=1, resources=[database]))
+    blast = score_blast_radius(facts_of("dev", modifies=1, resources=[database]))
     factor = next(f for f in blast.factors if f["name"] == "resource_risk")
     assert factor["points"] == 10 and factor["why"] == "the most sensitive resource touched is dangerous"
 
@@ -82,7 +88,7 @@ def test_missing_facts_are_an_error_and_not_a_low_score(name):
     facts = facts_of(modifies=1)
     del facts[name]
     with pytest.raises(LookupError):
-        score(facts)
+        score_blast_radius(facts)
 
 
 COUNTS = st.integers(0, 300)
@@ -108,8 +114,8 @@ def test_one_more_of_anything_never_lowers_the_score(
         "lossy": lossy,
     }
     before, after = (
-        score(facts_of(environment, **counts)),
-        score(facts_of(environment, **{**counts, more: counts[more] + 1})),
+        score_blast_radius(facts_of(environment, **counts)),
+        score_blast_radius(facts_of(environment, **{**counts, more: counts[more] + 1})),
     )
     assert 0 <= before.score <= after.score <= 100
     assert all(isinstance(factor["points"], int) and 0 <= factor["points"] <= factor["max"] for factor in after.factors)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals.blast import score
-from approvals.blast_factors import FACTORS
-from approvals.judge import judge
+from approvals.blast.factors import FACTORS
+from approvals.blast.score import score_blast_radius
+from approvals.verdict import evaluate_matrix
 from tests.approvals.factory import ENVIRONMENTS, diagnostics, facts_of
 
 NOBODY = {"count": 0, "names": [], "more": False}
@@ -23,11 +23,11 @@ def around(environment: str = "staging", **more) -> dict:
 
 
 def points(facts: dict) -> dict[str, int]:
-    return {factor["name"]: factor["points"] for factor in score(facts).factors}
+    return {factor["name"]: factor["points"] for factor in score_blast_radius(facts).factors}
 
 
 def why(facts: dict, name: str) -> str:
-    return next(factor["why"] for factor in score(facts).factors if factor["name"] == name)
+    return next(factor["why"] for factor in score_blast_radius(facts).factors if factor["name"] == name)
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, 0), (1, 4), (2, 4), (3, 7), (10, 11), (30, 15), (999, 15)])
@@ -74,7 +74,7 @@ def test_outside_the_declared_hours_costs_points(declared, outside, expected):
 def test_what_only_reads_is_not_moved_by_what_surrounds_it():
     plain = diagnostics("prod")
     surrounded = plain | {"dependents": {"count": 50, "names": [], "more": False}, "window": {**HOURS, "outside": True}}
-    assert score(surrounded).score == score(plain).score
+    assert score_blast_radius(surrounded).score == score_blast_radius(plain).score
 
 
 @pytest.mark.parametrize("environment", sorted(ENVIRONMENTS))
@@ -82,7 +82,10 @@ def test_facts_from_before_these_were_known_judge_as_if_there_were_none(environm
     old = facts_of(environment, modifies=3, deletes=1)
     assert not {"dependents", "history", "window", "weights"} & old.keys()
     new = old | {"dependents": NOBODY, "history": {"ended": 0, "failed": 0}, "weights": {}}
-    assert judge(old).outcome == "hold" and score(old).score == score(new).score
+    assert (
+        evaluate_matrix(old).outcome == "require_approval"
+        and score_blast_radius(old).score == score_blast_radius(new).score
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,12 +108,15 @@ def test_facts_from_before_these_were_known_judge_as_if_there_were_none(environm
 def test_surroundings_that_do_not_read_deny(damage):
     if damage == {"history": []}:
         damage = {"history": ["x"]}
-    verdict = judge(around(**damage))
+    verdict = evaluate_matrix(around(**damage))
     assert (verdict.outcome, verdict.reasons[-1]["rule"]) == ("deny", "facts")
 
 
 def test_a_weight_moves_its_factor_and_is_kept_with_it():
-    plain, heavy = score(around(deletes=1)), score(around(deletes=1, weights={"deletions": 150}))
+    plain, heavy = (
+        score_blast_radius(around(deletes=1)),
+        score_blast_radius(around(deletes=1, weights={"deletions": 150})),
+    )
     assert heavy.score == plain.score + 6
     factor = next(f for f in heavy.factors if f["name"] == "deletions")
     assert (factor["points"], factor["max"], factor["weight"]) == (18, 27, 150)
@@ -118,16 +124,19 @@ def test_a_weight_moves_its_factor_and_is_kept_with_it():
 
 def test_no_weight_lifts_a_floor():
     nothing = dict.fromkeys(FACTORS, 0)
-    assert judge(around("prod", deletes=3, weights=nothing)).blast.score == 0
-    assert judge(around("prod", weights=nothing) | {"cost_delta": None}).tier == "medium"
+    assert evaluate_matrix(around("prod", deletes=3, weights=nothing)).blast.score == 0
+    assert evaluate_matrix(around("prod", weights=nothing) | {"cost_delta": None}).tier == "medium"
     dangerous = facts_of("dev", modifies=1, risk_class="dangerous") | {"weights": nothing}
-    assert judge(dangerous).tier == "high"
-    assert judge(facts_of("dev", modifies=1, security_level="critical") | {"weights": nothing}).tier == "critical"
+    assert evaluate_matrix(dangerous).tier == "high"
+    assert (
+        evaluate_matrix(facts_of("dev", modifies=1, security_level="critical") | {"weights": nothing}).tier
+        == "critical"
+    )
 
 
 def test_the_score_stops_at_a_hundred_and_says_so():
     facts = around("prod", modifies=100, deletes=50, weights=dict.fromkeys(FACTORS, 300))
-    blast = score(facts | {"cost_delta": "5000"})
+    blast = score_blast_radius(facts | {"cost_delta": "5000"})
     assert blast.score == 100 == sum(f["points"] for f in blast.factors)
     assert any("stops at 100" in f["why"] for f in blast.factors)
 
@@ -159,11 +168,11 @@ FACTS = st.builds(
 @given(FACTS)
 def test_points_always_sum_to_the_score(facts):
     kept = copy.deepcopy(facts)
-    blast = score(facts)
+    blast = score_blast_radius(facts)
     assert blast.score == sum(factor["points"] for factor in blast.factors) and 0 <= blast.score <= 100
     assert all(0 <= factor["points"] <= factor["max"] <= 100 for factor in blast.factors)
     assert [factor["name"] for factor in blast.factors] == list(FACTORS)
-    assert score(facts) == blast and facts == kept
+    assert score_blast_radius(facts) == blast and facts == kept
 
 
 @given(FACTS, st.data())
@@ -186,4 +195,4 @@ def test_more_of_anything_never_lowers_the_score_whatever_the_weights(facts, dat
     else:
         name = data.draw(st.sampled_from(sorted(FACTORS)))
         more["weights"] = {**facts["weights"], name: data.draw(st.integers(facts["weights"].get(name, 100), 300))}
-    assert score(more).score >= score(facts).score
+    assert score_blast_radius(more).score >= score_blast_radius(facts).score

@@ -4,17 +4,18 @@ from datetime import timedelta
 
 import pytest
 
-from approvals.decisions import can_decide, decide, live_quorum, live_quorums, seats_filled
-from approvals.judge import judge
 from approvals.models import Decision
-from approvals.pages import quorum_context
-from approvals.people import approving_roles, holders, holders_in
+from approvals.quorum.role_holders import role_holders, role_holders_in
+from approvals.requests.decisions import can_decide, current_approvals, decide, is_quorum_met, quorums_met
+from approvals.requests.quorum_context import quorum_context
+from approvals.verdict import evaluate_matrix
 from audit.database.clock import database_time
 from tenants.access import holds
+from tenants.roles import approving_roles
 from tests.approvals.factory import TIERS, facts_of
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_role, a_scene, grant
 
-SEATS = {
+APPROVALS = {
     "low": [{"role": "approver", "count": 1}],
     "medium": [{"role": "approver", "count": 2}],
     "high": [{"role": "approver", "count": 1}, {"role": "security", "count": 1}],
@@ -49,28 +50,28 @@ def approve(scene, request, who):
     ],
 )
 def test_matrix_by_tier_by_people(scene, tier, people, state):
-    verdict = judge(facts_of("dev", modifies=1, security_level=tier, matrix=SEATS))
-    assert (verdict.tier, verdict.seats) == (tier, SEATS[tier])
-    request = a_request(scene, verdict.seats)
+    verdict = evaluate_matrix(facts_of("dev", modifies=1, security_level=tier, matrix=APPROVALS))
+    assert (verdict.tier, verdict.required_approvals) == (tier, APPROVALS[tier])
+    request = a_request(scene, verdict.required_approvals)
     for who in people:
         if can_decide(request, scene.access(who))[0]:
             approve(scene, request, who)
     request.refresh_from_db()
     assert request.state == state
-    assert live_quorum(request) is (state == "approved")
+    assert is_quorum_met(request) is (state == "approved")
 
 
 def test_every_tier_of_the_table_was_tried():
-    assert set(SEATS) == set(TIERS)
+    assert set(APPROVALS) == set(TIERS)
 
 
-def test_a_person_moves_to_another_seat_to_make_room_and_the_rows_say_so(scene):
-    request = a_request(scene, SEATS["high"])
+def test_a_person_moves_to_another_approval_to_make_room_and_the_rows_say_so(scene):
+    request = a_request(scene, APPROVALS["high"])
     approve(scene, request, "both")
     assert Decision.objects.get().role == "approver"
     approve(scene, request, "approver")
-    seats = seats_filled(request, list(request.decisions.all()))
-    assert [(s["role"], [d.principal.username for d in s["by"]]) for s in seats] == [
+    required_approvals = current_approvals(request, list(request.decisions.all()))
+    assert [(s["role"], [d.principal.username for d in s["by"]]) for s in required_approvals] == [
         ("approver", ["acme.approver"]),
         ("security", ["acme.both"]),
     ]
@@ -81,13 +82,13 @@ def test_a_quorum_lapses_when_one_of_its_people_loses_the_role(scene):
     request = a_request(scene)
     approve(scene, request, "approver")
     done = approve(scene, request, "approver2")
-    assert live_quorum(done)
+    assert is_quorum_met(done)
     scene.roles["approver"].group.user_set.remove(scene.people.approver)
-    assert not live_quorum(done)
+    assert not is_quorum_met(done)
 
 
-def test_a_decision_on_another_digest_fills_no_seat(scene):
-    request = a_request(scene, SEATS["low"])
+def test_a_decision_on_another_digest_fills_no_approval(scene):
+    request = a_request(scene, APPROVALS["low"])
     Decision.objects.create(
         request=request,
         principal=scene.people.approver,
@@ -96,22 +97,24 @@ def test_a_decision_on_another_digest_fills_no_seat(scene):
         digest=OTHER_DIGEST,
         at=database_time(),
     )
-    assert not live_quorum(request)
+    assert not is_quorum_met(request)
 
 
-def test_a_role_that_may_not_approve_here_fills_no_seat_though_its_people_may(scene):
+def test_a_role_that_may_not_approve_here_fills_no_approval_though_its_people_may(scene):
     scene.people.operator.groups.add(scene.roles["approver"].group)
     operators = a_request(scene, [{"role": "operator", "count": 1}], requester=scene.people.security)
     assert can_decide(operators, scene.access("operator"))[0] is False
     assert can_decide(operators, scene.access("all_rounder"))[0] is False
 
 
-def test_a_role_of_another_tenant_fills_no_seat_whatever_its_group_was_granted(scene):
+def test_a_role_of_another_tenant_fills_no_approval_whatever_its_group_was_granted(scene):
     globex = a_scene("globex")
     for place in (scene.tenant, scene.prod):
         grant(globex.roles["approver"], place, "view", "approve")
     request = a_request(scene)
-    assert holders([request])[request.pk]["approver"].isdisjoint({globex.people.approver.pk, globex.people.both.pk})
+    assert role_holders([request])[request.pk]["approver"].isdisjoint(
+        {globex.people.approver.pk, globex.people.both.pk}
+    )
 
 
 def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_assert_max_num_queries):
@@ -121,10 +124,10 @@ def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_ass
         approve(scene, request, "approver2")
     fresh = [type(r).objects.get(pk=r.pk) for r in requests]
     with django_assert_max_num_queries(4):
-        held = live_quorums(fresh)
+        held = quorums_met(fresh)
     assert [held[r.pk] for r in requests] == [True] * 3 + [False] * 4
     with django_assert_max_num_queries(0):
-        assert live_quorums([]) == {}
+        assert quorums_met([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -149,18 +152,18 @@ def test_one_cannot_decide_twice_too_late_or_on_what_is_settled(scene):
     assert can_decide(request, access) == (False, "You have already decided.")
     late = a_request(scene, expires_at=database_time() - timedelta(seconds=1))
     assert can_decide(late, access) == (False, "The time to decide is over.")
-    void = a_request(scene, state="void", settled_at=database_time())
+    void = a_request(scene, state="void", closed_at=database_time())
     assert "plan changed" in can_decide(void, access)[1]
 
 
 def test_the_panel_names_who_sits_who_could_and_whether_it_is_you(scene):
-    request = a_request(scene, SEATS["critical"])
+    request = a_request(scene, APPROVALS["critical"])
     approve(scene, request, "approver")
     shown = quorum_context(request, scene.access("approver2"))
     assert (shown["have"], shown["needed"], shown["can"], shown["is_complete"]) == (1, 3, True, False)
     approvers, security = shown["groups"]
-    assert [seat["name"] for seat in approvers["filled"]] == ["Approver"]
-    assert [seat["is_yours"] for seat in approvers["open"]] == [True]
+    assert [required["name"] for required in approvers["filled"]] == ["Approver"]
+    assert [required["is_yours"] for required in approvers["open"]] == [True]
     assert approvers["open"][0]["candidates"] == ["Approver3", "Both", "All Rounder"]
     assert [(s["is_yours"], s["candidates"]) for s in security["open"]] == [(False, ["Security", "Both"])]
 
@@ -168,7 +171,7 @@ def test_the_panel_names_who_sits_who_could_and_whether_it_is_you(scene):
 def test_the_panel_tells_the_requester_why_not(scene):
     shown = quorum_context(a_request(scene), scene.access("operator"))
     assert shown["can"] is False and "You requested this" in shown["why_not"]
-    assert not any(seat["is_yours"] for group in shown["groups"] for seat in group["open"])
+    assert not any(required["is_yours"] for group in shown["groups"] for required in group["open"])
 
 
 def test_the_panel_of_a_settled_request_shows_who_settled_it_whoever_left_since(scene):
@@ -202,7 +205,7 @@ def test_the_panel_renders_with_names_escaped(scene):
     assert "&lt;b&gt;no&lt;/b&gt;" in page and "1 of 2" in page and "Rejected" in page
 
 
-def test_the_panel_offers_an_open_seat_to_the_reader(scene):
+def test_the_panel_offers_an_open_approval_to_the_reader(scene):
     from django.template.loader import render_to_string
 
     page = render_to_string(
@@ -212,12 +215,12 @@ def test_the_panel_offers_an_open_seat_to_the_reader(scene):
     assert "Approver, Approver2, Approver3 and 1 more" in page
 
 
-def test_seats_and_permissions_agree_on_who_may_approve_as_what(scene):
+def test_approvals_and_permissions_agree_on_who_may_approve_as_what(scene):
     local = a_role(scene.tenant, "dev-approver")
     grant(local, scene.dev, "view", "approve")
     scene.people.both.groups.add(local.group)
     everybody = [*vars(scene.people).values(), scene.agent]
-    held = holders_in({place.pk: scene.tenant.pk for place in (scene.dev, scene.prod)})
+    held = role_holders_in({place.pk: scene.tenant.pk for place in (scene.dev, scene.prod)})
     for place in (scene.dev, scene.prod):
         for role in (*scene.roles, local.name):
             may = {person.pk for person in everybody if holds(person, "approve", place, role=role)}

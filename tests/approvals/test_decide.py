@@ -5,18 +5,18 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 
-from approvals.decisions import decide, settled
 from approvals.errors import (
     AlreadyDecided,
     CommentNeeded,
     DigestNeeded,
-    NotEntitled,
+    NotEligible,
+    RequestClosed,
     RequestExpired,
-    Settled,
     StaleDigest,
-    WrongKind,
+    WrongRequestKind,
 )
 from approvals.models import Decision, Request
+from approvals.requests.decisions import decide, request_decided
 from audit.database.clock import database_time
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
@@ -34,13 +34,13 @@ def reject(scene, request, who, comment="not today", **changes):
     return approve(scene, request, who, **{"approved": False, "digest": None, "comment": comment, **changes})
 
 
-def test_the_last_seat_settles_the_request(scene, signals):
+def test_the_last_approval_settles_the_request(scene, signals):
     request = a_request(scene)
     assert approve(scene, request, "approver").state == "open"
     assert signals == []
     done = approve(scene, request, "approver2", comment="looks good")
     request.refresh_from_db()
-    assert (done.state, request.state) == ("approved", "approved") and request.settled_at is not None
+    assert (done.state, request.state) == ("approved", "approved") and request.closed_at is not None
     assert signals == [(request.pk, "approved", str(scene.people.approver2.pk))]
     assert verbs(request) == [("approval.granted", "ok"), ("approval.granted", "ok")]
 
@@ -51,7 +51,9 @@ def test_an_approval_is_recorded_with_what_and_as_whom_but_not_why_in_clear(scen
     event = Event.objects.get(subject_id=request.subject_id)
     body = bytes(event.body).decode()
     assert (event.actor, event.correlation_id) == (str(scene.people.approver.pk), "c-1")
-    assert DIGEST in body and str(request.pk) in body and '"role":"approver"' in body and '"seats_open":1' in body
+    assert (
+        DIGEST in body and str(request.pk) in body and '"role":"approver"' in body and '"approvals_missing":1' in body
+    )
     assert "sure" not in body and "commitment" in body
     assert bytes(PrivateValue.objects.get(subject_id=request.subject_id).value) == b"sure"
     decision = Decision.objects.get()
@@ -64,7 +66,7 @@ def test_one_rejection_settles_whatever_was_approved_before(scene, signals):
     assert reject(scene, request, "approver2").state == "rejected"
     assert signals == [(request.pk, "rejected", str(scene.people.approver2.pk))]
     assert verbs(request)[-1] == ("approval.rejected", "ok")
-    with pytest.raises(Settled):
+    with pytest.raises(RequestClosed):
         approve(scene, request, "approver3")
 
 
@@ -103,8 +105,8 @@ def test_a_second_decision_by_the_same_person_is_refused(scene):
 @pytest.mark.parametrize("state", ["approved", "rejected", "expired", "void", "cancelled"])
 @pytest.mark.parametrize("verb", [approve, reject])
 def test_a_settled_request_takes_no_decision(scene, signals, state, verb):
-    request = a_request(scene, state=state, settled_at=database_time())
-    with pytest.raises(Settled) as error:
+    request = a_request(scene, state=state, closed_at=database_time())
+    with pytest.raises(RequestClosed) as error:
         verb(scene, request, "approver")
     assert error.value.status == 409 and error.value.remedies
     assert not Decision.objects.exists() and signals == [] and verbs(request) == []
@@ -132,7 +134,7 @@ def test_a_request_whose_time_is_over_takes_no_decision_though_no_sweep_came(sce
 @pytest.mark.parametrize("verb", [approve, reject])
 def test_who_may_not_decide_is_told_why_and_leaves_a_trace(scene, signals, who, why, verb):
     request = a_request(scene)
-    with pytest.raises(NotEntitled if why else NotFound) as error:
+    with pytest.raises(NotEligible if why else NotFound) as error:
         verb(scene, request, who)
     assert not Decision.objects.exists() and signals == [] and Request.objects.get().state == "open"
     if not why:
@@ -146,14 +148,14 @@ def test_who_may_not_decide_is_told_why_and_leaves_a_trace(scene, signals, who, 
 
 def test_a_requester_with_every_role_still_cannot_approve_their_own(scene):
     request = a_request(scene, requester=scene.people.all_rounder)
-    with pytest.raises(NotEntitled, match="nobody approves their own request"):
+    with pytest.raises(NotEligible, match="nobody approves their own request"):
         approve(scene, request, "all_rounder")
     assert verbs(request) == [("approval.refused", "refused")]
 
 
 def test_an_agents_owner_cannot_approve_what_the_agent_requested(scene):
     request = a_request(scene, requester=scene.agent, excluded=[str(scene.agent.pk), str(scene.people.all_rounder.pk)])
-    with pytest.raises(NotEntitled, match="An agent that you answer for"):
+    with pytest.raises(NotEligible, match="An agent that you answer for"):
         approve(scene, request, "all_rounder")
     assert not Decision.objects.exists()
 
@@ -162,7 +164,7 @@ def test_an_agents_new_owner_cannot_approve_what_it_requested_before(scene):
     request = a_request(scene, requester=scene.agent)
     scene.agent.owner = scene.people.approver
     scene.agent.save()
-    with pytest.raises(NotEntitled, match="An agent that you answer for"):
+    with pytest.raises(NotEligible, match="An agent that you answer for"):
         approve(scene, request, "approver")
     assert approve(scene, request, "approver2").state == "open"
 
@@ -170,7 +172,7 @@ def test_an_agents_new_owner_cannot_approve_what_it_requested_before(scene):
 def test_agents_cannot_decide_not_even_by_the_roles_they_hold(scene):
     request = a_request(scene)
     for verb in (approve, reject):
-        with pytest.raises(NotEntitled, match="Agents cannot decide"):
+        with pytest.raises(NotEligible, match="Agents cannot decide"):
             verb(scene, request, scene.agent)
     assert not Decision.objects.exists()
 
@@ -202,12 +204,12 @@ def test_a_token_without_the_scope_cannot_approve(scene):
     from tenants.access import access_for
 
     access = access_for(person, scene.tenant, token)
-    with pytest.raises(NotEntitled, match="This token may not approve"):
+    with pytest.raises(NotEligible, match="This token may not approve"):
         decide(request.pk, access, approved=True, digest=DIGEST, comment="")
     assert not Decision.objects.exists() and dataclasses.is_dataclass(access)
 
 
-def test_one_person_with_two_roles_fills_one_seat(scene):
+def test_one_person_with_two_roles_fills_one_approval(scene):
     request = a_request(scene, ONE_OF_EACH)
     assert approve(scene, request, "both").state == "open"
     with pytest.raises(AlreadyDecided):
@@ -219,10 +221,10 @@ def test_one_person_with_two_roles_fills_one_seat(scene):
     }
 
 
-def test_a_seat_that_is_taken_is_not_filled_again_but_its_role_may_still_reject(scene):
+def test_a_approval_that_is_taken_is_not_filled_again_but_its_role_may_still_reject(scene):
     request = a_request(scene, ONE_OF_EACH)
     approve(scene, request, "approver")
-    with pytest.raises(NotEntitled, match="are taken") as error:
+    with pytest.raises(NotEligible, match="are taken") as error:
         approve(scene, request, "approver2")
     assert error.value.remedies == ["Still missing: 1 × security."]
     assert Decision.objects.count() == 1
@@ -253,16 +255,16 @@ def test_an_approval_by_somebody_who_came_to_own_the_requesting_agent_does_not_c
     assert approve(scene, request, "approver2").state == "open"
 
 
-def test_a_role_held_elsewhere_fills_no_seat_here(scene):
+def test_a_role_held_elsewhere_fills_no_approval_here(scene):
     from tests.approvals.scene import a_role, grant
 
     local = a_role(scene.tenant, "dev-approver")
     grant(local, scene.dev, "view", "approve")
     grant(local, scene.prod, "view")
     scene.people.stranger.groups.add(local.group)
-    seats = [{"role": "dev-approver", "count": 1}]
-    in_prod, in_dev = a_request(scene, seats), a_request(scene, seats, environment=scene.dev)
-    with pytest.raises(NotEntitled):
+    required_approvals = [{"role": "dev-approver", "count": 1}]
+    in_prod, in_dev = a_request(scene, required_approvals), a_request(scene, required_approvals, environment=scene.dev)
+    with pytest.raises(NotEligible):
         approve(scene, in_prod, "stranger")
     assert approve(scene, in_dev, "stranger").state == "approved"
 
@@ -278,7 +280,7 @@ def test_a_request_of_another_tenant_is_as_unknown_as_one_that_never_was(scene):
 
 def test_an_acceptance_is_not_decided_by_approvers(scene):
     request = a_request(scene, [], kind="acceptance")
-    with pytest.raises(WrongKind, match="accept the dry-run diff"):
+    with pytest.raises(WrongRequestKind, match="accept the dry-run diff"):
         approve(scene, request, "approver")
 
 
@@ -293,10 +295,10 @@ def test_what_a_listener_refuses_is_not_decided(scene):
     def refuse(sender, **kwargs):
         raise RuntimeError("the subject was not waiting")
 
-    settled.connect(refuse)
+    request_decided.connect(refuse)
     try:
         with pytest.raises(RuntimeError), transaction.atomic():
             approve(scene, request, "approver")
     finally:
-        settled.disconnect(refuse)
+        request_decided.disconnect(refuse)
     assert not Decision.objects.exists() and Request.objects.get().state == "open" and verbs(request) == []

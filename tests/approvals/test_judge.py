@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from approvals.judge import Verdict, judge, stricter
+from approvals.verdict import Verdict, evaluate_matrix
+from approvals.verdict import is_stricter as stricter
 from tests.approvals.factory import APPROVER, TIERS, diagnostics, facts_of
 
 TWO = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
@@ -20,22 +21,26 @@ def rules(verdict: Verdict) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("level", TIERS)
 def test_each_tier_reads_its_own_row_and_a_missing_row_denies(tier, level):
     matrix = {tier: [{"role": f"role-of-{tier}", "count": 1}]}
-    verdict = judge(facts_of("dev", modifies=1, security_level=level, matrix=matrix))
+    verdict = evaluate_matrix(facts_of("dev", modifies=1, security_level=level, matrix=matrix))
     assert verdict.tier == level and verdict.blast.tier == "low"
     if tier == level:
-        assert (verdict.outcome, verdict.seats, verdict.acceptance) == ("hold", matrix[tier], False)
+        assert (verdict.outcome, verdict.required_approvals, verdict.acceptance) == (
+            "require_approval",
+            matrix[tier],
+            False,
+        )
     else:
-        assert (verdict.outcome, verdict.seats, verdict.acceptance) == ("deny", [], False)
+        assert (verdict.outcome, verdict.required_approvals, verdict.acceptance) == ("deny", [], False)
         assert verdict.reasons[-1]["rule"] == "matrix" and "no row" in verdict.reasons[-1]["message"]
 
 
 def test_the_security_level_raises_the_tier_and_never_lowers_it():
-    assert judge(facts_of("dev", modifies=1, security_level="high")).tier == "high"
-    assert judge(facts_of("prod", deletes=1, security_level="low")).tier == "high"
+    assert evaluate_matrix(facts_of("dev", modifies=1, security_level="high")).tier == "high"
+    assert evaluate_matrix(facts_of("prod", deletes=1, security_level="low")).tier == "high"
 
 
 def test_dangerous_is_never_below_high():
-    verdict = judge(diagnostics("dev", risk_class="dangerous"))
+    verdict = evaluate_matrix(diagnostics("dev", risk_class="dangerous"))
     assert verdict.tier == "high" and ("risk_class", "raise") in rules(verdict)
 
 
@@ -43,28 +48,28 @@ def test_dangerous_is_never_below_high():
     ("level", "tier"), [("low", "medium"), ("medium", "high"), ("high", "critical"), ("critical", "critical")]
 )
 def test_an_unknown_cost_raises_the_tier_by_one(level, tier):
-    assert judge(facts_of("dev", modifies=1, security_level=level, cost_delta=None)).tier == tier
+    assert evaluate_matrix(facts_of("dev", modifies=1, security_level=level, cost_delta=None)).tier == tier
 
 
 def test_an_empty_row_allows_what_changes_nothing():
-    verdict = judge(diagnostics("prod", matrix={"low": []}))
+    verdict = evaluate_matrix(diagnostics("prod", matrix={"low": []}))
     assert (verdict.outcome, verdict.acceptance) == ("allow", False)
 
 
 def test_an_empty_row_still_waits_for_the_requester_to_accept_a_change():
-    verdict = judge(facts_of("dev", modifies=1, matrix={"low": []}))
-    assert (verdict.outcome, verdict.seats, verdict.acceptance) == ("hold", [], True)
-    accepted = judge(facts_of("dev", modifies=1, accepted_in_advance=True, matrix={"low": []}))
+    verdict = evaluate_matrix(facts_of("dev", modifies=1, matrix={"low": []}))
+    assert (verdict.outcome, verdict.required_approvals, verdict.acceptance) == ("require_approval", [], True)
+    accepted = evaluate_matrix(facts_of("dev", modifies=1, accepted_in_advance=True, matrix={"low": []}))
     assert (accepted.outcome, accepted.acceptance) == ("allow", False)
 
 
-def test_accepting_in_advance_fills_no_seat():
-    verdict = judge(facts_of("dev", modifies=1, accepted_in_advance=True))
-    assert (verdict.outcome, verdict.seats) == ("hold", APPROVER)
+def test_accepting_in_advance_fills_no_approval():
+    verdict = evaluate_matrix(facts_of("dev", modifies=1, accepted_in_advance=True))
+    assert (verdict.outcome, verdict.required_approvals) == ("require_approval", APPROVER)
 
 
 @pytest.mark.parametrize(
-    "seats",
+    "required_approvals",
     [
         None,
         {},
@@ -80,9 +85,9 @@ def test_accepting_in_advance_fills_no_seat():
         [{"role": "approver", "count": 1, "or": "nobody"}],
     ],
 )
-def test_a_row_that_cannot_be_read_denies(seats):
-    verdict = judge(facts_of("dev", modifies=1, matrix={"low": seats}))
-    assert (verdict.outcome, verdict.seats) == ("deny", [])
+def test_a_row_that_cannot_be_read_denies(required_approvals):
+    verdict = evaluate_matrix(facts_of("dev", modifies=1, matrix={"low": required_approvals}))
+    assert (verdict.outcome, verdict.required_approvals) == ("deny", [])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_a_row_that_cannot_be_read_denies(seats):
     ],
 )
 def test_facts_that_do_not_read_as_agreed_deny_and_say_so(damage):
-    verdict = judge(
+    verdict = evaluate_matrix(
         facts_of("dev", **{"modifies": 1, **{k: v for k, v in damage.items() if k != "deletes"}}) | _plan(damage)
     )
     assert (verdict.outcome, verdict.tier) == ("deny", "critical")
@@ -119,35 +124,44 @@ def _plan(damage):
     st.none() | st.text() | st.integers(),
 )
 def test_rubbish_anywhere_never_allows(part, rubbish):
-    verdict = judge({**facts_of("dev", modifies=1, accepted_in_advance=True, matrix={"low": []}), part: rubbish})
+    verdict = evaluate_matrix(
+        {**facts_of("dev", modifies=1, accepted_in_advance=True, matrix={"low": []}), part: rubbish}
+    )
     assert verdict.outcome == "deny" or part in ("tenant", "cost_delta")
 
 
 def test_judging_leaves_the_facts_alone_and_repeats_itself():
     facts = facts_of("prod", modifies=2, deletes=1)
     kept = copy.deepcopy(facts)
-    assert judge(facts) == judge(facts) and facts == kept
+    assert evaluate_matrix(facts) == evaluate_matrix(facts) and facts == kept
 
 
-def verdict_of(seats, outcome="hold"):
-    return Verdict(outcome, "high", seats, outcome == "hold" and not seats, [], judge({}).blast)
+def verdict_of(required_approvals, outcome="require_approval"):
+    return Verdict(
+        outcome,
+        "high",
+        required_approvals,
+        outcome == "require_approval" and not required_approvals,
+        [],
+        evaluate_matrix({}).blast,
+    )
 
 
 @pytest.mark.parametrize(
-    ("new", "old_seats", "old_outcome", "is_stricter"),
+    ("new", "old_approvals", "old_outcome", "is_stricter"),
     [
-        (verdict_of(APPROVER), APPROVER, "hold", False),
-        (verdict_of(TWO), APPROVER, "hold", True),
-        (verdict_of(APPROVER), TWO, "hold", False),
-        (verdict_of([{"role": "security", "count": 1}]), APPROVER, "hold", True),
-        (verdict_of([*APPROVER, *APPROVER]), [{"role": "approver", "count": 2}], "hold", False),
-        (verdict_of([], "deny"), TWO, "hold", True),
-        (verdict_of([], "allow"), TWO, "hold", False),
+        (verdict_of(APPROVER), APPROVER, "require_approval", False),
+        (verdict_of(TWO), APPROVER, "require_approval", True),
+        (verdict_of(APPROVER), TWO, "require_approval", False),
+        (verdict_of([{"role": "security", "count": 1}]), APPROVER, "require_approval", True),
+        (verdict_of([*APPROVER, *APPROVER]), [{"role": "approver", "count": 2}], "require_approval", False),
+        (verdict_of([], "deny"), TWO, "require_approval", True),
+        (verdict_of([], "allow"), TWO, "require_approval", False),
         (verdict_of([]), [], "allow", True),
-        (verdict_of([]), [], "hold", False),
-        (verdict_of(APPROVER), [], "hold", True),
-        (verdict_of([]), TWO, "hold", False),
+        (verdict_of([]), [], "require_approval", False),
+        (verdict_of(APPROVER), [], "require_approval", True),
+        (verdict_of([]), TWO, "require_approval", False),
     ],
 )
-def test_stricter_means_that_what_was_granted_does_not_cover_it(new, old_seats, old_outcome, is_stricter):
-    assert stricter(new, old_seats, old_outcome) is is_stricter
+def test_stricter_means_that_what_was_granted_does_not_cover_it(new, old_approvals, old_outcome, is_stricter):
+    assert stricter(new, old_approvals, old_outcome) is is_stricter

@@ -1,4 +1,4 @@
-"""A role that was given after a request opened never fills its seats, however it was given."""
+"""A role that was given after a request opened never fills its required approvals, however it was given."""
 
 from datetime import timedelta
 
@@ -6,12 +6,10 @@ import pytest
 from django.db import connection
 from guardian.shortcuts import assign_perm
 
-from approvals import since
-from approvals.decisions import can_decide, decide, live_quorum
-from approvals.errors import NotEntitled
-from approvals.models import Decision, Request
-from approvals.people import holders, holders_in
-from approvals.records import GrantSince, MemberSince
+from approvals.errors import NotEligible
+from approvals.models import Decision, GrantSince, MemberSince, Request, triggers
+from approvals.quorum.role_holders import role_holders, role_holders_in
+from approvals.requests.decisions import can_decide, decide, is_quorum_met
 from audit.database.clock import database_time, uuid7
 from tenants.access import access_for
 from tenants.models import Environment, Principal
@@ -34,7 +32,7 @@ def long_held() -> None:
 
 
 def refused(scene: Scene, request: Request, who: str) -> bool:
-    with pytest.raises(NotEntitled):
+    with pytest.raises(NotEligible):
         decide(request.pk, scene.access(who), approved=True, digest=DIGEST, comment="")
     assert not Decision.objects.filter(principal=getattr(scene.people, who)).exists()
     assert verbs(request) == [("approval.refused", "refused")]
@@ -70,7 +68,7 @@ def test_a_role_given_after_the_request_opened_does_not_count(scene, give):
     give(scene, scene.people.auditor if give is by_grant else scene.people.stranger)
     who = "auditor" if give is by_grant else "stranger"
     person = getattr(scene.people, who)
-    assert person.pk in holders_in({scene.prod.pk: scene.tenant.pk})[scene.prod.pk]["approver"]
+    assert person.pk in role_holders_in({scene.prod.pk: scene.tenant.pk})[scene.prod.pk]["approver"]
     assert refused(scene, request, who)
 
 
@@ -90,13 +88,13 @@ def test_who_lost_the_role_and_got_it_back_no_longer_counts(scene):
 
 
 def test_an_approval_lapses_when_the_role_was_lost_and_got_back(scene):
-    request = asked_before(scene, seats=[{"role": "approver", "count": 1}])
+    request = asked_before(scene, required_approvals=[{"role": "approver", "count": 1}])
     decide(request.pk, scene.access("approver"), approved=True, digest=DIGEST, comment="")
     request.refresh_from_db()
-    assert live_quorum(request)
+    assert is_quorum_met(request)
     remove_member(scene.people.approver, scene.roles["approver"])
     add_member(scene.people.approver, scene.roles["approver"])
-    assert not live_quorum(request)
+    assert not is_quorum_met(request)
 
 
 def test_who_was_switched_off_and_on_again_no_longer_counts(scene):
@@ -117,7 +115,7 @@ def test_a_grant_of_the_environment_after_the_request_opened_does_not_count(scen
     Request.objects.filter(pk=request.pk).update(opened_at=now - timedelta(minutes=1))
     assign_perm("approve", role.group, lab)
     assert access_for(scene.people.operator, scene.tenant).role_in("operator", lab.pk)
-    assert "operator" not in holders([Request.objects.get(pk=request.pk)])[request.pk]
+    assert "operator" not in role_holders([Request.objects.get(pk=request.pk)])[request.pk]
 
 
 def test_signing_in_changes_nothing(scene):
@@ -136,4 +134,4 @@ def test_the_triggers_are_there(db):
         else:
             cursor.execute("SELECT tgname FROM pg_trigger")
         found = {row[0] for row in cursor.fetchall()}
-    assert {name for name, *_ in since.triggers("now")} <= found
+    assert {name for name, *_ in triggers.role_tenure_triggers("now")} <= found

@@ -6,9 +6,9 @@ import re
 import pytest
 from hypothesis import given
 
-from approvals.blast import LEVELS
-from approvals.judge import judge
-from approvals.lowering import lower
+from approvals.blast.advice import advise
+from approvals.blast.score import LEVELS
+from approvals.verdict import evaluate_matrix
 from tests.approvals.factory import diagnostics, facts_of
 from tests.approvals.test_blast_surroundings import FACTS, HOURS
 
@@ -16,7 +16,7 @@ FILE = {"kind": "file", "risk_class": "guarded", "monthly_cost": None, "known": 
 
 
 def advice(facts: dict) -> dict[str, tuple[int, str]]:
-    return {a["what"]: (a["score"], a["tier"]) for a in lower(facts, judge(facts).tier)}
+    return {a["what"]: (a["score"], a["tier"]) for a in advise(facts, evaluate_matrix(facts).tier)}
 
 
 def one(facts: dict, pattern: str) -> tuple[str, int, str]:
@@ -26,19 +26,19 @@ def one(facts: dict, pattern: str) -> tuple[str, int, str]:
 
 
 def comes_to(facts: dict) -> tuple[int, str]:
-    verdict = judge(facts)
+    verdict = evaluate_matrix(facts)
     return verdict.blast.score, verdict.tier
 
 
 def test_deleting_less_leads_to_the_tier_it_promises():
     facts = facts_of("staging", modifies=6, deletes=12)
-    assert judge(facts).tier == "high"
+    assert evaluate_matrix(facts).tier == "high"
     what, points, tier = one(facts, "^Delete")
     assert what == "Delete at most 1 instead of 12, and leave the rest to an action of its own."
     assert (points, tier) == comes_to(facts_of("staging", modifies=6, deletes=1)) and tier == "medium"
     what, points, tier = one(one_left := facts_of("prod", modifies=1, deletes=1), "^Delete")
     assert what == "Delete nothing here, and leave the rest to an action of its own."
-    assert (points, tier) == comes_to(facts_of("prod", modifies=1)) and judge(one_left).tier == "high"
+    assert (points, tier) == comes_to(facts_of("prod", modifies=1)) and evaluate_matrix(one_left).tier == "high"
 
 
 def test_smaller_batches_lead_at_worst_to_the_tier_they_promise():
@@ -51,7 +51,7 @@ def test_smaller_batches_lead_at_worst_to_the_tier_they_promise():
 
 def test_waiting_for_somebody_to_be_there_leads_to_the_tier_it_promises():
     facts = facts_of("prod", modifies=1) | {"window": {**HOURS, "outside": True}}
-    assert judge(facts).tier == "high"
+    assert evaluate_matrix(facts).tier == "high"
     what, points, tier = one(facts, "working hours")
     assert "mon–fri 08:00–18:00 Europe/Berlin" in what
     assert (points, tier) == comes_to(facts_of("prod", modifies=1) | {"window": HOURS}) and tier == "medium"
@@ -83,7 +83,7 @@ def test_a_safer_place_leads_to_the_tier_it_promises():
 def test_the_sensitive_one_apart_leads_to_the_tier_it_promises():
     resources = [{**FILE, "name": "db.conf", "risk_class": "dangerous"}, {**FILE, "name": "a", "risk_class": "safe"}]
     facts = facts_of("staging", modifies=3, deletes=1, resources=resources)
-    assert judge(facts).tier == "high"
+    assert evaluate_matrix(facts).tier == "high"
     what, points, tier = one(facts, "of its own: ")
     assert what == "Change what is dangerous in an action of its own: db.conf."
     assert (points, tier) == comes_to({**facts, "resources": resources[1:]})
@@ -101,19 +101,19 @@ def test_the_sensitive_one_apart_leads_to_the_tier_it_promises():
     ],
 )
 def test_nothing_is_promised_where_nothing_helps(facts):
-    assert lower(facts, judge(facts).tier) == []
+    assert advise(facts, evaluate_matrix(facts).tier) == []
 
 
 def test_nothing_is_promised_where_another_rule_holds_the_tier_up():
     facts = facts_of("staging", modifies=1)
-    assert judge(facts).tier == "medium" and advice(facts) and lower(facts, "critical") == []
+    assert evaluate_matrix(facts).tier == "medium" and advice(facts) and advise(facts, "critical") == []
 
 
 @given(FACTS)
 def test_every_promise_is_a_lower_tier_and_the_facts_stay_as_they_were(facts):
-    kept, tier = copy.deepcopy(facts), judge(facts).tier
-    for promised in lower(facts, tier):
+    kept, tier = copy.deepcopy(facts), evaluate_matrix(facts).tier
+    for promised in advise(facts, tier):
         assert promised.keys() == {"what", "score", "tier"}
         assert LEVELS.index(promised["tier"]) < LEVELS.index(tier)
-        assert promised["score"] <= judge(facts).blast.score
+        assert promised["score"] <= evaluate_matrix(facts).blast.score
     assert facts == kept

@@ -5,19 +5,19 @@ import json
 import pytest
 from django.urls import reverse
 
-from approvals.matrix import drop_row, matrix_for, set_row
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
+from approvals.policies.matrix import matrix_for, remove_row, set_row
 from audit.errors import Invalid
 from audit.models import Event
 from tenants.roles import add_member, grant
 
 TWO = [{"role": "approver", "count": 2}]
 MIXED = [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
-CHANGES = reverse("admin:approvals_approvalrule_changelist")
+CHANGES = reverse("admin:approvals_matrixrow_changelist")
 
 
 def recorded() -> list[tuple[str, str, dict]]:
-    events = Event.objects.filter(subject_kind="approval_rule").order_by("id")
+    events = Event.objects.filter(subject_kind="matrix_row").order_by("id")
     return [(event.verb, event.actor, json.loads(bytes(event.body))["facts"]) for event in events]
 
 
@@ -25,15 +25,15 @@ def test_writing_a_row_leaves_before_and_after(cast):
     rule = set_row(cast.prod, "high", TWO, by="system:setup")
     set_row(cast.prod, "high", MIXED, by="system:setup")
     set_row(cast.prod, "high", MIXED, by="system:setup")
-    drop_row(rule, by="system:setup")
-    drop_row(rule, by="system:setup")
+    remove_row(rule, by="system:setup")
+    remove_row(rule, by="system:setup")
     facts = {"environment": str(cast.prod.pk), "tier": "high"}
     assert recorded() == [
         ("matrix.row_added", "system:setup", {**facts, "before": None, "after": TWO}),
         ("matrix.row_changed", "system:setup", {**facts, "before": TWO, "after": MIXED}),
         ("matrix.row_removed", "system:setup", {**facts, "before": MIXED, "after": None}),
     ]
-    assert not ApprovalRule.objects.exists()
+    assert not MatrixRow.objects.exists()
 
 
 def test_the_judge_reads_the_rows_of_many_tenants_at_once(cast, django_assert_num_queries):
@@ -48,7 +48,7 @@ def test_the_judge_reads_the_rows_of_many_tenants_at_once(cast, django_assert_nu
 
 
 @pytest.mark.parametrize(
-    ("tier", "seats"),
+    ("tier", "required_approvals"),
     [
         ("high", [{"role": "auditor", "count": 1}]),
         ("high", [{"role": "nobody", "count": 1}]),
@@ -57,13 +57,13 @@ def test_the_judge_reads_the_rows_of_many_tenants_at_once(cast, django_assert_nu
         ("extreme", TWO),
     ],
 )
-def test_a_row_that_could_never_be_filled_is_not_written(cast, tier, seats):
+def test_a_row_that_could_never_be_filled_is_not_written(cast, tier, required_approvals):
     with pytest.raises(Invalid) as error:
-        set_row(cast.prod, tier, seats, by="system:setup")
-    assert error.value.extra["issues"] and not ApprovalRule.objects.exists() and recorded() == []
+        set_row(cast.prod, tier, required_approvals, by="system:setup")
+    assert error.value.extra["issues"] and not MatrixRow.objects.exists() and recorded() == []
 
 
-def test_a_role_that_may_approve_here_only_is_offered_a_seat_here_only(cast):
+def test_a_role_that_may_approve_here_only_is_offered_a_approval_here_only(cast):
     grant(cast.roles["operator"], cast.dev, ["approve"])
     set_row(cast.dev, "low", [{"role": "operator", "count": 1}], by="system:setup")
     with pytest.raises(Invalid):
@@ -92,21 +92,21 @@ def test_a_tenant_admin_sees_every_tier_and_what_is_denied(cast, admin):
 
 def test_the_admin_changes_no_row_in_place(cast, admin):
     rule = set_row(cast.prod, "high", [{"role": "security", "count": 2}], by="system:setup")
-    row = {name: reverse(f"admin:approvals_approvalrule_{name}", args=[rule.pk]) for name in ("change", "delete")}
+    row = {name: reverse(f"admin:approvals_matrixrow_{name}", args=[rule.pk]) for name in ("change", "delete")}
     assert "2 × security asked, 1 hold it" in admin.get(row["change"]).content.decode()
-    assert admin.post(row["change"], {"seats_0": "approver", "seats_1": "1"}).status_code == 403
+    assert admin.post(row["change"], {"approvals_0": "approver", "approvals_1": "1"}).status_code == 403
     assert admin.post(row["delete"], {"post": "yes"}).status_code == 403
-    assert admin.get(reverse("admin:approvals_approvalrule_add")).status_code == 403
+    assert admin.get(reverse("admin:approvals_matrixrow_add")).status_code == 403
     chosen = {"action": "delete_selected", "_selected_action": [str(rule.pk)], "post": "yes"}
     admin.post(CHANGES, chosen)
-    assert ApprovalRule.objects.get().seats == [{"role": "security", "count": 2}]
+    assert MatrixRow.objects.get().required_approvals == [{"role": "security", "count": 2}]
     assert [verb for verb, _, _ in recorded()] == ["matrix.row_added"]
 
 
 def test_a_tenant_admin_reaches_no_other_tenants_rows(cast, admin):
     foreign = set_row(cast.globex_prod, "high", TWO, by="system:setup")
     for name in ("change", "delete", "history"):
-        url = reverse(f"admin:approvals_approvalrule_{name}", args=[foreign.pk])
+        url = reverse(f"admin:approvals_matrixrow_{name}", args=[foreign.pk])
         assert admin.get(url).status_code in (302, 403, 404)
 
 

@@ -1,7 +1,7 @@
 """GET /api/matrix: who has to approve what, for whoever may view."""
 
-from approvals.matrix import set_row
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
+from approvals.policies.matrix import set_row
 from tenants.roles import add_member, create_role, grant
 
 TWO = [{"role": "approver", "count": 2}]
@@ -17,9 +17,19 @@ def test_the_matrix_shows_every_tier_of_every_environment_in_view(cast):
     assert list(items) == ["dev", "prod", "staging"]
     assert items["prod"]["environment_id"] == str(cast.prod.pk) and items["prod"]["risk_class"] == "dangerous"
     cells = {cell["tier"]: cell for cell in items["prod"]["cells"]}
-    assert cells["high"] == {"tier": "high", "effect": "hold", "seats": TWO, "words": "2 × approver"}
-    assert cells["low"] == {"tier": "low", "effect": "deny", "seats": [], "words": "denied"}
-    assert items["dev"]["cells"][0] == {"tier": "low", "effect": "allow", "seats": [], "words": "nobody is asked"}
+    assert cells["high"] == {
+        "tier": "high",
+        "effect": "require_approval",
+        "required_approvals": TWO,
+        "words": "2 × approver",
+    }
+    assert cells["low"] == {"tier": "low", "effect": "deny", "required_approvals": [], "words": "denied"}
+    assert items["dev"]["cells"][0] == {
+        "tier": "low",
+        "effect": "allow",
+        "required_approvals": [],
+        "words": "nobody is asked",
+    }
 
 
 def test_the_outsider_sees_their_own_tenants_matrix_only(cast):
@@ -49,4 +59,4 @@ def test_the_matrix_is_not_written_over_http(cast):
         assert (
             getattr(cast.api("admin"), method)("/api/matrix", "{}", content_type="application/json").status_code == 405
         )
-    assert not ApprovalRule.objects.exists()
+    assert not MatrixRow.objects.exists()

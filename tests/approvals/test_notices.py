@@ -11,14 +11,13 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
-from approvals import notices, sending
-from approvals.decisions import decide
-from approvals.models import Request
-from approvals.records import GrantSince, MemberSince, Notice, NotifyRule
-from approvals.requests import cancel_open, expire_due, void_open
-from approvals.second_thoughts import ask_for_changes
-from approvals.sending import notify
-from approvals.urls_kept import fault_of, keep_urls, urls_of
+from approvals.models import GrantSince, MemberSince, Notification, NotificationRule, Request
+from approvals.notifications import enqueue, send
+from approvals.notifications.encrypted_urls import decrypt_urls, encrypt_urls, url_fault
+from approvals.notifications.send import send_due
+from approvals.requests.decisions import decide
+from approvals.requests.lifecycle import cancel_open, expire_due, void_open
+from approvals.requests.withdraw import request_changes
 from audit.database.clock import uuid7
 from audit.log import events
 from audit.models import Event
@@ -60,22 +59,22 @@ def told() -> list[str]:
 
 def test_candidates_are_told_at_the_opening_once(people):
     request = a_request(people)
-    notify(), notify()
+    send_due(), send_due()
     assert told() == ["approver", "approver2"]
     it = mail.outbox[0]
     assert "waits for your decision" in it.subject and "2 × approver" in it.body and "http://127.0.0.1" in it.body
-    assert Notice.objects.filter(state="sent", kind="opened").count() == 2
-    assert verbs(request) == [("notice.sent", "ok")]
+    assert Notification.objects.filter(state="sent", kind="opened").count() == 2
+    assert verbs(request) == [("notification.sent", "ok")]
     assert "example.test" not in str([bytes(e.body) for e in Event.objects.all()])
 
 
 def test_at_half_time_who_has_not_decided_is_reminded(people):
     request = a_request(people)
-    notify()
+    send_due()
     decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="")
     mail.outbox.clear()
     later(request, 31)
-    notify(), notify()
+    send_due(), send_due()
     assert told() == ["approver2"] and "still waits" in mail.outbox[0].subject
 
 
@@ -83,54 +82,56 @@ def test_at_four_fifths_the_admins_hear_of_it(people):
     people.roles["auditor"].name = "admin"
     people.roles["auditor"].save()
     request = a_request(people)
-    notify()
+    send_due()
     later(request, 31)
-    notify()
+    send_due()
     mail.outbox.clear()
     later(request, 18)
-    notify(), notify()
+    send_due(), send_due()
     assert told() == ["auditor"] and "about to expire" in mail.outbox[0].subject
     assert Request.objects.get().notify_at is None
 
 
 def test_nobody_is_reminded_of_what_is_settled(people):
     request = a_request(people, ONE)
-    notify()
+    send_due()
     decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="")
     mail.outbox.clear()
     later(request, 31)
-    notify()
+    send_due()
     assert told() == ["operator"] and "was approved" in mail.outbox[0].subject
 
 
 def test_a_notice_that_came_to_nothing_meanwhile_is_not_sent(people, monkeypatch):
     a_request(people, ONE)
-    notices.write_due()
-    Request.objects.update(state="void", settled_at=F("opened_at"))
-    notify()
-    assert told() == [] and set(Notice.objects.values_list("state", flat=True)) == {"moot"}
+    enqueue.enqueue_due()
+    Request.objects.update(state="void", closed_at=F("opened_at"))
+    send_due()
+    assert told() == [] and set(Notification.objects.values_list("state", flat=True)) == {"moot"}
 
 
 def test_the_requester_hears_who_asks_for_changes(people):
     request = a_request(people)
-    ask_for_changes(request.pk, people.access("approver"), comment="rename")
-    notify()
+    request_changes(request.pk, people.access("approver"), comment="rename")
+    send_due()
     assert "operator" in told()
 
 
 def test_a_rule_of_the_tenants_takes_the_built_in_ones_place(people):
-    NotifyRule.objects.create(tenant=people.tenant, event="opened", to="addresses", addresses=["team@example.test"])
-    NotifyRule.objects.create(tenant=people.tenant, environment=people.dev, event="opened", to="nobody")
+    NotificationRule.objects.create(
+        tenant=people.tenant, event="opened", to="addresses", addresses=["team@example.test"]
+    )
+    NotificationRule.objects.create(tenant=people.tenant, environment=people.dev, event="opened", to="nobody")
     a_request(people), a_request(people, environment=people.dev)
-    notify()
+    send_due()
     assert told() == ["team"]
 
 
 def test_a_title_cannot_write_headers(people, monkeypatch):
     evil = "x\r\nBcc: all@example.test"
-    monkeypatch.setattr(sending, "described", lambda *a: events.Subject("thing", a[2], evil, "/x/"))
+    monkeypatch.setattr(send, "described", lambda *a: events.Subject("thing", a[2], evil, "/x/"))
     a_request(people, ONE)
-    notify()
+    send_due()
     assert "\n" not in mail.outbox[0].subject and mail.outbox[0].recipients() == ["approver@example.test"]
 
 
@@ -142,26 +143,26 @@ def test_real_mail_is_tried_again_and_given_up_visibly(people, settings, monkeyp
     request = a_request(people, ONE)
     with running(Smtp(refuses=1)) as server:
         settings.EMAIL_PORT = server.server_address[1]
-        notify()
-        it = Notice.objects.get()
+        send_due()
+        it = Notification.objects.get()
         assert (it.state, it.attempts) == ("due", 1) and "451" in it.error and server.messages == []
-        assert notify() == 0  # not before its pause is over
-        Notice.objects.update(next_at=F("created_at"))
-        notify()
+        assert send_due() == 0  # not before its pause is over
+        Notification.objects.update(next_at=F("created_at"))
+        send_due()
     assert "To: approver@example.test" in server.messages[0]
-    assert Notice.objects.get().state == "sent"
-    Notice.objects.update(state="due", attempts=sending.MOST_TRIES - 1, next_at=F("created_at"))
-    notify()
-    assert Notice.objects.get().state == "failed"
-    assert verbs(request)[-1] == ("notice.failed", "failed")
+    assert Notification.objects.get().state == "sent"
+    Notification.objects.update(state="due", attempts=send.MAX_ATTEMPTS - 1, next_at=F("created_at"))
+    send_due()
+    assert Notification.objects.get().state == "failed"
+    assert verbs(request)[-1] == ("notification.failed", "failed")
     assert decide(request.pk, people.access("approver"), approved=True, digest=DIGEST, comment="").state == "approved"
 
 
 @pytest.fixture
 def hook(people: Scene) -> Iterator[Any]:
     with running(web_server()) as server:
-        rule = NotifyRule(tenant=people.tenant, event="opened", to="urls")
-        keep_urls(rule, [f"json://user:pw@127.0.0.1:{server.server_address[1]}/hook"])
+        rule = NotificationRule(tenant=people.tenant, event="opened", to="urls")
+        encrypt_urls(rule, [f"json://user:pw@127.0.0.1:{server.server_address[1]}/hook"])
         rule.save()
         server.rule = rule
         yield server
@@ -171,16 +172,16 @@ def test_a_web_hook_is_called_where_private_targets_are_allowed(people, hook):
     people.prod.settings = {"allow_private_targets": True}
     people.prod.save()
     a_request(people)
-    notify()
+    send_due()
     path, body = hook.received[0]
-    assert path == "/hook" and "waits for your decision" in body["title"] and Notice.objects.get().state == "sent"
-    assert b"pw" not in bytes(hook.rule.urls) and urls_of(hook.rule)[0].startswith("json://user:pw@")
+    assert path == "/hook" and "waits for your decision" in body["title"] and Notification.objects.get().state == "sent"
+    assert b"pw" not in bytes(hook.rule.urls) and decrypt_urls(hook.rule)[0].startswith("json://user:pw@")
 
 
 def test_a_web_hook_never_reaches_private_addresses_else(people, hook):
     a_request(people)
-    notify()
-    assert hook.received == [] and Notice.objects.get().state == "due"
+    send_due()
+    assert hook.received == [] and Notification.objects.get().state == "due"
 
 
 def test_a_redirect_leads_nowhere_it_may_not(people, hook):
@@ -188,7 +189,7 @@ def test_a_redirect_leads_nowhere_it_may_not(people, hook):
     people.prod.save()
     hook.redirects_to = "http://169.254.169.254/latest/meta-data"
     a_request(people)
-    notify()
+    send_due()
     assert len(hook.received) <= 1 and "169" not in json.dumps([r[1] for r in hook.received])
 
 
@@ -200,9 +201,9 @@ def test_names_are_judged_by_what_they_stand_for():
 
 
 def test_only_services_that_speak_http_may_be_named():
-    assert fault_of("jsons://example.com/x") == fault_of("slack://a/b/c") == ""
+    assert url_fault("jsons://example.com/x") == url_fault("slack://a/b/c") == ""
     for url in ("mailto://a@b", "exec:///bin/sh", "file:///etc/passwd", "syslog://", "json ://x", "javascript:x", ""):
-        assert fault_of(url)
+        assert url_fault(url)
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_only_services_that_speak_http_may_be_named():
 )
 def test_the_requester_hears_of_every_other_end_too(people, close, words):
     request = a_request(people)
-    notify()
+    send_due()
     mail.outbox.clear()
     Request.objects.filter(pk=request.pk).update(expires_at=F("opened_at"))
     close(request), close(request)
-    notify(), notify()
+    send_due(), send_due()
     assert told() == ["operator"] and mail.outbox[0].subject.endswith(words)
 
 
@@ -228,20 +229,22 @@ def test_what_closes_with_its_transaction_undone_is_told_to_nobody(people):
     with pytest.raises(ZeroDivisionError), transaction.atomic():
         cancel_open([request.subject_id])
         raise ZeroDivisionError
-    assert not Notice.objects.exists()
+    assert not Notification.objects.exists()
 
 
 def test_closing_tells_by_the_tenants_rules_and_never_across_tenants(people):
     other = a_scene("globex")
     Principal.objects.filter(pk=other.people.operator.pk).update(email="operator@globex.test")
     Principal.objects.filter(pk=people.people.security.pk).update(email="security@example.test")
-    NotifyRule.objects.create(tenant=people.tenant, event="settled", to="addresses", addresses=["team@example.test"])
-    NotifyRule.objects.create(tenant=people.tenant, event="settled", to="role", role="security")
-    NotifyRule.objects.create(tenant=people.tenant, environment=people.dev, event="settled", to="nobody")
+    NotificationRule.objects.create(
+        tenant=people.tenant, event="closed", to="addresses", addresses=["team@example.test"]
+    )
+    NotificationRule.objects.create(tenant=people.tenant, event="closed", to="role", role="security")
+    NotificationRule.objects.create(tenant=people.tenant, environment=people.dev, event="closed", to="nobody")
     made = [a_request(people), a_request(people, environment=people.dev), a_request(other)]
     made.append(a_request(people, [], kind="acceptance"))
     cancel_open([request.subject_id for request in made])
-    found = sorted(Notice.objects.values_list("request", "recipient"))
+    found = sorted(Notification.objects.values_list("request", "recipient"))
     assert found == sorted(
         [
             (made[0].pk, "team@example.test"),
@@ -260,4 +263,4 @@ def test_closing_many_costs_what_closing_one_costs_and_closing_none_nothing(peop
         with CaptureQueriesContext(connection) as spent:
             cancel_open([request.subject_id for request in some])
         costs.append(len(spent))
-    assert costs[0] == costs[1] <= 7 and Notice.objects.filter(kind="settled").count() == 30
+    assert costs[0] == costs[1] <= 7 and Notification.objects.filter(kind="closed").count() == 30

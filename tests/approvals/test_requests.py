@@ -5,9 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError, transaction
 
-from approvals.judge import judge
 from approvals.models import Request
-from approvals.requests import REQUEST_COLUMNS, cancel_open, draft_request, expire_due, request_row, void_open
+from approvals.requests.lifecycle import REQUEST_COLUMNS, cancel_open, draft_request, expire_due, request_row, void_open
+from approvals.verdict import evaluate_matrix
 from audit.database.clock import database_time, uuid7
 from audit.database.statements import insert_rows
 from audit.log.events import Subject
@@ -19,7 +19,7 @@ TO_TELL = 4
 
 
 def draft(scene, facts=None, **fields):
-    verdict = judge(facts or facts_of("prod", modifies=1))
+    verdict = evaluate_matrix(facts or facts_of("prod", modifies=1))
     values = {
         "tenant_id": scene.tenant.pk,
         "environment_id": scene.prod.pk,
@@ -40,8 +40,8 @@ def test_many_drafts_are_inserted_at_once(scene, many):
     insert_rows(Request, REQUEST_COLUMNS, [request_row(request) for request in drafts])
     stored = Request.objects.order_by("id").first()
     assert Request.objects.count() == many
-    assert (stored.kind, stored.state, stored.digest, stored.settled_at) == ("approval", "open", DIGEST, None)
-    assert stored.seats == [{"role": "approver", "count": 1}]
+    assert (stored.kind, stored.state, stored.digest, stored.closed_at) == ("approval", "open", DIGEST, None)
+    assert stored.required_approvals == [{"role": "approver", "count": 1}]
     assert stored.excluded == sorted([str(scene.agent.pk), str(scene.people.all_rounder.pk)])
     assert stored.expires_at - stored.opened_at == timedelta(seconds=60)
     assert stored.requester == scene.agent
@@ -52,11 +52,15 @@ def test_every_column_is_written():
     assert set(REQUEST_COLUMNS) == {field.column for field in Request._meta.concrete_fields} - by_default
 
 
-def test_a_draft_is_an_acceptance_where_no_seat_is_asked(scene):
+def test_a_draft_is_an_acceptance_where_no_approval_is_asked(scene):
     request = draft(
         scene, facts_of("dev", modifies=1, matrix={"low": []}), excluded=[], requester=scene.people.operator.pk
     )
-    assert (request.kind, request.seats, request.excluded) == ("acceptance", [], [str(scene.people.operator.pk)])
+    assert (request.kind, request.required_approvals, request.excluded) == (
+        "acceptance",
+        [],
+        [str(scene.people.operator.pk)],
+    )
 
 
 @pytest.mark.parametrize("facts", [diagnostics("dev", matrix={"low": []}), facts_of("dev", modifies=1, matrix={})])
@@ -70,7 +74,7 @@ def test_closing_closes_the_open_ones_of_these_subjects_and_no_others(
     scene, close, state, django_assert_max_num_queries
 ):
     mine, also, other = (a_request(scene) for _ in range(3))
-    done = a_request(scene, subject_id=mine.subject_id, state="approved", settled_at=database_time())
+    done = a_request(scene, subject_id=mine.subject_id, state="approved", closed_at=database_time())
     with django_assert_max_num_queries(1 + TO_TELL):
         closed = close([mine.subject_id, also.subject_id, uuid7()])
     assert {(c.request_id, c.tenant_id, c.subject_kind, c.subject_id, c.kind) for c in closed} == {
@@ -79,7 +83,7 @@ def test_closing_closes_the_open_ones_of_these_subjects_and_no_others(
     states = dict(Request.objects.values_list("id", "state"))
     assert states == {mine.pk: state, also.pk: state, other.pk: "open", done.pk: "approved"}
     mine.refresh_from_db()
-    assert abs(mine.settled_at - database_time()) < timedelta(seconds=30)
+    assert abs(mine.closed_at - database_time()) < timedelta(seconds=30)
     assert close([mine.subject_id]) == [] and close([]) == []
 
 
@@ -87,7 +91,7 @@ def test_only_what_is_due_expires_the_longest_overdue_first(scene, django_assert
     now = database_time()
     due = [a_request(scene, expires_at=now - timedelta(seconds=s, microseconds=u)) for s, u in ((1, 0), (3, 1), (2, 0))]
     a_request(scene, expires_at=now + timedelta(seconds=60))
-    void = a_request(scene, expires_at=now - timedelta(days=1), state="void", settled_at=now)
+    void = a_request(scene, expires_at=now - timedelta(days=1), state="void", closed_at=now)
     with django_assert_max_num_queries(1 + TO_TELL):
         first = expire_due(2)
     assert {closed.request_id for closed in first} == {due[1].pk, due[2].pk}

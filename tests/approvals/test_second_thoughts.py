@@ -4,26 +4,25 @@ from datetime import timedelta
 
 import pytest
 
-from approvals.decisions import decide
 from approvals.errors import (
-    AlreadyAsked,
-    AlreadyBegun,
     AlreadyDecided,
+    AlreadyStarted,
+    ChangesAlreadyRequested,
     CommentNeeded,
-    NotEntitled,
+    NotEligible,
     NothingToWithdraw,
+    RequestClosed,
     RequestExpired,
-    Settled,
 )
-from approvals.models import Decision, Request
-from approvals.records import Ask
-from approvals.second_thoughts import (
-    ask_for_changes,
-    reopened,
-    settle_lapsed,
-    standing_asks,
-    withdraw_ask,
-    withdraw_decision,
+from approvals.models import ChangeRequest, Decision, Request
+from approvals.requests.decisions import decide
+from approvals.requests.withdraw import (
+    approve_lapsed,
+    change_requests_of,
+    request_changes,
+    request_reopened,
+    withdraw_approval,
+    withdraw_change_request,
 )
 from audit.errors import Invalid, NotFound
 from tenants.models import Principal
@@ -38,7 +37,7 @@ def yes(scene: Scene, request: Request, who: str) -> Request:
 
 
 def asked(scene: Scene, request: Request, who: str = "approver", comment: str = "rename it") -> Request:
-    return ask_for_changes(request.pk, scene.access(who), comment=comment)
+    return request_changes(request.pk, scene.access(who), comment=comment)
 
 
 def test_while_somebody_asks_for_changes_nothing_is_approved(scene, signals):
@@ -46,7 +45,7 @@ def test_while_somebody_asks_for_changes_nothing_is_approved(scene, signals):
     asked(scene, request)
     assert yes(scene, request, "approver2").state == "open" and not signals
     assert verbs(request) == [("approval.changes_requested", "ok"), ("approval.granted", "ok")]
-    it = Ask.objects.get()
+    it = ChangeRequest.objects.get()
     assert (it.principal, it.comment, it.role, it.digest) == (scene.people.approver, "rename it", "approver", DIGEST)
 
 
@@ -54,27 +53,27 @@ def test_withdrawing_the_wish_approves_what_lacked_nothing_else(scene, signals):
     request = a_request(scene, ONE)
     asked(scene, request)
     yes(scene, request, "approver2")
-    assert withdraw_ask(request.pk, scene.access("approver")).state == "approved"
+    assert withdraw_change_request(request.pk, scene.access("approver")).state == "approved"
     assert signals == [(request.pk, "approved", str(scene.people.approver.pk))]
-    assert verbs(request)[-1] == ("approval.ask_withdrawn", "ok")
+    assert verbs(request)[-1] == ("approval.change_request_withdrawn", "ok")
 
 
 def test_withdrawing_it_earlier_approves_nothing(scene, signals):
     request = a_request(scene)
     asked(scene, request)
-    assert withdraw_ask(request.pk, scene.access("approver")).state == "open" and not signals
+    assert withdraw_change_request(request.pk, scene.access("approver")).state == "open" and not signals
     with pytest.raises(NothingToWithdraw):
-        withdraw_ask(request.pk, scene.access("approver"))
+        withdraw_change_request(request.pk, scene.access("approver"))
     with pytest.raises(NothingToWithdraw):
-        withdraw_ask(request.pk, scene.access("approver2"))
+        withdraw_change_request(request.pk, scene.access("approver2"))
 
 
 def test_one_wish_of_two_is_enough_to_hold_it(scene):
     request = a_request(scene, ONE)
     asked(scene, request), asked(scene, request, "approver2")
     yes(scene, request, "approver3")
-    assert withdraw_ask(request.pk, scene.access("approver")).state == "open"
-    assert withdraw_ask(request.pk, scene.access("approver2")).state == "approved"
+    assert withdraw_change_request(request.pk, scene.access("approver")).state == "open"
+    assert withdraw_change_request(request.pk, scene.access("approver2")).state == "approved"
 
 
 def leaves(scene: Scene) -> None:
@@ -101,15 +100,15 @@ GONE = [leaves, loses_the_role, loses_and_regains_the_role, comes_to_answer_for_
 def test_the_wish_of_somebody_who_may_no_longer_decide_holds_nothing(scene, signals, goes):
     request = a_request(scene, ONE, requester=scene.agent)
     it = asked(scene, request)
-    assert [ask.counts for ask in standing_asks(it)] == [True]
+    assert [ask.counts for ask in change_requests_of(it)] == [True]
     goes(scene)
-    assert [ask.counts for ask in standing_asks(Request.objects.get())] == [False]
+    assert [ask.counts for ask in change_requests_of(Request.objects.get())] == [False]
     assert yes(scene, request, "approver2").state == "approved"
     assert signals == [(request.pk, "approved", str(scene.people.approver2.pk))]
     assert [verb for verb, _ in verbs(request)] == [
         "approval.changes_requested",
         "approval.granted",
-        "approval.ask_lapsed",
+        "approval.change_request_lapsed",
     ]
 
 
@@ -117,11 +116,11 @@ def test_the_wish_of_somebody_who_may_no_longer_decide_holds_nothing(scene, sign
 def test_what_only_a_lapsed_wish_held_is_approved_without_another_word(scene, signals, goes):
     request = a_request(scene, ONE, requester=scene.agent)
     asked(scene, request)
-    assert yes(scene, request, "approver2").state == "open" and settle_lapsed() == 0
+    assert yes(scene, request, "approver2").state == "open" and approve_lapsed() == 0
     goes(scene)
-    assert (settle_lapsed(), settle_lapsed()) == (1, 0)
+    assert (approve_lapsed(), approve_lapsed()) == (1, 0)
     assert signals == [(request.pk, "approved", "system:decide")]
-    assert verbs(request)[-1] == ("approval.ask_lapsed", "ok")
+    assert verbs(request)[-1] == ("approval.change_request_lapsed", "ok")
 
 
 def test_a_lapsed_wish_gives_no_approval_away(scene, signals):
@@ -132,23 +131,23 @@ def test_a_lapsed_wish_gives_no_approval_away(scene, signals):
     yes(scene, doubted, "approver2")
     Request.objects.filter(pk=late.pk).update(expires_at=late.opened_at)
     leaves(scene)
-    assert settle_lapsed() == 0 and not signals
+    assert approve_lapsed() == 0 and not signals
     assert set(Request.objects.values_list("state", flat=True)) == {"open"}
 
 
-def test_who_approved_and_left_takes_the_seat_along_when_the_wish_lapses(scene, signals):
+def test_who_approved_and_left_takes_the_approval_along_when_the_wish_lapses(scene, signals):
     request = a_request(scene, ONE)
     asked(scene, request), yes(scene, request, "approver2")
     leaves(scene)
     scene.people.approver2.groups.clear()
-    assert settle_lapsed() == 0 and not signals
+    assert approve_lapsed() == 0 and not signals
     assert yes(scene, request, "approver3").state == "approved"
 
 
 def test_where_no_wish_stands_looking_costs_one_query(scene, django_assert_num_queries):
     a_request(scene, ONE), a_request(scene)
     with django_assert_num_queries(1):
-        assert settle_lapsed() == 0
+        assert approve_lapsed() == 0
 
 
 def test_who_approves_no_longer_asks_for_changes(scene):
@@ -157,7 +156,7 @@ def test_who_approves_no_longer_asks_for_changes(scene):
     assert yes(scene, request, "approver").state == "approved"
     assert [verb for verb, _ in verbs(request)] == [
         "approval.changes_requested",
-        "approval.ask_withdrawn",
+        "approval.change_request_withdrawn",
         "approval.granted",
     ]
 
@@ -167,22 +166,22 @@ def test_a_rejection_ends_it_whatever_is_asked(scene):
     asked(scene, request)
     no = decide(request.pk, scene.access("approver2"), approved=False, digest=None, comment="no")
     assert no.state == "rejected"
-    with pytest.raises(Settled):
-        withdraw_ask(request.pk, scene.access("approver"))
+    with pytest.raises(RequestClosed):
+        withdraw_change_request(request.pk, scene.access("approver"))
 
 
 @pytest.mark.parametrize("who", ["operator", "auditor", "security", "boss"])
 def test_only_who_could_reject_may_ask(scene, who):
     request = a_request(scene)
-    with pytest.raises((NotEntitled, NotFound)):
+    with pytest.raises((NotEligible, NotFound)):
         asked(scene, request, who)
-    assert not Ask.objects.exists()
+    assert not ChangeRequest.objects.exists()
 
 
 def test_an_agent_and_a_foreign_one_cannot_ask(scene):
     request, other = a_request(scene), a_scene("globex")
-    with pytest.raises(NotEntitled):
-        ask_for_changes(request.pk, scene.access(scene.agent), comment="x")
+    with pytest.raises(NotEligible):
+        request_changes(request.pk, scene.access(scene.agent), comment="x")
     assert verbs(request) == [("approval.refused", "refused")]
     with pytest.raises(NotFound):
         asked(other, request)
@@ -195,7 +194,7 @@ def test_what_an_ask_needs(scene):
     with pytest.raises(Invalid):
         asked(scene, request, comment="x" * 4_001)
     asked(scene, request)
-    with pytest.raises(AlreadyAsked):
+    with pytest.raises(ChangesAlreadyRequested):
         asked(scene, request)
     yes(scene, request, "approver2")
     with pytest.raises(AlreadyDecided):
@@ -205,10 +204,10 @@ def test_what_an_ask_needs(scene):
         asked(scene, late)
 
 
-def test_an_approval_taken_back_frees_its_seat_and_may_be_given_again(scene, signals):
+def test_an_approval_taken_back_frees_its_approval_and_may_be_given_again(scene, signals):
     request = a_request(scene)
     yes(scene, request, "approver")
-    assert withdraw_decision(request.pk, scene.access("approver"), comment="wait").state == "open"
+    assert withdraw_approval(request.pk, scene.access("approver"), comment="wait").state == "open"
     assert not Decision.objects.exists() and not signals
     assert verbs(request) == [("approval.granted", "ok"), ("approval.withdrawn", "ok")]
     yes(scene, request, "approver2")
@@ -222,12 +221,12 @@ def test_an_approved_request_opens_again_with_the_approvals_that_are_left(scene)
     def listen(sender, *, request, by, ttl_s, **kwargs):
         heard.append((request.pk, by, ttl_s))
 
-    reopened.connect(listen)
+    request_reopened.connect(listen)
     try:
-        now = withdraw_decision(request.pk, scene.access("approver"))
+        now = withdraw_approval(request.pk, scene.access("approver"))
     finally:
-        reopened.disconnect(listen)
-    assert (now.state, now.settled_at) == ("open", None) and now.expires_at > request.expires_at
+        request_reopened.disconnect(listen)
+    assert (now.state, now.closed_at) == ("open", None) and now.expires_at > request.expires_at
     assert heard == [(request.pk, str(scene.people.approver.pk), 86_400)]
     assert Decision.objects.get().principal == scene.people.approver2
     assert yes(scene, request, "approver3").state == "approved"
@@ -238,14 +237,14 @@ def test_what_has_begun_takes_nothing_back(scene):
     yes(scene, request, "approver")
 
     def refuse(sender, **kwargs):
-        raise AlreadyBegun
+        raise AlreadyStarted
 
-    reopened.connect(refuse)
+    request_reopened.connect(refuse)
     try:
-        with pytest.raises(AlreadyBegun):
-            withdraw_decision(request.pk, scene.access("approver"))
+        with pytest.raises(AlreadyStarted):
+            withdraw_approval(request.pk, scene.access("approver"))
     finally:
-        reopened.disconnect(refuse)
+        request_reopened.disconnect(refuse)
     request.refresh_from_db()
     assert request.state == "approved" and Decision.objects.count() == 1
     assert verbs(request) == [("approval.granted", "ok")]
@@ -255,13 +254,13 @@ def test_only_ones_own_approval_of_the_newest_request_can_be_taken_back(scene):
     request = a_request(scene, ONE)
     yes(scene, request, "approver")
     with pytest.raises(NothingToWithdraw):
-        withdraw_decision(request.pk, scene.access("approver2"))
+        withdraw_approval(request.pk, scene.access("approver2"))
     with pytest.raises(NotFound):
-        withdraw_decision(request.pk, a_scene("globex").access("approver"))
+        withdraw_approval(request.pk, a_scene("globex").access("approver"))
     a_request(scene, subject_id=request.subject_id)
-    with pytest.raises(Settled):
-        withdraw_decision(request.pk, scene.access("approver"))
+    with pytest.raises(RequestClosed):
+        withdraw_approval(request.pk, scene.access("approver"))
     rejected = a_request(scene)
     decide(rejected.pk, scene.access("approver"), approved=False, digest=None, comment="no")
-    with pytest.raises(Settled):
-        withdraw_decision(rejected.pk, scene.access("approver"))
+    with pytest.raises(RequestClosed):
+        withdraw_approval(rejected.pk, scene.access("approver"))

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from approvals.records import ApprovalSettings, NotifyRule
-from approvals.urls_kept import urls_of
+from approvals.models import ApprovalSettings, NotificationRule
+from approvals.notifications.encrypted_urls import decrypt_urls
 from audit.models import Event
 from tenants.models import Principal
 from tests.cast import Cast
 
 pytestmark = pytest.mark.django_db
-RULES, SETTINGS = "/admin/approvals/notifyrule/", "/admin/approvals/approvalsettings/"
+RULES, SETTINGS = "/admin/approvals/notificationrule/", "/admin/approvals/approvalsettings/"
 
 
 @pytest.fixture
@@ -28,15 +28,15 @@ def test_services_are_kept_encrypted_and_never_shown(cast, client):
         "services": "jsons://u:hunter2@hooks.example.com/x",
     }
     assert client.post(f"{RULES}add/", sent).status_code == 302
-    rule = NotifyRule.objects.get()
-    assert urls_of(rule) == [sent["services"]] and b"hunter2" not in bytes(rule.urls)
+    rule = NotificationRule.objects.get()
+    assert decrypt_urls(rule) == [sent["services"]] and b"hunter2" not in bytes(rule.urls)
     assert "hunter2" not in client.get(f"{RULES}{rule.pk}/change/").content.decode()
     assert client.post(f"{RULES}{rule.pk}/change/", {**sent, "services": "", "after_s": "60"}).status_code == 302
     rule.refresh_from_db()
-    assert rule.after_s == 60 and urls_of(rule) == [sent["services"]]
-    assert [e.verb for e in Event.objects.filter(verb__startswith="notifyrule.").order_by("id")] == [
-        "notifyrule.created",
-        "notifyrule.changed",
+    assert rule.after_s == 60 and decrypt_urls(rule) == [sent["services"]]
+    assert [e.verb for e in Event.objects.filter(verb__startswith="notificationrule.").order_by("id")] == [
+        "notificationrule.created",
+        "notificationrule.changed",
     ]
     assert not any(b"hunter2" in bytes(e.body) for e in Event.objects.all())
 
@@ -44,8 +44,8 @@ def test_services_are_kept_encrypted_and_never_shown(cast, client):
 def test_addresses_enter_events_as_commitments(cast, client):
     sent = {"tenant": cast.acme.pk, "event": "opened", "to": "addresses", "addresses": "a@example.test\nb@example.test"}
     assert client.post(f"{RULES}add/", sent).status_code == 302
-    assert NotifyRule.objects.get().addresses == ["a@example.test", "b@example.test"]
-    assert not any(b"example.test" in bytes(e.body) for e in Event.objects.filter(verb="notifyrule.created"))
+    assert NotificationRule.objects.get().addresses == ["a@example.test", "b@example.test"]
+    assert not any(b"example.test" in bytes(e.body) for e in Event.objects.filter(verb="notificationrule.created"))
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_addresses_enter_events_as_commitments(cast, client):
 )
 def test_what_cannot_be_told_is_refused_at_once(cast, client, wrong):
     assert client.post(f"{RULES}add/", {"tenant": cast.acme.pk, "event": "opened", **wrong}).status_code == 200
-    assert not NotifyRule.objects.exists()
+    assert not NotificationRule.objects.exists()
 
 
 def test_another_tenants_environment_is_no_choice(cast, client):
     sent = {"tenant": cast.acme.pk, "environment": cast.globex_prod.pk, "event": "opened", "to": "nobody"}
     assert client.post(f"{RULES}add/", sent).status_code == 200
     assert client.post(f"{RULES}add/", {**sent, "tenant": cast.globex.pk}).status_code == 200
-    assert not NotifyRule.objects.exists()
+    assert not NotificationRule.objects.exists()
 
 
 def test_the_tier_for_bulk_deciding_is_set_with_an_event(cast, client):

@@ -5,10 +5,10 @@ import json
 import pytest
 from django.urls import reverse
 
-from approvals.blast_factors import FACTORS
-from approvals.policies.store import epoch_of
-from approvals.weighing import BlastWeights
-from approvals.weights import in_force, set_weights, weights_for
+from approvals.blast.factors import FACTORS
+from approvals.models import BlastWeights
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.weights import current_weights, set_weights, weights_for
 from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
 from tenants.roles import add_member
@@ -41,7 +41,7 @@ def test_a_change_is_in_force_at_once_and_leaves_before_after_and_why(cast):
         and PrivateValue.objects.filter(value=CHANGE["reason"].encode()).exists()
     )
     assert epoch_of(cast.acme.pk) == before + 1
-    assert in_force(cast.globex.pk) == dict.fromkeys(FACTORS, 100)
+    assert current_weights(cast.globex.pk) == dict.fromkeys(FACTORS, 100)
 
 
 def test_what_changes_nothing_leaves_nothing(cast):
@@ -75,7 +75,7 @@ def test_what_does_not_read_is_refused_and_changes_nothing(cast, body):
 def test_who_does_not_administer_the_tenant_reads_and_does_not_write(cast, who):
     assert cast.api(who).get(URL).status_code == 200
     assert put(cast.api(who)).status_code == 403
-    assert events() == [] and in_force(cast.acme.pk)["deletions"] == 100
+    assert events() == [] and current_weights(cast.acme.pk)["deletions"] == 100
 
 
 def test_another_tenants_weights_are_out_of_reach(cast):
@@ -117,7 +117,7 @@ def test_the_admin_changes_weights_with_the_same_trace(cast, boss):
     page = reverse("admin:approvals_blastweights_change", args=[cast.acme.pk])
     assert "deletions 200 %" in boss.get(reverse("admin:approvals_blastweights_changelist")).content.decode()
     assert boss.post(page, form(cast, deletions="50"), follow=True).status_code == 200
-    assert in_force(cast.acme.pk)["deletions"] == 50
+    assert current_weights(cast.acme.pk)["deletions"] == 50
     assert [(e["facts"]["before"]["deletions"], e["facts"]["after"]["deletions"]) for e in events()] == [
         (100, 200),
         (200, 50),

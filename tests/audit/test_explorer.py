@@ -195,7 +195,7 @@ def test_an_event_page_shows_the_event_and_its_hash(cast, changes):
 
 
 def test_a_rules_change_is_shown_before_and_after(cast):
-    about = Subject("approval_rule", uuid7())
+    about = Subject("matrix_row", uuid7())
     facts = {"environment": str(cast.prod.pk), "before": [{"role": "approver", "count": 2}], "after": []}
     append_events(
         [NewEvent(cast.acme.pk, about, "matrix.row_changed", "system:setup", facts=facts)], {about.id: NO_EVENTS}, DAY

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actions.models import Action
-from approvals.records import Comment
+from approvals.models import Comment
 from audit.models import Event, PrivateValue
 from audit.models.seals import Archive, LegalHold
 from audit.retention import archives

@@ -16,7 +16,7 @@ django.setup()
 
 from actions.intake.submission import Submission
 from actions.types import registry
-from approvals.matrix import set_row
+from approvals.policies.matrix import set_row
 from config.processes import beat, worker
 from config.settings import INTERLOCK
 from tenants.access import Access, access_for
@@ -42,10 +42,10 @@ def set_up() -> Scene:
     """Make the scene in an empty, migrated database. Everything goes through the verbs that people use."""
     tenant = create_tenant("bench", "Bench")
     roles = {role.name: role for role in tenant.roles.all()}
-    for slug, seats in ((OPEN, []), (GATED, [{"role": "approver", "count": 1}])):
+    for slug, required_approvals in ((OPEN, []), (GATED, [{"role": "approver", "count": 1}])):
         environment = create_environment(tenant, slug, slug.capitalize(), "safe")
         for tier in ("low", "medium", "high", "critical"):
-            set_row(environment, tier, seats, by=BY)
+            set_row(environment, tier, required_approvals, by=BY)
     access = {}
     for name in ("operator", "approver"):
         principal = Principal.objects.create_user(name)

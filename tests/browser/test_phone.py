@@ -80,9 +80,9 @@ def test_an_approver_decides_on_a_phone_from_the_mail_that_asks_them(site: Site,
     assert not tab.locator("#actionbar").is_visible()
     made = Decision.objects.get()
     assert (made.principal_id, made.approved, made.role) == (site.cast.approver.pk, True, "approver")
-    assert Action.objects.get(pk=action.pk).state == "awaiting_approval"  # the second seat is still empty
+    assert Action.objects.get(pk=action.pk).state == "awaiting_approval"  # the second required approval is still empty
     granted = Event.objects.get(subject_id=action.pk, verb="approval.granted")
-    seen = json.loads(bytes(granted.body))["facts"]["attention"]
+    seen = json.loads(bytes(granted.body))["facts"]["plan_view"]
     assert (seen["changes_opened"], seen["changes_total"]) == (2, 2) and seen["shown_at"]
     assert not site.complaints
 

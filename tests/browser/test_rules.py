@@ -2,9 +2,9 @@
 
 from playwright.sync_api import Page
 
+from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies import drafts
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.wording import Wording
+from approvals.policies.policy_text import PolicyText
 from tests.browser.conftest import Site
 from tests.policies.factory import published
 
@@ -33,11 +33,11 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     tab.keyboard.press("Tab")
     assert tab.evaluate("document.activeElement.id") != "expression"  # the keyboard is not caught in it
     tab.locator("label:has([name=effect][value=require])").click()
-    tab.fill("[name='seat:security']", "1")
+    tab.fill("[name='approval:security']", "1")
     tab.wait_for_selector("#check-preview >> text=would have asked for 1 × security besides")
     tab.click("text=Save draft")
     tab.wait_for_selector("#policy-problem >> text=1 error")  # no message yet
-    assert tab.input_value("#expression") == "plan.creates > 0" and tab.input_value("[name='seat:security']") == "1"
+    assert tab.input_value("#expression") == "plan.creates > 0" and tab.input_value("[name='approval:security']") == "1"
     tab.fill("[name=message]", "New things need a second look.")
     site.picture(tab, "rules-editor", full_page=True)
     tab.click("text=Save draft")
@@ -50,12 +50,12 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
 
 
 def test_an_edit_meets_another_and_nothing_is_lost(site: Site) -> None:
-    said = Wording("plan.deletes > 0", "deny", "First.")
-    draft = drafts.draft(site.cast.acme, "no-deletes", said, by=site.cast.access("admin"))
+    said = PolicyText("plan.deletes > 0", "deny", "First.")
+    draft = drafts.draft_policy(site.cast.acme, "no-deletes", said, by=site.cast.access("admin"))
     tab = site.page("admin")
     tab.goto(f"/rules/policies/drafts/{draft.pk}/")
     tab.fill("[name=message]", "Mine, written with care.")
-    drafts.edit(draft.pk, Wording("plan.deletes > 1", "deny", "Theirs."), by=site.cast.access("admin"))
+    drafts.edit_policy_draft(draft.pk, PolicyText("plan.deletes > 1", "deny", "Theirs."), by=site.cast.access("admin"))
     tab.click("text=Save draft")
     tab.wait_for_selector("#draft-moved")
     assert tab.input_value("[name=message]") == "Mine, written with care."

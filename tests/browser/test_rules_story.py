@@ -6,7 +6,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from actions.models import Action
-from approvals.policies.models import PolicyVersion
+from approvals.models import PolicyVersion
 from tests.browser.conftest import Site
 
 

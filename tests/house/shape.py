@@ -125,7 +125,7 @@ def names_in(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def words_in(name: str) -> list[str]:
-    """The words of an identifier: `open_seats` and `OpenSeats` are both `open`, `seats`."""
+    """The words of an identifier: `open_approvals` and `OpenSeats` are both `open`, `required_approvals`."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 

@@ -97,7 +97,7 @@ def _writes(sql: str) -> bool:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_admin_site_is_closed_to_an_auditor(world: World, auditor: dict[str, Any]) -> None:
-    for route in ("admin/", "admin/tenants/principal/", "admin/approvals/approvalrule/add/"):
+    for route in ("admin/", "admin/tenants/principal/", "admin/approvals/matrixrow/add/"):
         for method in ("GET", "POST"):
             status, _, location, _ = ask(auditor["page"], method, route, NOTHING, {})
             assert status in (403, 404) or (status == 302 and "login" in location), f"{method} {route}: {status}"

@@ -18,14 +18,14 @@ SET_STATE = re.compile(r"UPDATE\s+actions_action\b((?!WHERE).)*\bstate\s*=", re.
 FIELDS = {"state", "held_reason"}
 ALLOWED = {
     "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
-    "approvals/second_thoughts.py": {
+    "approvals/requests/withdraw.py": {
         "request.state",
-        "request.settled_at",
+        "request.closed_at",
         "request.expires_at",
-        "request.save(update_fields=['state', 'settled_at', 'expires_at', 'notify_at'])",
+        "request.save(update_fields=['state', 'closed_at', 'expires_at', 'notify_at'])",
     },
-    "approvals/sending.py": {"update(state=)"},  # a notice's
-    "approvals/decisions.py": {"request.state", "request.save(update_fields=['state', 'settled_at'])"},
+    "approvals/notifications/send.py": {"update(state=)"},  # a notice's
+    "approvals/requests/decisions.py": {"request.state", "request.save(update_fields=['state', 'closed_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
     "approvals/policies/publish.py": {"update(state=)"},
     "actions/rehearsal/backtests.py": {"update(state=)"},  # a backtest

@@ -27,10 +27,8 @@ from actions.live.database import asking
 from actions.live.routing import websocket_urlpatterns
 from actions.models import Action, Backtest, Breaker, Cap, HandoffRule, Ticket, Webhook
 from actions.quarantine_keeper import put_in_quarantine
-from approvals.models import ApprovalRule
+from approvals.models import ApprovalSettings, BlastWeights, MatrixRow, NotificationRule
 from approvals.policies.drafts import draft_matrix
-from approvals.records import ApprovalSettings, NotifyRule
-from approvals.weighing import BlastWeights
 from audit.auditor.explore.saved_searches import create
 from audit.auditor.reports.runs import request_report as request_report
 from audit.auditor.reports.schedules import create as schedule
@@ -136,8 +134,10 @@ def world(program, place, carry) -> World:
         "archive": Archive.objects.create(tenant=place.acme.pk, first=0, upto=1, file="none", sha256="", size=0),
         "group": uuid.uuid4(),
         "workflow": uuid.uuid4(),
-        "approvals.approvalrule": ApprovalRule.objects.first(),
-        "approvals.notifyrule": NotifyRule.objects.create(tenant=place.acme, event="opened", to="nobody").pk,
+        "approvals.matrixrow": MatrixRow.objects.first(),
+        "approvals.notificationrule": NotificationRule.objects.create(
+            tenant=place.acme, event="opened", to="nobody"
+        ).pk,
         "approvals.approvalsettings": ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high").pk,
         "approvals.blastweights": BlastWeights.objects.create(tenant=place.acme).pk,
         "auth.group": place.roles["operator"].group,
@@ -276,11 +276,11 @@ def _admin_pair(route: str, world: World) -> list[Any]:
         assert what in world.foreign, f"Say in {__file__} what a foreign {what} is"
         thing = world.foreign[what]
         return [thing, 987_654 if isinstance(thing, Group) else uuid.uuid4()]
-    return [world.foreign["approvals.approvalrule"], uuid.uuid4()]
+    return [world.foreign["approvals.matrixrow"], uuid.uuid4()]
 
 
 def _admin(route: str, thing: Any) -> tuple[str, dict[str, str], dict[str, Any]]:
-    kind = ContentType.objects.get_for_model(ApprovalRule).pk
+    kind = ContentType.objects.get_for_model(MatrixRow).pk
     route = re.sub(r"\^?\(\?P<(app_label|url)>[^)]*\)/?\$", "approvals/", route)
     route = route.replace("<path:content_type_id>", str(kind))
     return route, _filling(thing), {"post": "yes"}

@@ -7,8 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from actions.models import Action
-from approvals.models import Decision, Request
-from approvals.records import ApprovalSettings, GrantSince, MemberSince
+from approvals.models import ApprovalSettings, Decision, GrantSince, MemberSince, Request
 from audit.database.clock import database_time, uuid7
 from audit.models import Event
 from tests.api.conftest import Program
@@ -40,7 +39,7 @@ def test_it_lists_what_waits_for_whom(place: Cast, propose: Propose) -> None:
         and 'id="nav-approvals">1' in html
     )
     (it,) = listed(place, "approver")
-    assert (it["id"], it["your_seat"], it["changes"], it["bulk"]) == (str(action.pk), "approver", 1, False)
+    assert (it["id"], it["your_role"], it["changes"], it["bulk"]) == (str(action.pk), "approver", 1, False)
     assert "Nothing waits for your decision" in page(place, "operator") and listed(place, "operator") == []
     assert "Say &lt;hello&gt;" in page(place, "operator", "?tab=asked")
     assert [i["id"] for i in listed(place, "operator", tab="asked")] == [str(action.pk)]
@@ -58,11 +57,11 @@ def test_what_i_decided_moves_to_the_third_tab(place: Cast, propose: Propose) ->
     assert "No decisions in 30 days" in page(place, "approver2", "?tab=decided")
 
 
-def test_a_seat_that_only_a_rule_asked_for_is_listed_too(place: Cast, propose: Propose) -> None:
+def test_a_approval_that_only_a_rule_asked_for_is_listed_too(place: Cast, propose: Propose) -> None:
     action = propose("prod")
     assert listed(place, "security") == []
-    Request.objects.filter(subject_id=action.pk).update(seats=[{"role": "security", "count": 1}])
-    assert [i["your_seat"] for i in listed(place, "security")] == ["security"]
+    Request.objects.filter(subject_id=action.pk).update(required_approvals=[{"role": "security", "count": 1}])
+    assert [i["your_role"] for i in listed(place, "security")] == ["security"]
     assert listed(place, "approver") == []
 
 
@@ -123,7 +122,7 @@ def test_several_are_decided_only_where_the_tenant_lets_them(place: Cast, propos
     low, high = propose("staging"), propose("prod", parameters=a_file("b.txt"))
     Action.objects.filter(pk=high.pk).update(tier="high")
     status, got = choose(place, "approver", low, high)
-    assert status == 200 and [r["code"] for r in got["results"]] == ["not_in_bulk", "not_in_bulk"]
+    assert status == 200 and [r["code"] for r in got["results"]] == ["not_allowed_in_bulk", "not_allowed_in_bulk"]
     assert not Decision.objects.exists() and "bulk__" not in page(place, "approver")
     ApprovalSettings.objects.create(tenant=place.acme, bulk_below="high")
     status, got = choose(place, "approver", low, high)
@@ -151,8 +150,8 @@ def test_each_of_many_has_its_own_result(place: Cast, propose: Propose) -> None:
 def test_what_bulk_refuses(place: Cast, propose: Propose) -> None:
     ApprovalSettings.objects.create(tenant=place.acme, bulk_below="critical")
     action = propose("staging")
-    assert choose(place, "operator", action)[1]["results"][0]["code"] == "not_entitled"
-    assert choose(place, "outsider", action)[1]["results"][0]["code"] in ("not_found", "not_in_bulk")
+    assert choose(place, "operator", action)[1]["results"][0]["code"] == "not_eligible"
+    assert choose(place, "outsider", action)[1]["results"][0]["code"] in ("not_found", "not_allowed_in_bulk")
     assert choose(place, "approver", action, approved=False)[1]["results"][0]["code"] == "comment_needed"
     assert choose(place, "approver")[0] == 422
     assert choose(place, "approver", *[action] * 101)[0] == 422

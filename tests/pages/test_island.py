@@ -21,7 +21,7 @@ WRITES = {
     "rollback",
     "retry",
     "withdraw",
-    "withdraw_ask",
+    "withdraw_change_request",
     "comment",
     "resolve_comment",
 }

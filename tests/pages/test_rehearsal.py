@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from actions.models import Action, Backtest
 from actions.rehearsal import backtests
-from approvals.policies.drafts import draft_matrix, edit
+from approvals.policies.drafts import draft_matrix, edit_policy_draft
 from tests.actions.factory import an_action, with_rules
-from tests.policies.factory import SETUP, TWO, drafted, published, wording
+from tests.policies.factory import SETUP, TWO, drafted, policy_text, published
 from tests.rehearsal.factory import judged_actions, worked_off
 
 pytestmark = pytest.mark.django_db
@@ -145,7 +145,7 @@ def test_an_edit_makes_it_stale_and_a_cancelled_one_says_so(cast, admin):
     address = f"/rules/policy/{version.pk}/backtest/"
     backtests.start(cast.access("admin"), "policy", version.pk)
     worked_off()
-    edit(version.pk, wording(effect="warn"), by=SETUP)
+    edit_policy_draft(version.pk, policy_text(effect="warn"), by=SETUP)
     said = text(admin.get(address))
     assert "It was changed since it was backtested" in said and "of an earlier text" in said
     assert "It was changed since" in text(admin.get(f"/rules/policy/{version.pk}/propose/"))

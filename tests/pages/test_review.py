@@ -28,7 +28,7 @@ def test_the_plan_is_shown_with_its_digest_diff_rules_and_undo(place: Cast, prop
     assert "reversible" in html and "Open: you can approve" in html
 
 
-def test_approving_fills_a_seat_and_leaves_an_event(place: Cast, propose: Propose) -> None:
+def test_approving_fills_a_approval_and_leaves_an_event(place: Cast, propose: Propose) -> None:
     action = propose("prod")
     assert action.plan is not None
     sent = {"decision": "approve", "digest": action.plan.digest, "comment": "looks right"}
@@ -75,7 +75,7 @@ def test_the_requester_sees_why_they_cannot_decide(place: Cast, propose: Propose
     assert "Withdraw this action" in html
 
 
-def test_accepting_the_diff_clears_a_zero_seat_action(place: Cast, propose: Propose) -> None:
+def test_accepting_the_diff_clears_a_zero_approval_action(place: Cast, propose: Propose) -> None:
     action = propose("dev")
     assert action.plan is not None and Request.objects.get().kind == "acceptance"
     assert "Accept the diff and run" in page(place.client("operator"), action)

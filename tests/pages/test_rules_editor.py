@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from approvals.models import PolicyVersion
 from approvals.policies import drafts
-from approvals.policies.models import PolicyVersion
-from approvals.policies.wording import fingerprint, wording_of
+from approvals.policies.policy_text import fingerprint, policy_text_of
 from audit.models import Event
 from tests.cast import Cast
-from tests.policies.factory import drafted, published, wording
+from tests.policies.factory import drafted, policy_text, published
 
 NEW = "/rules/policies/new/"
 
@@ -49,35 +49,37 @@ def test_what_is_wrong_is_told_with_line_and_column_and_what_was_typed_stays(cas
     assert "Say what people should know" in body(sent)
 
 
-def test_seats_are_asked_for_by_role_and_refused_when_nobody_could_fill_them(cast: Cast) -> None:
+def test_approvals_are_asked_for_by_role_and_refused_when_nobody_could_fill_them(cast: Cast) -> None:
     client = cast.client("admin")
-    sent = client.post(NEW, form(effect="require", **{"seat:approver": "2", "seat:security": ""}))
-    assert sent.status_code == 302 and PolicyVersion.objects.get().seats == [{"role": "approver", "count": 2}]
+    sent = client.post(NEW, form(effect="require", **{"approval:approver": "2", "approval:security": ""}))
+    assert sent.status_code == 302 and PolicyVersion.objects.get().required_approvals == [
+        {"role": "approver", "count": 2}
+    ]
     for counts in (
         {},
-        {"seat:approver": "many"},
-        {"seat:approver": "-1"},
-        {"seat:nobody": "1"},
-        {"seat:approver": "9999"},
+        {"approval:approver": "many"},
+        {"approval:approver": "-1"},
+        {"approval:nobody": "1"},
+        {"approval:approver": "9999"},
     ):
         sent = client.post(NEW, form(slug="other", effect="require", **counts))
         assert sent.status_code == 422, counts
     assert 'value="9999"' in body(sent)
-    client.post(NEW, form(slug="other", effect="deny", **{"seat:approver": "2"}))
-    assert PolicyVersion.objects.get(policy__slug="other").seats == []
+    client.post(NEW, form(slug="other", effect="deny", **{"approval:approver": "2"}))
+    assert PolicyVersion.objects.get(policy__slug="other").required_approvals == []
 
 
 def test_an_edit_is_saved_and_one_from_an_older_state_is_refused_with_both_texts(cast: Cast) -> None:
     draft, client = drafted(cast.acme), cast.client("admin")
-    address, seen = f"/rules/policies/drafts/{draft.pk}/", fingerprint(wording_of(draft))
+    address, seen = f"/rules/policies/drafts/{draft.pk}/", fingerprint(policy_text_of(draft))
     assert f'name="seen" value="{seen}"' in body(client.get(address))
-    drafts.edit(draft.pk, wording(message="Someone else was here."), by=cast.access("admin"))
+    drafts.edit_policy_draft(draft.pk, policy_text(message="Someone else was here."), by=cast.access("admin"))
     sent = client.post(address, form(message="My own words.", mode="enforce", seen=seen))
     html = body(sent)
     draft.refresh_from_db()
     assert sent.status_code == 409 and draft.message == "Someone else was here."
     assert "Someone else" in html and "My own words." in html and "changed this draft" in html
-    again = fingerprint(wording_of(draft))
+    again = fingerprint(policy_text_of(draft))
     assert f'name="seen" value="{again}"' in html
     assert client.post(address, form(message="My own words.", mode="enforce", seen=again)).status_code == 302
     draft.refresh_from_db()
@@ -122,7 +124,7 @@ def test_the_live_check_shows_every_fault_and_how_it_reads_and_stores_nothing(ca
     client = cast.client("admin")
     html = body(client.post("/rules/check/", form(expression="plan.deleets > 0 ||\nblast.scroe > 1")))
     assert "Line 1, column 5" in html and "Line 2, column 6" in html and html.count("^") == 2
-    html = body(client.post("/rules/check/", form(effect="require", mode="enforce", **{"seat:approver": "2"})))
+    html = body(client.post("/rules/check/", form(effect="require", mode="enforce", **{"approval:approver": "2"})))
     assert "Valid: all names" in html and "asks for 2 × approver besides" in html and "role: approver" in html
     assert "Write an expression" in body(client.post("/rules/check/", {}))
     assert not PolicyVersion.objects.exists() and not Event.objects.filter(subject_kind="policy").exists()

@@ -6,9 +6,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from actions.pages.rules_list import examples
-from approvals.policies.cell import check
-from approvals.policies.drafts import abandon
+from approvals.policies.drafts import abandon_policy_draft
 from approvals.policies.publish import publish, retire
+from approvals.policies.sandbox.process import check_expression
 from tests.cast import Cast
 from tests.pages.conftest import Propose
 from tests.policies.factory import SETUP, TWO, drafted, published
@@ -22,7 +22,7 @@ def page(cast: Cast, who: str, address: str = "/rules/", status: int = 200) -> s
 
 def test_each_policy_says_what_it_does_and_whether_it_counts(cast: Cast) -> None:
     published(cast.acme, "no-deletes")
-    published(cast.acme, "two-more", effect="require", seats=TWO, overridable=True, mode="shadow")
+    published(cast.acme, "two-more", effect="require", required_approvals=TWO, overridable=True, mode="shadow")
     published(cast.globex, "everywhere", everywhere=True, effect="warn")
     drafted(cast.acme, "no-deletes", message="Sharper.")
     html = page(cast, "operator")
@@ -43,7 +43,7 @@ def test_the_empty_list_explains_itself_and_offers_three_examples_that_read(cast
     html = page(cast, "admin")
     assert "No policies yet" in html and html.count("Use this example") == 3
     for example in examples(cast.access("admin")):
-        assert check(example["wording"].expression) == []
+        assert check_expression(example["policy_text"].expression) == []
         assert example["slug"] in page(cast, "admin", f"/rules/policies/new/?example={example['slug']}")
     assert "Use this example" not in page(cast, "operator")
 
@@ -106,7 +106,7 @@ def test_the_history_shows_each_version_against_the_one_before(cast: Cast) -> No
     first = published(cast.acme)
     second = published(cast.acme, message="Nothing at all is deleted.")
     third = drafted(cast.acme, expression="plan.deletes > 3")
-    abandon(third.pk, by=cast.access("admin"))
+    abandon_policy_draft(third.pk, by=cast.access("admin"))
     html = page(cast, "admin", f"/rules/policies/{first.policy_id}/")
     assert "Nothing <mark>at all </mark>is deleted" in html or "at all" in html
     assert "Propose v1 again" in html and "Propose retirement" in html and "Given up" in html

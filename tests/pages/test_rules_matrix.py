@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from approvals.models import ApprovalRule
+from approvals.models import MatrixDraft, MatrixRow
 from approvals.policies import drafts
-from approvals.policies.models import MatrixDraft
 from audit.log.canonical_json import digest_of
 from audit.models import Event
 from tests.cast import Cast
@@ -22,8 +21,8 @@ def form(**more: Any) -> dict[str, Any]:
 
 
 def test_the_matrix_says_who_is_asked_and_what_is_denied(cast: Cast) -> None:
-    ApprovalRule.objects.create(tenant=cast.acme, environment=cast.prod, tier="low", seats=[])
-    ApprovalRule.objects.create(tenant=cast.acme, environment=cast.prod, tier="high", seats=TWO)
+    MatrixRow.objects.create(tenant=cast.acme, environment=cast.prod, tier="low", required_approvals=[])
+    MatrixRow.objects.create(tenant=cast.acme, environment=cast.prod, tier="high", required_approvals=TWO)
     html = body(cast.client("operator").get("/rules/matrix/"))
     assert "2 × approver" in html and html.count("<b>No approval</b>") == 1 and html.count("<b>Denied</b>") == 10
     assert "globex" not in html and "Draft a change" not in html
@@ -35,13 +34,13 @@ def test_a_draft_is_saved_with_an_event_and_changes_nothing(cast: Cast) -> None:
     assert (sent.status_code, sent["Location"]) == (302, f"/rules/matrix/drafts/{made.pk}/")
     assert made.rows == {"low": [], "high": TWO} and made.author == cast.admin
     assert Event.objects.filter(verb="matrix.drafted", subject_id=cast.prod.pk).count() == 1
-    assert not ApprovalRule.objects.exists()
+    assert not MatrixRow.objects.exists()
     html = body(cast.client("admin").get("/rules/matrix/"))
     assert f"/rules/matrix/{made.pk}/propose/" in html and f"/rules/matrix/drafts/{made.pk}/" in html
 
 
 def test_the_editor_starts_from_what_is_in_force_and_shows_the_difference(cast: Cast) -> None:
-    ApprovalRule.objects.create(tenant=cast.acme, environment=cast.prod, tier="high", seats=TWO)
+    MatrixRow.objects.create(tenant=cast.acme, environment=cast.prod, tier="high", required_approvals=TWO)
     client = cast.client("admin")
     html = body(client.get(EDIT))
     assert 'name="high:approver" value="2"' in html and "No difference" in html
@@ -69,7 +68,7 @@ def test_what_is_wrong_is_told_and_stays_as_typed(cast: Cast) -> None:
 def test_an_edit_from_an_older_state_is_refused_with_both(cast: Cast) -> None:
     draft, client = drafts.draft_matrix(cast.prod, {"high": TWO}, by=SETUP), cast.client("admin")
     address, seen = f"/rules/matrix/drafts/{draft.pk}/", digest_of({"high": TWO})
-    drafts.edit_matrix(draft.pk, {}, by=cast.access("admin"))
+    drafts.edit_matrix_draft(draft.pk, {}, by=cast.access("admin"))
     sent = client.post(address, form(seen=seen))
     draft.refresh_from_db()
     assert (sent.status_code, draft.rows) == (409, {}) and "changed this draft" in body(sent)

@@ -7,8 +7,7 @@ import pytest
 from django.utils import timezone
 
 from actions.models import Action
-from approvals.models import Decision, Request
-from approvals.records import Ask
+from approvals.models import ChangeRequest, Decision, Request
 from approvals.tasks import notify
 from audit.models import Event
 from tests.api.conftest import Program
@@ -30,7 +29,7 @@ def test_asking_for_changes_on_the_page_tells_everybody_and_holds_it(place: Cast
     action = propose("staging")
     sent = {"decision": "ask", "comment": "use <b>tabs</b>", "digest": action.plan.digest}
     answer = place.client("approver").post(f"/actions/{action.pk}/decide/", sent)
-    assert answer.status_code == 302 and Ask.objects.get().principal == place.approver
+    assert answer.status_code == 302 and ChangeRequest.objects.get().principal == place.approver
     html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
     assert "Changes requested by Approver." in html and "use &lt;b&gt;tabs" in html
     assert f"/actions/new/?from={action.pk}" in html
@@ -44,18 +43,20 @@ def test_asking_for_changes_on_the_page_tells_everybody_and_holds_it(place: Cast
 def test_asking_without_words_is_refused_in_place(place: Cast, propose: Propose) -> None:
     action = propose("staging")
     answer = place.client("approver").post(f"/actions/{action.pk}/decide/", {"decision": "ask", "comment": ""})
-    assert answer.status_code == 422 and not Ask.objects.exists()
+    assert answer.status_code == 422 and not ChangeRequest.objects.exists()
 
 
 def test_the_api_tells_who_asks_and_what_can_be_taken_back(place: Cast, propose: Propose) -> None:
     action = propose("staging")
     status, now = say(place, "approver", action, "ask-for-changes", comment="not yet")
     assert status == 200 and now["state"] == "awaiting_approval"
-    assert [(a["by"]["username"], a["comment"]) for a in now["approvals"]["asks"]] == [("approver", "not yet")]
-    assert "withdraw_ask" in now["allowed"]
+    assert [(a["by"]["username"], a["comment"]) for a in now["approvals"]["change_requests"]] == [
+        ("approver", "not yet")
+    ]
+    assert "withdraw_change_request" in now["allowed"]
     assert now["blocked_by"][0] == "approver asks for changes: not yet"
     status, now = say(place, "approver", action, "withdraw-ask")
-    assert status == 200 and now["approvals"]["asks"] == [] and "approve" in now["allowed"]
+    assert status == 200 and now["approvals"]["change_requests"] == [] and "approve" in now["allowed"]
     assert say(place, "operator", action, "ask-for-changes", comment="x")[0] == 403
     assert say(place, "outsider", action, "ask-for-changes", comment="x")[0] == 404
 
@@ -100,10 +101,10 @@ def test_a_wish_whose_author_left_is_shown_as_lapsed_and_holds_nothing(place: Ca
     assert "until the request is withdrawn" not in html
     assert "changes asked for" not in place.client("operator").get("/?tab=mine").content.decode()
     status, now = Program(place.api("operator")).get(f"/api/actions/{action.pk}")
-    assert status == 200 and [a["counts"] for a in now["approvals"]["asks"]] == [False]
+    assert status == 200 and [a["counts"] for a in now["approvals"]["change_requests"]] == [False]
     assert now["blocked_by"] == ["1 more to approve as approver."]
     assert approve(place, "approver2", action)[1]["state"] == "approved"
-    assert Event.objects.filter(subject_id=action.pk, verb="approval.ask_lapsed").count() == 1
+    assert Event.objects.filter(subject_id=action.pk, verb="approval.change_request_lapsed").count() == 1
     assert "they may no longer decide" in place.client("operator").get(f"/actions/{action.pk}/").content.decode()
 
 

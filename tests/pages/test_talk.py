@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from approvals import conversation
-from approvals.records import Comment
+from approvals.models import Comment
+from approvals.requests import comments
 from audit.models import Event, PrivateValue
 from tests.api.conftest import Program
 from tests.cast import Cast
@@ -39,7 +39,7 @@ def test_a_comment_stands_next_to_its_change_and_may_be_answered_and_resolved(pl
     assert "resolved by Operator" in done.content.decode()
     assert "open comment" not in place.client("approver").get(f"/actions/{action.pk}/").content.decode()
     place.client("operator").post(f"{here}{made.pk}/resolve/", {"resolved": "no"})
-    assert verbs(action) == ["comment.made", "comment.made", "comment.resolved", "comment.reopened"]
+    assert verbs(action) == ["comment.added", "comment.added", "comment.resolved", "comment.reopened"]
 
 
 def test_who_only_reads_has_no_say(place: Cast, propose: Propose) -> None:
@@ -50,13 +50,13 @@ def test_who_only_reads_has_no_say(place: Cast, propose: Propose) -> None:
     assert place.client("auditor").post(f"{here}{made['id']}/resolve/", {"resolved": "yes"}).status_code == 403
     page = place.client("auditor").get(f"/actions/{action.pk}/").content.decode()
     assert "one" in page and 'placeholder="Reply"' not in page
-    assert Comment.objects.count() == 1 and verbs(action) == ["comment.made"]
+    assert Comment.objects.count() == 1 and verbs(action) == ["comment.added"]
 
 
 def test_its_words_are_erasable_and_not_in_the_event(place: Cast, propose: Propose) -> None:
     action = propose("prod")
     Program(place.api("approver")).post(f"/api/actions/{action.pk}/comments", {"text": "Jane did it"})
-    event = Event.objects.get(subject_id=action.pk, verb="comment.made")
+    event = Event.objects.get(subject_id=action.pk, verb="comment.added")
     assert b"Jane" not in bytes(event.body) and "commitment" in json.loads(bytes(event.body))["facts"]["comment"]
     assert PrivateValue.objects.filter(value=b"Jane did it").exists()
 
@@ -73,7 +73,7 @@ def test_the_api_lists_makes_and_resolves(place: Cast, propose: Propose, monkeyp
         assert program.post(here, body)[0] == 422, body
     assert program.post(here, {"text": "x", "digest": "0" * 64})[0] == 404
     assert program.post(here, {"text": "x", "reply_to": str(action.pk)})[0] == 404
-    monkeypatch.setattr(conversation, "MOST", 2)
+    monkeypatch.setattr(comments, "MOST", 2)
     assert program.post(here, {"text": "x"})[1]["code"] == "too_many_comments"
     assert Comment.objects.count() == 2
 

@@ -7,7 +7,7 @@ import pytest
 from actions.models import Action
 from actions.verbs import approve, find
 from actions.why import why
-from approvals.models import ApprovalRule
+from approvals.models import MatrixRow
 from audit.models import Event
 from tests.actions.factory import an_action
 from tests.cast import Cast
@@ -29,7 +29,7 @@ def test_of_a_denied_action_the_first_sentence_names_the_policy_and_what_to_do(p
     it = why(action)
     assert it["sentence"] == "Denied by policy no-files v1: Use the other door."
     assert "propose it again" in it["next"] and "under Rules" in it["next"]
-    assert it["seats"] == [] and it["outcome"] == "deny"
+    assert it["required_approvals"] == [] and it["outcome"] == "deny"
     html = page(place, action)
     assert "Denied by policy no-files v1: Use the other door." in html and "None: the action is denied" in html
 
@@ -40,7 +40,7 @@ def test_an_error_denies_and_says_so_and_so_does_a_missing_row(place: Cast, prop
     assert it["sentence"].startswith("Denied by policy broken v1: It could not be evaluated")
     assert it["policies"][0]["ruling"] == "error" and "repairs or retires" in it["next"]
     type(version).objects.filter(pk=version.pk).update(state="retired")
-    ApprovalRule.objects.filter(environment=place.prod).delete()
+    MatrixRow.objects.filter(environment=place.prod).delete()
     it = why(propose("prod", parameters=a_file("other.txt")))
     assert it["sentence"].startswith("Denied: The approval matrix has no row") and "Rules, Matrix" in it["next"]
 
@@ -49,7 +49,7 @@ def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose
     published(place.acme, "a-warning", expression="plan.creates > 0", effect="warn", message="Mind the gap.")
     published(place.acme, "b-shadow", expression="plan.creates > 0", mode="shadow")
     published(place.acme, "c-quiet", expression="plan.deletes > 99")
-    published(place.globex, "d-more", everywhere=True, expression="true", effect="require", seats=ONE_MORE)
+    published(place.globex, "d-more", everywhere=True, expression="true", effect="require", required_approvals=ONE_MORE)
     action = propose("prod")
     it = why(action)
     told = {p["slug"]: (p["ruling"], p["applies"], p["denies"]) for p in it["policies"]}
@@ -58,29 +58,33 @@ def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose
     words = {p["slug"]: p["words"] for p in it["policies"]}
     assert words["b-shadow"].startswith("It would have denied the action")
     matrix = f"The row of the approval matrix for {it['tier']} changes in prod."
-    assert [(s["role"], s["because"], s["open"]) for s in it["seats"]] == [
+    assert [(s["role"], s["because"], s["open"]) for s in it["required_approvals"]] == [
         ("approver", matrix, 2),
         ("security", "Policy d-more v1 asks for it besides.", 1),
     ]
     html = page(place, action)
     assert "would have denied" in html and "1 did not match" in html and "Mind the gap." in html
-    assert "0 of 3 seats are filled" in html
+    assert "0 of 3 required approvals are filled" in html
 
 
-def test_who_filled_a_seat_is_told_and_how_it_is_judged_again_at_the_start(
+def test_who_filled_a_approval_is_told_and_how_it_is_judged_again_at_the_start(
     place: Cast, propose: Propose, carry: Any
 ) -> None:
     action = propose("prod")
     assert action.plan is not None
     approve(place.access("approver"), action.pk, True, action.plan.digest, "")
     it = why(find(place.access("operator"), action.pk))
-    assert [d["name"] for d in it["seats"][0]["by"]] == ["Approver"] and it["seats"][0]["open"] == 1
+    assert [d["name"] for d in it["required_approvals"][0]["by"]] == ["Approver"] and it["required_approvals"][0][
+        "open"
+    ] == 1
     approve(place.access("approver2"), action.pk, True, action.plan.digest, "")
     carry()
     it = why(find(place.access("operator"), action.pk))
     assert [m["when"] for m in it["moments"]] == ["preflight", "start"]
     seqs = list(
-        Event.objects.filter(verb__in=["policy.judged", "action.start"]).order_by("seq").values_list("seq", flat=True)
+        Event.objects.filter(verb__in=["policy.evaluated", "action.start"])
+        .order_by("seq")
+        .values_list("seq", flat=True)
     )
     assert [m["seq"] for m in it["moments"]] == seqs
     assert it["moments"][0]["facts_sha256"] == it["facts_sha256"] and len(it["facts_sha256"]) == 64
@@ -109,7 +113,7 @@ def test_a_verdict_from_before_rulings_were_kept_still_names_its_policies(place:
     action = propose("prod")
     plan = action.plan
     assert plan is not None
-    plan.verdict.pop("rulings")
+    plan.verdict.pop("policy_results")
     plan.facts = {}
     plan.save()
     it = why(find(place.access("operator"), action.pk))
@@ -136,14 +140,22 @@ def test_page_and_api_say_the_same_and_a_stranger_finds_nothing(
     place: Cast, propose: Propose, rows: list[dict[str, Any]]
 ) -> None:
     published(
-        place.acme, "two-more", expression="true", effect="require", seats=rows, message="<script>x</script>\u202e"
+        place.acme,
+        "two-more",
+        expression="true",
+        effect="require",
+        required_approvals=rows,
+        message="<script>x</script>\u202e",
     )
     action = propose("prod")
     answer = place.api("operator").get(f"/api/actions/{action.pk}/why")
     said = answer.json()
     assert answer.status_code == 200
     html = page(place, action)
-    assert said["sentence"] in html and said["seats"][1]["because"] == "Policy two-more v1 asks for it besides."
+    assert (
+        said["sentence"] in html
+        and said["required_approvals"][1]["because"] == "Policy two-more v1 asks for it besides."
+    )
     assert "<script>x" not in html and "\u202e" not in html
     assert place.api("outsider").get(f"/api/actions/{action.pk}/why").status_code == 404
     assert place.client("outsider").get(f"/actions/{action.pk}/why/").status_code == 404

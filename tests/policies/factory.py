@@ -5,11 +5,11 @@ from typing import Any, TypeVar
 
 from actions.models import Backtest
 from actions.rehearsal.candidate import digest_for
-from approvals.policies.drafts import draft
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.publish import in_force, publish
-from approvals.policies.store import epoch_of
-from approvals.policies.wording import Wording
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.drafts import draft_policy
+from approvals.policies.policy_text import PolicyText
+from approvals.policies.publish import publish, published_version
 from audit.database.clock import database_time
 from tenants.models import Tenant
 
@@ -20,17 +20,19 @@ TWO = [{"role": "approver", "count": 2}]
 D = TypeVar("D", PolicyVersion, MatrixDraft)
 
 
-def wording(**fields: Any) -> Wording:
-    return Wording(**{"expression": "plan.deletes > 0", "effect": "deny", "message": "Nothing is deleted.", **fields})
+def policy_text(**fields: Any) -> PolicyText:
+    return PolicyText(
+        **{"expression": "plan.deletes > 0", "effect": "deny", "message": "Nothing is deleted.", **fields}
+    )
 
 
 def drafted(home: Tenant, slug: str = "no-deletes", *, everywhere: bool = False, **fields: Any) -> PolicyVersion:
-    return draft(home, slug, wording(**fields), by=SETUP, everywhere=everywhere)
+    return draft_policy(home, slug, policy_text(**fields), by=SETUP, everywhere=everywhere)
 
 
 def published(home: Tenant, slug: str = "no-deletes", *, everywhere: bool = False, **fields: Any) -> PolicyVersion:
     version = drafted(home, slug, everywhere=everywhere, **fields)
-    publish(version.pk, None, SETUP, expected=in_force(version.policy_id))
+    publish(version.pk, None, SETUP, expected=published_version(version.policy_id))
     version.refresh_from_db()
     return version
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from django.urls import reverse
 
-from approvals.matrix import matrix_for, set_row
+from approvals.models import MatrixDraft, PolicyVersion
+from approvals.policies.active_policies import active_policies_for
 from approvals.policies.drafts import draft_matrix
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.store import rules_for
+from approvals.policies.matrix import matrix_for, set_row
 from audit.models import Event
 from tenants.roles import add_member, remove_member
 from tests.policies.factory import SETUP, TWO, drafted, published
@@ -41,9 +41,12 @@ def matrix_form(**tiers) -> dict[str, str]:
     """low=[] asks nobody, low=[("approver", "2")] these; a tier left out is denied."""
     sent = {}
     for tier in TIERS:
-        seats = tiers.get(tier)
-        sent[f"{tier}_says"] = "denied" if seats is None else "roles" if seats else "nobody"
-        sent |= {f"{tier}_seats_{n}": part for n, part in enumerate(part for seat in seats or () for part in seat)}
+        required_approvals = tiers.get(tier)
+        sent[f"{tier}_says"] = "denied" if required_approvals is None else "roles" if required_approvals else "nobody"
+        sent |= {
+            f"{tier}_approvals_{n}": part
+            for n, part in enumerate(part for required in required_approvals or () for part in required)
+        }
     return sent
 
 
@@ -52,26 +55,26 @@ def test_a_policy_is_drafted_and_edited_without_effect(cast, admin):
     assert response.status_code == 200
     version = PolicyVersion.objects.get()
     assert (version.state, version.author, version.policy.slug) == ("draft", cast.operator, "no-deletes")
-    seats = {"effect": "require", "seats_0": "approver", "seats_1": "2"}
+    required_approvals = {"effect": "require", "approvals_0": "approver", "approvals_1": "2"}
     page = admin.get(change("policyversion", version)).content.decode()
     assert reverse("propose_policy", args=[version.pk]) in page
-    admin.post(change("policyversion", version), {**WORDING, **seats})
+    admin.post(change("policyversion", version), {**WORDING, **required_approvals})
     version.refresh_from_db()
-    assert (version.effect, version.seats) == ("require", TWO)
+    assert (version.effect, version.required_approvals) == ("require", TWO)
     actor = str(cast.operator.pk)
     assert events("policy") == [("policy.drafted", actor), ("policy.draft_edited", actor)]
     facts = json.loads(bytes(Event.objects.get(verb="policy.draft_edited").body))["facts"]
     assert (facts["before"]["effect"], facts["after"]["effect"]) == ("deny", "require")
-    assert rules_for([cast.acme.pk])[cast.acme.pk] == []
+    assert active_policies_for([cast.acme.pk])[cast.acme.pk] == []
 
 
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
         ({"expression": "true &&\n plan.nothing"}, "Line 2, column"),
-        ({"effect": "require"}, "Name the seats that it requires"),
-        ({"seats_0": "approver", "seats_1": "2"}, "Only `require` names seats"),
-        ({"effect": "require", "seats_0": "auditor", "seats_1": "1"}, "no role that may approve"),
+        ({"effect": "require"}, "Name the required approvals that it requires"),
+        ({"approvals_0": "approver", "approvals_1": "2"}, "Only `require` names required approvals"),
+        ({"effect": "require", "approvals_0": "auditor", "approvals_1": "1"}, "no role that may approve"),
         ({"slug": "Not A Slug"}, "Small letters, digits"),
         ({"everywhere": "on"}, "only who administers all of them"),
     ],

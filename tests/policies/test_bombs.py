@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from actions.run.runner import Runner
-from approvals.policies import cell as cells
-from approvals.policies.cell import MOST_MEMORY_BYTES, MOST_S, Cell
-from approvals.policies.engine import MOST_CHARACTERS
-from approvals.policies.models import Policy, PolicyVersion
-from approvals.policies.store import bump
+from approvals.models import Policy, PolicyVersion
+from approvals.policies.active_policies import bump_epoch
+from approvals.policies.sandbox import process as cells
+from approvals.policies.sandbox.cel import MAX_CHARACTERS
+from approvals.policies.sandbox.process import MAX_MEMORY_BYTES, MAX_S, SandboxProcess
 from audit.database.clock import database_time
 from tests.actions.factory import edit, propose, root_of, with_rules
 from tests.cast import make_cast
@@ -48,7 +48,7 @@ def resident(pid: int | str = "self") -> int:
 
 
 @contextmanager
-def watched(cell: Cell) -> Iterator[list[int]]:
+def watched(cell: SandboxProcess) -> Iterator[list[int]]:
     """The sizes that the evaluating process was seen at, whichever process that is at the time."""
     seen, over = [0], threading.Event()
 
@@ -69,7 +69,7 @@ def watched(cell: Cell) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_cut_off_in_time_and_memory_and_the_next_one_is_judged(name):
-    cell = Cell()
+    cell = SandboxProcess()
     try:
         assert cell.evaluate(["true"], SAMPLE)[0].value is True
         ready, before = resident(cell._process.pid), resident()
@@ -78,11 +78,11 @@ def test_a_bomb_is_cut_off_in_time_and_memory_and_the_next_one_is_judged(name):
             before_it, blown, after_it = cell.evaluate(["plan.deletes == 1", BOMBS[name], "plan.deletes == 1"], SAMPLE)
             took = time.monotonic() - began
         assert (before_it.value, after_it.value) == (True, True)
-        assert len(BOMBS[name]) <= MOST_CHARACTERS, "else it is refused for its length alone"
+        assert len(BOMBS[name]) <= MAX_CHARACTERS, "else it is refused for its length alone"
         if name not in ("a regex", "choices", "negations"):  # these the library may take in its stride
             assert blown.value is None and blown.error
-        assert took < MOST_S + RESTART_S
-        assert max(sizes) < ready + MOST_MEMORY_BYTES + 16 * 2**20
+        assert took < MAX_S + RESTART_S
+        assert max(sizes) < ready + MAX_MEMORY_BYTES + 16 * 2**20
         assert resident() - before < WORKER_BYTES
         assert cell.evaluate(["true"], SAMPLE)[0].value is True
     finally:
@@ -90,7 +90,7 @@ def test_a_bomb_is_cut_off_in_time_and_memory_and_the_next_one_is_judged(name):
 
 
 def test_what_hangs_is_cut_off_at_its_bound_and_costs_the_next_one_nothing():
-    cell = Cell()
+    cell = SandboxProcess()
     try:
         assert cell.evaluate(["true"], SAMPLE)[0].value is True
         hanging = cell._process
@@ -98,8 +98,8 @@ def test_what_hangs_is_cut_off_at_its_bound_and_costs_the_next_one_nothing():
         began = time.monotonic()
         (hung,) = cell.evaluate(["true"], SAMPLE)
         took = time.monotonic() - began
-        assert hung.value is None and hung.error == f"It was cut off after {MOST_S:g} s."
-        assert MOST_S <= took < MOST_S + 1 and hanging.poll() is not None
+        assert hung.value is None and hung.error == f"It was cut off after {MAX_S:g} s."
+        assert MAX_S <= took < MAX_S + 1 and hanging.poll() is not None
         assert cell.evaluate(["true"], SAMPLE)[0].value is True
     finally:
         cell.close()
@@ -120,13 +120,13 @@ def test_a_bomb_in_force_denies_its_own_tenants_actions_and_no_others(tmp_path, 
         state="published",
         published_at=database_time(),
     )
-    bump(cast.acme.pk)
+    bump_epoch(cast.acme.pk)
     (root_of(cast.dev) / "app.conf").write_text("before\n")
     (root_of(cast.globex_prod) / "app.conf").write_text("before\n")
     theirs = [propose(cast, environment="dev", parameters=edit(), accept=True) for _ in range(3)]
     others = [propose(cast, "outsider", environment="prod", parameters=edit(), accept=True) for _ in range(3)]
     runner, before, began = Runner("decide"), resident(), time.monotonic()
-    assert cells.evaluate(["true"], SAMPLE)[0].value is True
+    assert cells.evaluate_expressions(["true"], SAMPLE)[0].value is True
     while runner.drain():
         pass
     runner.stop()
@@ -139,6 +139,6 @@ def test_a_bomb_in_force_denies_its_own_tenants_actions_and_no_others(tmp_path, 
     words = theirs[0].error["message"]
     assert words.startswith("It could not be evaluated: ") and words.endswith("A rule that errs denies.")
     assert theirs[0].error["details"] == {"rule": "policy bomb v1"}
-    assert took < len(theirs) * (MOST_S + RESTART_S) and resident() - before < WORKER_BYTES
+    assert took < len(theirs) * (MAX_S + RESTART_S) and resident() - before < WORKER_BYTES
     assert (root_of(cast.dev) / "app.conf").read_text() == "before\n"
-    wait_for(lambda: cells.evaluate(["true"], SAMPLE)[0].value is True, 1, "a sound evaluation afterwards")
+    wait_for(lambda: cells.evaluate_expressions(["true"], SAMPLE)[0].value is True, 1, "a sound evaluation afterwards")

@@ -2,15 +2,15 @@
 
 import pytest
 
-from approvals.builtin import is_about_rules, seats_for_rules
+from approvals.verdict import approvals_for_rule_change, is_rule_change
 
 TWO = [{"role": "approver", "count": 2}]
 MIXED = [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
 
 
-@pytest.mark.parametrize("seats", [TWO, MIXED, [{"role": "security", "count": 3}]])
-def test_a_critical_row_of_two_people_or_more_stands(seats):
-    assert seats_for_rules({"critical": seats, "low": []})[0] == seats
+@pytest.mark.parametrize("required_approvals", [TWO, MIXED, [{"role": "security", "count": 3}]])
+def test_a_critical_row_of_two_people_or_more_stands(required_approvals):
+    assert approvals_for_rule_change({"critical": required_approvals, "low": []})[0] == required_approvals
 
 
 @pytest.mark.parametrize(
@@ -25,11 +25,11 @@ def test_a_critical_row_of_two_people_or_more_stands(seats):
     ],
 )
 def test_otherwise_two_approvers_decide(matrix, why):
-    seats, reason = seats_for_rules(matrix)
-    assert seats == TWO
+    required_approvals, reason = approvals_for_rule_change(matrix)
+    assert required_approvals == TWO
     assert why in reason and "2 approvers" in reason
 
 
 def test_only_a_change_of_rules_is_one():
-    assert is_about_rules({"action": {"type": "config_change"}})
-    assert not is_about_rules({"action": {"type": "modify_files"}})
+    assert is_rule_change({"action": {"type": "config_change"}})
+    assert not is_rule_change({"action": {"type": "modify_files"}})

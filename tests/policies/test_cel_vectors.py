@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from approvals.policies.cell import Cell, Ruling
+from approvals.policies.sandbox.process import ExpressionResult, SandboxProcess
 from tests.policies import cel_subset as subset
 from tests.policies.test_cell import SAMPLE
 from tests.support.vectors import vectors
@@ -38,13 +38,13 @@ def named(file: str) -> Named:
 
 
 @pytest.fixture(scope="module")
-def cell() -> Iterator[Cell]:
-    cell = Cell()
+def cell() -> Iterator[SandboxProcess]:
+    cell = SandboxProcess()
     yield cell
     cell.close()
 
 
-def went_wrong(case: dict[str, Any], ruling: Ruling) -> bool:
+def went_wrong(case: dict[str, Any], ruling: ExpressionResult) -> bool:
     if "eval_error" in case:
         return ruling.value is not None or not ruling.error
     return ruling.value is not True or bool(ruling.error)
@@ -53,8 +53,8 @@ def went_wrong(case: dict[str, Any], ruling: Ruling) -> bool:
 @pytest.mark.parametrize("file", [file for file in subset.COVERED if file in FILES])
 def test_every_case_of_the_documented_subset_holds(cell, file):
     cases = covered(file)
-    rulings = cell.evaluate([subset.as_policy(case) for case in cases.values()], SAMPLE)
-    paired = zip(cases.items(), rulings, strict=True)
+    policy_results = cell.evaluate([subset.as_policy(case) for case in cases.values()], SAMPLE)
+    paired = zip(cases.items(), policy_results, strict=True)
     assert len(cases) >= 1
     assert {name: (case["expr"], ruling) for (name, case), ruling in paired if went_wrong(case, ruling)} == {}
 
@@ -62,8 +62,8 @@ def test_every_case_of_the_documented_subset_holds(cell, file):
 def test_the_known_cases_are_still_the_ones_that_do_not_hold(cell):
     cases = {name: case for file in subset.COVERED if file in FILES for name, case in named(file).items()}
     known = [cases[name] for name in subset.KNOWN]
-    rulings = cell.evaluate([subset.as_policy(case) for case in known], SAMPLE)
-    assert all(went_wrong(case, ruling) for case, ruling in zip(known, rulings, strict=True))
+    policy_results = cell.evaluate([subset.as_policy(case) for case in known], SAMPLE)
+    assert all(went_wrong(case, ruling) for case, ruling in zip(known, policy_results, strict=True))
 
 
 @pytest.mark.parametrize("file", [file for file in subset.EXTENSIONS if file in FILES])
@@ -110,4 +110,4 @@ def test_enough_is_covered_that_it_means_something():
 )
 def test_what_rules_are_written_with_holds_on_facts(cell, source):
     """Logic, comparisons, texts, macros and times, which the vectors at hand leave out."""
-    assert cell.evaluate([source], SAMPLE) == [Ruling(True)]
+    assert cell.evaluate([source], SAMPLE) == [ExpressionResult(True)]

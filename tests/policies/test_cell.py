@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from approvals.policies.cell import MOST_S, Cell
-from approvals.policies.schema import FACTS
+from approvals.policies.fact_schema import FACTS
+from approvals.policies.sandbox.process import MAX_S, SandboxProcess
 
 SAMPLES = {
     "int": 1,
@@ -28,7 +28,7 @@ def nested(depth: int) -> str:
 
 @pytest.fixture(scope="module")
 def cell():
-    cell = Cell()
+    cell = SandboxProcess()
     yield cell
     cell.close()
 
@@ -83,14 +83,14 @@ def test_a_bomb_is_cut_off_within_its_bound_and_harms_no_other(cell, bomb):
     cell.evaluate(["true"], SAMPLE)
     began = time.monotonic()
     blown, sound = cell.evaluate([bomb, "plan.deletes == 1"], SAMPLE)
-    assert time.monotonic() - began < MOST_S + 2
+    assert time.monotonic() - began < MAX_S + 2
     assert blown.value is None
     assert blown.error
     assert sound.value is True
 
 
 def test_a_process_that_dies_or_hangs_is_replaced_and_its_policy_errs(monkeypatch):
-    cell = Cell()
+    cell = SandboxProcess()
     try:
         assert cell.evaluate(["true"], SAMPLE)[0].value is True
         cell._process.kill()
@@ -120,9 +120,9 @@ BOMB = f"plan.deletes == 3 && {LONG}.exists(s, {' || '.join([SLOW] * 60)})"
 def test_a_bomb_among_many_facts_costs_its_own_only(cell):
     many = [{**SAMPLE, "plan.deletes": n} for n in range(6)]
     found = cell.evaluate_many([BOMB, "plan.deletes > 2"], many)
-    assert [rulings[0].value for rulings in found] == [False, False, False, None, False, False]
+    assert [policy_results[0].value for policy_results in found] == [False, False, False, None, False, False]
     assert found[3][0].was_cut_off
-    assert [rulings[1].value for rulings in found] == [False, False, False, True, True, True]
+    assert [policy_results[1].value for policy_results in found] == [False, False, False, True, True, True]
 
 
 def test_what_is_cut_off_again_and_again_is_given_up(cell):
@@ -130,7 +130,7 @@ def test_what_is_cut_off_again_and_again_is_given_up(cell):
     patience = {BOMB: 2}
     began = time.monotonic()
     found = cell.evaluate_many([BOMB, "true"], many, patience)
-    assert time.monotonic() - began < 2 * (2 * MOST_S + 2)
+    assert time.monotonic() - began < 2 * (2 * MAX_S + 2)
     assert patience == {BOMB: 0}
-    assert all(rulings[0].was_cut_off and rulings[1].value is True for rulings in found)
+    assert all(policy_results[0].was_cut_off and policy_results[1].value is True for policy_results in found)
     assert "not tried" in found[-1][0].error and "not tried" not in found[1][0].error

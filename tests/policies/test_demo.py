@@ -1,15 +1,15 @@
 """The demo's policies are in force, made like any other, and loading again changes nothing."""
 
 from actions.demo.policies import EXAMPLES, put_in_force
-from approvals.policies.cell import evaluate
-from approvals.policies.store import rules_for
+from approvals.policies.active_policies import active_policies_for
+from approvals.policies.sandbox.process import evaluate_expressions
 from audit.models import Event
 
 
 def test_the_examples_are_published_at_setup_with_their_events(cast):
     put_in_force(cast.acme)
     put_in_force(cast.acme)
-    rules = rules_for([cast.acme.pk, cast.globex.pk])
+    rules = active_policies_for([cast.acme.pk, cast.globex.pk])
     assert [(r.slug, r.effect, r.is_global) for r in rules[cast.acme.pk]] == [
         ("no-deletes-of-services-in-prod", "require", True),
         ("agents-need-confidence", "warn", False),
@@ -35,7 +35,7 @@ def test_the_examples_say_what_they_mean():
         "action.type": "rerun_healthcheck",
         "now": "2026-01-01T00:00:00+00:00",
     }
-    expressions = [example.wording.expression for example in EXAMPLES]
-    assert [ruling.value for ruling in evaluate(expressions, facts)] == [True, True, False]
+    expressions = [example.policy_text.expression for example in EXAMPLES]
+    assert [ruling.value for ruling in evaluate_expressions(expressions, facts)] == [True, True, False]
     in_dev = {**facts, "environment.name": "dev", "action.confidence": 0.9}
-    assert [ruling.value for ruling in evaluate(expressions, in_dev)] == [False, False, True]
+    assert [ruling.value for ruling in evaluate_expressions(expressions, in_dev)] == [False, False, True]

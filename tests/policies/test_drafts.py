@@ -4,17 +4,16 @@ import json
 
 import pytest
 
-from approvals.errors import DraftMoved, NotADraft, NotYoursToRule
-from approvals.models import ApprovalRule
+from approvals.errors import DraftChanged, MayNotChangeRules, NotADraft
+from approvals.models import MatrixDraft, MatrixRow, Policy, PolicyVersion
 from approvals.policies import drafts
-from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
-from approvals.policies.store import epoch_of, rules_for
-from approvals.policies.wording import faults_of_expression, fingerprint, wording_of
+from approvals.policies.active_policies import active_policies_for, epoch_of
+from approvals.policies.policy_text import faults_of_expression, fingerprint, policy_text_of
 from audit.errors import Invalid, NotFound
 from audit.log.canonical_json import digest_of
 from audit.models import Event, PrivateValue
 from tenants.roles import add_member
-from tests.policies.factory import SETUP, TWO, drafted, published, wording
+from tests.policies.factory import SETUP, TWO, drafted, policy_text, published
 
 
 def events(kind: str = "policy") -> list[tuple[str, str, dict]]:
@@ -23,15 +22,21 @@ def events(kind: str = "policy") -> list[tuple[str, str, dict]]:
 
 
 def test_a_draft_leaves_a_trace_and_has_no_effect(cast):
-    version = drafts.draft(cast.acme, "no-deletes", wording(), by=cast.access("admin"), correlation_id="c1")
+    version = drafts.draft_policy(cast.acme, "no-deletes", policy_text(), by=cast.access("admin"), correlation_id="c1")
     assert (version.version, version.state, version.author) == (1, "draft", cast.admin)
     ((verb, actor, facts),) = events()
-    said = {"expression": "plan.deletes > 0", "effect": "deny", "seats": [], "overridable": False, "mode": "enforce"}
+    said = {
+        "expression": "plan.deletes > 0",
+        "effect": "deny",
+        "required_approvals": [],
+        "overridable": False,
+        "mode": "enforce",
+    }
     assert (verb, actor) == ("policy.drafted", str(cast.admin.pk))
     assert (facts["version"], facts["before"], facts["after"]) == (1, None, said)
     assert set(facts["message"]) == {"commitment"}
     assert bytes(PrivateValue.objects.get(name="message").value) == b"Nothing is deleted."
-    assert rules_for([cast.acme.pk]) == {cast.acme.pk: []}
+    assert active_policies_for([cast.acme.pk]) == {cast.acme.pk: []}
     assert epoch_of(cast.acme.pk) == 0
 
 
@@ -54,11 +59,11 @@ def test_drafts_of_one_name_are_versions_of_one_policy(cast):
         ({"message": " "}, "message"),
         ({"message": "x" * 501}, "message"),
         ({"message": "use password = hunter2-is-not-it-9f3c"}, "message"),
-        ({"effect": "require"}, "seats"),
-        ({"seats": TWO}, "seats"),
-        ({"effect": "require", "seats": [{"role": "auditor", "count": 1}]}, "seats"),
-        ({"effect": "require", "seats": [{"role": "approver", "count": 0}]}, "seats"),
-        ({"effect": "require", "seats": "approver"}, "seats"),
+        ({"effect": "require"}, "required_approvals"),
+        ({"required_approvals": TWO}, "required_approvals"),
+        ({"effect": "require", "required_approvals": [{"role": "auditor", "count": 1}]}, "required_approvals"),
+        ({"effect": "require", "required_approvals": [{"role": "approver", "count": 0}]}, "required_approvals"),
+        ({"effect": "require", "required_approvals": "approver"}, "required_approvals"),
     ],
 )
 def test_what_cannot_be_a_policy_is_refused_naming_the_field(cast, fields, field):
@@ -88,12 +93,12 @@ def test_only_who_administers_drafts(cast, name):
     version = drafted(cast.acme)
     access = cast.access(name)
     for attempt in (
-        lambda: drafts.draft(cast.acme, "other", wording(), by=access),
-        lambda: drafts.edit(version.pk, wording(effect="warn"), by=access),
-        lambda: drafts.abandon(version.pk, by=access),
+        lambda: drafts.draft_policy(cast.acme, "other", policy_text(), by=access),
+        lambda: drafts.edit_policy_draft(version.pk, policy_text(effect="warn"), by=access),
+        lambda: drafts.abandon_policy_draft(version.pk, by=access),
         lambda: drafts.draft_matrix(cast.prod, {"low": TWO}, by=access),
     ):
-        with pytest.raises(NotYoursToRule):
+        with pytest.raises(MayNotChangeRules):
             attempt()
     assert PolicyVersion.objects.get().effect == "deny"
     assert len(events()) == 1 and not MatrixDraft.objects.exists()
@@ -103,9 +108,9 @@ def test_another_tenants_draft_is_not_there(cast):
     version = drafted(cast.globex)
     admin = cast.access("admin")
     for attempt in (
-        lambda: drafts.draft(cast.globex, "other", wording(), by=admin),
-        lambda: drafts.edit(version.pk, wording(effect="warn"), by=admin),
-        lambda: drafts.abandon(version.pk, by=admin),
+        lambda: drafts.draft_policy(cast.globex, "other", policy_text(), by=admin),
+        lambda: drafts.edit_policy_draft(version.pk, policy_text(effect="warn"), by=admin),
+        lambda: drafts.abandon_policy_draft(version.pk, by=admin),
         lambda: drafts.draft_matrix(cast.globex_prod, {}, by=admin),
     ):
         with pytest.raises(NotFound):
@@ -113,52 +118,56 @@ def test_another_tenants_draft_is_not_there(cast):
 
 
 def test_a_global_policy_takes_who_administers_every_tenant(cast):
-    with pytest.raises(NotYoursToRule):
-        drafts.draft(cast.acme, "everywhere", wording(), by=cast.access("admin"), everywhere=True)
+    with pytest.raises(MayNotChangeRules):
+        drafts.draft_policy(cast.acme, "everywhere", policy_text(), by=cast.access("admin"), everywhere=True)
     add_member(cast.admin, cast.globex.roles.get(name="admin"))
-    made = drafts.draft(cast.acme, "everywhere", wording(), by=cast.access("admin"), everywhere=True)
+    made = drafts.draft_policy(cast.acme, "everywhere", policy_text(), by=cast.access("admin"), everywhere=True)
     assert made.policy.is_global and made.policy.home == cast.acme
 
 
 def test_a_draft_is_edited_with_before_and_after(cast):
     version = drafted(cast.acme)
-    drafts.edit(version.pk, wording(), by=SETUP)
-    drafts.edit(version.pk, wording(effect="require", seats=TWO), by=SETUP)
+    drafts.edit_policy_draft(version.pk, policy_text(), by=SETUP)
+    drafts.edit_policy_draft(version.pk, policy_text(effect="require", required_approvals=TWO), by=SETUP)
     (_, (verb, _, facts)) = events()
     assert verb == "policy.draft_edited"
-    assert (facts["before"]["effect"], facts["after"]["effect"], facts["after"]["seats"]) == ("deny", "require", TWO)
+    assert (facts["before"]["effect"], facts["after"]["effect"], facts["after"]["required_approvals"]) == (
+        "deny",
+        "require",
+        TWO,
+    )
     with pytest.raises(Invalid):
-        drafts.edit(version.pk, wording(expression="nonsense"), by=SETUP)
+        drafts.edit_policy_draft(version.pk, policy_text(expression="nonsense"), by=SETUP)
     version.refresh_from_db()
     assert version.effect == "require"
 
 
 def test_what_is_no_draft_is_neither_edited_nor_abandoned(cast):
     version, given_up = published(cast.acme), drafted(cast.acme, "given-up")
-    drafts.abandon(given_up.pk, by=SETUP)
+    drafts.abandon_policy_draft(given_up.pk, by=SETUP)
     before = events()
     for pk in (version.pk, given_up.pk):
         with pytest.raises(NotADraft):
-            drafts.edit(pk, wording(effect="warn"), by=SETUP)
+            drafts.edit_policy_draft(pk, policy_text(effect="warn"), by=SETUP)
         with pytest.raises(NotADraft):
-            drafts.abandon(pk, by=SETUP)
+            drafts.abandon_policy_draft(pk, by=SETUP)
     assert events() == before
     assert before[-1][0] == "policy.draft_abandoned"
 
 
 def test_a_matrix_is_drafted_whole_and_has_no_effect(cast):
     made = drafts.draft_matrix(cast.prod, {"low": [], "high": TWO}, by=cast.access("admin"))
-    drafts.edit_matrix(made.pk, {"high": TWO}, by=cast.access("admin"))
-    drafts.abandon_matrix(made.pk, by=cast.access("admin"))
+    drafts.edit_matrix_draft(made.pk, {"high": TWO}, by=cast.access("admin"))
+    drafts.abandon_matrix_draft(made.pk, by=cast.access("admin"))
     assert [verb for verb, _, _ in events("matrix")] == [
         "matrix.drafted",
         "matrix.draft_edited",
         "matrix.draft_abandoned",
     ]
     assert events("matrix")[1][2]["before"] == {"low": [], "high": TWO}
-    assert not ApprovalRule.objects.exists()
+    assert not MatrixRow.objects.exists()
     with pytest.raises(NotADraft):
-        drafts.edit_matrix(made.pk, {"low": []}, by=SETUP)
+        drafts.edit_matrix_draft(made.pk, {"low": []}, by=SETUP)
 
 
 @pytest.mark.parametrize(
@@ -173,21 +182,21 @@ def test_a_matrix_that_nobody_could_satisfy_is_refused(cast, rows):
 
 def test_an_edit_that_started_from_an_older_wording_is_refused_and_changes_nothing(cast):
     version = drafted(cast.acme)
-    opened = fingerprint(wording_of(version))
-    drafts.edit(version.pk, wording(message="Somebody else's."), by=cast.access("admin"), seen=opened)
-    with pytest.raises(DraftMoved) as refused:
-        drafts.edit(version.pk, wording(message="Mine."), by=cast.access("admin"), seen=opened)
+    opened = fingerprint(policy_text_of(version))
+    drafts.edit_policy_draft(version.pk, policy_text(message="Somebody else's."), by=cast.access("admin"), seen=opened)
+    with pytest.raises(DraftChanged) as refused:
+        drafts.edit_policy_draft(version.pk, policy_text(message="Mine."), by=cast.access("admin"), seen=opened)
     version.refresh_from_db()
     assert version.message == "Somebody else's."
-    assert refused.value.extra["digest"] == fingerprint(wording_of(version))
+    assert refused.value.extra["digest"] == fingerprint(policy_text_of(version))
     assert Event.objects.filter(verb="policy.draft_edited").count() == 1
 
 
 def test_an_edit_of_a_matrix_that_started_from_older_rows_is_refused(cast):
     draft = drafts.draft_matrix(cast.prod, {"low": []}, by=SETUP)
-    drafts.edit_matrix(draft.pk, {"low": TWO}, by=cast.access("admin"), seen=digest_of({"low": []}))
-    with pytest.raises(DraftMoved):
-        drafts.edit_matrix(draft.pk, {}, by=cast.access("admin"), seen=digest_of({"low": []}))
+    drafts.edit_matrix_draft(draft.pk, {"low": TWO}, by=cast.access("admin"), seen=digest_of({"low": []}))
+    with pytest.raises(DraftChanged):
+        drafts.edit_matrix_draft(draft.pk, {}, by=cast.access("admin"), seen=digest_of({"low": []}))
     draft.refresh_from_db()
     assert draft.rows == {"low": TWO}
 

@@ -5,12 +5,19 @@ from uuid import uuid4
 
 import pytest
 
-from approvals.errors import RulesMoved
-from approvals.matrix import matrix_for, set_row
-from approvals.policies.drafts import abandon, draft_matrix
-from approvals.policies.models import MatrixDraft
-from approvals.policies.publish import in_force, matrix_in_force, publish, retire, swap, swap_matrix
-from approvals.policies.store import epoch_of, rules_for
+from approvals.errors import RulesChanged
+from approvals.models import MatrixDraft
+from approvals.policies.active_policies import active_policies_for, epoch_of
+from approvals.policies.drafts import abandon_policy_draft, draft_matrix
+from approvals.policies.matrix import matrix_for, set_row
+from approvals.policies.publish import (
+    publish,
+    published_matrix,
+    published_version,
+    replace_matrix,
+    replace_version,
+    retire,
+)
 from audit.errors import NotFound
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, drafted, published
@@ -24,7 +31,7 @@ def last_event(kind: str = "policy") -> tuple[str, str, dict]:
 
 
 def in_acme(cast) -> list[tuple[str, int]]:
-    return [(r.slug, r.version) for r in rules_for([cast.acme.pk])[cast.acme.pk]]
+    return [(r.slug, r.version) for r in active_policies_for([cast.acme.pk])[cast.acme.pk]]
 
 
 def test_publishing_puts_a_draft_in_force(cast):
@@ -43,7 +50,7 @@ def test_publishing_puts_a_draft_in_force(cast):
 def test_the_next_version_replaces_it_and_the_earlier_one_can_return(cast):
     first, second = published(cast.acme), published(cast.acme, effect="warn")
     first.refresh_from_db()
-    assert (first.state, in_force(first.policy_id)) == ("retired", 2)
+    assert (first.state, published_version(first.policy_id)) == ("retired", 2)
     assert publish(first.pk, None, SETUP, expected=2)
     second.refresh_from_db()
     assert (second.state, in_acme(cast)) == ("retired", [("no-deletes", 1)])
@@ -68,7 +75,7 @@ def test_an_update_is_not_lost(cast):
     published(cast.acme)
     second, third = drafted(cast.acme, effect="warn"), drafted(cast.acme, mode="shadow")
     publish(second.pk, None, SETUP, expected=1)
-    with pytest.raises(RulesMoved):
+    with pytest.raises(RulesChanged):
         publish(third.pk, None, SETUP, expected=1)
     third.refresh_from_db()
     assert (third.state, in_acme(cast)) == ("draft", [("no-deletes", 2)])
@@ -76,11 +83,11 @@ def test_an_update_is_not_lost(cast):
 
 def test_what_was_given_up_or_never_was_is_not_published(cast):
     version = drafted(cast.acme)
-    abandon(version.pk, by=SETUP)
-    with pytest.raises(RulesMoved):
+    abandon_policy_draft(version.pk, by=SETUP)
+    with pytest.raises(RulesChanged):
         publish(version.pk, None, SETUP, expected=None)
     with pytest.raises(NotFound):
-        swap(version.policy_id, None, 9, None, SETUP)
+        replace_version(version.policy_id, None, 9, None, SETUP)
     with pytest.raises(NotFound):
         publish(uuid4(), None, SETUP, expected=None)
     assert (in_acme(cast), epoch_of(cast.acme.pk)) == ([], 0)
@@ -95,17 +102,17 @@ def test_a_matrix_is_replaced_whole(cast):
     set_row(cast.prod, "low", ONE, by=SETUP)
     set_row(cast.prod, "high", TWO, by=SETUP)
     set_row(cast.dev, "low", [], by=SETUP)
-    was, wanted = matrix_in_force(cast.prod.pk), {"high": TWO, "critical": TWO}
+    was, wanted = published_matrix(cast.prod.pk), {"high": TWO, "critical": TWO}
     made = draft_matrix(cast.prod, wanted, by=SETUP)
     action = uuid4()
-    assert swap_matrix(cast.prod.pk, was, wanted, action, "system:execute", draft_id=made.pk)
-    assert not swap_matrix(cast.prod.pk, was, wanted, action, "system:execute", draft_id=made.pk)
+    assert replace_matrix(cast.prod.pk, was, wanted, action, "system:execute", draft_id=made.pk)
+    assert not replace_matrix(cast.prod.pk, was, wanted, action, "system:execute", draft_id=made.pk)
     assert matrix_for([cast.acme.pk]) == {cast.prod.pk: wanted, cast.dev.pk: {"low": []}}
     made.refresh_from_db()
     assert (made.state, made.published_by_action) == ("published", action)
     verb, _, facts = last_event("matrix")
     assert (verb, facts["before"], facts["after"], facts["action"]) == ("matrix.published", was, wanted, str(action))
-    with pytest.raises(RulesMoved):
-        swap_matrix(cast.prod.pk, was, {}, None, SETUP)
-    assert swap_matrix(cast.prod.pk, wanted, was, None, SETUP)
+    with pytest.raises(RulesChanged):
+        replace_matrix(cast.prod.pk, was, {}, None, SETUP)
+    assert replace_matrix(cast.prod.pk, wanted, was, None, SETUP)
     assert MatrixDraft.objects.get().state == "retired"

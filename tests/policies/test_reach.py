@@ -6,9 +6,9 @@ Nobody who administers one lenient environment has the rules of all the others c
 import pytest
 
 from actions.models import Action
-from approvals.matrix import set_row
+from approvals.models import PolicyVersion
 from approvals.policies.drafts import draft_matrix
-from approvals.policies.models import PolicyVersion
+from approvals.policies.matrix import set_row
 from tenants.provisioning import create_environment
 from tenants.roles import add_member, create_role, grant, remove_member
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published

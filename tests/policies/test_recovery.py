@@ -6,9 +6,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from approvals.matrix import matrix_for, set_row
-from approvals.policies.publish import in_force
-from approvals.policies.store import epoch_of
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.matrix import matrix_for, set_row
+from approvals.policies.publish import published_version
 from audit.models import Event, PrivateValue
 from tests.policies.factory import SETUP, TWO, drafted, published
 
@@ -23,7 +23,7 @@ def test_a_policy_is_retired_with_the_reason(cast):
     version, other = published(cast.acme), published(cast.acme, "other")
     before = epoch_of(cast.acme.pk)
     assert "no-deletes v1 is retired" in recover("--policy", "no-deletes")
-    assert (in_force(version.policy_id), in_force(other.policy_id)) == (None, 1)
+    assert (published_version(version.policy_id), published_version(other.policy_id)) == (None, 1)
     event = Event.objects.filter(verb="policy.retired").get()
     assert (event.actor, json.loads(bytes(event.body))["facts"]["recovered"]) == ("system:recover", True)
     assert bytes(PrivateValue.objects.get(name="reason").value) == b"locked out"
@@ -36,9 +36,9 @@ def test_a_global_policy_is_named_as_such(cast):
     version = published(cast.acme, "everywhere", everywhere=True)
     with pytest.raises(CommandError, match="add --everywhere"):
         recover("--policy", "everywhere")
-    assert in_force(version.policy_id) == 1
+    assert published_version(version.policy_id) == 1
     recover("--policy", "everywhere", "--everywhere")
-    assert in_force(version.policy_id) is None
+    assert published_version(version.policy_id) is None
 
 
 def test_one_row_of_the_matrix_is_written(cast):

@@ -4,9 +4,9 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from approvals.matrix import drop_row, set_row
-from approvals.policies.models import Policy, PolicyVersion, RuleEpoch
-from approvals.policies.store import bump, epoch_of, epoch_sql, rules_for
+from approvals.models import Policy, PolicyVersion, RuleEpoch
+from approvals.policies.active_policies import active_policies_for, bump_epoch, epoch_of, epoch_sql
+from approvals.policies.matrix import remove_row, set_row
 
 TWO = [{"role": "approver", "count": 2}]
 
@@ -36,11 +36,11 @@ def test_global_rules_come_first_then_the_tenants_own_by_slug(cast, django_asser
     a_version(a_policy(cast.acme, "draft"), state="draft")
     a_version(a_policy(cast.acme, "retired"), state="retired")
     with django_assert_num_queries(1):
-        rules = rules_for([cast.acme.pk, cast.globex.pk])
+        rules = active_policies_for([cast.acme.pk, cast.globex.pk])
     assert [(r.slug, r.is_global) for r in rules[cast.acme.pk]] == [("z", True), ("a", False), ("b", False)]
     assert [(r.slug, r.mode) for r in rules[cast.globex.pk]] == [("z", "enforce"), ("a", "shadow")]
     with django_assert_num_queries(0):
-        assert rules_for([]) == {}
+        assert active_policies_for([]) == {}
 
 
 def test_one_version_of_a_policy_is_in_force(cast):
@@ -49,11 +49,11 @@ def test_one_version_of_a_policy_is_in_force(cast):
     refused(lambda: a_version(policy, 2))
 
 
-def test_require_names_seats_and_nothing_else_does(cast):
+def test_require_names_approvals_and_nothing_else_does(cast):
     policy = a_policy(cast.acme)
     refused(lambda: a_version(policy, effect="require"))
-    refused(lambda: a_version(policy, effect="deny", seats=TWO))
-    assert a_version(policy, effect="require", seats=TWO).seats == TWO
+    refused(lambda: a_version(policy, effect="deny", required_approvals=TWO))
+    assert a_version(policy, effect="require", required_approvals=TWO).required_approvals == TWO
 
 
 def test_version_numbers_have_no_gaps(cast):
@@ -68,7 +68,7 @@ def test_version_numbers_have_no_gaps(cast):
 
 @pytest.mark.parametrize("state", ["published", "retired", "abandoned"])
 @pytest.mark.parametrize(
-    "wording",
+    "policy_text",
     [
         {"expression": "true"},
         {"effect": "warn"},
@@ -76,12 +76,12 @@ def test_version_numbers_have_no_gaps(cast):
         {"overridable": True},
         {"mode": "shadow"},
         {"version": 2},
-        {"effect": "require", "seats": TWO},
+        {"effect": "require", "required_approvals": TWO},
     ],
 )
-def test_what_was_published_or_abandoned_never_changes_its_wording(cast, state, wording):
+def test_what_was_published_or_abandoned_never_changes_its_wording(cast, state, policy_text):
     version = a_version(a_policy(cast.acme), state=state)
-    refused(lambda: PolicyVersion.objects.filter(pk=version.pk).update(**wording))
+    refused(lambda: PolicyVersion.objects.filter(pk=version.pk).update(**policy_text))
 
 
 def test_a_state_moves_only_along_its_way(cast):
@@ -105,9 +105,9 @@ def test_a_state_moves_only_along_its_way(cast):
 
 def test_a_draft_may_be_reworded(cast):
     version = a_version(a_policy(cast.acme), state="draft")
-    PolicyVersion.objects.filter(pk=version.pk).update(expression="true", effect="require", seats=TWO)
+    PolicyVersion.objects.filter(pk=version.pk).update(expression="true", effect="require", required_approvals=TWO)
     version.refresh_from_db()
-    assert (version.expression, version.seats) == ("true", TWO)
+    assert (version.expression, version.required_approvals) == ("true", TWO)
 
 
 def test_a_name_is_used_once_per_tenant_and_once_globally(cast):
@@ -124,15 +124,15 @@ def test_every_change_of_rules_raises_the_epoch_of_those_it_guards(cast):
     rule = set_row(cast.prod, "high", TWO, by="system:setup")
     set_row(cast.prod, "high", TWO, by="system:setup")
     assert (epoch_of(cast.acme.pk), epoch_of(cast.globex.pk)) == (1, 0)
-    drop_row(rule, by="system:setup")
-    bump(None)
+    remove_row(rule, by="system:setup")
+    bump_epoch(None)
     assert (epoch_of(cast.acme.pk), epoch_of(cast.globex.pk)) == (3, 1)
     assert RuleEpoch.objects.count() == 2
 
 
 def test_the_epoch_can_ride_along_in_any_statement(cast):
-    bump(cast.acme.pk)
-    bump(None)
+    bump_epoch(cast.acme.pk)
+    bump_epoch(None)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT slug, {epoch_sql('tenants_tenant.id')} FROM tenants_tenant ORDER BY slug")
         assert cursor.fetchall() == [("acme", 2), ("globex", 1)]

@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 from django.db import connection, transaction
 
-from approvals.decisions import decide, settled
 from approvals.models import Decision, Request
-from approvals.requests import cancel_open, expire_due, void_open
-from approvals.second_thoughts import ask_for_changes, settle_lapsed, withdraw_ask
+from approvals.requests.decisions import decide, request_decided
+from approvals.requests.lifecycle import cancel_open, expire_due, void_open
+from approvals.requests.withdraw import approve_lapsed, request_changes, withdraw_change_request
 from audit.database.clock import database_time
 from audit.errors import Problem
 from audit.models import Event
@@ -37,9 +37,9 @@ def settlements() -> Iterator[list[tuple[UUID, str]]]:
     def listen(sender: Any, *, request: Request, outcome: str, **kwargs: Any) -> None:
         transaction.on_commit(lambda: heard.append((request.pk, outcome)))
 
-    settled.connect(listen)
+    request_decided.connect(listen)
     yield heard
-    settled.disconnect(listen)
+    request_decided.disconnect(listen)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_two_approvers_who_both_click_twice_settle_each_request_exactly_once(sce
     assert Event.objects.filter(verb="approval.granted").count() == 2 * len(requests)
 
 
-def test_more_approvers_than_seats_never_over_count(scene, settlements, at_once):
+def test_more_approvers_than_approvals_never_over_count(scene, settlements, at_once):
     everybody = [scene.access(name) for name in ("approver", "approver2", "approver3", "both", "all_rounder")]
     requests = [a_request(scene) for _ in range(20)]
     for request in requests:
@@ -123,18 +123,18 @@ def test_asking_for_changes_racing_the_last_approval_ends_in_exactly_one_outcome
     held = 0
     for n in range(40):
         request = a_request(scene, [{"role": "approver", "count": 1}])
-        race = [vote(request, yes), lambda r=request: ask_for_changes(r.pk, doubter, comment="rename it")]
+        race = [vote(request, yes), lambda r=request: request_changes(r.pk, doubter, comment="rename it")]
         told = at_once(*(race if n % 2 else race[::-1]))
         voted, asked = told if n % 2 else told[::-1]
         request.refresh_from_db()
         made = list(Event.objects.filter(subject_id=request.subject_id).order_by("seq").values_list("verb", flat=True))
         assert voted == "ok" and request.decisions.count() == 1
         if asked == "ok":
-            assert (request.state, request.asks.count(), request.settled_at) == ("open", 1, None)
+            assert (request.state, request.change_requests.count(), request.closed_at) == ("open", 1, None)
             assert made == ["approval.changes_requested", "approval.granted"]
             held += 1
         else:
-            assert asked == "settled" and (request.state, request.asks.count()) == ("approved", 0)
+            assert asked == "settled" and (request.state, request.change_requests.count()) == ("approved", 0)
             assert made == ["approval.granted"] and settlements[-1] == (request.pk, "approved")
     assert len(settlements) == 40 - held
 
@@ -143,8 +143,10 @@ def test_a_wish_taken_back_or_lapsed_at_the_moment_of_the_last_approval_settles_
     yes, doubter = scene.access("approver"), scene.access("approver2")
     for n in range(30):
         request = a_request(scene, [{"role": "approver", "count": 1}])
-        ask_for_changes(request.pk, doubter, comment="rename it")
-        told = at_once(vote(request, yes), lambda r=request: withdraw_ask(r.pk, doubter), settle_lapsed, settle_lapsed)
+        request_changes(request.pk, doubter, comment="rename it")
+        told = at_once(
+            vote(request, yes), lambda r=request: withdraw_change_request(r.pk, doubter), approve_lapsed, approve_lapsed
+        )
         request.refresh_from_db()
         assert told == ["ok"] * 4 and request.state == "approved"
         assert settlements[n:] == [(request.pk, "approved")]
@@ -153,12 +155,12 @@ def test_a_wish_taken_back_or_lapsed_at_the_moment_of_the_last_approval_settles_
 def test_what_a_lapsed_wish_held_is_settled_once_however_many_look(scene, settlements, at_once):
     requests = [a_request(scene, [{"role": "approver", "count": 1}]) for _ in range(10)]
     for request in requests:
-        ask_for_changes(request.pk, scene.access("approver2"), comment="rename it")
+        request_changes(request.pk, scene.access("approver2"), comment="rename it")
         vote(request, scene.access("approver"))()
     scene.people.approver2.groups.clear()
-    at_once(*[settle_lapsed] * 4)
+    at_once(*[approve_lapsed] * 4)
     assert sorted(settlements) == sorted((request.pk, "approved") for request in requests)
-    assert Event.objects.filter(verb="approval.ask_lapsed").count() == len(requests)
+    assert Event.objects.filter(verb="approval.change_request_lapsed").count() == len(requests)
 
 
 @pytest.mark.parametrize("close", [void_open, cancel_open])
@@ -188,7 +190,7 @@ def test_approve_racing_expiry_ends_in_exactly_one_outcome(scene, settlements, a
         told = at_once(vote(request, access), lambda: expire_due(10))
         request.refresh_from_db()
         if told[0] == "ok":
-            assert request.state == "approved" and request.settled_at < due
+            assert request.state == "approved" and request.closed_at < due
             approved += 1
         else:
             assert told[0] in ("settled", "request_expired") and not request.decisions.exists()

@@ -5,10 +5,10 @@ import threading
 import pytest
 from django.db import connections
 
-from approvals.errors import RulesMoved
-from approvals.policies.models import PolicyVersion
-from approvals.policies.publish import in_force, publish
-from approvals.policies.store import epoch_of
+from approvals.errors import RulesChanged
+from approvals.models import PolicyVersion
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.publish import publish, published_version
 from audit.models import Event
 from tests.policies.factory import SETUP, drafted, published
 
@@ -25,7 +25,7 @@ def test_of_many_publications_at_once_exactly_one_holds(cast):
         try:
             gate.wait(10)
             outcomes.append(publish(version.pk, None, SETUP, expected=1))
-        except RulesMoved:
+        except RulesChanged:
             outcomes.append("moved")
         finally:
             connections.close_all()
@@ -37,6 +37,6 @@ def test_of_many_publications_at_once_exactly_one_holds(cast):
         thread.join(30)
     assert sorted(map(str, outcomes)) == ["True", *["moved"] * (MANY - 1)]
     assert PolicyVersion.objects.filter(state="published").count() == 1
-    assert in_force(first.policy_id) in [version.version for version in drafts]
+    assert published_version(first.policy_id) in [version.version for version in drafts]
     assert epoch_of(cast.acme.pk) == before + 1
     assert Event.objects.filter(verb="policy.published").count() == 2

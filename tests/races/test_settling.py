@@ -15,9 +15,9 @@ from actions import verbs
 from actions.models import Action, Checkpoint
 from actions.run.runner import Runner
 from actions.run.sweep import expire
-from approvals.decisions import live_quorum
-from approvals.models import ApprovalRule, Request
-from approvals.second_thoughts import withdraw_decision
+from approvals.models import MatrixRow, Request
+from approvals.requests.decisions import is_quorum_met
+from approvals.requests.withdraw import withdraw_approval
 from audit.database.clock import database_time
 from audit.models import Event
 from audit.verification.chain import verify_subject_chain
@@ -34,7 +34,7 @@ SETTLES = {"action.approve", "action.reject", "action.expire", "action.cancel"}
 def place(transactional_db: None, tmp_path: Any) -> Cast:
     """Production asks for one approver, so that each vote is the last."""
     cast = with_rules(make_cast(tmp_path))
-    ApprovalRule.objects.filter(environment=cast.prod).update(seats=[{"role": "approver", "count": 1}])
+    MatrixRow.objects.filter(environment=cast.prod).update(required_approvals=[{"role": "approver", "count": 1}])
     return cast
 
 
@@ -88,7 +88,7 @@ def test_approve_racing_reject(place, waiting):
         assert Counter(told)["ok"] == 1 and set(told) <= {"ok", "settled", "wrong_state"}, told
         assert ends_of(action) == [{"approved": "approve", "rejected": "reject"}[request.state]]
         assert state_of(action) == request.state and request.decisions.count() == 1
-        assert live_quorum(request) is (request.state == "approved")
+        assert is_quorum_met(request) is (request.state == "approved")
         came[request.state] += 1
     assert sum(came.values()) == len(waiting)
 
@@ -104,7 +104,7 @@ def test_approve_racing_the_sweep_that_expires(place, waiting):
         expected = ("approved", ["approve"], 1) if told[0] == "ok" else ("expired", ["expire"], 0)
         assert (request.state, ends_of(action), request.decisions.count()) == expected
         assert state_of(action) == request.state
-        assert (request.settled_at < due) is (told[0] == "ok")
+        assert (request.closed_at < due) is (told[0] == "ok")
 
 
 def test_approve_racing_a_withdrawal(place, waiting):
@@ -161,7 +161,7 @@ def test_an_approval_that_is_taken_back_while_the_run_starts_stops_it_or_comes_t
 
     for n, action in enumerate(waiting[: len(waiting) // 2]):
         vote(place, "approver", action)()
-        back = lambda a=action: withdraw_decision(request_on(a).pk, access)  # noqa: E731
+        back = lambda a=action: withdraw_approval(request_on(a).pk, access)  # noqa: E731
         told = at_once([back, work] if n % 2 else [work, back])
         took_back = told[0 if n % 2 else 1] == "ok"
         now, request = carry(action), request_on(action)

@@ -11,9 +11,9 @@ from actions.models import Action, Plan
 from actions.rehearsal import work
 from actions.rehearsal.compare import said
 from actions.states import ENDED
-from approvals.judgement import judgement
-from approvals.matrix import matrix_for
-from approvals.policies.store import rules_for
+from approvals.policies.active_policies import active_policies_for
+from approvals.policies.apply import evaluate
+from approvals.policies.matrix import matrix_for
 from audit.database.clock import uuid7
 from tests.approvals.factory import facts_of
 from tests.cast import Cast
@@ -51,12 +51,12 @@ def judged_actions(cast: Cast, n: int, *, seed: int = 1, days: float = 20, alike
 
     `alike`: so many in a row have the same facts, for those who need many and care little.
     """
-    dice, now, rules = random.Random(seed), timezone.now(), rules_for([cast.acme.pk])[cast.acme.pk]
+    dice, now, rules = random.Random(seed), timezone.now(), active_policies_for([cast.acme.pk])[cast.acme.pk]
     actions, plans = [], []
     for number in range(n):
         if number % alike == 0:
             facts, at = some_facts(cast, dice), now - timedelta(days=dice.random() * days)
-            verdict = judgement(facts, rules, at)
+            verdict = evaluate(facts, rules, at)
         action = Action(
             id=uuid7(),
             tenant=cast.acme,

@@ -12,14 +12,14 @@ from actions.models import Action, Backtest, BacktestDifference
 from actions.rehearsal import backtests, work
 from actions.rehearsal.candidate import candidate_for
 from actions.rehearsal.compare import KINDS, kind_of, said
-from approvals.errors import NotYoursToRule
-from approvals.judgement import judgement
-from approvals.matrix import set_row
-from approvals.policies.drafts import abandon, draft_matrix, edit
+from approvals.errors import MayNotChangeRules
+from approvals.policies.apply import evaluate
+from approvals.policies.drafts import abandon_policy_draft, draft_matrix, edit_policy_draft
+from approvals.policies.matrix import set_row
 from audit.errors import Invalid, NotFound
 from audit.models import Event
 from tests.actions.factory import with_rules
-from tests.policies.factory import SETUP, TWO, drafted, published, wording
+from tests.policies.factory import SETUP, TWO, drafted, policy_text, published
 from tests.policies.test_cell import BOMB
 from tests.rehearsal.factory import judged_actions, worked_off
 
@@ -36,7 +36,7 @@ def brute_force(candidate, actions) -> dict:
     for action in Action.objects.select_related("plan").filter(pk__in=[a.pk for a in actions]):
         plan = action.plan
         today, then = (
-            said(judgement(rules.over(plan.facts), rules.policies, plan.created_at))
+            said(evaluate(rules.over(plan.facts), rules.policies, plan.created_at))
             for rules in (candidate.today, candidate.then)
         )
         went = said(plan.verdict)
@@ -56,7 +56,7 @@ DRAFTS = {
     "denies": lambda cast: ("policy", drafted(cast.acme, "new", expression="plan.deletes > 0").pk),
     "requires": lambda cast: (
         "policy",
-        drafted(cast.acme, "new", expression="plan.modifies > 2", effect="require", seats=TWO).pk,
+        drafted(cast.acme, "new", expression="plan.modifies > 2", effect="require", required_approvals=TWO).pk,
     ),
     "errs": lambda cast: ("policy", drafted(cast.acme, "new", expression="plan.creates / plan.deletes > 1").pk),
     "shadows": lambda cast: ("policy", drafted(cast.acme, "new", expression="true", mode="shadow").pk),
@@ -208,7 +208,7 @@ def test_what_is_compared_is_fixed_when_it_starts(cast):
     judged_actions(cast, 20)
     version = drafted(cast.acme, expression="plan.deletes > 0")
     made = backtests.start(cast.access("admin"), "policy", version.pk)
-    edit(version.pk, wording(expression="true"), by=SETUP)
+    edit_policy_draft(version.pk, policy_text(expression="true"), by=SETUP)
     published(cast.acme, "other", expression="true")
     worked_off()
     made.refresh_from_db()
@@ -222,9 +222,9 @@ def test_who_may_not_draft_backtests_nothing(cast):
     made = backtests.start(cast.access("admin"), "policy", version.pk)
     for who in ("operator", "approver", "auditor", "agent"):
         for kind, draft in (("policy", version), ("matrix", matrix)):
-            with pytest.raises(NotYoursToRule):
+            with pytest.raises(MayNotChangeRules):
                 backtests.start(cast.access(who), kind, draft.pk)
-        with pytest.raises(NotYoursToRule):
+        with pytest.raises(MayNotChangeRules):
             backtests.cancel(cast.access(who), made.pk)
     for call in (
         lambda: backtests.start(cast.access("outsider"), "policy", version.pk),
@@ -239,7 +239,7 @@ def test_who_may_not_draft_backtests_nothing(cast):
 
 def test_only_what_could_be_published_is_backtested(cast):
     version, given_up = published(cast.acme), drafted(cast.acme, "given-up")
-    abandon(given_up.pk, by=SETUP)
+    abandon_policy_draft(given_up.pk, by=SETUP)
     for kind, draft in (("policy", version), ("policy", given_up), ("retire", given_up)):
         with pytest.raises(NothingToRehearse):
             backtests.start(cast.access("admin"), kind, draft.pk)

@@ -11,8 +11,8 @@ from actions.rehearsal.batch import judge_many
 from actions.rehearsal.candidate import Rules
 from actions.rehearsal.compare import KINDS, differences, in_words, kind_of
 from actions.rehearsal.rehearse import named
-from approvals.judgement import judgement
-from approvals.policies.store import Rule
+from approvals.policies.active_policies import ActivePolicy
+from approvals.policies.apply import evaluate
 from tests.approvals.factory import facts_of
 
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,12 +26,12 @@ matrices = st.dictionaries(
 
 
 @st.composite
-def policies(draw) -> list[Rule]:
+def policies(draw) -> list[ActivePolicy]:
     found = []
     for n in range(draw(st.integers(0, 3))):
         effect = draw(st.sampled_from(["deny", "require", "warn", "allow_autonomous"]))
         found.append(
-            Rule(
+            ActivePolicy(
                 uuid4(),
                 f"p{n}",
                 1,
@@ -74,21 +74,21 @@ def test_a_batch_comes_to_what_each_comes_to(found, before, after, old, new, ali
     today, then = Rules(before, {"0194": old}), Rules(after, {"0194": new})
     judged = judge_many([(facts, AT) for facts in found], today, then, {})
     for facts, each in zip(found, judged, strict=True):
-        assert each.today == judgement(today.over(facts), before, AT)
-        assert each.then == judgement(then.over(facts), after, AT)
+        assert each.today == evaluate(today.over(facts), before, AT)
+        assert each.then == evaluate(then.over(facts), after, AT)
 
 
-def way(outcome: str, seats=(), acceptance: bool = False) -> dict:
-    return {"outcome": outcome, "tier": "low", "seats": list(seats), "acceptance": acceptance}
+def way(outcome: str, required_approvals=(), acceptance: bool = False) -> dict:
+    return {"outcome": outcome, "tier": "low", "required_approvals": list(required_approvals), "acceptance": acceptance}
 
 
 WAYS = {
     "deny": way("deny"),
     "free": way("allow"),
-    "accept": way("hold", acceptance=True),
-    "one": way("hold", ONE),
-    "two": way("hold", TWO),
-    "other": way("hold", OTHER),
+    "accept": way("require_approval", acceptance=True),
+    "one": way("require_approval", ONE),
+    "two": way("require_approval", TWO),
+    "other": way("require_approval", OTHER),
 }
 
 
@@ -102,9 +102,9 @@ WAYS = {
         ("accept", "two", "asked"),
         ("one", "free", "not_asked"),
         ("two", "accept", "not_asked"),
-        ("one", "two", "more_seats"),
-        ("two", "one", "fewer_seats"),
-        ("two", "other", "other_seats"),
+        ("one", "two", "more_approvals"),
+        ("two", "one", "fewer_approvals"),
+        ("two", "other", "other_approvals"),
         ("free", "accept", "accepted"),
         ("accept", "free", "not_accepted"),
     ],

@@ -12,13 +12,12 @@ from actions.types.config_change import ConfigChange
 from actions.types.config_change import gate as executors_gate
 from actions.types.protocol import PlanRefused
 from actions.verbs import approve, rollback
-from approvals.policies.drafts import draft_matrix, edit
-from approvals.policies.publish import in_force
-from approvals.policies.recovery import retire_now
+from approvals.policies.drafts import draft_matrix, edit_policy_draft
+from approvals.policies.publish import published_version, retire_now
 from audit.database.clock import database_time
 from tests.actions.factory import propose, with_rules
 from tests.actions.running import carry
-from tests.policies.factory import SETUP, TWO, backtested, drafted, published, wording
+from tests.policies.factory import SETUP, TWO, backtested, drafted, policy_text, published
 from tests.rehearsal.factory import judged_actions, worked_off
 from tests.types.test_config_change import asked, target_in
 
@@ -55,9 +54,9 @@ def test_every_way_to_propose_asks_for_a_backtest_and_says_where(cast):
 def test_an_edit_makes_it_stale_and_the_old_wording_makes_it_good_again(cast):
     version = backtested(drafted(cast.acme))
     assert require_backtest("policy", version.pk).draft == version.pk
-    edit(version.pk, wording(message="Other words."), by=SETUP)
+    edit_policy_draft(version.pk, policy_text(message="Other words."), by=SETUP)
     assert "It was changed since it was backtested" in said(version)
-    edit(version.pk, wording(), by=SETUP)
+    edit_policy_draft(version.pk, policy_text(), by=SETUP)
     assert require_backtest("policy", version.pk)
 
 
@@ -83,10 +82,10 @@ def test_one_of_another_draft_or_kind_does_not_count(cast):
 
 def test_other_rules_that_change_since_are_said_but_do_not_undo_it(cast):
     version = backtested(drafted(cast.acme))
-    assert not standing_of("policy", version.pk).rules_moved
+    assert not standing_of("policy", version.pk).rules_changed
     published(cast.acme, "other")
     standing = standing_of("policy", version.pk)
-    assert (standing.may, standing.rules_moved) == (True, True)
+    assert (standing.may, standing.rules_changed) == (True, True)
 
 
 def test_approvers_read_what_it_found(cast):
@@ -124,11 +123,11 @@ def test_from_backtest_to_rollback_and_the_rollback_needs_none(cast):
     action = proposed(cast, version)
     assert action.state == "awaiting_approval" and "Backtest over 30 judged actions" in action.plan.summary
     assert approved(cast, action).state == "completed"
-    assert in_force(version.policy_id) == 1
+    assert published_version(version.policy_id) == 1
     Backtest.objects.all().delete()
     undo = carry(rollback(cast.access("admin"), action.pk, "too strict")[0])
     assert approved(cast, undo).state == "completed"
-    assert in_force(version.policy_id) is None
+    assert published_version(version.policy_id) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -136,14 +135,14 @@ def test_a_draft_edited_after_its_approval_is_not_published(cast):
     with_rules(cast)
     version = backtested(drafted(cast.acme))
     action = proposed(cast, version)
-    edit(version.pk, wording(expression="true"), by=SETUP)
+    edit_policy_draft(version.pk, policy_text(expression="true"), by=SETUP)
     done = approved(cast, action)
     assert (done.state, done.error["code"]) == ("failed", "plan_refused")
     assert "changed since it was backtested" in done.error["message"]
-    assert in_force(version.policy_id) is None
+    assert published_version(version.policy_id) is None
 
 
 def test_recovery_needs_none(cast):
     version = published(cast.acme)
     assert retire_now(version.policy, "denies everything") == 1
-    assert in_force(version.policy_id) is None
+    assert published_version(version.policy_id) is None

@@ -53,7 +53,9 @@ def test_every_report_over_real_changes(told, place):
     ]
     assert rows[0]["requested_by"] == "Operator" and "nobody approves their own" in rows[0]["exceptions"][0]
     everywhere, looked_at = rows_of("changes", place)
-    assert looked_at == 2 and everywhere[1]["exceptions"] == ["ran without approval: the matrix row asks for no seat"]
+    assert looked_at == 2 and everywhere[1]["exceptions"] == [
+        "ran without approval: the matrix row asks for no required approval"
+    ]
 
     assert rows_of("separation_of_duties", place) == ([], 2)
 

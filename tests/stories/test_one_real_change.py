@@ -54,7 +54,7 @@ def test_a_change_on_prod_from_proposal_to_evidence(product: Product, tmp_path: 
 
     action = product.propose(parameters=edit("services/checkout.yaml", after), title="Give payments a second more")
     assert (action["state"], action["requires_approval"]) == ("awaiting_approval", True)
-    assert action["approvals"]["seats"] == [{"role": "approver", "count": 2, "filled": 0}]
+    assert action["approvals"]["required_approvals"] == [{"role": "approver", "count": 2, "filled": 0}]
     follower = Follower(product, action)
     follower.start()
 
@@ -66,7 +66,7 @@ def test_a_change_on_prod_from_proposal_to_evidence(product: Product, tmp_path: 
     assert yaml.safe_load(summary.body)["plan"]["digest"] == digest
     assert {answer.headers["X-Plan-Digest"] for answer in (plan, text, summary)} == {digest}
 
-    for who, why in (("operator", "not_entitled"), ("agent", "not_entitled"), ("security", "not_entitled")):
+    for who, why in (("operator", "not_eligible"), ("agent", "not_eligible"), ("security", "not_eligible")):
         refused = product.decide(who, action)
         assert (refused.status, refused.json["code"]) == (403, why) and refused.json["detail"], who
     stale = product.decide("approver", action, "0" * 64)
@@ -75,7 +75,7 @@ def test_a_change_on_prod_from_proposal_to_evidence(product: Product, tmp_path: 
 
     first = product.decide("approver", action, comment="p99 is at 8.4 s")
     assert (first.status, first.json["state"], first.json["approvals"]["have"]) == (200, "awaiting_approval", 1)
-    assert product.decide("approver", action).status == 409, "one person fills one seat"
+    assert product.decide("approver", action).status == 409, "one person fills one required approval"
     assert file.read_text() == before
     second = product.decide("approver2", action)
     assert (second.status, second.json["approvals"]["have"]) == (200, 2)

@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from approvals.matrix import matrix_for
-from approvals.models import ApprovalRule
+from approvals.models import MatrixDraft, MatrixRow, PolicyVersion
+from approvals.policies.active_policies import active_policies_for, epoch_of
 from approvals.policies.drafts import draft_matrix
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.store import epoch_of, rules_for
+from approvals.policies.matrix import matrix_for
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, drafted, published
 from tests.traps.world import World
@@ -32,7 +31,7 @@ BULK = ("delete_selected", "give_up", "publish", "retire", "make_published")
 @pytest.fixture
 def world(cast) -> World:
     world = World(cast)
-    world.seats(TWO)
+    world.required_approvals(TWO)
     return world
 
 
@@ -44,7 +43,12 @@ def client(world) -> Client:
 
 def rules_of(world: World) -> tuple[Any, ...]:
     tenant = [world.cast.acme.pk]
-    return rules_for(tenant), matrix_for(tenant), epoch_of(tenant[0]), [*ApprovalRule.objects.order_by("pk").values()]
+    return (
+        active_policies_for(tenant),
+        matrix_for(tenant),
+        epoch_of(tenant[0]),
+        [*MatrixRow.objects.order_by("pk").values()],
+    )
 
 
 def moved() -> list[str]:

@@ -15,7 +15,7 @@ OTHER = "f" * 64
 @pytest.fixture
 def approved(cast) -> tuple[World, Action]:
     world = World(cast)
-    world.seats()
+    world.required_approvals()
     action = world.asked()
     verbs.approve(cast.access("approver"), action.pk, True, action.plan.digest, "")
     assert Action.objects.get(pk=action.pk).state == "approved"
@@ -52,11 +52,14 @@ def test_an_action_that_says_approved_without_any_request_does_not_run(approved)
     did_not_run(world, action)
 
 
-def test_seats_that_shrank_in_the_request_do_not_count_against_the_plan(approved):
+def test_approvals_that_shrank_in_the_request_do_not_count_against_the_plan(approved):
     """Somebody with a hand in the database lowers what the request asks: the verdict at the start asks the rest."""
     world, action = approved
-    world.seats([{"role": "approver", "count": 1}, {"role": "security", "count": 1}])
-    Request.objects.update(seats=[{"role": "approver", "count": 1}])
+    world.required_approvals([{"role": "approver", "count": 1}, {"role": "security", "count": 1}])
+    Request.objects.update(required_approvals=[{"role": "approver", "count": 1}])
     now = did_not_run(world, action)
-    assert {seat["role"] for seat in Request.objects.get(state="open").seats} == {"approver", "security"}
-    assert now.plan.verdict["seats"] == Request.objects.get(state="open").seats
+    assert {required["role"] for required in Request.objects.get(state="open").required_approvals} == {
+        "approver",
+        "security",
+    }
+    assert now.plan.verdict["required_approvals"] == Request.objects.get(state="open").required_approvals

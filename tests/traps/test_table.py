@@ -24,18 +24,18 @@ def no_rule_matches(w: World) -> Attempt:
 
 
 def a_policy_errs(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     w.rule("plan.modifies / plan.deletes > 0", effect="warn")
     return w.attempt("approver", w.asked())
 
 
 def a_superuser_decides(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     return w.attempt("admin", w.asked())
 
 
 def a_superuser_who_is_no_member_decides(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     action, program = w.asked(), w.cast.api("admin")
     remove_member(w.cast.admin, w.cast.roles["admin"])
     return w.attempt("admin", action, program=program)
@@ -44,7 +44,7 @@ def a_superuser_who_is_no_member_decides(w: World) -> Attempt:
 def the_requester_approves_with_another_token(w: World) -> Attempt:
     """Proposed with one token, approved with the next one, or in the browser: it is the same person."""
     w.give("operator", "approver")
-    w.seats()
+    w.required_approvals()
     first, action = w.cast.api("operator"), w.asked()
     assert first.get(f"/api/actions/{action.pk}").status_code == 200
     return w.attempt("operator", action, program=w.cast.api("operator"))
@@ -52,45 +52,45 @@ def the_requester_approves_with_another_token(w: World) -> Attempt:
 
 def the_owner_approves_what_their_agent_proposed(w: World) -> Attempt:
     w.give("operator", "approver")
-    w.seats()
+    w.required_approvals()
     return w.attempt("operator", w.asked("agent"))
 
 
 def an_agent_approves_for_its_owner(w: World) -> Attempt:
     w.give("agent", "approver")
-    w.seats()
+    w.required_approvals()
     return w.attempt("agent", w.asked("operator"))
 
 
 def the_role_was_given_after_the_request_opened(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     action = w.asked()
     w.give("auditor", "approver")
     return w.attempt("auditor", action)
 
 
-def one_person_fills_a_second_seat(w: World) -> Attempt:
+def one_person_fills_a_second_approval(w: World) -> Attempt:
     w.give("security", "approver")
-    w.seats(EACH)
+    w.required_approvals(EACH)
     action = w.asked()
     decide(w, "security", action)
     return w.attempt("security", action)
 
 
 def the_digest_is_stale(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     return w.attempt("approver", w.asked(), digest=OTHER)
 
 
 def it_was_approved_already(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     action = w.asked()
     decide(w, "approver", action)
     return w.attempt("approver2", action)
 
 
 def it_was_rejected_already(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     action = w.asked()
     decide(w, "approver", action, approved=False)
     return w.attempt("approver2", action)
@@ -98,27 +98,27 @@ def it_was_rejected_already(w: World) -> Attempt:
 
 def a_policy_was_tightened_after_approval(w: World) -> Attempt:
     """The stricter of both: nothing ran, security is asked as well, and the requester cannot wave it through."""
-    w.seats()
+    w.required_approvals()
     action = w.asked()
     decide(w, "approver", action)
-    w.rule("plan.modifies > 0", effect="require", seats=[{"role": "security", "count": 1}])
+    w.rule("plan.modifies > 0", effect="require", required_approvals=[{"role": "security", "count": 1}])
     carry(action)
     asked = Request.objects.get(subject_id=action.pk, state="open")
-    assert asked.seats == [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
+    assert asked.required_approvals == [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
     return w.attempt("operator", action, "accept")
 
 
 def a_policy_was_loosened_after_the_request_opened(w: World) -> Attempt:
     """What was asked stays asked: a matrix that asks nobody by now does not let the requester through."""
-    w.seats(TWO)
+    w.required_approvals(TWO)
     action = w.asked()
-    w.seats([])
+    w.required_approvals([])
     return w.attempt("operator", action, "accept")
 
 
 def the_plan_changed_after_approval(w: World) -> Attempt:
     """The approval was of another plan; the digest that was approved is refused for the new one."""
-    w.seats()
+    w.required_approvals()
     action = w.asked()
     approved = w.attempt("approver2", action)
     decide(w, "approver", action)
@@ -128,14 +128,14 @@ def the_plan_changed_after_approval(w: World) -> Attempt:
 
 
 def a_removed_member_decides(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     action, program = w.asked(), w.cast.api("approver")
     remove_member(w.cast.approver, w.cast.roles["approver"])
     return w.attempt("approver", action, program=program)
 
 
 def a_member_who_lost_the_role_decides(w: World) -> Attempt:
-    w.seats()
+    w.required_approvals()
     w.give("approver", "auditor")
     action = w.asked()
     remove_member(w.cast.approver, w.cast.roles["approver"])
@@ -144,7 +144,7 @@ def a_member_who_lost_the_role_decides(w: World) -> Attempt:
 
 def an_approver_was_removed_after_approving(w: World) -> Attempt:
     """At the start their approval no longer counts: it is asked for again, and they are not who can answer."""
-    w.seats()
+    w.required_approvals()
     action, program = w.asked(), w.cast.api("approver")
     decide(w, "approver", action)
     remove_member(w.cast.approver, w.cast.roles["approver"])
@@ -172,7 +172,7 @@ TABLE = [
     (the_requester_approves_with_another_token, WAITING, 403, OWN, REFUSED),
     (the_owner_approves_what_their_agent_proposed, WAITING, 403, OWN, REFUSED),
     (an_agent_approves_for_its_owner, WAITING, 403, "Agents cannot decide; a person has to.", REFUSED),
-    (one_person_fills_a_second_seat, WAITING, 409, "You have already decided", ""),
+    (one_person_fills_a_second_approval, WAITING, 409, "You have already decided", ""),
     (the_digest_is_stale, WAITING, 409, "The plan changed since you looked.", ""),
     (it_was_approved_already, "approved", 409, NOT_NOW, ""),
     (it_was_rejected_already, "rejected", 409, NOT_NOW, ""),

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.test import Client
 
-from approvals.models import ApprovalRule, Decision, Request
+from approvals.models import Decision, MatrixRow, Request
 from tenants.roles import add_member
 from tests.traps.world import Attempt, World
 
@@ -19,7 +19,7 @@ THEIRS = {
     "approvals.policyversion",
     "approvals.matrixdraft",
     "approvals.blastweights",
-    "approvals.notifyrule",
+    "approvals.notificationrule",
     "approvals.approvalsettings",
     "actions.cap",
     "actions.handoffrule",
@@ -86,8 +86,8 @@ def forgery(world: World, tried: Attempt, model: Any) -> dict[str, Any]:
     asked = Request.objects.filter(subject_id=tried.action.pk).first()
     known: dict[Any, dict[str, Any]] = {
         Decision: {"request": asked.pk if asked else "", "principal": world.cast.admin.pk, "approved": "on"},
-        Request: {"state": "approved", "seats": "[]"},
-        ApprovalRule: {"environment": world.cast.prod.pk, "tier": "high", "seats": "[]"},
+        Request: {"state": "approved", "required_approvals": "[]"},
+        MatrixRow: {"environment": world.cast.prod.pk, "tier": "high", "required_approvals": "[]"},
     }
     usual = {"state": "approved", "digest": tried.digest, "role": "approver", "tenant": world.cast.acme.pk}
     return {**usual, **known.get(model, {}), "_save": "Save", "action": "delete_selected"}

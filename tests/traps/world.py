@@ -6,10 +6,9 @@ from typing import Any
 from django.test import Client
 
 from actions.models import Action, Checkpoint, Plan
-from approvals.matrix import set_row
-from approvals.models import ApprovalRule, Decision, Request
-from approvals.policies.models import MatrixDraft, Policy, PolicyVersion
-from approvals.policies.store import epoch_of
+from approvals.models import Decision, MatrixDraft, MatrixRow, Policy, PolicyVersion, Request
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.matrix import set_row
 from audit.models import Event
 from tenants.models import Principal
 from tenants.roles import add_member
@@ -37,13 +36,15 @@ class Attempt:
 
 @dataclass
 class World:
-    """Production asks for `seats` whatever the tier; the requester also holds the approvers' role where a trap says."""
+    """Production asks for `required_approvals` whatever the tier; the requester also holds the approvers' role where
+    a trap says.
+    """
 
     cast: Cast
 
-    def seats(self, seats: list[dict[str, Any]] | None = None) -> None:
+    def required_approvals(self, required_approvals: list[dict[str, Any]] | None = None) -> None:
         for tier in TIERS:
-            set_row(self.cast.prod, tier, ONE if seats is None else seats, by=SETUP)
+            set_row(self.cast.prod, tier, ONE if required_approvals is None else required_approvals, by=SETUP)
 
     def file(self) -> Any:
         return root_of(self.cast.prod) / "app.conf"
@@ -69,7 +70,7 @@ class World:
 
     def everything(self) -> dict[str, Any]:
         """All that a refused attempt leaves as it was, but for the events: those are told apart by the table."""
-        models = (Action, Plan, Request, Decision, ApprovalRule, Policy, PolicyVersion, MatrixDraft, Checkpoint)
+        models = (Action, Plan, Request, Decision, MatrixRow, Policy, PolicyVersion, MatrixDraft, Checkpoint)
         left_out = {"seq", "lease_id"}  # an event of a refusal takes the action's next number
         rows = {
             m.__name__: [{k: v for k, v in r.items() if k not in left_out} for r in m.objects.order_by("pk").values()]
@@ -79,7 +80,7 @@ class World:
 
     def events_since(self, last: int) -> list[tuple[str, str, str]]:
         """What was recorded about actions, approvals and rules since: verb, outcome, actor."""
-        kinds = ("action", "policy", "matrix", "approval_rule")
+        kinds = ("action", "policy", "matrix", "matrix_row")
         found = Event.objects.filter(pk__gt=last, subject_kind__in=kinds).order_by("pk")
         return list(found.values_list("verb", "outcome", "actor"))
 

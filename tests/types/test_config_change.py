@@ -8,10 +8,10 @@ import pytest
 from actions.types.config_change import ConfigChange
 from actions.types.conformance import Case, ExecutorConformance
 from actions.types.protocol import PlanRefused, Target
-from approvals.matrix import matrix_for, set_row
-from approvals.policies.drafts import abandon, draft_matrix
-from approvals.policies.publish import in_force, publish
-from approvals.policies.store import rules_for
+from approvals.policies.active_policies import active_policies_for
+from approvals.policies.drafts import abandon_policy_draft, draft_matrix
+from approvals.policies.matrix import matrix_for, set_row
+from approvals.policies.publish import publish, published_version
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 
@@ -24,7 +24,7 @@ def target_in(place) -> Target:
 
 
 def rules_of(cast):
-    return rules_for([cast.acme.pk]), matrix_for([cast.acme.pk])
+    return active_policies_for([cast.acme.pk]), matrix_for([cast.acme.pk])
 
 
 def asked(kind: str, draft) -> dict[str, str]:
@@ -60,7 +60,7 @@ class TestPublishingTheFirstVersion(Conformance):
 class TestPublishingTheNextVersion(Conformance):
     def prepare(self, cast):
         published(cast.acme)
-        version = backtested(drafted(cast.acme, effect="require", seats=TWO))
+        version = backtested(drafted(cast.acme, effect="require", required_approvals=TWO))
         return asked("policy", version), lambda: published(cast.acme, effect="warn")
 
 
@@ -95,7 +95,9 @@ def refused(parameters, place) -> list[str]:
 
 def test_the_diff_is_the_rule_as_text(cast):
     published(cast.acme)
-    second = backtested(drafted(cast.acme, effect="require", seats=TWO, expression="plan.deletes > 0\n&& true"))
+    second = backtested(
+        drafted(cast.acme, effect="require", required_approvals=TWO, expression="plan.deletes > 0\n&& true")
+    )
     (change,) = ConfigChange().plan(asked("policy", second), target_in(cast.prod)).changes
     assert (change.operation, change.language, change.target) == ("modify", "yaml", "policy/no-deletes.yaml")
     assert change.before is not None and "effect: deny\n" in change.before and "version: 1\n" in change.before
@@ -124,7 +126,7 @@ def test_what_is_no_draft_any_more_is_refused(cast):
     version, other = published(cast.acme), drafted(cast.acme, "other")
     refused(asked("policy", version), cast.prod)
     refused(asked("retire", other), cast.prod)
-    abandon(other.pk, by=SETUP)
+    abandon_policy_draft(other.pk, by=SETUP)
     refused(asked("policy", other), cast.prod)
     same = draft_matrix(cast.prod, {}, by=SETUP)
     refused(asked("matrix", same), cast.prod)
@@ -154,4 +156,4 @@ def test_nothing_is_published_over_what_somebody_else_published(cast):
     publish(second.pk, None, SETUP, expected=None)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(draft)]
     assert (outcome.ok, outcome.code) == (False, "precondition")
-    assert in_force(first.policy_id) == 2
+    assert published_version(first.policy_id) == 2

@@ -10,12 +10,12 @@ import pytest
 
 from actions.types.config_change import ConfigChange
 from actions.types.conformance import Case
-from approvals.matrix import matrix_for, set_row
-from approvals.policies.drafts import draft_matrix, edit, edit_matrix
-from approvals.policies.models import MatrixDraft
-from approvals.policies.publish import in_force
-from approvals.policies.store import epoch_of
-from approvals.policies.wording import wording_of
+from approvals.models import MatrixDraft
+from approvals.policies.active_policies import epoch_of
+from approvals.policies.drafts import draft_matrix, edit_matrix_draft, edit_policy_draft
+from approvals.policies.matrix import matrix_for, set_row
+from approvals.policies.policy_text import policy_text_of
+from approvals.policies.publish import published_version
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, backtested, drafted
 from tests.types.test_config_change import ONE, asked, target_in
@@ -28,15 +28,15 @@ def test_a_policy_that_was_reworded_after_its_plan_is_not_put_in_force(cast, rew
     version = backtested(drafted(cast.acme))
     case = Case(ConfigChange(), target_in(cast.prod), asked("policy", version))
     approved, before = case.plan(), epoch_of(cast.acme.pk)
-    edit(version.pk, replace(wording_of(version), **reworded), by=SETUP)
+    edit_policy_draft(version.pk, replace(policy_text_of(version), **reworded), by=SETUP)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(approved)]
     assert (outcome.ok, outcome.code) == (False, "precondition")
     assert "reworded" in outcome.message and "Propose it again." in outcome.message
-    assert in_force(version.policy_id) is None and epoch_of(cast.acme.pk) == before
+    assert published_version(version.policy_id) is None and epoch_of(cast.acme.pk) == before
     assert not Event.objects.filter(verb="policy.published").exists()
-    edit(version.pk, wording_of(version), by=SETUP)
+    edit_policy_draft(version.pk, policy_text_of(version), by=SETUP)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(approved)]
-    assert outcome.ok and in_force(version.policy_id) == version.version
+    assert outcome.ok and published_version(version.policy_id) == version.version
 
 
 def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
@@ -44,7 +44,7 @@ def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
     draft = backtested(draft_matrix(cast.prod, {"high": TWO, "critical": TWO}, by=SETUP))
     case = Case(ConfigChange(), target_in(cast.prod), asked("matrix", draft))
     approved = case.plan()
-    edit_matrix(draft.pk, {"high": ONE}, by=SETUP)
+    edit_matrix_draft(draft.pk, {"high": ONE}, by=SETUP)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(approved)]
     assert (outcome.ok, outcome.code) == (False, "precondition") and "reworded" in outcome.message
     assert matrix_for([cast.acme.pk]) == {cast.prod.pk: {"high": TWO}}

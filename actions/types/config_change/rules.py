@@ -6,11 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from actions.types.protocol import Issue, PlanRefused, Target, error
+from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.drafts import check_rows
-from approvals.policies.models import MatrixDraft, PolicyVersion
-from approvals.policies.publish import in_force, matrix_in_force, swap, swap_matrix
-from approvals.policies.rulers import policies_land_in
-from approvals.policies.wording import as_yaml, dumped, faults_of_expression, text_digest
+from approvals.policies.permissions import environments_deciding_policies
+from approvals.policies.policy_text import as_yaml, faults_of_expression, text_digest, to_yaml
+from approvals.policies.publish import published_matrix, published_version, replace_matrix, replace_version
 from audit.changes.document import Change
 from audit.errors import Invalid
 from tenants.models import Environment
@@ -54,7 +54,7 @@ def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
     if version is None or version.policy.home_id != target.tenant_id:
         raise PlanRefused([error("There is no such version of a policy here.", "draft")])
     _refuse_lenient(target)
-    now = in_force(version.policy_id)
+    now = published_version(version.policy_id)
     if parameters["kind"] == "retire":
         if now != version.version:
             raise PlanRefused([error(f"{version} is not in force, so it cannot be retired.", "draft")])
@@ -68,7 +68,7 @@ def swap_for(parameters: dict[str, Any], target: Target) -> Swap:
 
 def _refuse_lenient(target: Target) -> None:
     """A policy guards every environment of its tenant, so the people of the most dangerous ones decide about it."""
-    careful = policies_land_in(target.tenant_id)
+    careful = environments_deciding_policies(target.tenant_id)
     if target.environment_id not in {place.pk for place in careful}:
         where = " or ".join(place.slug for place in careful)
         words = f"A policy guards every environment, so it is changed where most care is taken: propose it in {where}."
@@ -104,9 +104,9 @@ def inverse(spec: Spec) -> Spec:
 def standing(spec: Spec) -> str:
     """What is in force of the rules that a step changes: "before", "after", or "else"."""
     if spec["kind"] == "matrix":
-        rows = matrix_in_force(UUID(spec["environment"]))
+        rows = published_matrix(UUID(spec["environment"]))
         return next((side for side in ("before", "after") if rows == spec[side]["rows"]), "else")
-    now = in_force(UUID(spec["policy"]))
+    now = published_version(UUID(spec["policy"]))
     return next((side for side in ("before", "after") if now == spec[side]), "else")
 
 
@@ -116,9 +116,11 @@ def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
     if spec["kind"] == "matrix":
         draft = UUID(spec["after"]["draft"]) if spec["after"]["draft"] else None
         before, after = spec["before"]["rows"], spec["after"]["rows"]
-        return swap_matrix(UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, correlation_id=via)
+        return replace_matrix(
+            UUID(spec["environment"]), before, after, action_id, BY, draft_id=draft, correlation_id=via
+        )
     text = spec.get("texts", {}).get(str(spec["after"]), "")
-    return swap(
+    return replace_version(
         UUID(spec["policy"]), spec["before"], spec["after"], action_id, BY, text_sha256=text, correlation_id=via
     )
 
@@ -126,7 +128,7 @@ def carry_out(spec: Spec, action_id: UUID | None, key: str) -> bool:
 def matrix_text(slug: str, rows: dict[str, Any]) -> str:
     """A matrix as the text that reviewers compare: each tier says who is asked, that nobody is, or that it denies."""
     said = {tier: _row_words(rows, tier) for tier in ("low", "medium", "high", "critical")}
-    return dumped({"environment": slug, "tiers": said})
+    return to_yaml({"environment": slug, "tiers": said})
 
 
 def _row_words(rows: dict[str, Any], tier: str) -> Any:
@@ -149,7 +151,7 @@ def _matrix_draft(draft: UUID, target: Target) -> Swap:
         check_rows(place, found.rows)
     except Invalid as invalid:
         raise PlanRefused([error(i["message"], "draft") for i in invalid.extra["issues"]]) from None
-    now = matrix_in_force(place.pk)
+    now = published_matrix(place.pk)
     if now == found.rows:
         raise PlanRefused([error("This matrix is in force already.", "draft")])
     standing_draft = MatrixDraft.objects.filter(environment=place, state="published").first()

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from approvals.policies.models import Policy
-from approvals.policies.recovery import retire_now, set_row_now
+from approvals.models import Policy
+from approvals.policies.publish import retire_now, set_row_now
 from audit.errors import Problem
 from tenants.models import Environment, Tenant
 
@@ -40,8 +40,8 @@ class Command(BaseCommand):
         if tenant is None:
             raise CommandError(f"There is no tenant {options['tenant']!r}.")
         if options["matrix"]:
-            slug, tier, seats = options["matrix"]
-            self._write_row(tenant, slug, tier, seats, reason)
+            slug, tier, required_approvals = options["matrix"]
+            self._write_row(tenant, slug, tier, required_approvals, reason)
         else:
             self._retire(tenant, options["policy"], options["everywhere"], reason)
 
@@ -61,15 +61,15 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"{slug} v{version} is retired. It can be published again like any other version.")
 
-    def _write_row(self, tenant: Tenant, slug: str, tier: str, seats: str, reason: str) -> None:
+    def _write_row(self, tenant: Tenant, slug: str, tier: str, required_approvals: str, reason: str) -> None:
         place = Environment.objects.filter(tenant=tenant, slug=slug).select_related("tenant").first()
         if place is None:
             raise CommandError(f"{tenant.slug} has no environment {slug!r}.")
         try:
-            set_row_now(place, tier, json.loads(seats), reason)
+            set_row_now(place, tier, json.loads(required_approvals), reason)
         except json.JSONDecodeError as error:
-            raise CommandError(f"The seats are not JSON: {error}") from None
+            raise CommandError(f"The required approvals are not JSON: {error}") from None
         except Problem as problem:
             issues = [issue["message"] for issue in problem.extra.get("issues", [])]
             raise CommandError(" ".join(issues) or problem.detail) from None
-        self.stdout.write(f"{slug}: {tier} changes take {seats}.")
+        self.stdout.write(f"{slug}: {tier} changes take {required_approvals}.")

@@ -1,0 +1,163 @@
+"""Send what is due: mail through Django, everything else through Apprise. Failing never touches a decision.
+
+A notice is claimed before it is sent, and tried again with growing pauses; what is given up is an event on the subject
+and stands on its page.
+"""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import apprise
+import structlog
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import Q
+
+from approvals.models import Notification, NotificationRule, Request
+from approvals.notifications.encrypted_urls import decrypt_urls
+from approvals.notifications.enqueue import WAITING_EVENTS, enqueue_due
+from audit.changes.visible import visible
+from audit.database.clock import database_time
+from audit.log.events import NewEvent, Subject, record
+from audit.log.subjects import describe_subject
+from audit.outgoing.webhook import guarded
+from tenants.models import Environment, Principal
+
+log = structlog.get_logger(__name__)
+ACTOR = "system:notify"
+LEASE_S, MAX_ATTEMPTS, FIRST_PAUSE_S = 120, 6, 20
+EVENT_TEXTS = {
+    "opened": "waits for your decision",
+    "reminder": "still waits for your decision",
+    "escalation": "is about to expire without a decision",
+    "changes_requested": "is asked to be changed",
+}
+OUTCOME_TEXTS = {
+    "approved": "was approved",
+    "rejected": "was rejected",
+    "expired": "expired: nobody decided in time",
+    "void": "was planned anew: what was asked is void",
+    "cancelled": "was withdrawn",
+    "open": "was approved, but waits again",
+}
+
+
+class DeliveryFailed(Exception):
+    """The other side did not take it; why, in words."""
+
+
+def send_due(limit: int = 50) -> int:
+    """Write what is due, then send some of it; return how many notices were tried."""
+    while enqueue_due() >= 100:
+        pass
+    claimed = _lease_due(limit)
+    done: Counter[tuple[Any, str, str]] = Counter()
+    for notification in claimed:
+        done[notification.request, notification.kind, _attempt(notification)] += 1
+    for (request, kind, state), count in done.items():
+        if state in (Notification.State.SENT, Notification.State.FAILED):
+            _record(request, f"notification.{state}", kind, count)
+    return len(claimed)
+
+
+def _lease_due(limit: int) -> list[Notification]:
+    with transaction.atomic():
+        now = database_time()
+        free = Q(claimed_until=None) | Q(claimed_until__lt=now)
+        due = Notification.objects.filter(free, state="due", next_at__lte=now)
+        locked = due.select_for_update(skip_locked=True, of=("self",))
+        found = list(locked.select_related("request__requester__owner", "request__tenant").order_by("next_at")[:limit])
+        until = now + timedelta(seconds=LEASE_S)
+        Notification.objects.filter(pk__in=[n.pk for n in found]).update(claimed_until=until)
+    return found
+
+
+def _attempt(notification: Notification) -> str:
+    """Try one notice and write down what came of it; return its state."""
+    request = notification.request
+    if notification.kind in WAITING_EVENTS and Request.objects.get(pk=request.pk).state != Request.State.OPEN:
+        Notification.objects.filter(pk=notification.pk).update(state=Notification.State.MOOT, claimed_until=None)
+        return Notification.State.MOOT
+    now, attempts = database_time(), notification.attempts + 1
+    kept: dict[str, Any] = {"attempts": attempts, "claimed_until": None}
+    try:
+        _send(notification)
+        state, kept = Notification.State.SENT, {**kept, "sent_at": now, "error": ""}
+    except Exception as error:  # libraries and servers fail in every way; the notice says how
+        state = Notification.State.FAILED if attempts >= MAX_ATTEMPTS else Notification.State.DUE
+        pause = timedelta(seconds=FIRST_PAUSE_S * 3 ** (attempts - 1))
+        kept |= {"error": f"{type(error).__name__}: {error}"[:300], "next_at": now + pause}
+        log.warning(
+            "notification_failed",
+            notification=str(notification.pk),
+            kind=notification.kind,
+            attempt=attempts,
+            error=kept["error"],
+        )
+    Notification.objects.filter(pk=notification.pk).update(state=state, **kept)
+    return state
+
+
+def _send(notification: Notification) -> None:
+    title, body = message_of(notification)
+    if notification.channel == "mail":
+        to = _address(notification.recipient)
+        if EmailMessage(title, body, settings.DEFAULT_FROM_EMAIL, [to]).send() != 1:
+            raise DeliveryFailed("the mail server took none")
+        return
+    rule = NotificationRule.objects.get(pk=notification.recipient, tenant=notification.request.tenant_id)
+    place = Environment.objects.get(pk=notification.request.environment_id)
+    services = apprise.Apprise()
+    for url in decrypt_urls(rule):
+        if not services.add(url):
+            raise DeliveryFailed("Apprise cannot read one of the rule's addresses")
+    with guarded(allow_private=place.settings.get("allow_private_targets") is True):
+        if not services.notify(title=title, body=body):
+            raise DeliveryFailed("a service did not take it, or its address may not be reached from here")
+
+
+def message_of(notification: Notification) -> tuple[str, str]:
+    """Subject and text. Links lead to the page where it is decided, after signing in."""
+    request = notification.request
+    about = describe_subject(request.tenant_id, request.subject_kind, request.subject_id)
+    place = Environment.objects.get(pk=request.environment_id)
+    name = " ".join(visible(about.title or f"{request.subject_kind} {request.subject_id}").split())[:150]
+    words = OUTCOME_TEXTS[request.state] if notification.kind == "closed" else EVENT_TEXTS[notification.kind]
+    required_approvals = ", ".join(
+        f"{required['count']} × {required['role']}" for required in request.required_approvals
+    )
+    lines = [
+        f"“{name}” in {place.name} {words}.",
+        "",
+        f"Proposed by {visible(str(request.requester))}. Asks for: {required_approvals or 'nobody'}.",
+        *(
+            [f"Time to decide ends {request.expires_at:%Y-%m-%d %H:%M} UTC."]
+            if notification.kind in WAITING_EVENTS
+            else []
+        ),
+        "",
+        f"{settings.INTERLOCK.address}{about.url or '/'}{'#decide' if notification.kind in WAITING_EVENTS else ''}",
+        "",
+        "Look at the changes before you decide: your approval counts for exactly the plan that the page shows you.",
+    ]
+    return f"[{request.tenant.name}] {name} {words}".replace("\n", " "), "\n".join(lines)
+
+
+def _address(recipient: str) -> str:
+    if "@" in recipient:
+        return recipient
+    person = Principal.objects.filter(pk=UUID(recipient), is_active=True).exclude(email="").first()
+    if person is None:
+        raise DeliveryFailed("this person has no mail address any more, or is no longer active")
+    return person.email
+
+
+def _record(request: Request, verb: str, kind: str, count: int) -> None:
+    facts = {"request": str(request.pk), "kind": kind, "recipients": count}
+    outcome = "ok" if verb == "notification.sent" else "failed"
+    subject = Subject(request.subject_kind, request.subject_id)
+    with transaction.atomic():
+        record(NewEvent(request.tenant_id, subject, verb, ACTOR, outcome=outcome, facts=facts))

@@ -1,0 +1,251 @@
+"""Evaluate a plan: blast radius and matrix first, then every policy over the same facts. Runs in threads; no database.
+
+A policy can only make a verdict stricter, except `allow_autonomous`, which has its own narrow conditions. A policy that
+errs denies.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from approvals.policies.active_policies import ActivePolicy
+from approvals.policies.fact_schema import flatten_facts
+from approvals.policies.sandbox.process import evaluate_expressions
+from approvals.verdict import (
+    CLEAR_QUARANTINE,
+    CONFIG_CHANGE,
+    Verdict,
+    approvals_for_clearing_quarantine,
+    approvals_for_rule_change,
+    describe_required_approvals,
+    evaluate_matrix,
+    is_simulated,
+)
+from audit.log.canonical_json import digest_of, is_plain
+
+MIN_CONFIDENCE = 0.8
+"""What a proposal must claim at least to run unattended, where its environment sets nothing else."""
+
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """One policy, and what it came to on one set of facts: True, False, or None with the error."""
+
+    slug: str
+    version: int
+    effect: str
+    mode: str
+    message: str
+    required_approvals: tuple[Mapping[str, Any], ...]
+    value: bool | None
+    error: str = ""
+    policy: str = ""
+    """The policy's id, so that its history can be found."""
+
+    @property
+    def rule(self) -> str:
+        return f"policy {self.slug} v{self.version}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the verdict keeps of it; the words are the version's, which never change."""
+        return {
+            "policy": self.policy,
+            "slug": self.slug,
+            "version": self.version,
+            "effect": self.effect,
+            "mode": self.mode,
+            "required_approvals": [dict(required) for required in self.required_approvals],
+            "value": self.value,
+            "error": self.error,
+        }
+
+
+def apply_policies(base: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
+    """The verdict after the policies: denied by any that denies or errs, with every required approval that one
+    requires added.
+    """
+    verdict = replace(base, reasons=[*base.reasons], policy_results=[r.to_dict() for r in ruled])
+    softened = facts["action"]["type"] == CONFIG_CHANGE
+    added: list[dict[str, Any]] = []
+    denied = False
+    for r in ruled:
+        if r.value is False and not r.error:
+            continue
+        effect = _effect_of(r, softened)
+        verdict.reasons.append({"rule": r.rule, "effect": effect, "message": _message(r, softened)})
+        denied = denied or effect == "deny"
+        if effect == "require":
+            added += [dict(required) for required in r.required_approvals]
+    if denied or base.outcome == "deny":
+        return replace(verdict, outcome="deny", required_approvals=[], acceptance=False)
+    if added:
+        return replace(
+            verdict, outcome="require_approval", required_approvals=[*base.required_approvals, *added], acceptance=False
+        )
+    return verdict if softened else _unattended(verdict, ruled, facts)
+
+
+def _effect_of(r: PolicyResult, softened: bool) -> str:
+    if r.mode == "shadow":
+        return "shadow"
+    if softened and r.effect in ("deny", "require"):
+        return "warn"
+    if r.error or r.value is not True:
+        return "warn" if softened else "deny"
+    return {"allow_autonomous": "autonomous"}.get(r.effect, r.effect)
+
+
+def _message(r: PolicyResult, softened: bool) -> str:
+    if r.error:
+        done = "It is only reported." if r.mode == "shadow" or softened else "A rule that errs denies."
+        return f"It could not be evaluated: {r.error} {done}"
+    if r.mode == "shadow":
+        return f"In shadow: it would {_would(r)}. {r.message}".strip()
+    return r.message or {"require": f"Asks for {describe_required_approvals(list(r.required_approvals))} besides."}.get(
+        r.effect, "It applies."
+    )
+
+
+def _would(r: PolicyResult) -> str:
+    if r.effect == "require":
+        return f"ask for {describe_required_approvals(list(r.required_approvals))} besides"
+    return {"deny": "deny this", "warn": "warn", "allow_autonomous": "let this run unattended"}[r.effect]
+
+
+def _unattended(verdict: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
+    """Let a safe, confident proposal run unattended where a policy says so; keep agents to proposals elsewhere."""
+    action, place = facts["action"], facts["environment"]
+    only_recommends = bool(place.get("recommendation_only", True))
+    says_so = [
+        r for r in ruled if r.effect == "allow_autonomous" and r.mode == "enforce" and r.value is True and not r.error
+    ]
+    if says_so:
+        why_not = _reason_not_unattended(action, place, only_recommends)
+        reason = {"rule": "autonomy", "effect": "warn" if why_not else "allow", "message": why_not or RUNS_UNATTENDED}
+        verdict.reasons.append(reason)
+        if not why_not:
+            return replace(verdict, outcome="allow", required_approvals=[], acceptance=False)
+    real = not is_simulated(facts)
+    if verdict.outcome == "allow" and only_recommends and action["requester_kind"] == "agent" and real:
+        verdict.reasons.append({"rule": "autonomy", "effect": "require", "message": ONLY_RECOMMENDS})
+        return replace(verdict, outcome="require_approval", acceptance=True)
+    return verdict
+
+
+RUNS_UNATTENDED = "It is safe, confident, and a policy lets it run unattended."
+ONLY_RECOMMENDS = "In this environment agents only recommend: its owner accepts what it proposes."
+
+
+def _reason_not_unattended(action: Mapping[str, Any], place: Mapping[str, Any], only_recommends: bool) -> str:
+    if only_recommends:
+        return "A policy would let it run unattended, but this environment takes recommendations only."
+    if action["risk_class"] != "safe":
+        return f"A policy would let it run unattended, but it is {action['risk_class']}, and only safe types may."
+    least, claimed = float(place.get("confident", MIN_CONFIDENCE)), action.get("confidence")
+    if claimed is None or claimed < least:
+        said = "nothing was claimed" if claimed is None else f"{claimed:g} was claimed"
+        return f"A policy would let it run unattended, but that takes a confidence of {least:g}, and {said}."
+    return ""
+
+
+# The whole judgement: blast radius, matrix and guard policies over the same facts. Runs in threads; no database.
+
+
+def evaluate(facts: Mapping[str, Any], rules: Sequence[ActivePolicy], now: datetime) -> Verdict:
+    """Judge one plan: first by blast radius and matrix, then by every policy. A policy that errs denies."""
+    base = evaluate_without_policies(facts)
+    if not is_readable(facts):
+        return base
+    return apply_policies(base, evaluate_policies(facts, rules, base, now), facts)
+
+
+def evaluate_without_policies(facts: Mapping[str, Any]) -> Verdict:
+    """What blast radius, matrix and built-in rules come to by themselves."""
+    base = evaluate_matrix(facts)
+    if is_readable(facts) and facts["action"].get("type") == CONFIG_CHANGE and not is_simulated(facts):
+        return apply_built_in_rules(base, facts)
+    if is_readable(facts) and facts["action"].get("type") == CLEAR_QUARANTINE and not is_simulated(facts):
+        return require_second_person(base)
+    return base
+
+
+def require_second_person(base: Verdict) -> Verdict:
+    """The end of a quarantine takes at least one approver, also where the matrix asks nobody."""
+    required_approvals, why = approvals_for_clearing_quarantine(base.required_approvals)
+    if base.outcome == "deny" or not why:
+        return base
+    reason = {"rule": "built-in", "effect": "require", "message": why}
+    return replace(
+        base,
+        outcome="require_approval",
+        required_approvals=required_approvals,
+        acceptance=False,
+        reasons=[*base.reasons, reason],
+    )
+
+
+def apply_built_in_rules(base: Verdict, facts: Mapping[str, Any]) -> Verdict:
+    """A change of the rules asks the people that the built-in rule names, whatever the matrix says or leaves out."""
+    required_approvals, why = approvals_for_rule_change(facts.get("matrix") or {})
+    reasons = [r for r in base.reasons if r["rule"] != "matrix"]
+    reason = {"rule": "built-in", "effect": "require", "message": why}
+    return replace(
+        base,
+        outcome="require_approval",
+        tier="critical",
+        required_approvals=required_approvals,
+        acceptance=False,
+        reasons=[*reasons, reason],
+    )
+
+
+def is_readable(facts: Mapping[str, Any]) -> bool:
+    return isinstance(facts.get("action"), Mapping) and isinstance(facts.get("environment"), Mapping)
+
+
+def evaluate_policies(
+    facts: Mapping[str, Any], rules: Sequence[ActivePolicy], base: Verdict, now: datetime
+) -> list[PolicyResult]:
+    """What each policy comes to on these facts, in order. Facts that cannot be read make every policy err and deny."""
+    if not rules:
+        return []
+    data = policy_facts(facts, base, now)
+    if isinstance(data, str):
+        return to_policy_results(rules, [(None, data)] * len(rules))
+    return to_policy_results(
+        rules, [(a.value, a.error) for a in evaluate_expressions([r.expression for r in rules], data)]
+    )
+
+
+def policy_facts(facts: Mapping[str, Any], base: Verdict, now: datetime) -> dict[str, Any] | str:
+    """The facts as policies read them, or why they cannot be read."""
+    try:
+        return flatten_facts(facts, score=base.blast.score, tier=base.tier, now=now.isoformat())
+    except (LookupError, TypeError, ValueError) as error:
+        return f"the facts could not be read ({type(error).__name__}: {error})"
+
+
+def to_policy_results(rules: Sequence[ActivePolicy], answers: Sequence[tuple[bool | None, str]]) -> list[PolicyResult]:
+    """Each rule with what its expression came to: a value, or None and the error."""
+    return [
+        PolicyResult(
+            r.slug, r.version, r.effect, r.mode, r.message, tuple(r.required_approvals), value, error, str(r.policy_id)
+        )
+        for r, (value, error) in zip(rules, answers, strict=True)
+    ]
+
+
+def facts_digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of the facts a verdict was reached on: what the verdict's event names. Floats are written as text."""
+    return digest_of(facts if is_plain(facts) else _plain(facts))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return repr(value)
+    return value

@@ -1,0 +1,135 @@
+"""
+The facts a guard policy may read: typed, documented, versioned. A name or type that is not here fails when saved.
+
+Names are dotted variables, not maps, so that a typo is an error with a line and a column instead of a rule that never
+matches. Adding a fact raises no version; removing or retyping one does.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FACTS_VERSION = "interlock.facts/1"
+MAX_RESOURCES = 1_000
+FactKind = Literal["int", "double", "bool", "string", "timestamp", "resources", "strings"]
+
+
+@dataclass(frozen=True)
+class Fact:
+    kind: FactKind
+    what: str
+
+
+FACTS: dict[str, Fact] = {
+    "action.type": Fact("string", "the action type, such as `modify_files`"),
+    "action.security_level": Fact("string", "low, medium, high or critical: by type and parameters, or raised"),
+    "action.risk_class": Fact("string", "safe, guarded or dangerous: the type's"),
+    "action.confidence": Fact("double", "what an agent claims, 0 to 1; -1 where nothing was claimed"),
+    "action.accepted_in_advance": Fact("bool", "whether the requester accepted any dry-run diff beforehand"),
+    "action.is_undo": Fact("bool", "whether it undoes an earlier action"),
+    "action.mode": Fact("string", "apply, or simulate: then nothing is changed, and the matrix asks nobody"),
+    "plan.resources": Fact("int", "how many resources it touches"),
+    "plan.changes": Fact("int", "how many changes it makes"),
+    "plan.creates": Fact("int", "how many things it creates"),
+    "plan.modifies": Fact("int", "how many things it modifies"),
+    "plan.deletes": Fact("int", "how many things it deletes"),
+    "plan.steps": Fact("int", "how many steps it has"),
+    "plan.reversible": Fact("int", "steps that can be undone exactly"),
+    "plan.lossy": Fact("int", "steps whose undo loses something"),
+    "plan.irreversible": Fact("int", "steps that cannot be undone"),
+    "plan.cost_known": Fact("bool", "whether the monthly cost delta is known"),
+    "plan.dependents": Fact("int", "resources that depend on what it touches, near and far; 0 where none is known"),
+    "plan.cost_delta": Fact("double", "the monthly cost delta; 0 where it is not known"),
+    "resources": Fact(
+        "resources",
+        f"kind, name, risk_class, known of each; of more than {MAX_RESOURCES:,} none can be read: that errs",
+    ),
+    "history.ended": Fact("int", "recent runs of the type on this target and environment: the last 20 of 30 days"),
+    "history.failed": Fact("int", "how many of them failed or were rolled back"),
+    "history.failure_rate": Fact("double", "their share, 0 to 1; 0 where there are none"),
+    "window.declared": Fact("bool", "whether the environment declares working hours"),
+    "window.outside": Fact("bool", "whether it is judged outside them"),
+    "blast.score": Fact("int", "the blast radius, 0 to 100"),
+    "blast.tier": Fact("string", "low, medium, high or critical: the effective tier"),
+    "environment.name": Fact("string", "the environment's short name, such as `prod`"),
+    "environment.risk_class": Fact("string", "safe, guarded or dangerous"),
+    "requester.id": Fact("string", "the principal who proposed it"),
+    "requester.kind": Fact("string", "person or agent"),
+    "tenant.name": Fact("string", "the tenant's short name"),
+    "now": Fact("timestamp", "the database's time; now.getHours('Europe/Berlin') gives an hour"),
+}
+
+
+def flatten_facts(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> dict[str, Any]:
+    """Flatten what `judge` reads into what policies read. `now`: RFC 3339, UTC. Raises KeyError for a missing fact."""
+    action, plan, place = facts["action"], facts["plan"], facts["environment"]
+    delta = facts["cost_delta"]
+    confidence = action.get("confidence")
+    return {
+        "action.type": action["type"],
+        "action.security_level": action["security_level"],
+        "action.risk_class": action["risk_class"],
+        "action.confidence": -1.0 if confidence is None else float(confidence),
+        "action.accepted_in_advance": bool(action["accepted_in_advance"]),
+        "action.is_undo": bool(action.get("is_undo", False)),
+        "action.mode": str(action.get("mode", "apply")),
+        **{f"plan.{name}": int(plan[name]) for name in PLAN_COUNTERS},
+        "plan.cost_known": delta is not None,
+        "plan.cost_delta": float(delta or 0),
+        **_resources(facts["resources"]),
+        **_surroundings(facts),
+        "blast.score": score,
+        "blast.tier": tier,
+        "environment.name": place["slug"],
+        "environment.risk_class": place["risk_class"],
+        "requester.id": action["requester"],
+        "requester.kind": action["requester_kind"],
+        "tenant.name": facts["tenant"].get("slug", ""),
+        "now": now,
+    }
+
+
+def _resources(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every resource, or none at all: a rule that looks for one must not miss it behind a thousand others."""
+    if len(found) > MAX_RESOURCES:
+        return {}
+    return {
+        "resources": [
+            {"kind": r["kind"], "name": r["name"], "risk_class": r["risk_class"], "known": bool(r["known"])}
+            for r in found
+        ]
+    }
+
+
+def _surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What older facts do not have yet reads as nothing known."""
+    dependents, history, window = (_part(facts, name) for name in ("dependents", "history", "window"))
+    ended, failed = int(history.get("ended", 0)), int(history.get("failed", 0))
+    return {
+        "plan.dependents": int(dependents.get("count", 0)),
+        "history.ended": ended,
+        "history.failed": failed,
+        "history.failure_rate": failed / ended if ended else 0.0,
+        "window.declared": bool(window.get("declared", False)),
+        "window.outside": bool(window.get("outside", False)),
+    }
+
+
+def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = facts.get(name) or {}
+    if not isinstance(part, Mapping):
+        raise TypeError(f"{name} is no map")
+    return part
+
+
+PLAN_COUNTERS = (
+    "resources",
+    "changes",
+    "creates",
+    "modifies",
+    "deletes",
+    "steps",
+    "reversible",
+    "lossy",
+    "irreversible",
+)

@@ -1,0 +1,126 @@
+"""Whether somebody may decide, alone or in bulk; and if not, why and how to get there."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from approvals.models import TIERS, ApprovalSettings, Request
+from approvals.quorum.count import Quorum
+from audit.errors import Conflict
+from tenants.access import Access, delegation_chain
+from tenants.models import Environment
+
+
+@dataclass(frozen=True)
+class Ineligible:
+    """Why not, in words, and what to do instead."""
+
+    words: str
+    remedies: list[str] = field(default_factory=list)
+
+
+ASK_ADMIN = "A tenant admin can grant the role; it counts for requests that open from then on."
+TOO_LATE = "Your role was given to you after this request opened, so it fills no required approval of this one."
+
+
+def ineligible_to_decide(counted: Quorum, access: Access, *, approved: bool) -> Ineligible | None:
+    """None if the caller may fill a required approval of this request (or reject it); else why not. Roles are the
+    tally's.
+    """
+    request, principal = counted.request, access.principal
+    roles = " or ".join(sorted({required["role"] for required in request.required_approvals}))
+    others = f"Ask somebody else who holds {roles}."
+    if not access.is_person():
+        return Ineligible("Agents cannot decide; a person has to.", [others])
+    related = _describe_relation(request, access)
+    if related:
+        return Ineligible(related, [others, "To withdraw the action, cancel it."])
+    if not access.can("approve", request.environment_id):
+        if access.token:
+            return Ineligible("This token may not approve here.", ["Sign in, or use a token with the scope `approve`."])
+        return Ineligible("You may not approve in this environment.", [others, ASK_ADMIN])
+    if not counted.role_of(principal.pk):
+        if any(access.role_in(required["role"], request.environment_id) for required in request.required_approvals):
+            return Ineligible(TOO_LATE, [others, "Or have the action proposed again."])
+        return Ineligible(f"You hold no role that this request asks for here: {roles}.", [others, ASK_ADMIN])
+    if approved and not counted.role_to_fill(principal.pk):
+        return Ineligible(
+            "The required approvals that your roles could fill are taken; one person fills one.",
+            [_describe_missing(counted)],
+        )
+    return None
+
+
+def ineligible_to_accept(request: Request, access: Access) -> Ineligible | None:
+    """None if the caller is the requester, or answers for it, and may still propose here; else why not.
+
+    An agent accepts its own diff only where its environment lets agents act. Reads the environment, for agents.
+    """
+    if access.principal.pk not in delegation_chain(request.requester):
+        return Ineligible("Only its requester can accept the dry-run diff.", ["Ask the requester to accept it."])
+    if not access.can("propose", request.environment_id):
+        return Ineligible(
+            "You may no longer propose actions in this environment.", ["Ask a tenant admin for the role."]
+        )
+    if not access.is_person() and agents_only_recommend(request.environment):
+        return Ineligible(
+            "In this environment agents only recommend; a person accepts.", ["Ask the agent's owner to accept it."]
+        )
+    return None
+
+
+def agents_only_recommend(environment: Environment) -> bool:
+    """Whether agents only recommend in an environment, which they do unless its settings say otherwise."""
+    return environment.settings.get("recommendation_only", True) is not False
+
+
+def _describe_relation(request: Request, access: Access) -> str:
+    """The requester and everyone who answers for it never count: as it was when it opened, and as it is now."""
+    principal = access.principal
+    if principal.pk == request.requester_id:
+        return "You requested this, and nobody approves their own request."
+    if str(principal.pk) in request.excluded or principal.pk in delegation_chain(request.requester):
+        return "An agent that you answer for requested this, and nobody approves their own request."
+    return ""
+
+
+def _describe_missing(counted: Quorum) -> str:
+    missing = [
+        f"{required['count'] - len(row)} × {required['role']}"
+        for required, row in zip(counted.request.required_approvals, counted.rows, strict=True)
+        if len(row) < required["count"]
+    ]
+    return f"Still missing: {', '.join(missing)}."
+
+
+# Deciding several requests at once: only where the tenant allows it, and only below the tier that it set.
+
+
+MAX_BULK = 100  # requests in one go
+
+
+class NotAllowedInBulk(Conflict):
+    """This cannot be decided together with others. Open it, and decide it by itself."""
+
+    code = "not_allowed_in_bulk"
+
+
+def bulk_below(tenant_id: UUID) -> str:
+    """The tier below which a tenant lets people decide several at once; empty for never. One query."""
+    return ApprovalSettings.objects.filter(tenant=tenant_id).values_list("bulk_below", flat=True).first() or ""
+
+
+def is_bulk_allowed(below: str, tier: str) -> bool:
+    """Whether a change of this tier may be decided together with others. Pure."""
+    return bool(below) and tier in TIERS and TIERS.index(tier) < TIERS.index(below)
+
+
+def require_bulk_allowed(below: str, tier: str) -> None:
+    """Raise NotInBulk, in words, where a change of this tier has to be decided by itself."""
+    if not below:
+        why = "This tenant lets nobody decide several at once."
+        raise NotAllowedInBulk(
+            why, remedies=["Decide it by itself.", "A tenant admin can set up to which tier it is allowed."]
+        )
+    if not is_bulk_allowed(below, tier):
+        why = f"Its tier is {tier or 'not known'}; here only tiers below {below} may be decided together with others."
+        raise NotAllowedInBulk(why, remedies=["Open it, and decide it by itself."])
