@@ -78,7 +78,7 @@ def test_the_matrix_is_drafted_and_reads_on_a_phone(site: Site) -> None:
     tab = site.page("admin")
     tab.goto("/rules/matrix/")
     site.picture(tab, "matrix", full_page=True)
-    tab.click("[aria-label='Draft a change of prod']")
+    tab.click("[aria-label='Draft a change for prod']")
     tab.locator("fieldset.tier:has([name=low]) label:has-text('No approval')").click()
     tab.locator("fieldset.tier:has([name=critical]) label:has-text('Denied')").click()
     assert not tab.is_visible("[name='critical:approver']") and tab.is_visible("[name='high:approver']")
