@@ -15,6 +15,8 @@ from audit.rows import insert_rows
 from tests.approvals.factory import diagnostics, facts_of
 from tests.approvals.scene import DIGEST, a_request
 
+pytestmark = pytest.mark.dialect
+
 TO_TELL = 4
 """Statements that find out whom to tell: the requests, the rules, the clock, the people with an address."""
 

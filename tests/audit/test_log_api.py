@@ -12,6 +12,8 @@ from audit.ids import uuid7
 from audit.models import Event, PrivateValue
 from audit.verify import verify_file
 
+pytestmark = pytest.mark.dialect
+
 LOG = "/api/audit-logs"
 
 

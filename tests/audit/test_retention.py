@@ -28,7 +28,7 @@ from audit.seals.sealer import seal_all
 from audit.verification import verify_log
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 @pytest.fixture(autouse=True)

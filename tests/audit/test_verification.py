@@ -16,7 +16,7 @@ from audit.models import Artifact, Event, PrivateValue
 from audit.verification import verify_log, verify_subject
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 LENGTH = 6
 
 

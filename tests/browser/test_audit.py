@@ -5,6 +5,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from audit.events import EMPTY, Entry, Subject, append
 from audit.explore.indexer import carry_on, upto
 from audit.ids import uuid7
@@ -12,6 +14,8 @@ from audit.models import Event, Word
 from tests.audit.test_explorer import change
 from tests.browser.conftest import Site
 from tests.support.processes import REPO, wait_for
+
+pytestmark = pytest.mark.browser
 
 TOO_WIDE = """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? [] :
     [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth)

@@ -1,5 +1,6 @@
 """The rules in a real browser: drafted with a live check, kept when something goes wrong, seen at work."""
 
+import pytest
 from playwright.sync_api import Page
 
 from approvals.models import MatrixDraft, PolicyVersion
@@ -7,6 +8,8 @@ from approvals.policies import drafts
 from approvals.policies.wording import Wording
 from tests.browser.conftest import Site
 from tests.policies.factory import published
+
+pytestmark = pytest.mark.browser
 
 
 def fits(tab: Page) -> bool:

@@ -1,9 +1,12 @@
 """The switch of an environment on a phone: two presses hold it, what waits says so, two presses release it."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_phone import _fits
+
+pytestmark = pytest.mark.browser
 
 
 def test_an_operator_holds_and_releases_an_environment_on_a_phone(site: Site) -> None:

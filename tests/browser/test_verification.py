@@ -1,5 +1,6 @@
 """An auditor verifies the log and sees it through; a stranger learns whether a kept head still holds."""
 
+import pytest
 from django.db import connection
 
 from audit import append_only
@@ -8,6 +9,8 @@ from audit.seals.proofs import newest
 from tests.browser.conftest import Site
 from tests.browser.test_audit import TOO_WIDE
 from tests.support.processes import wait_for
+
+pytestmark = pytest.mark.browser
 
 VERDICT = "#verifications tbody tr:first-child .evt"
 

@@ -12,6 +12,8 @@ from audit.ids import uuid7
 from audit.models import Tree
 from config import health
 
+pytestmark = pytest.mark.dialect
+
 
 @pytest.fixture(autouse=True)
 def _forget_migrations() -> Iterator[None]:

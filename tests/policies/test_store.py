@@ -8,6 +8,8 @@ from approvals.matrix import drop_row, set_row
 from approvals.models import Policy, PolicyVersion, RuleEpoch
 from approvals.policies.store import bump, epoch_of, epoch_sql, rules_for
 
+pytestmark = pytest.mark.dialect
+
 TWO = [{"role": "approver", "count": 2}]
 
 

@@ -18,7 +18,7 @@ from audit.seals.sealer import seal, seal_all
 from audit.seals.status import behind, integrity
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 OTHER = uuid7()
 
 

@@ -18,7 +18,7 @@ from audit.verify import Broken
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import WAYS, a_log, at, cut_back, harmed, rewrite
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 POSITIONS = 5
 
 
