@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: run test lint soak bench install install-dev
+.PHONY: run test test-all lint soak bench install install-dev
 .SILENT:
 
 run: install
 	exec $(BIN)/python -m config.launch
 
 test: install-dev
-	exec $(BIN)/python -m tests.suite
+	exec $(BIN)/python -m tests.suite test
+
+test-all: install-dev
+	exec $(BIN)/python -m tests.suite test-all
 
 lint: install-dev
 	exec $(BIN)/python -m tests.suite lint

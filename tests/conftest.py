@@ -1,13 +1,15 @@
 """What every test gets: real servers, started once, and settings that point at them before Django loads.
 
 `INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
-`INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
-it, each with a database of its own; every process has a Valkey of its own, because channels know no databases.
+server that runs already; otherwise the first process of a run starts one. The processes of a parallel run share it,
+each
+with a database of its own; every process has a Valkey of its own, because channels know no databases.
 """
 
 import base64
 import os
 import secrets
+from typing import Any
 
 import django
 import pytest
@@ -103,134 +105,64 @@ def product_environment(transactional_db) -> dict[str, str]:
 
 
 from tests.cast import cast  # noqa: E402, F401  a fixture; its models need the set-up above
-from tests.support import rabbitmq  # noqa: E402
-
-ONCE = {
-    "tests/actions/test_lifecycle.py": "postgresql",
-    "tests/api/test_openapi.py": "postgresql",
-    "tests/browser/": "postgresql",
-    "tests/config/test_celery.py": "postgresql",
-    "tests/faults/test_database_errors.py": "postgresql",
-    "tests/faults/test_graceful_stop.py": "postgresql",
-    "tests/faults/test_hostile_machine.py": "postgresql",
-    "tests/faults/test_killed_in_a_wait.py": "postgresql",
-    "tests/faults/test_killed_sealer.py": "postgresql",
-    "tests/faults/test_killed_while_deploying.py": "postgresql",
-    "tests/faults/test_many_workers.py": "postgresql",
-    "tests/faults/test_nudges_doubled.py": "postgresql",
-    "tests/faults/test_one_at_a_time.py": "postgresql",
-    "tests/faults/test_rabbitmq.py": "postgresql",
-    "tests/faults/test_redis_lost.py": "postgresql",
-    "tests/faults/test_upgrade.py": "postgresql",
-    "tests/faults/test_zombie.py": "postgresql",
-    "tests/house/test_auditor_reads.py": "postgresql",
-    "tests/house/test_outsider.py": "postgresql",
-    "tests/live/": "postgresql",
-    "tests/mutations/": "postgresql",
-    "tests/races/": "postgresql",
-    "tests/recovery/test_breakers.py": "postgresql",
-    "tests/rehearsal/test_at_scale.py": "postgresql",
-    "tests/rehearsal/test_backtests.py": "postgresql",
-    "tests/scheduling/test_nodes.py": "postgresql",
-    "tests/stories/test_one_real_change.py": "postgresql",
-    "tests/traps/": "postgresql",
-    "tests/actions/test_before_state.py": "sqlite",
-    "tests/actions/test_watch.py": "sqlite",
-    "tests/actions/test_way_back.py": "sqlite",
-    "tests/approvals/test_blast": "sqlite",
-    "tests/approvals/test_counting.py": "sqlite",
-    "tests/approvals/test_judge.py": "sqlite",
-    "tests/approvals/test_lowering.py": "sqlite",
-    "tests/approvals/test_matrix_table.py": "sqlite",
-    "tests/approvals/test_quorum.py": "sqlite",
-    "tests/approvals/test_suggest.py": "sqlite",
-    "tests/approvals/test_weights.py": "sqlite",
-    "tests/audit/seals/test_merkle.py": "sqlite",
-    "tests/audit/seals/test_signed_note.py": "sqlite",
-    "tests/audit/seals/test_public_page.py": "sqlite",
-    "tests/audit/seals/test_verification_page.py": "sqlite",
-    "tests/audit/test_attestation.py": "sqlite",
-    "tests/audit/test_canonical.py": "sqlite",
-    "tests/audit/test_change_document.py": "sqlite",
-    "tests/audit/test_highlight.py": "sqlite",
-    "tests/audit/test_lines.py": "sqlite",
-    "tests/audit/test_log_": "sqlite",
-    "tests/audit/test_masking.py": "sqlite",
-    "tests/audit/test_pack_corpus.py": "sqlite",
-    "tests/audit/test_webhook.py": "sqlite",
-    "tests/audit/test_render.py": "sqlite",
-    "tests/audit/test_retention_pages.py": "sqlite",
-    "tests/audit/test_stream_pages.py": "sqlite",
-    "tests/audit/test_typesetting.py": "sqlite",
-    "tests/audit/test_verify_pack.py": "sqlite",
-    "tests/config/test_checks.py": "sqlite",
-    "tests/config/test_edges.py": "sqlite",
-    "tests/config/test_env.py": "sqlite",
-    "tests/config/test_launch.py": "sqlite",
-    "tests/config/test_mail.py": "sqlite",
-    "tests/config/test_output.py": "sqlite",
-    "tests/config/test_step_metrics.py": "sqlite",
-    "tests/faults/test_every_boundary.py": "sqlite",
-    "tests/faults/test_hostile_steps.py": "sqlite",
-    "tests/faults/test_killed_worker.py": "sqlite",
-    "tests/faults/test_web_stops.py": "sqlite",
-    "tests/handoff/test_admin.py": "sqlite",
-    "tests/handoff/test_api.py": "sqlite",
-    "tests/handoff/test_diagnostics.py": "sqlite",
-    "tests/handoff/test_webhooks.py": "sqlite",
-    "tests/house/test_floors.py": "sqlite",
-    "tests/house/test_markup.py": "sqlite",
-    "tests/house/test_one_door.py": "sqlite",
-    "tests/pages/": "sqlite",
-    "tests/policies/test_admin.py": "sqlite",
-    "tests/policies/test_bombs.py": "sqlite",
-    "tests/policies/test_cel_vectors.py": "sqlite",
-    "tests/policies/test_cell.py": "sqlite",
-    "tests/recovery/test_other_ways.py": "sqlite",
-    "tests/recovery/test_pages.py": "sqlite",
-    "tests/recovery/test_retries.py": "sqlite",
-    "tests/recovery/test_strategy.py": "sqlite",
-    "tests/rehearsal/test_api.py": "sqlite",
-    "tests/rehearsal/test_gate.py": "sqlite",
-    "tests/reports/": "sqlite",
-    "tests/scheduling/test_caps_admin.py": "sqlite",
-    "tests/scheduling/test_switch_seen.py": "sqlite",
-    "tests/stories/test_other_endings.py": "sqlite",
-    "tests/tenants/test_admin": "sqlite",
-    "tests/tenants/test_bootstrap.py": "sqlite",
-    "tests/tenants/test_hours.py": "sqlite",
-    "tests/tenants/test_rotate_keys.py": "sqlite",
-    "tests/tenants/test_sign_in.py": "sqlite",
-    "tests/tenants/test_token": "sqlite",
-    "tests/types/": "sqlite",
-}
-"""Where what takes long, or knows no database, is tested when a run on the other one follows."""
+from tests.support import machine, rabbitmq  # noqa: E402
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With INTERLOCK_TEST_ONCE, leave to the other database's run what one of them is enough for.
+    """Leave out what this database or this machine cannot run. The summary names each reason and how many it left out.
 
-    Leave out the browser's tests where there is none, unless INTERLOCK_REQUIRE_BROWSER lets them fail instead.
+    `INTERLOCK_REQUIRE_BROWSER` and `INTERLOCK_REQUIRE_RABBITMQ` let those tests fail where there is none.
     """
-    if os.environ.get("INTERLOCK_TEST_ONCE"):
-        elsewhere = tuple(part for part, vendor in ONCE.items() if vendor != VENDOR)
-        left = [item for item in items if item.nodeid.startswith(elsewhere)]
-        items[:] = [item for item in items if item not in left]
-        config.hook.pytest_deselected(items=left)
+    for marker, reason in missing().items():
+        left_out = [item for item in items if marker in markers_of(item)]
+        items[:] = [item for item in items if item not in left_out]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            LEFT_OUT.append(f"{len(left_out)} tests marked {marker} are left out: {reason}")
+
+
+LEFT_OUT: list[str] = []
+
+
+def missing() -> dict[str, str]:
+    """The markers of what cannot run here, with the reason."""
+    found = {}
+    found["sqlite" if VENDOR == "postgresql" else "postgresql"] = f"the database is {VENDOR}"
     chromium = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
-    if os.environ.get("INTERLOCK_REQUIRE_BROWSER") or os.path.exists(chromium):
-        return
-    left_out = [item for item in items if "tests/browser/" in item.nodeid]
-    items[:] = [item for item in items if item not in left_out]
-    config.hook.pytest_deselected(items=left_out)
-    if left_out and "PYTEST_XDIST_WORKER" not in os.environ:
-        print(f"{len(left_out)} browser tests are left out: no Chromium at {chromium}")
+    if not os.path.exists(chromium) and not os.environ.get("INTERLOCK_REQUIRE_BROWSER"):
+        found["browser"] = f"no Chromium at {chromium}"
+    if not rabbitmq.is_installed() and not os.environ.get("INTERLOCK_REQUIRE_RABBITMQ"):
+        found["rabbitmq"] = f"no RabbitMQ at {rabbitmq.SERVER}"
+    if not machine.may_mount():
+        found["mount"] = "no file system can be mounted here"
+    if not machine.may_compile():
+        found["compiler"] = "no C compiler"
+    return found
+
+
+def markers_of(item: pytest.Item) -> set[str]:
+    return {marker.name for marker in item.iter_markers()}
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Under xdist nobody sees what the workers print while they collect."""
-    if VENDOR == "postgresql" and not rabbitmq.is_installed() and not os.environ.get("INTERLOCK_REQUIRE_RABBITMQ"):
-        terminalreporter.write_line(f"the fault tests that need RabbitMQ are left out: none at {rabbitmq.SERVER}")
+    for line in LEFT_OUT or terminalreporter.config.stash.get(REPORTED, []):
+        terminalreporter.write_line(line)
+
+
+REPORTED = pytest.StashKey[list[str]]()
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under xdist only the workers collect: they tell the main process what they left out."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = LEFT_OUT
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: Any) -> None:
+    node.config.stash[REPORTED] = getattr(node, "workeroutput", {}).get("left_out", [])
 
 
 @pytest.hookimpl(optionalhook=True)

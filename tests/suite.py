@@ -1,7 +1,8 @@
-"""What `make test`, `make lint`, `make soak` and `make bench` run: `python -m tests.suite [all|lint|soak|bench]`.
+"""What the commands of the Makefile run: `python -m tests.suite test|test-all|lint|soak|bench`.
 
-Everything static is checked before anything runs; then the whole suite on PostgreSQL, then on SQLite. All findings of a
-stage are shown before it fails.
+`test` and `test-all` check everything static before anything runs. Then `test` runs all but the slow tests on
+PostgreSQL, and those that depend on the dialect on SQLite; `test-all` runs everything on both. All findings of a stage
+are shown before it fails. Which test belongs where its markers say (pyproject.toml).
 """
 
 import os
@@ -20,21 +21,18 @@ STATIC = {
 }
 NO_SECRETS = {"INTERLOCK_SECRET_KEY": "only to read the settings", "INTERLOCK_KEK": "A" * 43 + "="}
 """The type checker loads the settings, which refuse to load without keys."""
-PYTEST = [
-    "pytest",
-    "-q",
-    "-n",
-    os.environ.get("JOBS", "2"),
-    "--dist",
-    "worksteal",
-    "--maxfail",
-    "50",
-    "--durations",
-    "10",
-]
-SUITE = {
-    "tests on PostgreSQL": ([*PYTEST], {"INTERLOCK_TEST_DB": "postgresql", "INTERLOCK_TEST_ONCE": "1"}),
-    "tests on SQLite": ([*PYTEST], {"INTERLOCK_TEST_DB": "sqlite", "INTERLOCK_TEST_ONCE": "1"}),
+PYTEST = ["pytest", "-q", "-n", os.environ.get("JOBS", "2"), "--dist", "worksteal", "--maxfail", "50"]
+QUICK, EVERYTHING = "not slow and not soak", "not soak"
+POSTGRESQL, SQLITE = {"INTERLOCK_TEST_DB": "postgresql"}, {"INTERLOCK_TEST_DB": "sqlite"}
+SUITES = {
+    "test": {
+        "tests on PostgreSQL": ([*PYTEST, "--durations", "10", "-m", QUICK], POSTGRESQL),
+        "tests of the dialect on SQLite": ([*PYTEST, "-m", f"(dialect or sqlite) and {QUICK}"], SQLITE),
+    },
+    "test-all": {
+        "all tests on PostgreSQL": ([*PYTEST, "--durations", "40", "-m", EVERYTHING], POSTGRESQL),
+        "all tests on SQLite": ([*PYTEST, "--durations", "40", "-m", EVERYTHING], SQLITE),
+    },
 }
 
 
@@ -45,7 +43,7 @@ def main(stage: str, more: list[str]) -> int:
         return run("soak", ["pytest", "-q", "-s", "-m", "soak", "--timeout", "0", *more], {})
     if stage == "bench":
         return run("bench", ["python", "-m", "tests.benchmarks", *more], {})
-    return static() or max([run(name, [*command, *more], env) for name, (command, env) in SUITE.items()])
+    return static() or max([run(name, [*command, *more], env) for name, (command, env) in SUITES[stage].items()])
 
 
 def static() -> int:
@@ -62,4 +60,4 @@ def run(name: str, command: list[str], environment: dict[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "all", sys.argv[2:]))
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "test", sys.argv[2:]))

@@ -20,7 +20,7 @@ from tests.actions.factory import a_running_lease, an_action, propose, root_of
 from tests.actions.running import carry
 from tests.support.ledger_executor import LedgerExecutor, balance, doubles
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 def on(cast, *names: str):

@@ -10,7 +10,7 @@ from tests.support.statements import statements
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif("connection.vendor != 'postgresql'", reason="statements are counted on PostgreSQL"),
+    pytest.mark.postgresql,  # statements are counted there
 ]
 ALONE = 35
 IN_A_BATCH_OF_50 = 2 * 50

@@ -22,7 +22,7 @@ from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import balance, doubles, read_ledger
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 def run(cast, **parameters) -> Action:

@@ -20,7 +20,7 @@ from tenants.models import Resource
 from tests.actions.factory import an_action, edit, propose, root_of
 from tests.actions.running import carry, verbs_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 NEVER = [{"kind": "tcp", "host": "127.0.0.1", "port": 9}]
 
 

@@ -11,7 +11,7 @@ from actions.states import ENDED, State
 from audit.models import Event
 from tests.actions.factory import an_action
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 PAIRS = [(state, verb) for state in State for verb in MOVES]
 
 

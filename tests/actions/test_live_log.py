@@ -15,7 +15,7 @@ from actions.transcripts import LIVE, Cursor, forget_ended, part_of
 from tests.actions.factory import a_running_lease, propose
 from tests.actions.running import carry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 class Speaking:

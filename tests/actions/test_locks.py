@@ -17,7 +17,7 @@ from tests.actions.factory import an_action, propose, root_of
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import balance, doubles
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 def on(cast, *names: str):

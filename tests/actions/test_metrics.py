@@ -12,7 +12,7 @@ from audit.models import Event
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 def test_an_attempt_keeps_what_its_thread_used_and_what_its_executor_said(committed_cast, ledger_type):

@@ -15,6 +15,8 @@ from actions.verbs import find
 from tests.actions.factory import propose
 from tests.actions.running import carry
 
+pytestmark = pytest.mark.dialect
+
 AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 

@@ -17,7 +17,7 @@ from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
 from tests.actions.running import carry, verbs_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 @pytest.fixture

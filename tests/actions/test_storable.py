@@ -15,6 +15,8 @@ from tests.actions.factory import propose
 from tests.actions.running import carry
 from tests.support.ledger_executor import LedgerExecutor
 
+pytestmark = pytest.mark.dialect
+
 HOSTILE = "\x00 \ud800 \x1b[31m"
 
 

@@ -10,6 +10,8 @@ from django.utils import timezone
 from actions.models import Action
 from tests.actions.factory import an_action
 
+pytestmark = pytest.mark.dialect
+
 
 def ids(page) -> list[str]:
     return [item["id"] for item in page["items"]]

@@ -10,6 +10,8 @@ from actions.models import Action, IdempotencyKey
 from audit.models import Event
 from tests.api.conftest import a_change
 
+pytestmark = pytest.mark.dialect
+
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 

@@ -22,6 +22,8 @@ from audit.errors import Invalid, NotFound
 from audit.models import Event, PrivateValue
 from tests.approvals.scene import DIGEST, OTHER_DIGEST, a_request, a_scene, verbs
 
+pytestmark = pytest.mark.dialect
+
 ONE_OF_EACH = [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
 
 

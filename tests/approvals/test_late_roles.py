@@ -16,7 +16,7 @@ from tenants.models import Environment, Principal
 from tenants.roles import add_member, remove_member
 from tests.approvals.scene import DIGEST, Scene, a_request, verbs
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 def asked_before(scene: Scene, **fields) -> Request:

@@ -11,6 +11,8 @@ from audit.errors import Invalid
 from audit.models import Event
 from tenants.roles import add_member, grant
 
+pytestmark = pytest.mark.dialect
+
 TWO = [{"role": "approver", "count": 2}]
 MIXED = [{"role": "approver", "count": 1}, {"role": "security", "count": 1}]
 CHANGES = reverse("admin:approvals_matrixrow_changelist")

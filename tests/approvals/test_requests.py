@@ -14,6 +14,8 @@ from audit.log.events import Subject
 from tests.approvals.factory import diagnostics, facts_of
 from tests.approvals.scene import DIGEST, a_request
 
+pytestmark = pytest.mark.dialect
+
 TO_TELL = 4
 """Statements that find out whom to tell: the requests, the rules, the clock, the people with an address."""
 

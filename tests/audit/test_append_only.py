@@ -9,7 +9,7 @@ from audit.log.events import record
 from audit.models import Artifact, Event
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 COLUMNS = "tenant, subject_kind, subject_id, seq, verb, outcome, actor, correlation_id, at, body, hash"
 SQLITE_ONLY = [
     f"INSERT OR REPLACE INTO audit_event ({COLUMNS}) SELECT {COLUMNS.replace('verb', chr(39) + 'x' + chr(39))} "

@@ -23,7 +23,7 @@ from audit.log.events import (
 from audit.models import Event, PrivateValue
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 AT = datetime(2026, 11, 21, 4, 5, 6, 7, tzinfo=UTC)
 
 

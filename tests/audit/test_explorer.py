@@ -19,6 +19,8 @@ from audit.models.seals import Horizon
 from audit.seals.sealer import seal_all
 from audit.verification.status import Integrity, describe_integrity
 
+pytestmark = pytest.mark.dialect
+
 DAY = datetime(2026, 8, 14, 9, 30, tzinfo=UTC)
 
 
@@ -244,7 +246,7 @@ def test_odd_addresses_are_read_as_if_the_odd_part_were_not_there(cast, changes)
     assert LogFilters(around="2026-08-14").asked().window()[1] == datetime(2026, 8, 18, tzinfo=UTC)
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
+@pytest.mark.postgresql
 def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast):
     """An id below may still be uncommitted: the index does not step over it, unless the sealer knows better."""
     run_slice()
@@ -266,7 +268,7 @@ def test_an_event_waits_for_those_that_may_come_before_it(transactional_db, cast
         other.close()
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite has one writer at a time")
+@pytest.mark.postgresql
 def test_a_long_transaction_that_records_nothing_holds_up_no_event(transactional_db, cast):
     """Whether in this database or in another one of the same server."""
     run_slice()

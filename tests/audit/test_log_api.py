@@ -12,6 +12,8 @@ from audit.log.events import NewEvent, Subject, record
 from audit.models import Event, PrivateValue
 from audit.verify import verify_file
 
+pytestmark = pytest.mark.dialect
+
 LOG = "/api/audit-logs"
 
 

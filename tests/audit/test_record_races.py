@@ -9,6 +9,8 @@ from audit.log.events import record
 from audit.models import Event, PrivateValue
 from tests.audit.cast import a_subject, an_entry
 
+pytestmark = pytest.mark.dialect
+
 THREADS, EACH = 4, 15
 
 

@@ -27,7 +27,7 @@ from audit.verification.log import verify_sealed_subject, verify_tenant_log
 from audit.verify.archive import BrokenArchive, main, verify_archive
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from django.test.utils import isolate_apps
 from audit.database.clock import uuid7
 from audit.database.statements import insert_rows
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 COLUMNS = ["key", "at", "document", "data", "text", "name", "yes", "amount", "ratio", "count", "owner_id"]
 
 

@@ -18,7 +18,7 @@ from audit.verification import chain
 from audit.verification.chain import verify_chains, verify_subject_chain
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 LENGTH = 6
 
 

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tenants.authentication.tokens import authenticate
 from tenants.models import Principal
 from tests.browser.conftest import Site
+
+pytestmark = pytest.mark.browser
 
 PASSWORD = "a long enough pass phrase"
 

@@ -5,6 +5,8 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from audit.auditor.explore.index import indexed_upto, run_slice
 from audit.database.clock import uuid7
 from audit.log.events import NO_EVENTS, NewEvent, Subject, append_events
@@ -13,6 +15,8 @@ from audit.models.auditor import Word
 from tests.audit.test_explorer import change
 from tests.browser.conftest import Site
 from tests.support.processes import REPO, wait_for
+
+pytestmark = pytest.mark.browser
 
 TOO_WIDE = """() => document.documentElement.scrollWidth <= document.documentElement.clientWidth ? [] :
     [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth)

@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from actions.models import Action
 from tests.browser.conftest import Site
+
+pytestmark = pytest.mark.browser
 
 
 def test_a_change_is_proposed_approved_by_two_and_runs_while_the_page_watches(site: Site) -> None:

@@ -11,6 +11,8 @@ from tests.browser.conftest import Site
 from tests.support.processes import wait_for
 from tests.types.deployed import Shop, script
 
+pytestmark = pytest.mark.browser
+
 FAILS_UNTIL_MENDED = (
     "import os, sys; open('effects', 'a').write('migrate\\n'); print('migrating'); sys.exit(not os.path.exists('ok'))"
 )

@@ -13,6 +13,8 @@ from tests.browser.conftest import Site
 from tests.support.ledger_executor import LedgerExecutor, balance
 from tests.support.processes import WITH_LEDGER, wait_for
 
+pytestmark = pytest.mark.browser
+
 TOO_WIDE = """[...document.querySelectorAll("#abort-panel, #abort-panel *")].filter(
     (e) => e.getBoundingClientRect().right > 390.5).map((e) => e.outerHTML.slice(0, 80))"""
 

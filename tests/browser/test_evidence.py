@@ -4,11 +4,14 @@ import io
 from pathlib import Path
 
 import pikepdf
+import pytest
 
 from actions.lifecycle import subject_of
 from audit.evidence.jobs import request_pack
 from audit.verify import verify_file
 from tests.browser.conftest import Site
+
+pytestmark = pytest.mark.browser
 
 TOO_WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 

@@ -2,11 +2,14 @@
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from actions.models import Ticket
 from tests.browser.conftest import Site
 from tests.support.processes import wait_for
+
+pytestmark = pytest.mark.browser
 
 WIDEST = """[...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1)
     .slice(0, 8).map(e => e.tagName + "." + e.className)"""

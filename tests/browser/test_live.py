@@ -12,6 +12,8 @@ from approvals.models import Decision
 from tenants.models import Environment
 from tests.browser.conftest import Site
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def gate() -> Iterator[tuple[str, threading.Event]]:

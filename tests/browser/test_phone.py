@@ -21,6 +21,8 @@ from tests.browser.test_account import PASSWORD
 from tests.support.mailbox import Smtp, running
 from tests.support.processes import wait_for
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def mailbox() -> Iterator[Smtp]:

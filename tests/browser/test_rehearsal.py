@@ -1,11 +1,14 @@
 """A draft tried in a real browser: on one action, and on all, with the progress under one's eyes."""
 
+import pytest
 from playwright.sync_api import Page
 
 from actions.models import Action, Backtest
 from tests.browser.conftest import Site
 from tests.policies.factory import drafted
 from tests.rehearsal.factory import judged_actions
+
+pytestmark = pytest.mark.browser
 
 
 def fits(tab: Page) -> bool:

@@ -1,5 +1,6 @@
 """The rules in a real browser: drafted with a live check, kept when something goes wrong, seen at work."""
 
+import pytest
 from playwright.sync_api import Page
 
 from approvals.models import MatrixDraft, PolicyVersion
@@ -7,6 +8,8 @@ from approvals.policies import drafts
 from approvals.policies.policy_text import PolicyText
 from tests.browser.conftest import Site
 from tests.policies.factory import published
+
+pytestmark = pytest.mark.browser
 
 
 def fits(tab: Page) -> bool:
@@ -78,7 +81,7 @@ def test_the_matrix_is_drafted_and_reads_on_a_phone(site: Site) -> None:
     tab = site.page("admin")
     tab.goto("/rules/matrix/")
     site.picture(tab, "matrix", full_page=True)
-    tab.click("[aria-label='Draft a change of prod']")
+    tab.click("[aria-label='Draft a change for prod']")
     tab.locator("fieldset.tier:has([name=low]) label:has-text('No approval')").click()
     tab.locator("fieldset.tier:has([name=critical]) label:has-text('Denied')").click()
     assert not tab.is_visible("[name='critical:approver']") and tab.is_visible("[name='high:approver']")

@@ -3,11 +3,14 @@
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page
 
 from actions.models import Action
 from approvals.models import PolicyVersion
 from tests.browser.conftest import Site
+
+pytestmark = pytest.mark.browser
 
 
 def drafted_in(tab: Page) -> str:

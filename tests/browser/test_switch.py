@@ -1,9 +1,12 @@
 """The switch of an environment on a phone: two presses hold it, what waits says so, two presses release it."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Site
 from tests.browser.test_phone import _fits
+
+pytestmark = pytest.mark.browser
 
 
 def test_an_operator_holds_and_releases_an_environment_on_a_phone(site: Site) -> None:
@@ -24,8 +27,8 @@ def test_an_operator_holds_and_releases_an_environment_on_a_phone(site: Site) ->
 
     action = site.reached(site.propose("dev", accept=True), "approved")
     tab.goto("/?tab=all")
-    expect(tab.locator("#holds")).to_contain_text("dev is held")
-    expect(tab.locator(f"#row-{action.pk}")).to_contain_text("waits: dev is held")
+    expect(tab.locator("#holds")).to_contain_text("dev is frozen")
+    expect(tab.locator(f"#row-{action.pk}")).to_contain_text("waits: dev is frozen")
     _fits(tab)
     site.picture(tab, "switch-queue", full_page=True)
     tab.goto(f"/actions/{action.pk}/")

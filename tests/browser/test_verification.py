@@ -1,5 +1,6 @@
 """An auditor verifies the log and sees it through; a stranger learns whether a kept head still holds."""
 
+import pytest
 from django.db import connection
 
 from audit.database import guards
@@ -9,6 +10,8 @@ from audit.seals.tree import newest_head
 from tests.browser.conftest import Site
 from tests.browser.test_audit import TOO_WIDE
 from tests.support.processes import wait_for
+
+pytestmark = pytest.mark.browser
 
 VERDICT = "#verifications tbody tr:first-child .evt"
 

@@ -13,6 +13,8 @@ from tests.browser.conftest import Site
 from tests.support.ledger_executor import LedgerExecutor
 from tests.support.processes import WITH_LEDGER, wait_for
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def worker_app() -> Iterator[str]:

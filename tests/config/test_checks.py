@@ -17,6 +17,8 @@ from config.checks import (
 from config.env import Environment
 from tests.cast import Cast
 
+pytestmark = pytest.mark.dialect
+
 
 def set_up(settings: Settings, **knobs: object) -> None:
     settings.INTERLOCK = settings.INTERLOCK.model_copy(update=knobs)

@@ -7,6 +7,8 @@ from django.db import connection
 
 from config.databases import database_settings, url_of
 
+pytestmark = pytest.mark.dialect
+
 VAR = Path("/srv/var")
 
 
@@ -48,10 +50,8 @@ def test_settings_turn_back_into_a_url_that_means_the_same(url: str) -> None:
     assert database_settings(url_of(settings), VAR) == settings
 
 
+@pytest.mark.sqlite
 def test_sqlite_is_durable_and_waits_its_turn(db: None) -> None:
-    if connection.vendor != "sqlite":
-        assert connection.vendor == "postgresql"
-        return
     with connection.cursor() as cursor:
         found = {
             name: cursor.execute(f"PRAGMA {name}").fetchone()[0]

@@ -12,6 +12,8 @@ from audit.log.events import NewEvent, Subject, record
 from audit.models.seals import Tree
 from config import health
 
+pytestmark = pytest.mark.dialect
+
 
 @pytest.fixture(autouse=True)
 def _forget_migrations() -> Iterator[None]:

@@ -16,7 +16,7 @@ from tests.support.elsewhere import another_database, connected_to
 from tests.support.ledger_executor import read_ledger
 from tests.support.processes import WITH_LEDGER, wait_for, worker
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ PostgreSQL ends every connection of the product's processes; SQLite's one writer
 
 import time
 
+import pytest
 from django.db import connection, transaction
 
 from tests.actions.factory import root_of
@@ -17,6 +18,8 @@ from tests.faults.invariants import (
 )
 from tests.support.ledger_executor import read_ledger
 from tests.support.processes import WITH_LEDGER, wait_for, worker
+
+pytestmark = pytest.mark.slow
 
 
 def interrupt() -> int:

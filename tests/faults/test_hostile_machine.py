@@ -20,12 +20,6 @@ from tests.faults.invariants import (
 from tests.support.ledger_executor import read_ledger
 from tests.support.processes import WITH_LEDGER, wait_for, worker
 
-NEEDS_OF = {
-    "test_a_full_disk_undoes_what_was_begun_and_spares_the_worker": ("mount",),
-    "test_a_clock_that_steps_back_an_hour_ends_no_lease_and_stops_no_sweep": ("postgresql", "cc"),
-}
-
-
 ROOM = 12
 
 
@@ -39,6 +33,7 @@ def small_disk(committed_cast) -> Iterator[Path]:
     subprocess.run(["umount", "-l", root], check=True)
 
 
+@pytest.mark.mount
 def test_a_full_disk_undoes_what_was_begun_and_spares_the_worker(
     committed_cast, product_environment, redis_client, small_disk, tmp_path
 ):
@@ -123,6 +118,8 @@ time_t time(time_t *also) {
 """
 
 
+@pytest.mark.postgresql
+@pytest.mark.compiler
 def test_a_clock_that_steps_back_an_hour_ends_no_lease_and_stops_no_sweep(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):

@@ -9,6 +9,8 @@ from tests.actions.factory import propose, root_of
 from tests.support.processes import wait_for, worker
 from tests.support.watcher import Watcher
 
+pytestmark = pytest.mark.dialect
+
 BOUNDARIES = ("before_intent", "after_intent", "after_effect", "after_receipt")
 FILES = ("app.conf", "db.conf", "web.conf")
 

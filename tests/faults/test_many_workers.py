@@ -1,5 +1,6 @@
 """Several workers at the same work, and every message several times: who claims, carries, and nobody else."""
 
+import pytest
 from celery import current_app
 
 from actions.models import Action, Checkpoint, Lease
@@ -8,6 +9,8 @@ from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
 from tests.support.ledger_executor import read_ledger
 from tests.support.processes import WITH_LEDGER, wait_for, worker
+
+pytestmark = pytest.mark.slow
 
 SMALL_CLAIMS = {"INTERLOCK_CLAIM_SIZE": "8", "INTERLOCK_EFFECT_THREADS": "4"}
 

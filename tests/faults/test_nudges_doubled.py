@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import redis as redis_library
 
 from actions.models import Action, Checkpoint
@@ -17,6 +18,8 @@ from tests.cast import Cast
 from tests.faults.invariants import all_ended, assert_sound, ledger_actions, states_of
 from tests.support.ledger_executor import balance, doubles
 from tests.support.processes import WITH_LEDGER, wait_for, worker
+
+pytestmark = pytest.mark.slow
 
 QUEUES = ("decide", "execute", "sweep")
 LATEST_S = 0.4

@@ -15,7 +15,7 @@ from tests.support.ledger_executor import read_ledger
 from tests.support.own_postgresql import PostgreSQL, moved_to
 from tests.support.processes import WITH_LEDGER, free_port, wait_for, web, worker
 
-NEEDS = ("postgresql",)
+pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 AWAY_S = 1.5
 
 

@@ -14,7 +14,7 @@ from tests.support.processes import WITH_LEDGER, free_port, wait_for, web, worke
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.watcher import Watcher
 
-NEEDS = ("postgresql", "rabbitmq")
+pytestmark = [pytest.mark.postgresql, pytest.mark.rabbitmq, pytest.mark.slow]
 TOGETHER = 8
 
 

@@ -14,6 +14,8 @@ from tests.support.processes import free_port, wait_for, web, worker
 from tests.support.valkey import Valkey
 from tests.support.watcher import Watcher
 
+pytestmark = pytest.mark.slow
+
 BEFORE, DURING = 20, 10
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import ExitStack
 
 import psutil
+import pytest
 from django.db import connection
 
 from actions.models import Action
@@ -15,8 +16,7 @@ from tests.support.processes import ALL_QUEUES, Group, free_port, server, wait_f
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.watcher import Watcher
 
-NEEDS = ("postgresql",)
-NEEDS_OF = {"test_with_rabbitmq_nothing_is_lost_or_done_twice": ("rabbitmq",)}
+pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 ACTIONS = 40
 SMALL = {"INTERLOCK_CLAIM_SIZE": "5", "INTERLOCK_EFFECT_THREADS": "2"}
 
@@ -25,6 +25,7 @@ def test_with_redis_nothing_is_lost_or_done_twice(committed_cast, product_enviro
     carry_through(committed_cast, product_environment, tmp_path)
 
 
+@pytest.mark.rabbitmq
 def test_with_rabbitmq_nothing_is_lost_or_done_twice(committed_cast, product_environment, redis_client, tmp_path):
     with RabbitMQ() as broker:
         carry_through(committed_cast, {**product_environment, "CELERY_BROKER_URL": broker.url}, tmp_path)

@@ -14,7 +14,7 @@ from tests.support.ledger_executor import read_ledger
 from tests.support.older import fill_from, migrate_to
 from tests.support.processes import WITH_LEDGER, wait_for, worker
 
-NEEDS = ("postgresql",)
+pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 BEFORE = {"actions": "0006_resource_claims", "audit": "0002_append_only"}
 """What the first release had; every migration since must carry its rows along."""
 

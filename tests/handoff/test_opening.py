@@ -15,6 +15,8 @@ from tests.actions.factory import an_action
 from tests.actions.running import verbs_of
 from tests.handoff.conftest import MESSAGE, fail, hold, ticket_of
 
+pytestmark = pytest.mark.dialect
+
 
 def test_an_action_that_failed_is_handed_to_whoever_proposed_it(cast):
     action = fail(cast)

@@ -3,6 +3,8 @@
 import pytest
 from django.core.management import call_command, get_commands, load_command_class
 
+pytestmark = pytest.mark.dialect
+
 FLOORS = ("config", "actions", "approvals", "tenants", "audit")
 OURS = sorted(name for name, app in get_commands().items() if str(app).split(".")[0] in FLOORS)
 

@@ -4,7 +4,7 @@ import pytest
 
 from actions.models import Action, Checkpoint
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 QUEUE = [
     "/?environment=%00",
     "/?q=%00&tab=all",

@@ -15,6 +15,8 @@ from tests.cast import Cast
 from tests.pages.conftest import Propose
 from tests.pages.test_queue import many
 
+pytestmark = pytest.mark.dialect
+
 
 @pytest.fixture(autouse=True)
 def no_ping(monkeypatch: pytest.MonkeyPatch) -> Any:

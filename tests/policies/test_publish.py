@@ -22,6 +22,8 @@ from audit.errors import NotFound
 from audit.models import Event
 from tests.policies.factory import SETUP, TWO, drafted, published
 
+pytestmark = pytest.mark.dialect
+
 ONE = [{"role": "approver", "count": 1}]
 
 

@@ -8,6 +8,8 @@ from approvals.models import Policy, PolicyVersion, RuleEpoch
 from approvals.policies.active_policies import active_policies_for, bump_epoch, epoch_of, epoch_sql
 from approvals.policies.matrix import remove_row, set_row
 
+pytestmark = pytest.mark.dialect
+
 TWO = [{"role": "approver", "count": 2}]
 
 

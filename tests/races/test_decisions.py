@@ -23,6 +23,8 @@ from audit.models import Event
 from tenants.access import Access
 from tests.approvals.scene import DIGEST, Scene, a_request, a_scene
 
+pytestmark = pytest.mark.dialect
+
 
 @pytest.fixture
 def scene(transactional_db) -> Scene:

@@ -10,7 +10,7 @@ from actions.models import Action, IdempotencyKey
 from audit.models import Event
 from tests.api.conftest import Program, a_change, write_matrix
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 CALLERS = 50
 
 

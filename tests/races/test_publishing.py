@@ -12,7 +12,7 @@ from approvals.policies.publish import publish, published_version
 from audit.models import Event
 from tests.policies.factory import SETUP, drafted, published
 
-pytestmark = [pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 MANY = 8
 
 

@@ -16,8 +16,7 @@ from audit.verify.merkle import Frontier
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.conftest import VENDOR
 
-pytestmark = pytest.mark.django_db(transaction=True)
-postgresql = pytest.mark.skipif(VENDOR != "postgresql", reason="SQLite has one writer, and no locks on rows")
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 PATIENCE_S = 20
 
 
@@ -34,7 +33,7 @@ def assert_sealed():
     assert tree.size == len(rows)
 
 
-@postgresql
+@pytest.mark.postgresql  # SQLite has one writer, and no locks on rows
 def test_an_event_that_commits_late_is_sealed_when_it_comes():
     keys.signing_key(TENANT)
     begun, may_commit = threading.Event(), threading.Event()
@@ -69,7 +68,7 @@ def test_an_event_that_commits_late_is_sealed_when_it_comes():
     assert_sealed()
 
 
-@postgresql
+@pytest.mark.postgresql  # SQLite has one writer, and no locks on rows
 def test_two_sealers_at_once_never_cross(monkeypatch):
     """One has the trees in hand and is slow; the other leaves them alone, and neither meets the other's rows."""
     keys.signing_key(TENANT)

@@ -26,6 +26,8 @@ from tests.actions.running import carry
 from tests.cast import Cast, make_cast
 from tests.races.crowd import at_once
 
+pytestmark = pytest.mark.dialect
+
 TURNS = {"postgresql": 25, "sqlite": 8}
 SETTLES = {"action.approve", "action.reject", "action.expire", "action.cancel"}
 

@@ -17,7 +17,7 @@ from audit.errors import NotFound
 from audit.models import Event
 from tests.recovery.scripted import BUSY, asked, run, scripted, workers
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 DOWN = Outcome(False, "http_503", "The target answers 503.", retryable=True)
 NEVER = {"max_attempts": 1}
 

@@ -14,6 +14,8 @@ from tests.rehearsal.factory import judged_actions
 from tests.rehearsal.test_backtests import brute_force, listed
 from tests.support.processes import wait_for, worker
 
+pytestmark = pytest.mark.slow
+
 MOST_GROWTH = 150 * 2**20
 """Of the worker and the process that evaluates, over what they have once they began. In bytes."""
 AT_ONCE = 10_000

@@ -14,7 +14,7 @@ from actions.run.sweep import waiting
 from tests.actions.factory import a_running_lease, an_action
 from tests.actions.running import verbs_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 def cap(cast, most: int, environment=None, type: str = "") -> Cap:

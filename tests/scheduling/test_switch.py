@@ -26,7 +26,7 @@ from tests.recovery.scripted import BUSY, asked, scripted, workers
 from tests.support.ledger_executor import LedgerExecutor, balance
 from tests.support.processes import wait_for
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
 
 class Told(LedgerExecutor):
@@ -242,7 +242,7 @@ def test_both_leave_an_event_on_the_environment_with_the_reason_erasable(committ
         assert "disk" not in json.dumps(json.loads(bytes(event.body)))
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="a race between connections")
+@pytest.mark.postgresql
 def test_whatever_starts_in_the_moment_of_the_switch_is_held_at_its_first_checkpoint_or_never_starts(
     committed_cast, told
 ):

@@ -59,11 +59,11 @@ def test_the_queue_the_actions_and_the_system_page_tell_of_it(cast):
     held = an_action(cast, "held", held_reason="switch", started_at="2026-01-01T00:00Z")
     client = cast.client("operator")
     queue = client.get("/?tab=all").content.decode()
-    assert "dev is held" in queue and WHY["reason"] in queue and "waits: dev is held" in queue
+    assert "dev is frozen" in queue and WHY["reason"] in queue and "waits: dev is frozen" in queue
     assert "environment held" in queue
     assert WHY["reason"] in client.get(f"/actions/{waits.pk}/").content.decode()
     run = client.get(f"/actions/{held.pk}/run/").content.decode()
     assert "/environments/dev/" in run and 'value="continue"' not in run
     system = client.get("/system/").content.decode()
-    assert "dev is held" in system and "/environments/dev/" in system
+    assert "dev is frozen" in system and "/environments/dev/" in system
     assert WHY["reason"] not in cast.client("outsider").get("/?tab=all").content.decode()

@@ -12,7 +12,7 @@ from actions.scheduling.turns import POINT
 from tests.actions.factory import a_running_lease, an_action, edit, propose
 from tests.actions.running import carry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 def crowd(cast, count: int, **fields) -> list[Action]:

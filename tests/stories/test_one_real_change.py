@@ -17,6 +17,8 @@ from tests.stories.conftest import Product, edit
 from tests.support.event_stream import Told
 from tests.support.processes import REPO
 
+pytestmark = pytest.mark.dialect
+
 FLIPS = 60
 
 

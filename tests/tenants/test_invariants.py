@@ -3,7 +3,7 @@ from django.db import IntegrityError, connection, transaction
 
 from tenants.models import Environment, Principal, Resource
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 
 
 def refused(act):

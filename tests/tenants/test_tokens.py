@@ -9,7 +9,7 @@ from tenants.access import access_for
 from tenants.authentication.tokens import NotYourToken, authenticate, issue_token, revoke_token
 from tenants.models import ApiToken, Principal
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 ALL = ("view", "propose", "approve")
 
 

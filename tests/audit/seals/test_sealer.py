@@ -20,7 +20,7 @@ from audit.verify.merkle import Frontier, leaf_hash, verify_consistency, verify_
 from audit.verify.signed_note import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 OTHER = uuid7()
 
 

@@ -25,7 +25,7 @@ from audit.verify.signed_note import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import WAYS, a_log, at, cut_back, harmed, rewrite
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 POSITIONS = 5
 
 
