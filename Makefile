@@ -6,7 +6,7 @@ BIN = .venv/bin
 .SILENT:
 
 run: install
-	exec $(BIN)/python -m config.launch
+	exec $(BIN)/python -m config.run.launch
 
 test: install-dev
 	exec $(BIN)/python -m tests.suite test
@@ -24,7 +24,7 @@ bench: install-dev
 	exec $(BIN)/python -m tests.suite bench
 
 install:
-	$(PYTHON) -I config/install.py run
+	$(PYTHON) -I config/run/install.py run
 
 install-dev:
-	$(PYTHON) -I config/install.py dev
+	$(PYTHON) -I config/run/install.py dev

@@ -1,6 +1,7 @@
 from django.apps import AppConfig
 
-from config import celery, checks
+from config import celery
+from config.run import checks
 
 __all__ = ["celery", "checks"]  # loading them makes the Celery application current and registers the checks
 

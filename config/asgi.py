@@ -12,13 +12,13 @@ from twisted.internet import reactor  # noqa: E402  Daphne's app has chosen whic
 
 from actions.live.origin import own_origin_or_token  # noqa: E402
 from actions.live.routing import websocket_urlpatterns  # noqa: E402
-from config.closing import EndsWhatItBegan  # noqa: E402
+from config.http.graceful_shutdown import GracefulShutdown  # noqa: E402
 
-application = EndsWhatItBegan(
+application = GracefulShutdown(
     ProtocolTypeRouter(
         {
             "http": django_application,
             "websocket": own_origin_or_token(URLRouter(websocket_urlpatterns)),
         }
     )
-).closes_with(reactor)
+).register_with(reactor)

@@ -9,7 +9,7 @@ from billiard import current_process
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 
 warnings.simplefilter("ignore", SecurityWarning)  # who starts a worker as root knows; nothing here unpickles
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -37,7 +37,7 @@ def keep_connections(**_: Any) -> None:
 
 
 @signals.worker_process_init.connect
-def die_with_the_worker(**_: Any) -> None:
+def die_with_worker(**_: Any) -> None:
     """A pool process whose worker was killed would go on as a zombie. (A solo pool's process is the worker itself.)"""
     if current_process().name != "MainProcess":
         die_with_parent(signal.SIGKILL)
@@ -52,6 +52,6 @@ def drop_broken_connections(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def look_for_work(sender: Any, **_: Any) -> None:
+def sweep_at_start(sender: Any, **_: Any) -> None:
     """What was waiting while no worker ran needs no beat to be found."""
     sender.app.send_task("actions.tasks.sweep", retry=False)

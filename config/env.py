@@ -1,7 +1,8 @@
 """Settings from the environment: typed, and loud when they are wrong.
 
 A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with
-it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.keys`) supplies it.
+it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.run.generated_keys`)
+supplies it.
 """
 
 import base64
@@ -16,8 +17,8 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from config.databases import database_settings
-from config.mail import mail_settings
+from config.services.databases import database_settings
+from config.services.mail import mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_NAMES = {"localhost", ""}
@@ -162,7 +163,7 @@ def read() -> Environment:
     try:
         return Environment()
     except ValidationError as error:
-        _refuse([_explain(detail) for detail in error.errors()])
+        _exit_with([_describe_error(detail) for detail in error.errors()])
 
 
 def load() -> Environment:
@@ -177,7 +178,7 @@ def load() -> Environment:
         if not getattr(environment, name)
     ]
     if missing:
-        _refuse(missing)
+        _exit_with(missing)
     return environment
 
 
@@ -188,18 +189,18 @@ def _stored_secrets(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError) as error:
-        _refuse(
+        _exit_with(
             [f"{path} cannot be read ({error!r}). It holds the keys of this installation: restore it from a backup."]
         )
 
 
-def _explain(detail: Any) -> str:
+def _describe_error(detail: Any) -> str:
     name = str(detail["loc"][0])
     variable = name.upper() if name.isupper() else f"INTERLOCK_{name.upper()}"
     shown = "" if "secret" in name or name.startswith("kek") or "URL" in variable else f"={detail['input']}"
     return f"{variable}{shown}: {detail['msg'].removeprefix('Value error, ')}"
 
 
-def _refuse(problems: list[str]) -> NoReturn:
+def _exit_with(problems: list[str]) -> NoReturn:
     print("Interlock cannot start with these settings:", *(f"  {p}" for p in problems), sep="\n", file=sys.stderr)
     raise SystemExit(2)

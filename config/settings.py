@@ -4,13 +4,12 @@ import logging
 
 from csp.constants import NONE, SELF
 
-from config.celery_settings import *  # noqa: F403
-from config.celery_settings import broker_settings
-from config.databases import database_settings
 from config.env import BASE_DIR, load
-from config.logs import logging_settings
-from config.mail import mail_settings
-from config.steady import every
+from config.services.celery_settings import *  # noqa: F403
+from config.services.celery_settings import broker_settings, every_seconds
+from config.services.databases import database_settings
+from config.services.logs import logging_settings
+from config.services.mail import mail_settings
 
 INTERLOCK = load()
 INTERLOCK_KEK = INTERLOCK.kek
@@ -48,12 +47,12 @@ INSTALLED_APPS = [
     "actions",
 ]
 MIDDLEWARE = [
-    "config.correlation.CorrelationMiddleware",
+    "config.http.middleware.CorrelationMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.closing.ClosingMiddleware",
-    "config.limits.BodyLimitMiddleware",
+    "config.http.graceful_shutdown.ShutdownMiddleware",
+    "config.http.middleware.BodyLimitMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -61,9 +60,9 @@ MIDDLEWARE = [
     "tenants.authentication.middleware.AccessMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "config.correlation.RequestLog",
+    "config.http.middleware.RequestLog",
     "django_htmx.middleware.HtmxMiddleware",
-    "config.problems.ProblemMiddleware",
+    "config.http.problems.ProblemMiddleware",
 ]
 TEMPLATES = [
     {
@@ -94,17 +93,17 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"  # keeps nothing between runs: a
 CELERY_BEAT_SCHEDULE = {
     "sweep": {
         "task": "actions.tasks.sweep",
-        "schedule": every(INTERLOCK.sweep_s),
+        "schedule": every_seconds(INTERLOCK.sweep_s),
         "options": {"expires": INTERLOCK.sweep_s * 4},
     },
-    "notify": {"task": "approvals.tasks.notify", "schedule": every(10), "options": {"expires": 30.0}},
-    "reports": {"task": "audit.tasks.reports", "schedule": every(10), "options": {"expires": 30.0}},
-    "packs": {"task": "audit.tasks.packs", "schedule": every(10), "options": {"expires": 30.0}},
-    "index": {"task": "audit.tasks.index", "schedule": every(3), "options": {"expires": 9.0}},
-    "stream": {"task": "audit.tasks.stream", "schedule": every(5), "options": {"expires": 15.0}},
-    "ship": {"task": "audit.tasks.publish_heads", "schedule": every(10), "options": {"expires": 30.0}},
-    "verify": {"task": "audit.tasks.verify", "schedule": every(10), "options": {"expires": 30.0}},
-    "seal": {"task": "audit.tasks.seal", "schedule": every(INTERLOCK.seal_s), "options": {"expires": 10.0}},
+    "notify": {"task": "approvals.tasks.notify", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "reports": {"task": "audit.tasks.reports", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "packs": {"task": "audit.tasks.packs", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "index": {"task": "audit.tasks.index", "schedule": every_seconds(3), "options": {"expires": 9.0}},
+    "stream": {"task": "audit.tasks.stream", "schedule": every_seconds(5), "options": {"expires": 15.0}},
+    "ship": {"task": "audit.tasks.publish_heads", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "verify": {"task": "audit.tasks.verify", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "seal": {"task": "audit.tasks.seal", "schedule": every_seconds(INTERLOCK.seal_s), "options": {"expires": 10.0}},
 }
 
 AUTH_USER_MODEL = "tenants.Principal"
@@ -129,7 +128,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = INTERLOCK.https
-CSRF_FAILURE_VIEW = "config.problems.stale_form"
+CSRF_FAILURE_VIEW = "config.http.problems.stale_form"
 CSRF_COOKIE_NAME = "interlock_csrf"
 CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if host != "*"] if INTERLOCK.https else []
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if INTERLOCK.https else None

@@ -1,11 +1,11 @@
-"""Which address belongs to whom. A floor's pages are one line here, its API routes one in `config.api`."""
+"""Which address belongs to whom. A floor's pages are one line here, its API routes one in `config.http.api`."""
 
 from django.contrib import admin
 from django.urls import include, path
 
 from audit.verification.pages import public_verification
-from config.api import api
-from config.health import healthz, metrics, readyz
+from config.http.api import api
+from config.http.health import healthz, metrics, readyz
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
@@ -20,7 +20,7 @@ urlpatterns = [
     path("", include("actions.pages.urls")),
 ]
 
-handler400 = "config.problems.handler_400"
-handler403 = "config.problems.handler_403"
-handler404 = "config.problems.handler_404"
-handler500 = "config.problems.handler_500"
+handler400 = "config.http.problems.handler_400"
+handler403 = "config.http.problems.handler_403"
+handler404 = "config.http.problems.handler_404"
+handler500 = "config.http.problems.handler_500"

@@ -108,7 +108,7 @@ class Runner:
         return done
 
     def _note_absence(self, error: Exception) -> None:
-        log.warning("database_away", queue=self.queue, error=str(error))
+        log.warning("database_unavailable", queue=self.queue, error=str(error))
         connection.close()
         self.strays = True
         self.away_since = self.away_since or time.monotonic()

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from config.api import api
+from config.http.api import api
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = 12

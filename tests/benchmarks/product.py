@@ -17,7 +17,7 @@ django.setup()
 from actions.intake.submission import Submission
 from actions.types import registry
 from approvals.policies.matrix import set_row
-from config.processes import beat, worker
+from config.run.processes import beat, worker
 from config.settings import INTERLOCK
 from tenants.access import Access, access_for
 from tenants.models import Principal

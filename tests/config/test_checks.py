@@ -6,7 +6,8 @@ import pytest
 from django.core import checks
 from pytest_django import Settings
 
-from config.checks import (
+from config.env import Environment
+from config.run.checks import (
     cookies_travel_safely,
     debug_is_private,
     demo_passwords_stay_private,
@@ -14,7 +15,6 @@ from config.checks import (
     redis_answers,
     sqlite_stays_on_one_host,
 )
-from config.env import Environment
 from tests.cast import Cast
 
 pytestmark = pytest.mark.dialect

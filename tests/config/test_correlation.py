@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from config.correlation import trace_id_of
+from config.http.middleware import trace_id_of
 
 CASES = json.loads(Path(__file__).with_name("trace_context.json").read_text())
 

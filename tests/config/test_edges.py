@@ -5,7 +5,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 
 from audit.errors import Conflict, Invalid
-from config.problems import ProblemMiddleware, as_response, problem_of
+from config.http.problems import ProblemMiddleware, problem_of, to_response
 
 CSP = {
     "default-src 'none'",
@@ -60,9 +60,9 @@ def test_a_length_that_is_no_number_is_refused(length: str) -> None:
 
 def test_a_domain_error_becomes_json_for_programs_and_html_for_people() -> None:
     refused = Conflict("The plan has changed.", remedies=["Look again."])
-    api = as_response(RequestFactory().get("/api/actions"), refused)
-    page = as_response(RequestFactory().get("/actions/"), refused)
-    fragment = as_response(RequestFactory().get("/actions/", headers={"HX-Request": "true"}), refused)
+    api = to_response(RequestFactory().get("/api/actions"), refused)
+    page = to_response(RequestFactory().get("/actions/"), refused)
+    fragment = to_response(RequestFactory().get("/actions/", headers={"HX-Request": "true"}), refused)
     assert api["Content-Type"] == "application/problem+json"
     assert {api.status_code, page.status_code, fragment.status_code} == {409}
     for response in (page, fragment):
@@ -74,14 +74,14 @@ def test_a_domain_error_becomes_json_for_programs_and_html_for_people() -> None:
 
 def test_what_a_problem_adds_reaches_the_document() -> None:
     issue = {"severity": "error", "message": "is missing", "field": "reason"}
-    response = as_response(RequestFactory().get("/api/x"), Invalid(issues=[issue]))
+    response = to_response(RequestFactory().get("/api/x"), Invalid(issues=[issue]))
     assert b'"issues": [{"severity": "error", "message": "is missing", "field": "reason"}]' in response.content
 
 
 def test_our_own_faults_are_not_dressed_up_as_problems() -> None:
     assert problem_of(ValueError("ours")) is None
     assert (
-        ProblemMiddleware(lambda request: as_response(request, Conflict())).process_exception(
+        ProblemMiddleware(lambda request: to_response(request, Conflict())).process_exception(
             RequestFactory().get("/api/x"), ValueError("ours")
         )
         is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.env import BASE_DIR, Environment, is_loopback, socket_directory
-from config.keys import make_secrets
+from config.run.generated_keys import generate_keys
 
 KEK = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="
 
@@ -61,7 +61,7 @@ def test_without_keys_nothing_starts_and_the_message_says_how_to_make_them(tmp_p
 
 
 def test_stored_keys_fill_what_the_environment_leaves_out(tmp_path: Path) -> None:
-    make_secrets(tmp_path / "secrets.json")
+    generate_keys(tmp_path / "secrets.json")
     assert start(tmp_path).returncode == 0
 
 
@@ -75,10 +75,10 @@ def test_a_damaged_key_file_is_refused_and_not_replaced(tmp_path: Path) -> None:
 
 def test_keys_are_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
-    assert make_secrets(path)
+    assert generate_keys(path)
     first = path.read_text()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert not make_secrets(path)
+    assert not generate_keys(path)
     assert path.read_text() == first
     assert list(tmp_path.iterdir()) == [path]
 

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from audit.database.clock import uuid7
 from audit.log.events import NewEvent, Subject, record
 from audit.models.seals import Tree
-from config import health
+from config.http import health
 
 pytestmark = pytest.mark.dialect
 

@@ -21,7 +21,7 @@ PATIENCE_S = 90
 
 
 class Run:
-    """One `python -m config.launch` with data of its own; what it prints is read as it comes."""
+    """One `python -m config.run.launch` with data of its own; what it prints is read as it comes."""
 
     def __init__(self, var: Path, port: int, **environment: str) -> None:
         names = ("DATABASE_URL", "REDIS_URL", "INTERLOCK_SECRET_KEY", "INTERLOCK_KEK", "INTERLOCK_LOG_LEVEL")
@@ -30,7 +30,7 @@ class Run:
         self.var, self.port, self.printed = var, port, var.parent / f"{var.name}-{time.monotonic_ns()}.txt"
         with self.printed.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "config.launch"],
+                [sys.executable, "-m", "config.run.launch"],
                 cwd=BASE_DIR,
                 env={**inherited, **own, **environment},
                 stdout=output,
@@ -128,7 +128,7 @@ def test_everything_runs_restarts_and_ends_with_ctrl_c(start: Callable[..., Run]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("victim", ["config.launch", "supervisor.supervisord"])
+@pytest.mark.parametrize("victim", ["config.run.launch", "supervisor.supervisord"])
 def test_killing_whoever_is_in_charge_leaves_nothing_behind(start: Callable[..., Run], victim: str) -> None:
     run = start().until_ready()
     assert len(run.processes(victim)) == 1
@@ -159,7 +159,7 @@ def test_a_taken_port_is_said_before_anything_starts(start: Callable[..., Run]) 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
 def test_a_port_that_is_none_is_refused(var: Path, port: str) -> None:
-    command = [sys.executable, "-m", "config.launch"]
+    command = [sys.executable, "-m", "config.run.launch"]
     ran = subprocess.run(
         command,
         cwd=BASE_DIR,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config.output import LINE_BYTES, Output
+from config.run.log_multiplexer import LINE_BYTES, LogMultiplexer
 
 
 def write(pipe: Path, data: bytes) -> None:
@@ -16,7 +16,7 @@ def write(pipe: Path, data: bytes) -> None:
 
 def test_every_line_is_labelled_and_none_is_torn(tmp_path: Path) -> None:
     shown = io.StringIO()
-    output = Output(shown)
+    output = LogMultiplexer(shown)
     output.follow("web", tmp_path / "web.pipe")
     output.follow("beat", tmp_path / "beat.pipe")
     write(tmp_path / "web.pipe", b"one\ntw")
@@ -32,7 +32,7 @@ def test_every_line_is_labelled_and_none_is_torn(tmp_path: Path) -> None:
 
 def test_a_line_without_end_is_shown_in_parts(tmp_path: Path) -> None:
     shown = io.StringIO()
-    output = Output(shown)
+    output = LogMultiplexer(shown)
     output.follow("web", tmp_path / "web.pipe")
     write(tmp_path / "web.pipe", b"x" * (LINE_BYTES + 1))
     output.close()
@@ -41,7 +41,7 @@ def test_a_line_without_end_is_shown_in_parts(tmp_path: Path) -> None:
 
 def test_the_supervisors_own_trimmings_are_left_out(tmp_path: Path) -> None:
     shown = io.StringIO()
-    output = Output(shown)
+    output = LogMultiplexer(shown)
     output.follow("interlock", tmp_path / "own.pipe")
     write(tmp_path / "own.pipe", b"2026-11-21 04:52:56,626 WARN exited: web (exit status 1; not expected)\n")
     write(tmp_path / "own.pipe", b"2026-11-21 04:52:56,626 WARN received SIGTERM indicating exit request\n")
@@ -53,7 +53,7 @@ def test_a_terminal_that_is_gone_stops_nobody(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     gone = os.fdopen(writing, "w")
-    output = Output(gone)
+    output = LogMultiplexer(gone)
     output.say("is anybody there?")
     output.say("no")
     output.close()

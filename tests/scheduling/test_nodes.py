@@ -96,10 +96,14 @@ def test_the_sweep_wakes_live_nodes_and_tells_of_workers_for_some_environments(c
 
 def test_an_agent_without_anything_to_be_for_says_what_to_set():
     told = {k: v for k, v in os.environ.items() if k not in ("INTERLOCK_NODE", "INTERLOCK_ENVIRONMENTS")}
-    ended = subprocess.run([sys.executable, "-m", "config.agent"], cwd=REPO, env=told, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "config.run.node_worker"], cwd=REPO, env=told, capture_output=True, text=True
+    )
     assert ended.returncode == 2 and "INTERLOCK_NODE" in ended.stderr
     wrong = {**told, "INTERLOCK_ENVIRONMENTS": "prod"}
-    ended = subprocess.run([sys.executable, "-m", "config.agent"], cwd=REPO, env=wrong, capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "config.run.node_worker"], cwd=REPO, env=wrong, capture_output=True, text=True
+    )
     assert ended.returncode == 2 and "INTERLOCK_ENVIRONMENTS" in ended.stderr and "acme/prod" in ended.stderr
 
 
@@ -111,7 +115,7 @@ def test_two_workers_of_real_processes_each_carry_their_own(
     agent_environment = {**product_environment, **QUICK, "INTERLOCK_NODE": "web-1"}
     log = tmp_path / "agent.log"
     with worker(product_environment, tmp_path / "general.log", queues=ALL_QUEUES):
-        agent = Group([sys.executable, "-m", "config.agent"], agent_environment, log)
+        agent = Group([sys.executable, "-m", "config.run.node_worker"], agent_environment, log)
         try:
             wait_for(lambda: Lease.objects.filter(node="web-1").count() >= 2, 60, "the agent", log)
             assert Node.objects.filter(pk="web-1").exists()

@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 
 REPO = Path(__file__).resolve().parents[2]
 LOADED = [

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 
 
 class Nursery:

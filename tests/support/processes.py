@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 from tests.support import forkserver
 
 REPO = Path(__file__).resolve().parents[2]

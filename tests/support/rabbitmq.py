@@ -16,7 +16,7 @@ from typing import Any
 
 from kombu import Connection
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 from tests.servers import scratch_directory
 from tests.support.processes import free_port, wait_for
 

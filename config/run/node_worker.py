@@ -1,5 +1,5 @@
 """
-A worker for a node, or for some environments only. Run as `python -m config.agent`, with INTERLOCK_NODE,
+A worker for a node, or for some environments only. Run as `python -m config.run.node_worker`, with INTERLOCK_NODE,
 INTERLOCK_ENVIRONMENTS or both set, and the other settings as on every process.
 
 It becomes a Celery worker of two processes, one of which can decide while the other executes.
@@ -10,7 +10,7 @@ import sys
 
 from actions.scheduling.scope import Scope
 from config.env import Environment, load
-from config.processes import worker
+from config.run.processes import worker
 
 PROCESSES = 2
 

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 
 
-def make_secrets(path: Path) -> bool:
+def generate_keys(path: Path) -> bool:
     """Write a signing key and a key-encryption key to `path` (mode 0600) unless it exists; True if made.
 
     Written whole and linked into place, so that a crash leaves no half file and two racing starts agree on one.

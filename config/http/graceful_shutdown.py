@@ -17,36 +17,36 @@ from django.http import HttpRequest, HttpResponse
 from twisted.internet.defer import Deferred
 
 from audit.errors import Unavailable
-from config.problems import as_response
+from config.http.problems import to_response
 
 GRACE_S = 10.0
 FLUSH_S = 0.1
 """What the last answer needs to leave, before its connection is closed."""
 SAFE = ("GET", "HEAD", "OPTIONS")
-closing = threading.Event()
+is_stopping = threading.Event()
 log = structlog.get_logger(__name__)
 Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 
-class Closing(Unavailable):
+class ServerStopping(Unavailable):
     """This server is being stopped and takes nothing new. Nothing was changed; send it again in a moment."""
 
     code = "closing"
 
 
-class ClosingMiddleware:
+class ShutdownMiddleware:
     """Refuse what would change something, before anything is read."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if closing.is_set() and request.method not in SAFE:
-            return as_response(request, Closing())
+        if is_stopping.is_set() and request.method not in SAFE:
+            return to_response(request, ServerStopping())
         return self.get_response(request)
 
 
-class EndsWhatItBegan:
+class GracefulShutdown:
     """An ASGI application whose HTTP requests outlive the server's wish to cancel them, while it closes."""
 
     def __init__(self, application: Application) -> None:
@@ -69,7 +69,7 @@ class EndsWhatItBegan:
         try:
             await asyncio.shield(request)
         except asyncio.CancelledError:
-            if answering or not closing.is_set():  # a stream; or its reader is gone
+            if answering or not is_stopping.is_set():  # a stream; or its reader is gone
                 request.cancel()
                 raise
             await request
@@ -78,15 +78,15 @@ class EndsWhatItBegan:
 
     async def close(self) -> None:
         """Until this returns, the server goes on: refusing, and answering what it had begun."""
-        closing.set()
+        is_stopping.set()
         began = time.monotonic()
-        log.info("web_closing", requests=len(self.running))
+        log.info("web_stopping", requests=len(self.running))
         await asyncio.sleep(settings.INTERLOCK.closing_s)
         while self.running and time.monotonic() - began < GRACE_S:
             await asyncio.sleep(0.02)
         await asyncio.sleep(FLUSH_S)
 
-    def closes_with(self, reactor: Any) -> "EndsWhatItBegan":
+    def register_with(self, reactor: Any) -> "GracefulShutdown":
         """Have Twisted wait for `close` before it stops; registered ahead of Daphne's own clean-up."""
         reactor.addSystemEventTrigger(
             "before", "shutdown", lambda: Deferred.fromFuture(asyncio.ensure_future(self.close()))

@@ -10,11 +10,14 @@ from typing import TextIO
 
 WIDTH = 9
 SUPERVISOR_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (WARN|ERRO|CRIT) ")
-OURS = ("received SIGTERM indicating exit request", "stopped: ")  # what the launcher asked for and says itself
+EXPECTED_LINES = (
+    "received SIGTERM indicating exit request",
+    "stopped: ",
+)  # what the launcher asked for and says itself
 LINE_BYTES = 32_768  # a longer line is shown in parts
 
 
-class Output:
+class LogMultiplexer:
     """Merge the processes' pipes into one stream, whole lines only, so that two never mix."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -64,7 +67,7 @@ class Output:
         self._partial[descriptor] = rest
         for line in lines:
             text = SUPERVISOR_PREFIX.sub("", line.decode(errors="replace").rstrip())
-            if text and not text.startswith(OURS):
+            if text and not text.startswith(EXPECTED_LINES):
                 self._write(name, text)
 
     def _write(self, name: str, text: str) -> None:

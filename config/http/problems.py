@@ -35,10 +35,10 @@ class StaleForm(Forbidden):
     code = "stale_form"
 
 
-class DatabaseAway(Unavailable):
+class DatabaseUnavailable(Unavailable):
     """The database does not answer just now. Try again shortly; with the same Idempotency-Key it is safe to."""
 
-    code = "database_away"
+    code = "database_unavailable"
 
 
 class ProblemMiddleware:
@@ -51,13 +51,13 @@ class ProblemMiddleware:
         response = self.get_response(request)
         if response.status_code == 405 and wants_json(request):
             allowed = response.get("Allow", "")
-            response = as_response(request, MethodNotAllowed(remedies=[f"Use {allowed}."]))
+            response = to_response(request, MethodNotAllowed(remedies=[f"Use {allowed}."]))
             response["Allow"] = allowed
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         problem = problem_of(exception)
-        return as_response(request, problem) if problem else None
+        return to_response(request, problem) if problem else None
 
 
 def problem_of(exception: Exception) -> Problem | None:
@@ -71,12 +71,12 @@ def problem_of(exception: Exception) -> Problem | None:
     if isinstance(exception, RequestDataTooBig):
         return TooLarge()
     if isinstance(exception, (OperationalError, InterfaceError)):
-        log.warning("database_away", error=str(exception))
-        return DatabaseAway()
+        log.warning("database_unavailable", error=str(exception))
+        return DatabaseUnavailable()
     return None
 
 
-def as_response(request: HttpRequest, problem: Problem) -> HttpResponse:
+def to_response(request: HttpRequest, problem: Problem) -> HttpResponse:
     """JSON below /api/ or where JSON is asked for; else `_problem.html` for htmx and `problem.html` for a page."""
     document = problem.as_dict()
     correlation_id = getattr(request, "correlation_id", "")
@@ -102,23 +102,23 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def handler_400(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    return as_response(request, BadRequest())
+    return to_response(request, BadRequest())
 
 
 def handler_403(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    return as_response(request, Forbidden())
+    return to_response(request, Forbidden())
 
 
 def handler_404(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    return as_response(request, NotFound())
+    return to_response(request, NotFound())
 
 
 def handler_500(request: HttpRequest) -> HttpResponse:
     """Django calls this while it handles the exception; a middleware's comes by here and nowhere else."""
     error = sys.exc_info()[1]
-    return as_response(request, (problem_of(error) if isinstance(error, Exception) else None) or Problem())
+    return to_response(request, (problem_of(error) if isinstance(error, Exception) else None) or Problem())
 
 
 def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Django's CSRF refusal, in our words."""
-    return as_response(request, StaleForm())
+    return to_response(request, StaleForm())

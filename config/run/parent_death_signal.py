@@ -1,4 +1,5 @@
-"""Run a command that dies with its parent: `python -I config/leash.py SIGNAL COMMAND…`. Standard library only.
+"""Run a command that dies with its parent: `python -I config/run/parent_death_signal.py SIGNAL COMMAND…`. Standard
+library only.
 
 Linux sends SIGNAL when the parent is gone, however it went; elsewhere the command merely runs.
 """

