@@ -7,6 +7,6 @@ class ActionsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the floors; models must be loaded first, so the import has to wait until here."""
-        from actions import wiring
+        from actions import signals
 
-        wiring.connect()
+        signals.connect_signals()

@@ -39,10 +39,10 @@ class OnlySimulated(NothingToUndo):
     code = "only_simulated"
 
 
-class NothingToRehearse(Conflict):
+class NothingToBacktest(Conflict):
     """This is in force already, or was given up, so there is nothing to rehearse."""
 
-    code = "nothing_to_rehearse"
+    code = "nothing_to_backtest"
 
 
 class BacktestUnderWay(Conflict):
@@ -63,7 +63,16 @@ class AlreadyQuarantined(Conflict):
     code = "already_quarantined"
 
 
-class InUse(Conflict):
+class ResourceInUse(Conflict):
     """An action has this resource now."""
 
     code = "in_use"
+
+
+# What can go wrong with a ticket; each docstring is its default message.
+
+
+class IncidentChanged(Conflict):
+    """Somebody else did something with this ticket meanwhile. Look at it again."""
+
+    code = "incident_changed"

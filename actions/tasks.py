@@ -5,16 +5,15 @@ from typing import Any
 
 from celery import shared_task, signals
 
-from actions.handoff.work import carry_on as hand_over
-from actions.handoff.work import waits as handoff_waits
-from actions.nudge import heard, nudge, settle, swept
-from actions.rehearsal.work import carry_on
-from actions.rehearsal.work import waiting as backtests_wait
-from actions.run import tallies
-from actions.run.sweep import sweep_all
-from actions.run.worker import let_go, listen, pass_on, runner_of
-from actions.scheduling.routes import here
-from actions.scheduling.scope import ANY
+from actions.backtests.worker import has_waiting as backtests_wait
+from actions.backtests.worker import run_slice
+from actions.controls.wake_up import clear_flag, record_sweep, take_pending, wake_up
+from actions.controls.worker_routing import ANY_SCOPE, own_scope
+from actions.engine import prometheus_counters
+from actions.engine.sweep import sweep_all
+from actions.engine.worker import get_runner, listen_for_halt, release_all, wind_down_pool
+from actions.incidents.worker import has_work as incidents_wait
+from actions.incidents.worker import run_slice as hand_over
 
 
 @shared_task(ignore_result=True)
@@ -29,26 +28,30 @@ def execute() -> None:
 
 @shared_task(ignore_result=True)
 def sweep() -> None:
-    sweep_all(nudge)
-    swept(time())
+    sweep_all(wake_up)
+    if backtests_wait():
+        wake_up("background")
+    if incidents_wait():
+        wake_up("incidents")
+    record_sweep(time())
 
 
 @shared_task(ignore_result=True)
 def background() -> None:
     """A slice of a backtest, then the next one by a message of its own, so that none keeps the others waiting."""
-    carry_on(still=lambda: heard("background"))
-    settle("background")
+    run_slice(still=lambda: take_pending("background"))
+    clear_flag("background")
     if backtests_wait():
-        nudge("background")
+        wake_up("background")
 
 
 @shared_task(ignore_result=True)
-def hand_off() -> None:
+def work_incidents() -> None:
     """A slice of the hand-off: tickets, diagnostics and messages; then the next one, so that backtests have turns."""
-    hand_over(still=lambda: heard("handoff"))
-    settle("handoff")
-    if handoff_waits():
-        nudge("handoff")
+    hand_over(still=lambda: take_pending("incidents"))
+    clear_flag("incidents")
+    if incidents_wait():
+        wake_up("incidents")
 
 
 def drain(queue: str) -> None:
@@ -56,38 +59,38 @@ def drain(queue: str) -> None:
 
     A look that finds something renews the flag, so it is cleared again until a look finds nothing.
     """
-    runner = runner_of(queue)
+    runner = get_runner(queue)
     runner.drain()
-    tallies.tell()
-    if runner.full_claim:
-        nudge(runner.route, force=True)
-    settle(runner.route)
+    prometheus_counters.flush_counters()
+    if runner.is_full:
+        wake_up(runner.route, force=True)
+    clear_flag(runner.route)
     while runner.drain():
-        settle(runner.route)
+        clear_flag(runner.route)
 
 
 @signals.worker_process_init.connect
 def started(**kwargs: Any) -> None:
-    listen()
+    listen_for_halt()
 
 
 @signals.worker_ready.connect
 def ready(**kwargs: Any) -> None:
     """A node's worker looks for its own work at once, and is known by it: nobody nudges a node that is not known."""
-    scope = here()
-    if scope != ANY:
+    scope = own_scope()
+    if scope != ANY_SCOPE:
         for queue in ("decide", "execute"):
-            nudge(scope.route(queue), force=True)
+            wake_up(scope.route(queue), force=True)
 
 
 @signals.worker_shutting_down.connect
 def shutting_down(**kwargs: Any) -> None:
     """A worker that is told to stop takes no new step and gives running ones a moment."""
-    pass_on()
+    wind_down_pool()
 
 
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def stopped(**kwargs: Any) -> None:
     """A worker that stops lets go of what it holds, so that another can take it up at once."""
-    let_go()
+    release_all()

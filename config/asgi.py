@@ -10,15 +10,14 @@ django_application = get_asgi_application()  # loads the apps: what imports mode
 
 from twisted.internet import reactor  # noqa: E402  Daphne's app has chosen which by now
 
-from actions.live.origin import own_origin_or_token  # noqa: E402
-from actions.live.routing import websocket_urlpatterns  # noqa: E402
+from actions.live.sockets import require_own_origin_or_token, websocket_urlpatterns  # noqa: E402
 from config.http.graceful_shutdown import GracefulShutdown  # noqa: E402
 
 application = GracefulShutdown(
     ProtocolTypeRouter(
         {
             "http": django_application,
-            "websocket": own_origin_or_token(URLRouter(websocket_urlpatterns)),
+            "websocket": require_own_origin_or_token(URLRouter(websocket_urlpatterns)),
         }
     )
 ).register_with(reactor)

@@ -7,17 +7,16 @@ from uuid import UUID
 from django.http import HttpRequest, QueryDict
 from ninja import Field, Query, Router, Schema
 
-from actions.api.caller import access_of, correlation_of, refuse_unknown
-from actions.api.reads import who
-from actions.api.schemas import Body, Who
-from actions.bulk import decide_many
-from actions.pages.filters import Filters
-from actions.pages.inbox import Entry, entries_of
+from actions.api.request_context import access_of, correlation_of, refuse_unknown_filters
+from actions.api.schemas import PrincipalOut, RequestBody
+from actions.commands.decide import decide_many
+from actions.queries.action_detail import serialize_principal
+from actions.queries.inbox import Filters, InboxEntry, fetch_entries
 
 router = Router(tags=["approvals"])
 
 
-class InboxAsked(Schema):
+class InboxFilters(Schema):
     tab: Literal["waiting", "asked", "decided"] = Field("waiting", description="For you; by you; decided by you.")
     environment: str = Field("", max_length=63, description="A slug.")
     tier: Literal["", "low", "medium", "high", "critical"] = ""
@@ -39,7 +38,7 @@ class InboxRow(Schema):
     state: str
     environment: str
     tier: str
-    requester: Who
+    requester: PrincipalOut
     digest: str
     changes: int
     required_approvals: list[dict[str, Any]]
@@ -57,15 +56,15 @@ class InboxPage(Schema):
     next: str | None = Field(..., description="Send it as `after` to get what follows; null at the end.")
 
 
-class Chosen(Body):
+class BulkItem(RequestBody):
     id: str = Field(..., max_length=64)
     digest: str = Field(..., max_length=64, description="Of the plan you looked at.")
 
 
-class BulkIn(Body):
+class BulkIn(RequestBody):
     approved: bool = Field(..., strict=True)
     comment: str = Field("", max_length=4_000)
-    items: list[Chosen] = Field(..., min_length=1, max_length=100)
+    items: list[BulkItem] = Field(..., min_length=1, max_length=100)
 
 
 class BulkResult(Schema):
@@ -82,17 +81,17 @@ class BulkOut(Schema):
 
 
 @router.get("/approvals", response=InboxPage, summary="The approvals inbox")
-def inbox(request: HttpRequest, asked: Query[InboxAsked]) -> dict[str, Any]:
+def read_inbox(request: HttpRequest, asked: Query[InboxFilters]) -> dict[str, Any]:
     """What waits for your decision, soonest expiry first; what you asked others for; what you decided in 30 days."""
-    refuse_unknown(request, InboxAsked)
+    refuse_unknown_filters(request, InboxFilters)
     query = QueryDict(mutable=True)
     query.update({name: getattr(asked, name) for name in ("environment", "tier", "q")})
-    entries, cursor, _ = entries_of(access_of(request), Filters.read(query, asked.tab), asked.after)
-    return {"items": [_shown(entry) for entry in entries], "next": cursor or None}
+    entries, cursor, _ = fetch_entries(access_of(request), Filters.read(query, asked.tab), asked.after)
+    return {"items": [_serialize_entry(entry) for entry in entries], "next": cursor or None}
 
 
 @router.post("/approvals/bulk", response=BulkOut, summary="Decide several at once")
-def bulk(request: HttpRequest, body: BulkIn) -> dict[str, Any]:
+def decide_in_bulk(request: HttpRequest, body: BulkIn) -> dict[str, Any]:
     """Each is decided by itself, with its own event, and has its own result. Only below the tier your tenant set."""
     results = decide_many(
         access_of(request),
@@ -116,7 +115,7 @@ def bulk(request: HttpRequest, body: BulkIn) -> dict[str, Any]:
     }
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _serialize_entry(entry: InboxEntry) -> dict[str, Any]:
     row, action = entry.row, entry.row.action
     made = entry.decision
     return {
@@ -125,13 +124,13 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "state": action.state,
         "environment": action.environment.slug,
         "tier": action.tier,
-        "requester": who(action.requester),
+        "requester": serialize_principal(action.requester),
         "digest": entry.digest,
         "changes": entry.changes,
         "required_approvals": row.request.required_approvals if row.request else [],
         "your_role": row.your_role,
         "approved_by": row.filled,
-        "changes_requested": row.asked_changes,
+        "changes_requested": row.has_changes_requested,
         "bulk": entry.pick,
         "opened_at": entry.age,
         "expires_at": action.expires_at,

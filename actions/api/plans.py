@@ -1,26 +1,34 @@
 """An action's plan for machines and for people, its changes page by page, and the logs of its steps."""
 
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse
-from ninja import Query, Router
+from ninja import Field, Query, Router, Schema
 
-from actions.api.caller import access_of
-from actions.api.run_schemas import LogPage
+from actions.api.plan_schemas import LogPage
+from actions.api.request_context import access_of
 from actions.api.schemas import ChangePage
+from actions.commands.comment import record_view
+from actions.lifecycle.allowed import find_action
 from actions.models import Action, Plan
 from actions.preflight.summary import as_markdown, as_yaml
-from actions.reading import note_reading
-from actions.transcripts import Cursor, part_of
-from actions.verbs import find
+from actions.queries.explain import explain
+from actions.queries.run_log import Cursor, read_part
+from approvals.policies.api_schemas import RequiredApprovalOut
 from audit.changes.document import Change, parse_changes, text_diff
 from audit.errors import Conflict, NotFound, Unavailable
 from audit.log.artifacts import ArtifactMissing, read_artifact
 
 router = Router(tags=["plan"])
 FORMATS = {"json": "application/json", "md": "text/markdown; charset=utf-8", "yaml": "application/yaml"}
-ACCEPTED = {"text/markdown": "md", "application/yaml": "yaml", "text/yaml": "yaml", "application/x-yaml": "yaml"}
-LOGS = 20
+FORMAT_BY_MEDIA_TYPE = {
+    "text/markdown": "md",
+    "application/yaml": "yaml",
+    "text/yaml": "yaml",
+    "application/x-yaml": "yaml",
+}
+LOG_PAGE_SIZE = 20
 PLAN_CONTENT = {
     "json": {"schema": {"type": "object"}},
     "md": {"schema": {"type": "string"}},
@@ -34,48 +42,50 @@ class NoPlan(Conflict):
     code = "no_plan"
 
 
-def _content(*names: str) -> dict[str, Any]:
+def _openapi_content(*names: str) -> dict[str, Any]:
     """What OpenAPI says about an answer that is not an object of ours."""
     content = {FORMATS[name].split(";")[0]: PLAN_CONTENT[name] for name in names}
     return {"responses": {200: {"description": "The plan", "content": content}}}
 
 
-@router.get("/actions/{action_id}/plan", summary="The plan", openapi_extra=_content("json", "md", "yaml"))
-def plan(request: HttpRequest, action_id: str, version: int = Query(0, ge=0, le=32_767)) -> HttpResponse:
+@router.get("/actions/{action_id}/plan", summary="The plan", openapi_extra=_openapi_content("json", "md", "yaml"))
+def read_plan(request: HttpRequest, action_id: str, version: int = Query(0, ge=0, le=32_767)) -> HttpResponse:
     """The machine plan; as Markdown or YAML with diffs for people, where `Accept` asks for that."""
-    wanted = request.get_preferred_type(["application/json", *ACCEPTED]) or ""
-    return plan_as(request, action_id, ACCEPTED.get(wanted, "json"), version)
+    wanted = request.get_preferred_type(["application/json", *FORMAT_BY_MEDIA_TYPE]) or ""
+    return plan_response(request, action_id, FORMAT_BY_MEDIA_TYPE.get(wanted, "json"), version)
 
 
-@router.get("/actions/{action_id}/plan.json", summary="The plan for machines", openapi_extra=_content("json"))
+@router.get("/actions/{action_id}/plan.json", summary="The plan for machines", openapi_extra=_openapi_content("json"))
 def plan_json(request: HttpRequest, action_id: str, version: int = Query(0, ge=0, le=32_767)) -> HttpResponse:
     """The machine plan: exactly the bytes that the evidence pack holds."""
-    return plan_as(request, action_id, "json", version)
+    return plan_response(request, action_id, "json", version)
 
 
-@router.get("/actions/{action_id}/plan.md", summary="The plan for people", openapi_extra=_content("md"))
+@router.get("/actions/{action_id}/plan.md", summary="The plan for people", openapi_extra=_openapi_content("md"))
 def plan_md(request: HttpRequest, action_id: str, version: int = Query(0, ge=0, le=32_767)) -> HttpResponse:
     """The human summary in Markdown, with every diff."""
-    return plan_as(request, action_id, "md", version)
+    return plan_response(request, action_id, "md", version)
 
 
-@router.get("/actions/{action_id}/plan.yaml", summary="The plan for people, as YAML", openapi_extra=_content("yaml"))
+@router.get(
+    "/actions/{action_id}/plan.yaml", summary="The plan for people, as YAML", openapi_extra=_openapi_content("yaml")
+)
 def plan_yaml(request: HttpRequest, action_id: str, version: int = Query(0, ge=0, le=32_767)) -> HttpResponse:
     """The human summary in YAML."""
-    return plan_as(request, action_id, "yaml", version)
+    return plan_response(request, action_id, "yaml", version)
 
 
-def plan_as(request: HttpRequest, action_id: str, form: str, version: int) -> HttpResponse:
+def plan_response(request: HttpRequest, action_id: str, form: str, version: int) -> HttpResponse:
     access = access_of(request)
-    action = find(access, action_id)
-    found = plan_of(action, version)
+    action = find_action(access, action_id)
+    found = find_plan(action, version)
     total = found.counts.get("changes", 0)
     if form == "json":
-        body: bytes | str = artifact(action, found.document)
-        note_reading(access, action, found, total=total)
+        body: bytes | str = read_document(action, found.document)
+        record_view(access, action, found, total=total)
     else:
-        body = {"md": as_markdown, "yaml": as_yaml}[form](action, found, changes_of(action, found))
-        note_reading(access, action, found, range(1, total + 1), total)
+        body = {"md": as_markdown, "yaml": as_yaml}[form](action, found, load_changes(action, found))
+        record_view(access, action, found, range(1, total + 1), total)
     response = HttpResponse(body, content_type=FORMATS[form])
     response["X-Plan-Digest"] = found.digest
     response["Vary"] = "Accept, Authorization, Cookie"
@@ -83,7 +93,7 @@ def plan_as(request: HttpRequest, action_id: str, form: str, version: int) -> Ht
 
 
 @router.get("/actions/{action_id}/changes", response=ChangePage, summary="What would change")
-def changes(
+def list_changes(
     request: HttpRequest,
     action_id: str,
     after: int = Query(0, ge=0, le=2**31 - 1),
@@ -92,30 +102,30 @@ def changes(
 ) -> dict[str, Any]:
     """Before and after, masked, with a unified diff; page by page."""
     access = access_of(request)
-    action = find(access, action_id)
-    found = plan_of(action, version)
-    everything = changes_of(action, found)
+    action = find_action(access, action_id)
+    found = find_plan(action, version)
+    everything = load_changes(action, found)
     shown = everything[after : after + limit]
-    note_reading(access, action, found, range(after + 1, after + 1 + len(shown)), len(everything))
+    record_view(access, action, found, range(after + 1, after + 1 + len(shown)), len(everything))
     following = after + limit if after + limit < len(everything) else None
-    return {"digest": found.digest, "items": [change_shown(c) for c in shown], "next": following}
+    return {"digest": found.digest, "items": [serialize_change(c) for c in shown], "next": following}
 
 
 @router.get("/actions/{action_id}/log", response=LogPage, summary="What the steps wrote")
-def log(
+def read_log(
     request: HttpRequest,
     action_id: str,
     step: str = Query("", max_length=200),
     after: str = Query("", max_length=400, description="The `next` or `cursor` of an earlier answer."),
-    limit: int = Query(LOGS, ge=1, le=100),
+    limit: int = Query(LOG_PAGE_SIZE, ge=1, le=100),
 ) -> dict[str, Any]:
     """
     The log of every attempt, in order; `step` narrows it to one.
 
     Of a running attempt what it has written until about a second ago, as `live`; the item that ends it has the rest.
     """
-    action = find(access_of(request), action_id)
-    part = part_of(action, Cursor.read(after), step=step.replace("\x00", ""), most=limit, only_logs=True)
+    action = find_action(access_of(request), action_id)
+    part = read_part(action, Cursor.read(after), step=step.replace("\x00", ""), most=limit, only_logs=True)
     items = [
         {"step": e.step, "attempt": e.attempt, "kind": e.kind, "at": e.at, "text": "\n".join(e.log)}
         for e in part.entries
@@ -124,7 +134,7 @@ def log(
     return {"items": items, "next": str(part.cursor) if part.more else None, "cursor": str(part.cursor)}
 
 
-def plan_of(action: Action, version: int = 0) -> Plan:
+def find_plan(action: Action, version: int = 0) -> Plan:
     """The current plan, or an earlier version. Raises NoPlan, NotFound."""
     if version:
         earlier = Plan.objects.filter(action=action, version=version).first()
@@ -140,16 +150,128 @@ def plan_of(action: Action, version: int = 0) -> Plan:
     return action.plan
 
 
-def artifact(action: Action, digest: str) -> bytes:
+def read_document(action: Action, digest: str) -> bytes:
     try:
         return read_artifact(action.tenant_id, digest)
     except ArtifactMissing as error:
         raise Unavailable(f"The log names an artifact that is gone: {error}. Tell an auditor.") from error
 
 
-def changes_of(action: Action, found: Plan) -> list[Change]:
-    return parse_changes(artifact(action, found.changes))
+def load_changes(action: Action, found: Plan) -> list[Change]:
+    return parse_changes(read_document(action, found.changes))
 
 
-def change_shown(change: Change) -> dict[str, Any]:
+def serialize_change(change: Change) -> dict[str, Any]:
     return {**vars(change), "diff": text_diff(change)}
+
+
+# Why an action was judged as it was, for programs: what the page says, with the same words.
+
+
+explain_router = Router(tags=["plan"])
+
+
+class TierRaiseOut(Schema):
+    rule: str
+    message: str
+
+
+class FactorOut(Schema):
+    name: str
+    label: str
+    why: str
+    points: int
+    max: int
+
+
+class TierLoweringOut(Schema):
+    what: str
+    score: int
+    tier: str
+
+
+class BlastOut(Schema):
+    score: int
+    tier: str
+    factors: list[FactorOut] = Field(..., description="Most points first.")
+    lower: list[TierLoweringOut] = Field(..., description="What would lower the tier.")
+
+
+class PolicyResultOut(Schema):
+    """One policy that was asked. `applies`: it was true, and had its own effect."""
+
+    id: str | None
+    slug: str
+    version: int
+    effect: str
+    mode: Literal["enforce", "shadow"]
+    required_approvals: list[RequiredApprovalOut]
+    ruling: Literal["true", "false", "error"]
+    error: str
+    applies: bool
+    denies: bool
+    words: str
+    message: str
+    expression: str
+    is_global: bool
+    overridable: bool
+    is_in_force: bool = Field(..., description="Whether this very version is in force now.")
+
+
+class ApproverOut(Schema):
+    name: str
+    at: datetime
+
+
+class WhyRequiredApprovalOut(RequiredApprovalOut):
+    because: str
+    by: list[ApproverOut]
+    open: int
+
+
+class EvaluationTimeOut(Schema):
+    seq: int = Field(..., description="Of the event on the action that says so.")
+    at: datetime
+    when: Literal["preflight", "start", "checkpoint"]
+    what: str
+    by: str
+    facts_sha256: str | None
+
+
+class EvaluatedPlanOut(Schema):
+    version: int
+    digest: str
+    at: datetime
+
+
+class EvaluatedFactOut(Schema):
+    name: str
+    kind: str
+    what: str
+    value: Any
+
+
+class ExplanationOut(Schema):
+    """The judgement of an action: read from what was stored when it was judged."""
+
+    sentence: str
+    next: str = Field(..., description="What can be done now; empty where nothing needs doing.")
+    outcome: Literal["deny", "require_approval", "allow"] | None
+    tier: str | None
+    raises: list[TierRaiseOut] = Field(..., description="What made the tier, in order.")
+    blast: BlastOut | None
+    policies: list[PolicyResultOut] = Field(..., description="In the order of evaluation.")
+    required_approvals: list[WhyRequiredApprovalOut]
+    acceptance: bool
+    moments: list[EvaluationTimeOut] = Field(..., description="When it was judged, in order.")
+    plan: EvaluatedPlanOut | None
+    facts_sha256: str | None
+    facts: list[EvaluatedFactOut] = Field(..., description="What policies read, by the names they read it by.")
+
+
+@explain_router.get("/actions/{action_id}/explain", response=ExplanationOut, summary="Why it was judged so")
+def explain_action(request: HttpRequest, action_id: str) -> dict[str, Any]:
+    """The verdict in one sentence, what raised the tier, each factor, policy and required approval, and when it was
+    judged.
+    """
+    return explain(find_action(access_of(request), action_id))

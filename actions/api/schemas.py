@@ -7,21 +7,19 @@ from uuid import UUID
 from ninja import Field, Schema
 from pydantic import ConfigDict, JsonValue
 
-from actions.api.moments import Moment
-from actions.api.plan_schemas import PlanOut
-from actions.api.run_schemas import MetricsOut, Pace, Progress, StepOut
+from actions.api.plan_schemas import MetricsOut, PlanOut, Progress, ProgressWithEstimate, StepOut, ZonedTime
 from actions.intake.submission import Submission
 
 LEVELS: list[JsonValue] = ["low", "medium", "high", "critical", None]
 
 
-class Body(Schema):
+class RequestBody(Schema):
     """A request body: a field that is not known is an error, and nothing is converted from another type."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class SubmissionIn(Body):
+class SubmissionIn(RequestBody):
     """A proposed action. Only types are checked here; intake checks the values, all at once, from everywhere."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["type", "environment", "parameters", "reason"]})
@@ -49,7 +47,7 @@ class SubmissionIn(Body):
     confidence: float | None = Field(None, json_schema_extra={"minimum": 0, "maximum": 1})
     priority: int = Field(0, strict=True, json_schema_extra={"minimum": -100, "maximum": 100})
     timeout_s: int = Field(600, strict=True, json_schema_extra={"minimum": 1, "maximum": 86_400})
-    not_before: Moment | None = None
+    not_before: ZonedTime | None = None
     accept: bool = Field(
         False, strict=True, description="Accept the dry-run diff now, where no required approval is asked for."
     )
@@ -71,21 +69,21 @@ class SubmissionIn(Body):
         return Submission(**values)
 
 
-class AcceptIn(Body):
+class AcceptIn(RequestBody):
     digest: str = Field(..., max_length=64, description="Of the plan whose diff you looked at.")
 
 
-class DecisionIn(Body):
+class DecisionIn(RequestBody):
     approved: bool = Field(..., strict=True)
     digest: str | None = Field(None, max_length=64, description="Of the plan you looked at; a rejection needs none.")
     comment: str = Field("", max_length=4_000)
 
 
-class CommentIn(Body):
+class CommentIn(RequestBody):
     comment: str = Field("", max_length=4_000)
 
 
-class ReasonIn(Body):
+class ReasonIn(RequestBody):
     reason: str = Field("", max_length=4_000)
 
 
@@ -104,7 +102,7 @@ class ResumeIn(ReasonIn):
     step_done: bool | None = Field(None, description="For a step in doubt: whether it took effect.")
 
 
-class Who(Schema):
+class PrincipalOut(Schema):
     id: UUID
     username: str
     name: str
@@ -118,7 +116,7 @@ class FilledRequiredApproval(Schema):
     filled: int
 
 
-class AttentionOut(Schema):
+class PlanViewOut(Schema):
     """What the decider had been shown: `shown_at` null says that the plan never was."""
 
     shown_at: datetime | None
@@ -129,19 +127,19 @@ class AttentionOut(Schema):
 
 
 class DecisionOut(Schema):
-    by: Who
+    by: PrincipalOut
     approved: bool
     role: str
     digest: str
     comment: str
-    plan_view: AttentionOut | None
+    plan_view: PlanViewOut | None
     at: datetime
 
 
-class AskOut(Schema):
+class ChangeRequestOut(Schema):
     """A wish for changes. It no longer `counts` when its author may no longer decide."""
 
-    by: Who
+    by: PrincipalOut
     role: str
     digest: str
     comment: str
@@ -149,10 +147,10 @@ class AskOut(Schema):
     counts: bool
 
 
-class CandidateOut(Schema):
+class SuggestedApproverOut(Schema):
     """Somebody who can fill a required approval; how they answered in the last 90 days."""
 
-    by: Who
+    by: PrincipalOut
     decisions: int
     median_response_s: int | None
     last_at: datetime | None
@@ -160,7 +158,7 @@ class CandidateOut(Schema):
 
 class SuggestedOut(Schema):
     role: str
-    people: list[CandidateOut]
+    people: list[SuggestedApproverOut]
 
 
 class ApprovalsOut(Schema):
@@ -175,7 +173,7 @@ class ApprovalsOut(Schema):
     have: int
     required_approvals: list[FilledRequiredApproval]
     decisions: list[DecisionOut]
-    change_requests: list[AskOut]
+    change_requests: list[ChangeRequestOut]
     suggested: list[SuggestedOut] = Field(
         ..., description="Who can fill the open required approvals, the likely quickest first."
     )
@@ -204,7 +202,7 @@ class ActionRow(Schema):
     skill_id: str | None
     environment: str
     target: dict[str, str]
-    requester: Who
+    requester: PrincipalOut
     proposed_by: str
     state: str
     held_reason: str | None
@@ -242,12 +240,14 @@ class ActionOut(ActionRow):
     timeout_s: int
     watch: dict[str, Any]
     stop_requested_at: datetime | None
-    stop_why: str | None = Field(..., description="What it was asked to stop for: aborted, checkpoint or risk_spike.")
+    stop_reason: str | None = Field(
+        ..., description="What it was asked to stop for: aborted, checkpoint or risk_spike."
+    )
     rollback_to: str | None = Field(..., description="The step just after which a rollback under way ends.")
     plan: PlanOut | None
     approvals: ApprovalsOut
     verdicts: list[dict[str, Any]]
-    progress: Pace
+    progress: ProgressWithEstimate
     steps: list[StepOut]
     metrics: MetricsOut | None
     result: ResultOut | None
@@ -300,7 +300,7 @@ class ActionEvents(Schema):
     next: int | None = Field(..., description="Send it as `after`; null where the log ends for now.")
 
 
-class PreviewOut(Schema):
+class DryRunOut(Schema):
     plan: PlanOut
     verdict: dict[str, Any]
     changes: list[ChangeOut]

@@ -1,4 +1,4 @@
-"""The demo's tenants, environments, people and rules. Loaded once; loading again changes nothing."""
+"""The demo's guard policies: drafted and published at setup, with the events that any draft and publication leave."""
 
 import os
 from dataclasses import dataclass
@@ -6,15 +6,71 @@ from pathlib import Path
 
 from django.conf import settings
 
-from actions.demo import staging
-from actions.demo.policies import put_in_force
-from approvals.models import MatrixRow
+from actions.demo import environments
+from approvals.models import MatrixRow, Policy
+from approvals.policies.drafts import draft_policy
 from approvals.policies.matrix import set_row
+from approvals.policies.policy_text import PolicyText
+from approvals.policies.publish import publish
 from tenants.models import Environment, Principal, Resource, Role, Tenant
 from tenants.provisioning import create_environment, create_tenant
 from tenants.roles import add_member
 
-BY = "system:setup"
+POLICY_ACTOR = "system:setup"
+
+
+@dataclass(frozen=True)
+class ExamplePolicy:
+    slug: str
+    policy_text: PolicyText
+    everywhere: bool = False
+
+
+EXAMPLES = (
+    ExamplePolicy(
+        "no-deletes-of-services-in-prod",
+        PolicyText(
+            expression='environment.name == "prod"\n&& plan.deletes > 0\n'
+            '&& resources.exists(r, r.name.startsWith("services/"))',
+            effect="require",
+            required_approvals=[{"role": "security", "count": 1}],
+            message="Deletes next to services in production are looked at by security as well.",
+        ),
+        everywhere=True,
+    ),
+    ExamplePolicy(
+        "agents-need-confidence",
+        PolicyText(
+            expression='requester.kind == "agent" && action.confidence < 0.8',
+            effect="warn",
+            message="An agent proposed this without being sure of it: read the diff as if nobody had.",
+        ),
+    ),
+    ExamplePolicy(
+        "autonomous-diagnostics",
+        PolicyText(
+            expression='environment.name == "dev" && action.risk_class == "safe"\n'
+            '&& action.type in ["collect_diagnostics", "rerun_healthcheck"]',
+            effect="allow_autonomous",
+            message="Looking at dev needs nobody.",
+        ),
+    ),
+)
+
+
+def publish_policies(acme: Tenant) -> None:
+    """Draft and publish whichever of the examples the demo does not know yet."""
+    for example in EXAMPLES:
+        tenant = None if example.everywhere else acme
+        if not Policy.objects.filter(tenant=tenant, slug=example.slug).exists():
+            made = draft_policy(acme, example.slug, example.policy_text, by=POLICY_ACTOR, everywhere=example.everywhere)
+            publish(made.pk, None, POLICY_ACTOR, expected=None)
+
+
+# The demo's tenants, environments, people and rules. Loaded once; loading again changes nothing.
+
+
+ACTOR = "system:setup"
 PASSWORD_SUFFIX = "-demo"
 PEOPLE = {
     "operator": ("Olu Adeyemi", "acme", ["operator"]),
@@ -55,17 +111,17 @@ def root_of(tenant: str, environment: str) -> Path:
     return Path(settings.INTERLOCK.var) / "demo" / tenant / environment
 
 
-def settle_in() -> World:
+def load_people() -> World:
     """Create whatever of the demo's world is missing."""
     acme, globex = _tenant("acme", "Acme"), _tenant("globex", "Globex")
     people = {name: _person(name, full) for name, (full, _, _) in PEOPLE.items()}
     for name, (_, slug, roles) in PEOPLE.items():
         tenant = {"acme": acme, "globex": globex}[slug]
         for role in Role.objects.filter(tenant=tenant, name__in=roles):
-            add_member(people[name], role, by=BY)
+            add_member(people[name], role, by=ACTOR)
     people["agent"] = _agent(people["operator"])
-    add_member(people["agent"], Role.objects.get(tenant=acme, name="operator"), by=BY)
-    put_in_force(acme)
+    add_member(people["agent"], Role.objects.get(tenant=acme, name="operator"), by=ACTOR)
+    publish_policies(acme)
     return World(acme, globex, people)
 
 
@@ -79,12 +135,12 @@ def _tenant(slug: str, name: str) -> Tenant:
             door = f"http://127.0.0.1:{os.environ.get('PORT', '8000')}/healthz"
             reach = {"allow_private_targets": True, "host_facts": True, "healthchecks": {"front door": {"url": door}}}
             reach |= {"recommendation_only": False} if environment == "dev" else {}
-            reach |= staging.settings() if (slug, environment) == ("acme", "staging") else {}
+            reach |= environments.settings() if (slug, environment) == ("acme", "staging") else {}
             reach |= {"hours": HOURS} if environment == "staging" else {}
             place = create_environment(tenant, environment, label, risk, str(root), settings=reach)
         for tier, required_approvals in MATRIX[environment].items():
             if not MatrixRow.objects.filter(environment=place, tier=tier).exists():
-                set_row(place, tier, required_approvals, by=BY)
+                set_row(place, tier, required_approvals, by=ACTOR)
         _inventory(place)
     return tenant
 

@@ -1,9 +1,4 @@
-"""
-Real actions on the demo's directories, one for each state an action can rest in, and one that runs.
-
-Every scene goes through the same verbs as the pages and the API; the loader's own runners carry them, so that nothing
-here writes a state.
-"""
+"""The tickets of the demo's failed and held actions: one that somebody has taken in hand, one that is still open."""
 
 import os
 import threading
@@ -16,15 +11,36 @@ from typing import Any
 
 from django.conf import settings
 
-from actions import verbs
-from actions.demo.handed_over import hand_over
+from actions.commands import decide, stop
+from actions.commands import incidents as incident_commands
 from actions.demo.people import World
+from actions.engine.runner import Runner
+from actions.engine.sweep import expire_overdue
+from actions.incidents.worker import run_slice
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
-from actions.models import Action
-from actions.run.runner import Runner
-from actions.run.sweep import expire
-from tenants.access import access_for
+from actions.lifecycle import allowed
+from actions.models import Action, Incident
+from tenants.access import Access, access_for
+
+COMMENT = "Search was being redeployed. I ask again when that is through."
+
+
+def open_incidents(access: Callable[[str], Access], say: Callable[[str], None]) -> None:
+    """Let the hand-off have its turn; then the operator acknowledges what failed. Doing it again changes nothing."""
+    run_slice(slice_s=60)
+    operator = access("operator")
+    for ticket in incident_commands.visible_incidents(operator).filter(
+        state="open", ending="failed", assignee=operator.principal
+    ):
+        incident_commands.acknowledge(operator, ticket.pk, "Looking at it.")
+        incident_commands.comment(operator, ticket.pk, COMMENT)
+        say(f"{'acknowledged':>17}  {ticket.summary}")
+    for ticket in Incident.objects.filter(state="open").order_by("pk"):
+        say(f"{'handed over':>17}  {ticket.summary}")
+
+
+# Real actions on the demo's directories, one for each state an action can rest in, and one that runs.
 
 
 class Stage:
@@ -47,7 +63,7 @@ class Stage:
     def carry(self, action: Action) -> Action:
         while sum(r.drain() for r in self.runners):
             pass
-        return verbs.find(self.access_of(action), action.pk)
+        return allowed.find_action(self.access_of(action), action.pk)
 
     def access_of(self, action: Action) -> Any:
         return self.access("operator" if action.tenant_id == self.world.acme.pk else "outsider")
@@ -55,7 +71,7 @@ class Stage:
     def approve(self, action: Action, *who: str, comment: str = "") -> Action:
         assert action.plan is not None
         for name in who:
-            verbs.approve(self.access(name), action.pk, True, action.plan.digest, comment)
+            decide.approve(self.access(name), action.pk, True, action.plan.digest, comment)
         return self.carry(action)
 
     def close(self) -> None:
@@ -100,7 +116,7 @@ def play(world: World, say: Callable[[str], None]) -> None:
                 continue
             action = scene(stage)
             say(f"{action.state:>17}  {action.title}")
-        hand_over(stage.access, say)
+        open_incidents(stage.access, say)
     finally:
         stage.close()
 
@@ -153,7 +169,7 @@ def rejected(stage: Stage) -> Action:
         ticket="OPS-8801",
     )
     comment = "2000 connections need 20 GB of memory that this host does not have. Use the pooler."
-    verbs.approve(stage.access("approver"), action.pk, False, None, comment)
+    decide.approve(stage.access("approver"), action.pk, False, None, comment)
     return stage.carry(action)
 
 
@@ -177,7 +193,7 @@ def cancelled(stage: Stage) -> Action:
         title="Double the order service's pool",
         reason="Try whether the pool is the bottleneck.",
     )
-    verbs.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
+    stop.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
     return stage.carry(action)
 
 
@@ -194,7 +210,7 @@ def expired(stage: Stage) -> Action:
     finally:
         settings.INTERLOCK.approval_ttl_s = kept
     time.sleep(1.2)
-    expire()
+    expire_overdue()
     return stage.carry(action)
 
 

@@ -1,4 +1,4 @@
-"""What somebody asks for, before it is an action: the fields of the contract, and the checks they must pass."""
+"""A submission: the fields of the contract, and the checks they must pass."""
 
 import json
 from collections.abc import Iterator
@@ -8,17 +8,16 @@ from typing import Any
 
 import jsonschema_rs
 
-from actions.checks import check_schema
-from actions.intake.going_back import going_back_issues
-from actions.recovery import recovery_schema
 from actions.types.protocol import Executor, Issue
+from actions.types.shared.checks import check_schema
+from actions.types.shared.recovery_policy import ROLLBACK_MODES, ROLLBACK_ORDERS, recovery_schema
 from audit.log.canonical_json import canonical, digest_of
 
 LEVELS = ("low", "medium", "high", "critical")
 MODES = ("apply", "simulate")
-MOST_BYTES = 6 * 1024 * 1024
-MOST_RECOVERY_BYTES = 256 * 1024
-MOST_DEPTH = 40
+MAX_BYTES = 6 * 1024 * 1024
+MAX_RECOVERY_BYTES = 256 * 1024
+MAX_DEPTH = 40
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Submission:
     watch: dict[str, Any] = field(default_factory=dict)
     """What stops it while it runs: `every_s` its checks are asked, the `error_rate`, and what `then`."""
     recovery: dict[str, Any] = field(default_factory=dict)
-    """What to do about steps that fail, where it is not what the type says: `actions.recovery`."""
+    """What to do about steps that fail, where it is not what the type says: `actions.types.shared.recovery_policy`."""
     mode: str = "apply"
     """With `simulate` its steps only say what they would do."""
 
@@ -102,14 +101,14 @@ def field_issues(s: Submission) -> Iterator[Issue]:
         yield Issue("error", f"A target has `node` and `service`; {', '.join(unknown)} is not known.", "target")
     if any(not isinstance(v, str) or len(v) > 200 for v in s.target.values()):
         yield Issue("error", "A target's node and service are texts of at most 200 characters.", "target")
-    yield from going_back_issues(s.rollback, s.watch)
+    yield from rollback_option_issues(s.rollback, s.watch)
     yield from schema_issues(check_schema, s.checks, "checks")
     yield from recovery_shape_issues(s.recovery)
 
 
 def recovery_shape_issues(recovery: Any) -> Iterator[Issue]:
-    if recovery and len(canonical(recovery)) > MOST_RECOVERY_BYTES:
-        yield Issue("error", f"At most {MOST_RECOVERY_BYTES // 2**10} KiB.", "recovery")
+    if recovery and len(canonical(recovery)) > MAX_RECOVERY_BYTES:
+        yield Issue("error", f"At most {MAX_RECOVERY_BYTES // 2**10} KiB.", "recovery")
     else:
         yield from schema_issues(recovery_schema, recovery, "recovery")
 
@@ -118,3 +117,44 @@ def level_issues(s: Submission, executor: Executor, level: str) -> Iterator[Issu
     if s.security_level in LEVELS and LEVELS.index(s.security_level) < LEVELS.index(level):
         words = f"{executor.title} with these parameters is {level}; it can be raised, never lowered."
         yield Issue("error", words, "security_level")
+
+
+# What a submission may say about its way back, and about what should stop it while it runs.
+
+
+ROLLBACK_OPTIONS = {"order": ROLLBACK_ORDERS, "mode": ROLLBACK_MODES}
+WATCH_OUTCOMES = ("hold", "rollback")
+WATCH_INTERVAL_S = (1, 3_600)
+
+
+def rollback_option_issues(rollback: Any, watch: Any) -> Iterator[Issue]:
+    """Everything wrong with `rollback` {"order", "mode"} and `watch` {"every_s", "error_rate", "then"}."""
+    yield from _rollback_issues(rollback)
+    yield from _watch_issues(watch)
+
+
+def _rollback_issues(rollback: Any) -> Iterator[Issue]:
+    if not isinstance(rollback, dict):
+        yield Issue("error", "An object with `order` and `mode`.", "rollback")
+        return
+    for name in sorted(rollback.keys() - ROLLBACK_OPTIONS.keys(), key=str):
+        yield Issue("error", "A rollback has `order` and `mode`.", f"rollback.{name}")
+    for name, known in ROLLBACK_OPTIONS.items():
+        if name in rollback and rollback[name] not in known:
+            yield Issue("error", f"One of {', '.join(known)}.", f"rollback.{name}")
+
+
+def _watch_issues(watch: Any) -> Iterator[Issue]:
+    if not isinstance(watch, dict):
+        yield Issue("error", "An object with `every_s`, `error_rate` and `then`.", "watch")
+        return
+    for name in sorted(watch.keys() - {"every_s", "error_rate", "then"}, key=str):
+        yield Issue("error", "A watch has `every_s`, `error_rate` and `then`.", f"watch.{name}")
+    every_s = watch.get("every_s", WATCH_INTERVAL_S[0])
+    if type(every_s) is not int or not WATCH_INTERVAL_S[0] <= every_s <= WATCH_INTERVAL_S[1]:
+        yield Issue("error", f"Between {WATCH_INTERVAL_S[0]} and {WATCH_INTERVAL_S[1]:,} seconds.", "watch.every_s")
+    rate = watch.get("error_rate", 1)
+    if type(rate) not in (int, float) or not 0 < rate <= 1:
+        yield Issue("error", "A share of the attempts, above 0 and at most 1.", "watch.error_rate")
+    if "then" in watch and watch["then"] not in WATCH_OUTCOMES:
+        yield Issue("error", f"One of {', '.join(WATCH_OUTCOMES)}.", "watch.then")

@@ -3,24 +3,26 @@
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
-from actions.case import target_in
-from actions.checks import validate_checks
+from actions.controls.circuit_breaker import breaker_key
+from actions.controls.worker_routing import known_node, queue_time
 from actions.errors import BadSubmission, KeyReused, NotAllowed
-from actions.intake.falling_back import policy_issues
-from actions.intake.reach import refuse_beyond_reach
-from actions.intake.screening import screen
-from actions.intake.submission import MOST_BYTES, Submission, field_issues, level_issues, schema_issues
-from actions.lifecycle import Changed, committed, subject_of
+from actions.intake.fallback_action import fallback_issues
+from actions.intake.secret_scan import screen
+from actions.intake.submission import MAX_BYTES, Submission, field_issues, level_issues, schema_issues
+from actions.lifecycle.commit import Changed, action_subject, committed
+from actions.lifecycle.context import target_in
 from actions.models import Action, IdempotencyKey
-from actions.run.breakers import breaker_key
-from actions.scheduling.nodes import node_of
-from actions.scheduling.turns import turn_of
 from actions.types.protocol import Executor, Issue
-from actions.types.registry import get, permission_for
+from actions.types.registry import get_executor, permission_for
+from actions.types.shared.checks import validate_checks
+from approvals.models import PolicyVersion
+from approvals.policies.permissions import administers_every_tenant
+from approvals.verdict import CONFIG_CHANGE
 from audit.database.statements import Rows, insert_together, prepared_reads
 from audit.errors import Problem, TooLarge
 from audit.log.canonical_json import canonical, digest_of
@@ -28,7 +30,7 @@ from audit.log.events import NewEvent, build_rows
 from tenants.access import Access
 from tenants.models import Environment
 
-MOST_ISSUES = 1_000
+MAX_ISSUES = 1_000
 ACTION_COLUMNS = tuple(str(f.column) for f in Action._meta.concrete_fields)
 ACTION_FIELDS = tuple(f.attname for f in Action._meta.concrete_fields)
 KEY_COLUMNS = ("tenant_id", "principal_id", "key", "body_sha256", "action_id", "created_at")
@@ -54,8 +56,8 @@ def submit(
     known = _known(access, submission, idempotency_key)
     if known is not None:
         return known, False
-    environment, executor, warnings = admit(access, submission, planned=undo_of is None)
-    action = action_of(access, submission, environment, executor, correlation_id)
+    environment, executor, warnings = check_submission(access, submission, planned=undo_of is None)
+    action = build_action(access, submission, environment, executor, correlation_id)
     action.retry_of, action.undo_of, action.fallback_of = retry_of, undo_of, fallback_of
     try:
         with _all_or_nothing():
@@ -68,10 +70,12 @@ def submit(
     return action, True
 
 
-def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Environment, Executor, list[Issue]]:
+def check_submission(
+    access: Access, s: Submission, *, planned: bool = True
+) -> tuple[Environment, Executor, list[Issue]]:
     """Check a submission against all that can be known without planning it; return what it names, and warnings."""
-    if len(canonical(s.parameters)) > MOST_BYTES:
-        raise TooLarge(f"Parameters of at most {MOST_BYTES // 2**20} MiB are accepted.")
+    if len(canonical(s.parameters)) > MAX_BYTES:
+        raise TooLarge(f"Parameters of at most {MAX_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))
     named = Environment.objects.annotate(requested_at=Now()).filter(tenant=access.tenant, slug=s.environment)[:1]
     with prepared_reads():
@@ -90,9 +94,9 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
         issues += _prefixed(executor.validate(s.parameters, target))
         issues += validate_checks(s.checks, target)
         issues += level_issues(s, executor, executor.level_of(s.parameters))
-        issues += policy_issues(s, executor, target, access)
+        issues += fallback_issues(s, executor, target, access)
     if any(i.severity == "error" for i in issues) or environment is None or executor is None:
-        raise BadSubmission(issues=[asdict(i) for i in told(issues)])
+        raise BadSubmission(issues=[asdict(i) for i in limit_issues(issues)])
     asked = permission_for(s.type)
     if not access.can(asked, environment.pk):
         what = "propose actions" if asked == "propose" else f"propose to {executor.title.lower()}"
@@ -100,21 +104,21 @@ def admit(access: Access, s: Submission, *, planned: bool = True) -> tuple[Envir
             f"You may look at {environment.slug}, but not {what} there.",
             remedies=[f"Ask a tenant admin for a role that may {asked} in {environment.slug}."],
         )
-    refuse_beyond_reach(access, s)
+    require_policy_scope(access, s)
     return environment, executor, issues
 
 
-def told(issues: list[Issue]) -> list[Issue]:
+def limit_issues(issues: list[Issue]) -> list[Issue]:
     """All issues, or so many that an answer stays readable, errors first, and how many there are besides."""
-    if len(issues) <= MOST_ISSUES:
+    if len(issues) <= MAX_ISSUES:
         return issues
-    first = sorted(issues, key=lambda i: i.severity != "error")[:MOST_ISSUES]
-    return [*first, Issue("error", f"There are {len(issues) - MOST_ISSUES:,} more issues like these.", "")]
+    first = sorted(issues, key=lambda i: i.severity != "error")[:MAX_ISSUES]
+    return [*first, Issue("error", f"There are {len(issues) - MAX_ISSUES:,} more issues like these.", "")]
 
 
 def _executor(name: str, issues: list[Issue]) -> Executor | None:
     try:
-        return get(name)
+        return get_executor(name)
     except Problem as problem:
         issues.append(Issue("error", " ".join([problem.detail, *problem.remedies]), "type"))
         return None
@@ -138,7 +142,7 @@ def _known(access: Access, submission: Submission, key: str) -> Action | None:
     return found.action
 
 
-def action_of(
+def build_action(
     access: Access, s: Submission, environment: Environment, executor: Executor, correlation_id: str
 ) -> Action:
     level = s.security_level or executor.level_of(s.parameters)
@@ -168,8 +172,8 @@ def action_of(
         simulated=s.mode == "simulate",
         correlation_id=correlation_id,
         created_at=environment.requested_at,  # type: ignore[attr-defined]  # annotated by `admit`
-        turn_at=turn_of(s.priority, environment.requested_at),  # type: ignore[attr-defined]
-        node=node_of(s.target),
+        turn_at=queue_time(s.priority, environment.requested_at),  # type: ignore[attr-defined]
+        node=known_node(s.target),
     )
 
 
@@ -227,10 +231,34 @@ def _submitted(action: Action, warnings: list[Issue]) -> NewEvent:
         private["ticket"] = action.ticket
     return NewEvent(
         tenant=action.tenant_id,
-        subject=subject_of(action),
+        subject=action_subject(action),
         verb="action.submitted",
         actor=str(action.requester_id),
         correlation_id=action.correlation_id,
         facts=facts,
         private=private,
     )
+
+
+# How far a change of the rules reaches, and who may therefore propose it.
+
+
+def require_policy_scope(access: Access, s: Submission) -> None:
+    """Raise NotAllowed unless the caller administers all that a change of policies reaches. Only for those: one query.
+
+    A matrix is its environment's own; a policy guards the whole tenant, wherever the action lands; a global one guards
+    every tenant. The same people may therefore put a policy in force, or take it out, as may draft it.
+    """
+    if s.type != CONFIG_CHANGE or s.parameters.get("kind") == "matrix":
+        return
+    if not access.can("administer"):
+        raise NotAllowed(
+            "A policy guards the whole tenant; only who administers all of it may propose to change one.",
+            remedies=["Ask somebody who administers the whole tenant to propose it."],
+        )
+    found = PolicyVersion.objects.select_related("policy").filter(pk=UUID(str(s.parameters["draft"]))).first()
+    if found is not None and found.policy.is_global and not administers_every_tenant(access):
+        raise NotAllowed(
+            "A global policy guards every tenant; only who administers all, signed in, may propose to change it.",
+            remedies=["Ask somebody who administers every tenant, or draft a policy of your own tenant."],
+        )

@@ -4,7 +4,7 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
-import actions.states
+import actions.models.states
 import audit.database.clock
 
 
@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                             ("held", "held"),
                             ("failed", "failed"),
                         ],
-                        default=actions.states.State["QUEUED"],
+                        default=actions.models.states.State["QUEUED"],
                         max_length=17,
                     ),
                 ),
@@ -99,13 +99,13 @@ class Migration(migrations.Migration):
                 ("result", models.JSONField(null=True)),
                 ("rollback_reference", models.CharField(blank=True, max_length=160)),
                 ("stop_requested_at", models.DateTimeField(null=True)),
-                ("stop_why", models.CharField(blank=True, max_length=32)),
+                ("stop_reason", models.CharField(blank=True, max_length=32)),
                 ("rollback_to", models.CharField(blank=True, max_length=200)),
                 ("expires_at", models.DateTimeField(null=True)),
                 ("approved_at", models.DateTimeField(null=True)),
                 ("started_at", models.DateTimeField(null=True)),
                 ("completed_at", models.DateTimeField(null=True)),
-                ("handoff_seq", models.PositiveIntegerField(null=True)),
+                ("incident_seq", models.PositiveIntegerField(null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -180,7 +180,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="Breaker",
+            name="CircuitBreaker",
             fields=[
                 (
                     "id",
@@ -208,7 +208,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="Cap",
+            name="ConcurrencyLimit",
             fields=[
                 (
                     "id",
@@ -236,37 +236,9 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "concurrency cap",
+                "verbose_name": "concurrency limit",
                 "ordering": ["tenant", "environment", "type"],
             },
-        ),
-        migrations.CreateModel(
-            name="Checkpoint",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("step", models.CharField(max_length=200)),
-                ("attempt", models.PositiveSmallIntegerField()),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("intent", "Intent"),
-                            ("receipt", "Receipt"),
-                            ("failure", "Failure"),
-                            ("skip", "Skip"),
-                            ("undo_intent", "Undo Intent"),
-                            ("undo_receipt", "Undo Receipt"),
-                            ("undo_failure", "Undo Failure"),
-                        ],
-                        max_length=12,
-                    ),
-                ),
-                ("lease", models.BigIntegerField()),
-                ("at", models.DateTimeField()),
-                ("facts", models.JSONField(default=dict)),
-                ("log", models.TextField(blank=True)),
-                ("metrics", models.JSONField(null=True)),
-            ],
         ),
         migrations.CreateModel(
             name="Delivery",
@@ -298,7 +270,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="EnvironmentHold",
+            name="Freeze",
             fields=[
                 (
                     "id",
@@ -312,7 +284,58 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="HandoffRule",
+            name="IdempotencyKey",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("body_sha256", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Incident",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("ending_seq", models.PositiveIntegerField()),
+                ("ending", models.CharField(max_length=32)),
+                ("code", models.CharField(blank=True, max_length=120)),
+                (
+                    "severity",
+                    models.CharField(
+                        choices=[("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")],
+                        max_length=8,
+                    ),
+                ),
+                ("summary", models.CharField(max_length=300)),
+                ("facts", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("acknowledged", "Acknowledged"), ("resolved", "Resolved")],
+                        default="open",
+                        max_length=12,
+                    ),
+                ),
+                ("evidence", models.CharField(blank=True, max_length=64)),
+                ("gathered_at", models.DateTimeField(null=True)),
+                ("assigned_at", models.DateTimeField(null=True)),
+                ("due_at", models.DateTimeField(null=True)),
+                ("escalated_at", models.DateTimeField(null=True)),
+                ("acknowledged_at", models.DateTimeField(null=True)),
+                ("resolved_at", models.DateTimeField(null=True)),
+                (
+                    "opened_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="IncidentRule",
             fields=[
                 (
                     "id",
@@ -339,12 +362,31 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="IdempotencyKey",
+            name="JournalEntry",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("key", models.CharField(max_length=255)),
-                ("body_sha256", models.CharField(max_length=64)),
-                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("step", models.CharField(max_length=200)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("intent", "Intent"),
+                            ("receipt", "Receipt"),
+                            ("failure", "Failure"),
+                            ("skip", "Skip"),
+                            ("undo_intent", "Undo Intent"),
+                            ("undo_receipt", "Undo Receipt"),
+                            ("undo_failure", "Undo Failure"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("lease", models.BigIntegerField()),
+                ("at", models.DateTimeField()),
+                ("facts", models.JSONField(default=dict)),
+                ("log", models.TextField(blank=True)),
+                ("metrics", models.JSONField(null=True)),
             ],
         ),
         migrations.CreateModel(
@@ -360,6 +402,19 @@ class Migration(migrations.Migration):
                 ("expires_at", models.DateTimeField()),
                 ("ended_at", models.DateTimeField(null=True)),
                 ("ended_why", models.CharField(blank=True, max_length=120)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="LogLine",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("step", models.CharField(max_length=200)),
+                ("attempt", models.PositiveSmallIntegerField()),
+                ("is_undo", models.BooleanField()),
+                ("first", models.PositiveIntegerField()),
+                ("lines", models.PositiveIntegerField()),
+                ("text", models.TextField()),
+                ("at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
@@ -426,7 +481,7 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="ResourceClaim",
+            name="ResourceLock",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("key", models.CharField(max_length=64)),
@@ -437,66 +492,11 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="RetryBucket",
+            name="RetryBudget",
             fields=[
                 ("key", models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ("tokens", models.FloatField()),
                 ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Said",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("step", models.CharField(max_length=200)),
-                ("attempt", models.PositiveSmallIntegerField()),
-                ("is_undo", models.BooleanField()),
-                ("first", models.PositiveIntegerField()),
-                ("lines", models.PositiveIntegerField()),
-                ("text", models.TextField()),
-                ("at", models.DateTimeField()),
-            ],
-        ),
-        migrations.CreateModel(
-            name="Ticket",
-            fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=audit.database.clock.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
-                ("ending_seq", models.PositiveIntegerField()),
-                ("ending", models.CharField(max_length=32)),
-                ("code", models.CharField(blank=True, max_length=120)),
-                (
-                    "severity",
-                    models.CharField(
-                        choices=[("low", "low"), ("medium", "medium"), ("high", "high"), ("critical", "critical")],
-                        max_length=8,
-                    ),
-                ),
-                ("summary", models.CharField(max_length=300)),
-                ("facts", models.JSONField(default=dict)),
-                (
-                    "state",
-                    models.CharField(
-                        choices=[("open", "Open"), ("acknowledged", "Acknowledged"), ("resolved", "Resolved")],
-                        default="open",
-                        max_length=12,
-                    ),
-                ),
-                ("evidence", models.CharField(blank=True, max_length=64)),
-                ("gathered_at", models.DateTimeField(null=True)),
-                ("assigned_at", models.DateTimeField(null=True)),
-                ("due_at", models.DateTimeField(null=True)),
-                ("escalated_at", models.DateTimeField(null=True)),
-                ("acknowledged_at", models.DateTimeField(null=True)),
-                ("resolved_at", models.DateTimeField(null=True)),
-                (
-                    "opened_at",
-                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
-                ),
             ],
         ),
         migrations.CreateModel(
@@ -533,14 +533,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name="Impact",
+            name="PredictionAccuracy",
             fields=[
                 (
                     "action",
                     models.OneToOneField(
                         on_delete=django.db.models.deletion.CASCADE,
                         primary_key=True,
-                        related_name="impact",
+                        related_name="prediction_accuracy",
                         serialize=False,
                         to="actions.action",
                     ),
@@ -672,26 +672,26 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="breaker",
+            model_name="circuitbreaker",
             name="environment",
             field=models.ForeignKey(
                 on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
             ),
         ),
         migrations.AddField(
-            model_name="breaker",
+            model_name="circuitbreaker",
             name="probe",
             field=models.ForeignKey(
                 null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="actions.action"
             ),
         ),
         migrations.AddField(
-            model_name="breaker",
+            model_name="circuitbreaker",
             name="tenant",
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
         ),
         migrations.AddField(
-            model_name="cap",
+            model_name="concurrencylimit",
             name="environment",
             field=models.ForeignKey(
                 blank=True,
@@ -704,31 +704,21 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="cap",
+            model_name="concurrencylimit",
             name="tenant",
             field=models.ForeignKey(
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
             ),
         ),
         migrations.AddField(
-            model_name="checkpoint",
-            name="action",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="checkpoints",
-                to="actions.action",
-            ),
-        ),
-        migrations.AddField(
-            model_name="environmenthold",
+            model_name="freeze",
             name="environment",
             field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="holds", to="tenants.environment"
+                on_delete=django.db.models.deletion.CASCADE, related_name="freezes", to="tenants.environment"
             ),
         ),
         migrations.AddField(
-            model_name="environmenthold",
+            model_name="freeze",
             name="lifted_by",
             field=models.ForeignKey(
                 db_index=False,
@@ -739,7 +729,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="environmenthold",
+            model_name="freeze",
             name="set_by",
             field=models.ForeignKey(
                 db_index=False,
@@ -749,38 +739,11 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="environmenthold",
+            model_name="freeze",
             name="tenant",
             field=models.ForeignKey(
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
             ),
-        ),
-        migrations.AddField(
-            model_name="handoffrule",
-            name="environment",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="+",
-                to="tenants.environment",
-            ),
-        ),
-        migrations.AddField(
-            model_name="handoffrule",
-            name="person",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="handoffrule",
-            name="tenant",
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
         ),
         migrations.AddField(
             model_name="idempotencykey",
@@ -801,6 +764,88 @@ class Migration(migrations.Migration):
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
             ),
         ),
+        migrations.AddField(
+            model_name="incident",
+            name="action",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="incidents",
+                to="actions.action",
+            ),
+        ),
+        migrations.AddField(
+            model_name="incident",
+            name="assignee",
+            field=models.ForeignKey(
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
+        ),
+        migrations.AddField(
+            model_name="incident",
+            name="environment",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.environment"
+            ),
+        ),
+        migrations.AddField(
+            model_name="incident",
+            name="tenant",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.tenant"
+            ),
+        ),
+        migrations.AddField(
+            model_name="delivery",
+            name="incident",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="deliveries",
+                to="actions.incident",
+            ),
+        ),
+        migrations.AddField(
+            model_name="incidentrule",
+            name="environment",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to="tenants.environment",
+            ),
+        ),
+        migrations.AddField(
+            model_name="incidentrule",
+            name="person",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
+        ),
+        migrations.AddField(
+            model_name="incidentrule",
+            name="tenant",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
+        ),
+        migrations.AddField(
+            model_name="journalentry",
+            name="action",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="journal_entries",
+                to="actions.action",
+            ),
+        ),
         migrations.AddIndex(
             model_name="lease",
             index=models.Index(
@@ -819,6 +864,16 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
+            model_name="logline",
+            name="action",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="log_lines",
+                to="actions.action",
+            ),
+        ),
+        migrations.AddField(
             model_name="plan",
             name="action",
             field=models.ForeignKey(
@@ -826,7 +881,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="checkpoint",
+            model_name="journalentry",
             name="plan",
             field=models.ForeignKey(
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="actions.plan"
@@ -887,79 +942,33 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddField(
-            model_name="resourceclaim",
+            model_name="resourcelock",
             name="action",
             field=models.ForeignKey(
-                db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="claims", to="actions.action"
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="resource_locks",
+                to="actions.action",
             ),
         ),
         migrations.AddField(
-            model_name="resourceclaim",
+            model_name="resourcelock",
             name="environment",
             field=models.ForeignKey(
                 on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
             ),
         ),
         migrations.AddField(
-            model_name="resourceclaim",
+            model_name="resourcelock",
             name="tenant",
             field=models.ForeignKey(
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"
             ),
         ),
         migrations.AddField(
-            model_name="retrybucket",
+            model_name="retrybudget",
             name="tenant",
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
-        ),
-        migrations.AddField(
-            model_name="said",
-            name="action",
-            field=models.ForeignKey(
-                db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="said", to="actions.action"
-            ),
-        ),
-        migrations.AddField(
-            model_name="ticket",
-            name="action",
-            field=models.ForeignKey(
-                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="tickets", to="actions.action"
-            ),
-        ),
-        migrations.AddField(
-            model_name="ticket",
-            name="assignee",
-            field=models.ForeignKey(
-                db_index=False,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="ticket",
-            name="environment",
-            field=models.ForeignKey(
-                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.environment"
-            ),
-        ),
-        migrations.AddField(
-            model_name="ticket",
-            name="tenant",
-            field=models.ForeignKey(
-                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="tenants.tenant"
-            ),
-        ),
-        migrations.AddField(
-            model_name="delivery",
-            name="ticket",
-            field=models.ForeignKey(
-                db_index=False,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="deliveries",
-                to="actions.ticket",
-            ),
         ),
         migrations.AddField(
             model_name="webhook",
@@ -978,7 +987,7 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.tenant"),
         ),
         migrations.AddField(
-            model_name="impact",
+            model_name="predictionaccuracy",
             name="environment",
             field=models.ForeignKey(
                 db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name="+", to="tenants.environment"
@@ -1026,45 +1035,33 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=("action", "step"), name="one_before_image_per_step"),
         ),
         migrations.AddConstraint(
-            model_name="cap",
+            model_name="concurrencylimit",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("environment__isnull", False)),
                 fields=("tenant", "environment", "type"),
-                name="one_cap_per_place_and_type",
-                violation_error_message="There is a cap on this already; change that one.",
+                name="one_limit_per_environment_and_type",
+                violation_error_message="There is a limit on this already; change that one.",
             ),
         ),
         migrations.AddConstraint(
-            model_name="cap",
+            model_name="concurrencylimit",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("environment__isnull", True)),
                 fields=("tenant", "type"),
-                name="one_cap_per_tenant_and_type",
-                violation_error_message="There is a cap on this already; change that one.",
+                name="one_limit_per_tenant_and_type",
+                violation_error_message="There is a limit on this already; change that one.",
             ),
         ),
         migrations.AddConstraint(
-            model_name="cap",
-            constraint=models.CheckConstraint(condition=models.Q(("most__gte", 1)), name="cap_lets_one_run"),
+            model_name="concurrencylimit",
+            constraint=models.CheckConstraint(condition=models.Q(("most__gte", 1)), name="limit_lets_one_run"),
         ),
         migrations.AddConstraint(
-            model_name="environmenthold",
+            model_name="freeze",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("lifted_at__isnull", True)),
                 fields=("environment",),
-                name="one_hold_at_a_time_per_environment",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="handoffrule",
-            constraint=models.UniqueConstraint(fields=("environment",), name="one_handoff_rule_per_environment"),
-        ),
-        migrations.AddConstraint(
-            model_name="handoffrule",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("environment__isnull", True)),
-                fields=("tenant",),
-                name="one_handoff_rule_per_tenant",
+                name="one_freeze_per_environment",
             ),
         ),
         migrations.AddConstraint(
@@ -1073,14 +1070,112 @@ class Migration(migrations.Migration):
                 fields=("tenant", "principal", "key"), name="one_action_per_idempotency_key"
             ),
         ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(fields=["tenant", "-id"], name="incident_by_tenant"),
+        ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(fields=["environment", "-id"], name="incident_by_environment"),
+        ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(
+                condition=models.Q(("state", "resolved"), _negated=True),
+                fields=["tenant", "-id"],
+                name="incident_unresolved",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(
+                condition=models.Q(("state", "resolved"), _negated=True),
+                fields=["assignee", "-id"],
+                name="incident_of_assignee",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(
+                condition=models.Q(("gathered_at__isnull", True)), fields=["id"], name="incident_to_diagnose"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="incident",
+            index=models.Index(
+                condition=models.Q(("escalated_at__isnull", True), ("state", "open")),
+                fields=["due_at"],
+                name="incident_due",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="incident",
+            constraint=models.UniqueConstraint(fields=("action", "ending_seq"), name="one_incident_per_ending"),
+        ),
+        migrations.AddConstraint(
+            model_name="incident",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "resolved"), _negated=True),
+                fields=("action",),
+                name="one_unresolved_incident_per_action",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="incident",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("resolved_at__isnull", False), ("state", "resolved")),
+                    models.Q(models.Q(("state", "resolved"), _negated=True), ("resolved_at__isnull", True)),
+                    _connector="OR",
+                ),
+                name="incident_resolved_has_time",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="incident",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "acknowledged"), _negated=True), ("assignee__isnull", False), _connector="OR"
+                ),
+                name="incident_acknowledged_has_assignee",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(condition=models.Q(("state", "due")), fields=["next_at"], name="delivery_due"),
+        ),
+        migrations.AddConstraint(
+            model_name="delivery",
+            constraint=models.UniqueConstraint(
+                fields=("incident", "what", "at", "channel", "recipient"), name="one_delivery_each"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="incidentrule",
+            constraint=models.UniqueConstraint(fields=("environment",), name="one_incident_rule_per_environment"),
+        ),
+        migrations.AddConstraint(
+            model_name="incidentrule",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("environment__isnull", True)),
+                fields=("tenant",),
+                name="one_incident_rule_per_tenant",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="logline",
+            constraint=models.UniqueConstraint(
+                fields=("action", "step", "attempt", "is_undo", "first"), name="each_log_line_once"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="plan",
             constraint=models.UniqueConstraint(fields=("action", "version"), name="one_plan_per_version"),
         ),
         migrations.AddConstraint(
-            model_name="checkpoint",
+            model_name="journalentry",
             constraint=models.UniqueConstraint(
-                fields=("action", "step", "attempt", "kind"), name="one_checkpoint_of_a_kind_per_attempt"
+                fields=("action", "step", "attempt", "kind"), name="one_journal_entry_of_a_kind_per_attempt"
             ),
         ),
         migrations.AddIndex(
@@ -1104,9 +1199,9 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="action",
             index=models.Index(
-                condition=models.Q(("held_reason", "switch"), ("state", "held")),
+                condition=models.Q(("held_reason", "freeze"), ("state", "held")),
                 fields=["environment"],
-                name="action_switched_off",
+                name="action_frozen",
             ),
         ),
         migrations.AddIndex(
@@ -1164,7 +1259,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="action",
             index=models.Index(
-                condition=models.Q(("handoff_seq__isnull", False)), fields=["id"], name="action_to_hand_over"
+                condition=models.Q(("incident_seq__isnull", False)), fields=["id"], name="action_without_incident"
             ),
         ),
         migrations.AddIndex(
@@ -1263,119 +1358,33 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddIndex(
-            model_name="resourceclaim",
-            index=models.Index(fields=["key", "id"], name="resourceclaim_queue"),
+            model_name="resourcelock",
+            index=models.Index(fields=["key", "id"], name="resourcelock_queue"),
         ),
         migrations.AddConstraint(
-            model_name="resourceclaim",
-            constraint=models.UniqueConstraint(fields=("action", "key"), name="one_claim_per_action_and_resource"),
+            model_name="resourcelock",
+            constraint=models.UniqueConstraint(fields=("action", "key"), name="one_lock_per_action_and_resource"),
         ),
         migrations.AddConstraint(
-            model_name="resourceclaim",
+            model_name="resourcelock",
             constraint=models.UniqueConstraint(
                 condition=models.Q(("held", True)), fields=("key",), name="one_action_at_a_time_per_resource"
             ),
         ),
         migrations.AddIndex(
-            model_name="retrybucket",
-            index=models.Index(fields=["at"], name="retrybucket_by_age"),
-        ),
-        migrations.AddConstraint(
-            model_name="said",
-            constraint=models.UniqueConstraint(
-                fields=("action", "step", "attempt", "is_undo", "first"), name="each_line_said_once"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(fields=["tenant", "-id"], name="ticket_by_tenant"),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(fields=["environment", "-id"], name="ticket_by_environment"),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(
-                condition=models.Q(("state", "resolved"), _negated=True),
-                fields=["tenant", "-id"],
-                name="ticket_unresolved",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(
-                condition=models.Q(("state", "resolved"), _negated=True),
-                fields=["assignee", "-id"],
-                name="ticket_of_assignee",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(
-                condition=models.Q(("gathered_at__isnull", True)), fields=["id"], name="ticket_to_gather"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="ticket",
-            index=models.Index(
-                condition=models.Q(("escalated_at__isnull", True), ("state", "open")),
-                fields=["due_at"],
-                name="ticket_due",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ticket",
-            constraint=models.UniqueConstraint(fields=("action", "ending_seq"), name="one_ticket_per_ending"),
-        ),
-        migrations.AddConstraint(
-            model_name="ticket",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "resolved"), _negated=True),
-                fields=("action",),
-                name="one_unresolved_ticket_per_action",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ticket",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("resolved_at__isnull", False), ("state", "resolved")),
-                    models.Q(models.Q(("state", "resolved"), _negated=True), ("resolved_at__isnull", True)),
-                    _connector="OR",
-                ),
-                name="ticket_resolved_says_when",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ticket",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state", "acknowledged"), _negated=True), ("assignee__isnull", False), _connector="OR"
-                ),
-                name="ticket_acknowledged_by_somebody",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="delivery",
-            index=models.Index(condition=models.Q(("state", "due")), fields=["next_at"], name="delivery_due"),
-        ),
-        migrations.AddConstraint(
-            model_name="delivery",
-            constraint=models.UniqueConstraint(
-                fields=("ticket", "what", "at", "channel", "recipient"), name="one_delivery_each"
-            ),
+            model_name="retrybudget",
+            index=models.Index(fields=["at"], name="retrybudget_by_age"),
         ),
         migrations.AddConstraint(
             model_name="webhook",
             constraint=models.UniqueConstraint(fields=("tenant", "name"), name="one_webhook_of_a_name"),
         ),
         migrations.AddIndex(
-            model_name="impact",
-            index=models.Index(fields=["environment", "type", "target", "-ended_at"], name="impact_history"),
+            model_name="predictionaccuracy",
+            index=models.Index(fields=["environment", "type", "target", "-ended_at"], name="accuracy_history"),
         ),
         migrations.AddIndex(
-            model_name="impact",
-            index=models.Index(fields=["environment", "-ended_at"], name="impact_by_time"),
+            model_name="predictionaccuracy",
+            index=models.Index(fields=["environment", "-ended_at"], name="accuracy_by_time"),
         ),
     ]

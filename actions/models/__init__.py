@@ -1,35 +1,37 @@
-from actions.models.action import Action, IdempotencyKey
+from actions.models.action import Action, IdempotencyKey, Plan, PredictionAccuracy
 from actions.models.backtest import Backtest, BacktestDifference
-from actions.models.handoff import Delivery, HandoffRule, Ticket, Webhook
-from actions.models.impact import Impact
-from actions.models.ledger import BeforeImage, Checkpoint, Lease
-from actions.models.plan import Plan
-from actions.models.quarantine import Quarantine
-from actions.models.recovery import Breaker, RetryBucket
-from actions.models.resource_claim import ResourceClaim
-from actions.models.said import Said
-from actions.models.scheduling import Cap, EnvironmentHold, Node
+from actions.models.controls import (
+    CircuitBreaker,
+    ConcurrencyLimit,
+    Freeze,
+    Node,
+    Quarantine,
+    ResourceLock,
+    RetryBudget,
+)
+from actions.models.incident import Delivery, Incident, IncidentRule, Webhook
+from actions.models.journal import BeforeImage, JournalEntry, Lease, LogLine
 
 __all__ = [
     "Action",
     "Backtest",
     "BacktestDifference",
     "BeforeImage",
-    "Breaker",
-    "Cap",
-    "Checkpoint",
+    "CircuitBreaker",
+    "ConcurrencyLimit",
+    "JournalEntry",
     "Delivery",
-    "EnvironmentHold",
-    "HandoffRule",
+    "Freeze",
+    "IncidentRule",
     "IdempotencyKey",
-    "Impact",
+    "PredictionAccuracy",
     "Lease",
     "Node",
     "Plan",
     "Quarantine",
-    "ResourceClaim",
-    "RetryBucket",
-    "Said",
-    "Ticket",
+    "ResourceLock",
+    "RetryBudget",
+    "LogLine",
+    "Incident",
     "Webhook",
 ]

@@ -1,4 +1,8 @@
-"""One proposed change. `state`, `seq` and what a move may set are written by `actions.lifecycle` alone."""
+"""
+One proposed change, its plan, and its prediction accuracy.
+
+`actions.lifecycle.commit` alone writes `state`, `seq` and what a move may set.
+"""
 
 from typing import ClassVar
 
@@ -7,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from actions.states import LIVE, TO_DECIDE, TO_EXECUTE, State
+from actions.models.states import LIVE, TO_DECIDE, TO_EXECUTE, State
 from audit.database.clock import uuid7
 
 LEVELS = [(level, level) for level in ("low", "medium", "high", "critical")]
@@ -44,7 +48,7 @@ class Action(models.Model):
     timeout_s = models.PositiveIntegerField(default=600)
     not_before = models.DateTimeField(null=True)
     turn_at = models.DateTimeField(db_default=Now(), editable=False)
-    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.scheduling.turns`."""
+    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.controls.worker_routing`."""
     node = models.CharField(max_length=100, blank=True, default="", db_default="")
     """The node whose worker alone may carry it; empty for any worker's. `target` says what the proposal named."""
     accepted_in_advance = models.BooleanField(default=False)
@@ -74,13 +78,13 @@ class Action(models.Model):
     result = models.JSONField(null=True)
     rollback_reference = models.CharField(max_length=160, blank=True)
     stop_requested_at = models.DateTimeField(null=True)
-    stop_why = models.CharField(max_length=32, blank=True)
+    stop_reason = models.CharField(max_length=32, blank=True)
     rollback_to = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField(null=True)
     approved_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-    handoff_seq = models.PositiveIntegerField(null=True)
+    incident_seq = models.PositiveIntegerField(null=True)
     """Of the event that ended or held it, until a playbook has answered to it."""
 
     class Meta:
@@ -103,9 +107,7 @@ class Action(models.Model):
                 name="action_to_execute",
                 condition=Q(state__in=TO_EXECUTE, lease__isnull=True),
             ),
-            models.Index(
-                fields=["environment"], name="action_switched_off", condition=Q(state="held", held_reason="switch")
-            ),
+            models.Index(fields=["environment"], name="action_frozen", condition=Q(state="held", held_reason="freeze")),
             models.Index(fields=["lease"], name="action_leased", condition=Q(lease__isnull=False)),
             models.Index(fields=["tenant", "state", "id"], name="action_live", condition=Q(state__in=LIVE)),
             models.Index(
@@ -115,7 +117,7 @@ class Action(models.Model):
             models.Index(fields=["environment", "-id"], name="action_by_environment"),
             models.Index(fields=["requester", "-id"], name="action_by_requester"),
             models.Index(fields=["retry_of"], name="action_retried", condition=Q(retry_of__isnull=False)),
-            models.Index(fields=["id"], name="action_to_hand_over", condition=Q(handoff_seq__isnull=False)),
+            models.Index(fields=["id"], name="action_without_incident", condition=Q(incident_seq__isnull=False)),
             models.Index(fields=["undo_of"], name="action_undone", condition=Q(undo_of__isnull=False)),
             models.Index(fields=["fallback_of"], name="action_fell_back", condition=Q(fallback_of__isnull=False)),
             models.Index(fields=["id"], name="action_fallback_due", condition=Q(fallback_due=True)),
@@ -139,3 +141,86 @@ class IdempotencyKey(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "principal", "key"], name="one_action_per_idempotency_key")
         ]
+
+
+# The immutable result of preflight, identified by its digest.
+
+
+class Plan(models.Model):
+    """
+    What an action would change, step by step.
+
+    `document` and `changes` are the digests of artifacts (the machine plan, the change document). `steps` repeats the
+    plan's steps for the runner. Scores, verdict, the facts judged and observations stand beside the digest, not in it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="plans", db_index=False)
+    version = models.PositiveSmallIntegerField()
+    digest = models.CharField(max_length=64)
+    document = models.CharField(max_length=64)
+    changes = models.CharField(max_length=64)
+    summary = models.TextField()
+    steps = models.JSONField(default=list)
+    rollback = models.JSONField(default=dict)
+    recovery = models.JSONField(default=dict)
+    counts = models.JSONField(default=dict)
+    blast = models.JSONField(default=dict)
+    verdict = models.JSONField(default=dict)
+    facts = models.JSONField(default=dict)
+    observations = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["action", "version"], name="one_plan_per_version")]
+
+    def __str__(self) -> str:
+        return f"plan v{self.version} {self.digest[:12]}"
+
+
+# What a run was expected to do, and what it did: one row per action that ran, for what is known of the next one.
+
+
+class PredictionAccuracy(models.Model):
+    """
+    Predicted against verified impact of one action. Written by `actions.lifecycle.prediction_accuracy`, in the
+    transaction of its end.
+
+    `predicted_*`, `score` and `tier` are the plan's; `verified_changes` and `checks` are what was re-read after the
+    last step (null: it never came to that); `standing` counts steps whose effect is there at the end. `is_failure`
+    leaves out what a person stopped. `step_ms`: how long each step of the plan took, in its order, where they are few
+    and all were done. `ended_at` is null while a failed verification is still being undone.
+    """
+
+    action = models.OneToOneField(
+        "actions.Action", models.CASCADE, primary_key=True, related_name="prediction_accuracy"
+    )
+    environment = models.ForeignKey("tenants.Environment", models.CASCADE, related_name="+", db_index=False)
+    type = models.CharField(max_length=64)
+    target = models.CharField(max_length=401)
+    state = models.CharField(max_length=17)
+    code = models.CharField(max_length=120)
+    is_failure = models.BooleanField()
+    tier = models.CharField(max_length=8)
+    score = models.PositiveSmallIntegerField()
+    predicted_changes = models.PositiveIntegerField()
+    predicted_deletes = models.PositiveIntegerField()
+    predicted_resources = models.PositiveIntegerField()
+    steps = models.PositiveIntegerField()
+    applied = models.PositiveIntegerField()
+    standing = models.PositiveIntegerField()
+    verified_changes = models.PositiveIntegerField(null=True)
+    checks = models.PositiveIntegerField(null=True)
+    checks_failed = models.PositiveIntegerField(null=True)
+    duration_ms = models.BigIntegerField()
+    step_ms = models.JSONField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["environment", "type", "target", "-ended_at"], name="accuracy_history"),
+            models.Index(fields=["environment", "-ended_at"], name="accuracy_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.state}"

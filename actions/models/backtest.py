@@ -88,7 +88,7 @@ class BacktestDifference(models.Model):
 
     `went`, `today` and `then` are {"outcome", "tier", "required_approvals", "acceptance"}: as its plan was judged, by
     the rules of
-    the day of the backtest, and by those with the draft. `kind` says what changes (`actions.rehearsal.compare.KINDS`).
+    the day of the backtest, and by those with the draft. `kind` says what changes (`actions.backtests.evaluate.KINDS`).
     """
 
     class Because(models.TextChoices):

@@ -1,73 +1,121 @@
-"""The addresses of the pages about actions. Fragments are below the page that they belong to."""
+"""The addresses of the hand-off."""
 
 from django.urls import path
 
-from actions.pages import (
-    act,
-    breakers,
-    decision,
-    environments,
-    evidence,
-    handoff_urls,
-    impact,
-    inbox,
-    new,
-    quarantine,
-    queue,
-    rehearsal_urls,
-    review,
-    rules,
-    rules_urls,
-    run,
-    system,
-    talk,
-    way_back,
-    why,
+from actions.models.backtest import KINDS
+from actions.pages import queue
+from actions.pages.action import changes, commands, evidence, new_action, review, rollback, run
+from actions.pages.operations import incidents, prediction_accuracy, quarantine, system
+from actions.pages.policies import draft, matrix, policy_editor, policy_history, policy_list
+
+incident_urls = [
+    path("incidents/", incidents.list_incidents, name="incidents"),
+    path("incidents/<uuid:incident_id>/", incidents.show_incident, name="incident"),
+    path("incidents/<uuid:incident_id>/diagnostics.json", incidents.download_diagnostics, name="incident_diagnostics"),
+    path("incidents/<uuid:incident_id>/assign/", incidents.assign_incident, name="incident_assign"),
+    path("incidents/<uuid:incident_id>/acknowledge/", incidents.acknowledge_incident, name="incident_acknowledge"),
+    path("incidents/<uuid:incident_id>/decline/", incidents.decline_incident, name="incident_decline"),
+    path("incidents/<uuid:incident_id>/resolve/", incidents.resolve_incident, name="incident_resolve"),
+    path("incidents/<uuid:incident_id>/comments/", incidents.comment_on_incident, name="incident_comment"),
+    path(
+        "handoff/<uuid:incident_id>/deliveries/<uuid:delivery_id>/", incidents.resend_delivery, name="ticket_send_again"
+    ),
+]
+
+
+# The addresses of the pages about rules. Proposing, rehearsing and backtesting a draft are beside them.
+
+
+policy_urls = [
+    path("policies/", policy_list.list_policies, name="policies"),
+    path("policies/check/", policy_editor.check_policy, name="check_policy"),
+    path("policies/new/", policy_editor.new_policy, name="new_policy"),
+    path("policies/<uuid:policy_id>/", policy_history.show_policy, name="policy"),
+    path("policies/drafts/<uuid:draft_id>/", policy_editor.edit_policy, name="policy_draft"),
+    path(
+        "policies/drafts/<uuid:draft_id>/abandon/",
+        policy_editor.abandon_policy_draft,
+        name="abandon_policy_draft",
+    ),
+    path("policies/matrix/", matrix.show_matrix, name="matrix"),
+    path("policies/matrix/<slug:environment>/edit/", matrix.new_matrix_draft, name="edit_matrix"),
+    path("policies/matrix/drafts/<uuid:draft_id>/", matrix.edit_matrix_draft, name="matrix_draft"),
+    path("policies/matrix/drafts/<uuid:draft_id>/abandon/", matrix.abandon_matrix_draft, name="abandon_matrix_draft"),
+]
+
+
+# The addresses of the pages that try a draft of the rules: policy, retirement or matrix, by its id.
+
+
+DRAFT_PAGES = (
+    ("evaluate", draft.evaluate_draft, "evaluate"),
+    ("backtest", draft.backtest_draft, "backtest"),
+    ("backtest/live", draft.backtest_live, "backtest_live"),
+    ("backtest/cancel", draft.cancel_draft_backtest, "cancel_backtest"),
 )
+draft_urls = [
+    path(f"policies/{kind}/<uuid:draft_id>/{address}/", view, {"kind": kind}, name=f"{name}_{kind}")
+    for kind in KINDS
+    for address, view, name in DRAFT_PAGES
+]
+
+
+# The addresses of the pages about actions. Fragments are below the page that they belong to.
+
 
 urlpatterns = [
-    path("", queue.queue, name="queue"),
-    path("queue/live/", queue.live, name="queue_live"),
-    path("queue/more/<slug:group>/", queue.more, name="queue_more"),
-    path("approvals/", inbox.inbox, name="approvals"),
-    path("approvals/bulk/", inbox.bulk, name="bulk_decide"),
-    path("system/", system.system, name="system"),
-    path("system/breakers/<uuid:breaker_id>/reset/", breakers.reset, name="reset_breaker"),
-    path("environments/<slug:slug>/", environments.environment, name="environment"),
-    path("environments/<slug:slug>/hold/", environments.hold, name="hold_environment"),
-    path("environments/<slug:slug>/release/", environments.release, name="release_environment"),
-    path("impact/", impact.impact, name="impact"),
-    path("quarantine/", quarantine.quarantine, name="quarantine"),
-    path("quarantine/<uuid:quarantine_id>/clear/", quarantine.clear, name="clear_quarantine"),
-    *handoff_urls.urlpatterns,
-    *rules_urls.urlpatterns,
-    *rehearsal_urls.urlpatterns,
-    path("rules/policy/<uuid:draft_id>/propose/", rules.propose, {"kind": "policy"}, name="propose_policy"),
-    path("rules/retire/<uuid:draft_id>/propose/", rules.propose, {"kind": "retire"}, name="propose_retirement"),
-    path("rules/matrix/<uuid:draft_id>/propose/", rules.propose, {"kind": "matrix"}, name="propose_matrix"),
-    path("actions/new/", new.new_action, name="new_action"),
+    path("", queue.queue_page, name="queue"),
+    path("queue/live/", queue.queue_live, name="queue_live"),
+    path("queue/more/<slug:group>/", queue.more_rows, name="queue_more"),
+    path("approvals/", queue.inbox_page, name="approvals"),
+    path("approvals/bulk/", queue.decide_in_bulk, name="bulk_decide"),
+    path("system/", system.system_page, name="system"),
+    path("system/breakers/<uuid:breaker_id>/reset/", system.reset_breaker_view, name="reset_breaker"),
+    path("environments/<slug:slug>/", system.environment_page, name="environment"),
+    path("environments/<slug:slug>/freeze/", system.freeze_environment, name="freeze_environment"),
+    path("environments/<slug:slug>/unfreeze/", system.unfreeze_environment, name="unfreeze_environment"),
+    path("prediction-accuracy/", prediction_accuracy.prediction_accuracy_page, name="prediction_accuracy"),
+    path("quarantine/", quarantine.quarantine_page, name="quarantine"),
+    path("quarantine/<uuid:quarantine_id>/clear/", quarantine.clear_page, name="clear_quarantine"),
+    *incident_urls,
+    *policy_urls,
+    *draft_urls,
+    path("policies/policy/<uuid:draft_id>/propose/", draft.propose_draft, {"kind": "policy"}, name="propose_policy"),
+    path(
+        "policies/retire/<uuid:draft_id>/propose/", draft.propose_draft, {"kind": "retire"}, name="propose_retirement"
+    ),
+    path("policies/matrix/<uuid:draft_id>/propose/", draft.propose_draft, {"kind": "matrix"}, name="propose_matrix"),
+    path("actions/new/", new_action.new_action, name="new_action"),
     path("actions/<uuid:action_id>/", review.review, name="action"),
-    path("actions/<uuid:action_id>/peek/", queue.peek, name="peek"),
-    path("actions/<uuid:action_id>/live/", review.live, name="review_live"),
-    path("actions/<uuid:action_id>/changes/", review.changes, name="changes"),
-    path("actions/<uuid:action_id>/changes/<int:n>/", review.change, name="change"),
-    path("actions/<uuid:action_id>/comments/", talk.comment, name="comment"),
-    path("actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/", talk.resolve, name="resolve_comment"),
-    path("actions/<uuid:action_id>/decide/", decision.decide, name="decide"),
-    path("actions/<uuid:action_id>/withdraw/", decision.withdraw, name="withdraw"),
-    path("actions/<uuid:action_id>/withdraw-ask/", decision.withdraw_change_request, name="withdraw_change_request"),
-    path("actions/<uuid:action_id>/accept/", decision.accept_diff, name="accept"),
-    path("actions/<uuid:action_id>/cancel/", act.cancel, name="cancel"),
-    path("actions/<uuid:action_id>/abort/", way_back.abort, name="abort"),
-    path("actions/<uuid:action_id>/resume/", act.resume, name="resume"),
-    path("actions/<uuid:action_id>/rollback/", act.rollback, name="rollback"),
-    path("actions/<uuid:action_id>/retry/", act.retry, name="retry"),
-    path("actions/<uuid:action_id>/why/", why.why, name="why"),
+    path("actions/<uuid:action_id>/preview/", queue.preview_panel, name="action_preview"),
+    path("actions/<uuid:action_id>/live/", review.review_live, name="review_live"),
+    path("actions/<uuid:action_id>/changes/", review.changes_page, name="changes"),
+    path("actions/<uuid:action_id>/changes/<int:n>/", review.change_body, name="change"),
+    path("actions/<uuid:action_id>/comments/", changes.add_comment, name="comment"),
+    path(
+        "actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/",
+        changes.resolve_comment_thread,
+        name="resolve_comment",
+    ),
+    path("actions/<uuid:action_id>/decide/", commands.decide_plan, name="decide"),
+    path("actions/<uuid:action_id>/withdraw/", commands.withdraw_approval_view, name="withdraw"),
+    path(
+        "actions/<uuid:action_id>/withdraw-change-request/",
+        commands.withdraw_change_request,
+        name="withdraw_change_request",
+    ),
+    path("actions/<uuid:action_id>/accept/", commands.accept_plan_diff, name="accept"),
+    path("actions/<uuid:action_id>/cancel/", commands.cancel_action, name="cancel"),
+    path("actions/<uuid:action_id>/abort/", rollback.abort_action, name="abort"),
+    path("actions/<uuid:action_id>/resume/", commands.resume_action, name="resume"),
+    path("actions/<uuid:action_id>/rollback/", commands.rollback_action, name="rollback"),
+    path("actions/<uuid:action_id>/retry/", commands.retry_action, name="retry"),
+    path("actions/<uuid:action_id>/explain/", review.explain_action, name="explain"),
     path("actions/<uuid:action_id>/evidence/", evidence.evidence, name="action_evidence"),
     path("actions/<uuid:action_id>/evidence/live/", evidence.evidence_live, name="action_evidence_live"),
     path("actions/<uuid:action_id>/evidence/<uuid:job_id>/", evidence.evidence_file, name="action_evidence_file"),
-    path("actions/<uuid:action_id>/run/", run.run, name="run"),
-    path("actions/<uuid:action_id>/run/live/", run.live, name="run_live"),
-    path("actions/<uuid:action_id>/log", run.log, name="log"),
-    path("actions/<uuid:action_id>/log.txt", run.log_text, name="log_text"),
+    path("actions/<uuid:action_id>/run/", run.run_page, name="run"),
+    path("actions/<uuid:action_id>/run/live/", run.run_live, name="run_live"),
+    path("actions/<uuid:action_id>/log", run.log_range, name="log"),
+    path("actions/<uuid:action_id>/log.txt", run.log_download, name="log_text"),
 ]

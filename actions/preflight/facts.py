@@ -4,15 +4,14 @@ from collections import Counter
 from decimal import Decimal
 from typing import Any
 
-from actions.case import Case
-from actions.surroundings import dependents_of
+from actions.lifecycle.context import ActionContext, find_dependents
 from actions.types.protocol import Draft
 from approvals.policies.apply import MIN_CONFIDENCE
 from tenants.models import Resource
 from tenants.models.working_hours import working_window
 
 
-def counts_of(draft: Draft) -> dict[str, int]:
+def count_changes(draft: Draft) -> dict[str, int]:
     """Count what a draft would do: resources, changes by operation, steps by how they can be undone."""
     operations = Counter(c.operation for c in draft.changes)
     undo = Counter(step["compensation"]["kind"] for step in draft.steps)
@@ -29,9 +28,9 @@ def counts_of(draft: Draft) -> dict[str, int]:
     }
 
 
-def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
+def build_facts(context: ActionContext, draft: Draft) -> dict[str, Any]:
     """The facts of one action and its draft, in the form `approvals.verdict` documents."""
-    action, environment = case.action, case.action.environment
+    action, environment = context.action, context.action.environment
     return {
         "tenant": {"id": str(action.tenant_id), "slug": environment.tenant.slug},
         "environment": {
@@ -39,7 +38,7 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
             "slug": environment.slug,
             "risk_class": environment.risk_class,
             "recommendation_only": environment.settings.get("recommendation_only", True) is not False,
-            "confident": confident_in(environment.settings),
+            "confident": required_confidence(environment.settings),
         },
         "action": {
             "type": action.type,
@@ -52,46 +51,46 @@ def facts_of(case: Case, draft: Draft) -> dict[str, Any]:
             "is_undo": action.undo_of_id is not None,
             **({"mode": "simulate"} if action.simulated else {}),
         },
-        "plan": counts_of(draft),
-        "resources": [_resource(case, r) for r in draft.resources],
+        "plan": count_changes(draft),
+        "resources": [_resource(context, r) for r in draft.resources],
         "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
-        "dependents": dependents_of(_known(case, draft), case.edges, case.resources),
-        "history": case.history,
-        "window": working_window(environment.settings, case.now),
-        "weights": case.weights,
-        "matrix": case.matrix,
+        "dependents": find_dependents(_known(context, draft), context.edges, context.resources),
+        "history": context.history,
+        "window": working_window(environment.settings, context.now),
+        "weights": context.weights,
+        "matrix": context.matrix,
     }
 
 
-def confident_in(settings: dict[str, Any]) -> float:
+def required_confidence(settings: dict[str, Any]) -> float:
     """The confidence an environment asks of what runs unattended; nothing below the built-in floor, whatever is set."""
     asked = settings.get("confident", MIN_CONFIDENCE)
     return max(MIN_CONFIDENCE, float(asked)) if isinstance(asked, int | float) else 1.0
 
 
-def _known(case: Case, draft: Draft) -> list[Resource]:
-    found = (_found(case, named) for named in draft.resources)
+def _known(context: ActionContext, draft: Draft) -> list[Resource]:
+    found = (_found(context, named) for named in draft.resources)
     return [resource for resource in found if resource is not None]
 
 
-def _found(case: Case, named: dict[str, str]) -> Resource | None:
+def _found(context: ActionContext, named: dict[str, str]) -> Resource | None:
     """A resource in the inventory, entered with the environment before its name or without."""
-    here = case.resources.get((named["kind"], _name_here(case, named["name"])))
-    return here or case.resources.get((named["kind"], named["name"]))
+    here = context.resources.get((named["kind"], _name_here(context, named["name"])))
+    return here or context.resources.get((named["kind"], named["name"]))
 
 
-def _name_here(case: Case, name: str) -> str:
+def _name_here(context: ActionContext, name: str) -> str:
     """A resource's name as the environment's inventory has it: executors put the environment before it."""
-    return name.removeprefix(f"{case.action.environment.slug}:")
+    return name.removeprefix(f"{context.action.environment.slug}:")
 
 
-def _resource(case: Case, named: dict[str, str]) -> dict[str, Any]:
-    known = _found(case, named)
+def _resource(context: ActionContext, named: dict[str, str]) -> dict[str, Any]:
+    known = _found(context, named)
     cost = known.monthly_cost if known else None
     return {
         "kind": named["kind"],
-        "name": _name_here(case, named["name"]),
-        "risk_class": known.risk_class if known else case.action.environment.risk_class,
+        "name": _name_here(context, named["name"]),
+        "risk_class": known.risk_class if known else context.action.environment.risk_class,
         "monthly_cost": None if cost is None else str(cost),
         "known": known is not None,
         **({"shared": True} if named.get("shared") else {}),

@@ -6,19 +6,19 @@ from typing import Any
 import yaml
 
 from actions.models import Action, Plan
-from actions.preflight.way_back import way_back
-from actions.recovery import in_sentences
+from actions.preflight.step_graph import build_rollback_plan
 from actions.types.protocol import Draft
+from actions.types.shared.recovery_policy import describe_policy
 from audit.changes.document import Change, text_diff
 from audit.changes.visible import visible
 
-WORDS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
+OPERATION_TEXTS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
 
 
-def in_words(draft: Draft) -> str:
+def describe_draft(draft: Draft) -> str:
     """One sentence on what a draft would do."""
     parts = []
-    for operation, verb in WORDS.items():
+    for operation, verb in OPERATION_TEXTS.items():
         n = sum(c.operation == operation for c in draft.changes)
         if n:
             parts.append(f"{verb} {n} {'thing' if n == 1 else 'things'}")
@@ -80,7 +80,7 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
             "blast": plan.blast,
             "verdict": plan.verdict,
             "steps": [{k: s[k] for k in ("key", "title", "target", "compensation")} for s in plan.steps],
-            "rollback": plan.rollback or way_back(plan.steps, {}, {}),
+            "rollback": plan.rollback or build_rollback_plan(plan.steps, {}, {}),
             "recovery": plan.recovery,
             "changes": [
                 {"operation": c.operation, "target": c.target, "adds": c.adds, "dels": c.dels, "diff": text_diff(c)}
@@ -94,13 +94,13 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
 
 def _recovery(plan: Plan) -> list[str]:
     """What is done about a step that fails."""
-    lines = [f"- {_plain(sentence)}" for sentence in in_sentences(plan.recovery)]
+    lines = [f"- {_plain(sentence)}" for sentence in describe_policy(plan.recovery)]
     return ["## If a step fails", "", *lines, ""] if lines else []
 
 
 def _rollback(plan: Plan) -> list[str]:
     """How it would go back: order, what happens to an undo that fails, and from where on there is no way back."""
-    back = plan.rollback or way_back(plan.steps, {}, {})
+    back = plan.rollback or build_rollback_plan(plan.steps, {}, {})
     ways = {
         "all-or-nothing": "an undo that fails stops the way back, and a person has to settle it",
         "best-effort": "an undo that fails is left behind, named and put in quarantine, and the others go on",

@@ -1,4 +1,4 @@
-"""One attempt at one step, in a thread: what the executor is given, and what came of it."""
+"""One attempt at one step, in a thread, and the journal entries and events that record it."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -6,22 +6,25 @@ from typing import Any
 
 import structlog
 
-from actions.case import Case
-from actions.run.recovery import Decision
-from actions.run.simulate import simulate_step
-from actions.run.transcript import Transcript
-from actions.storable import storable, text_of
+from actions.lifecycle.context import ActionContext
+from actions.lifecycle.transitions import Note
+from actions.models import JournalEntry
+from actions.preflight.sanitize import sanitize, sanitize_text
+from actions.run.resource_usage import usage_facts
+from actions.run.simulation import simulate_step
+from actions.run.step_log import AttemptLog
 from actions.types.protocol import Outcome, Probe, StepContext
+from actions.types.shared.recovery_policy import RetryDecision
 from approvals.policies.apply import evaluate
 from approvals.verdict import Verdict, is_stricter
 
-NOTHING_WRITTEN = "precondition"
+PRECONDITION = "precondition"
 """The code by which an executor vouches that it compared, refused, and touched nothing."""
-TURNED_RED = "policy"
+POLICY = "policy"
 
 
 @dataclass
-class Tried:
+class AttemptResult:
     """What one attempt left: the outcome, what a probe says of the effect where it matters, and the log."""
 
     outcome: Outcome
@@ -29,22 +32,26 @@ class Tried:
     log: list[str] = field(default_factory=list)
     verdict: Verdict | None = None
     """The one that kept it from being tried."""
-    decision: Decision | None = None
+    decision: RetryDecision | None = None
     """What is done about a failure, once that is decided; and how long a retry waits."""
     wait_s: float = 0.0
 
     metrics: dict[str, Any] | None = None
-    """What it used (`actions.run.metrics`)."""
+    """What it used (`actions.run.resource_usage`)."""
 
     def __post_init__(self) -> None:
         """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
-        if isinstance(self.log, Transcript) and self.metrics is None:  # in the attempt's own thread, once
+        if isinstance(self.log, AttemptLog) and self.metrics is None:  # in the attempt's own thread, once
             self.metrics = self.log.used()
         it = self.outcome
-        self.outcome = replace(it, code=text_of(it.code), message=text_of(it.message), facts=storable(it.facts))
+        self.outcome = replace(
+            it, code=sanitize_text(it.code), message=sanitize_text(it.message), facts=sanitize(it.facts)
+        )
 
 
-def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: bool, again: bool) -> Tried:
+def attempt_step(
+    context: ActionContext, step: dict[str, Any], deadline: float, resumed: bool, again: bool
+) -> AttemptResult:
     """
     One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
 
@@ -52,88 +59,167 @@ def attempt_step(case: Case, step: dict[str, Any], deadline: float, resumed: boo
     meanwhile need not. An executor's exception is an outcome: `executor_error`, settled by a probe.
     """
     with structlog.contextvars.bound_contextvars(
-        correlation_id=case.action.correlation_id, action=str(case.action.pk), step=step["key"]
+        correlation_id=context.action.correlation_id, action=str(context.action.pk), step=step["key"]
     ):
         until = min(deadline, time.monotonic() + step["timeout_s"]) if step.get("timeout_s") else deadline
-        return _attempt(case, step, until, resumed, again)
+        return _attempt(context, step, until, resumed, again)
 
 
-def _attempt(case: Case, step: dict[str, Any], deadline: float, resumed: bool, again: bool) -> Tried:
-    ctx, log = context(case, step, deadline, attempt=case.ledger[step["key"]].attempt)
-    executor = case.executor
+def _attempt(
+    context: ActionContext, step: dict[str, Any], deadline: float, resumed: bool, again: bool
+) -> AttemptResult:
+    ctx, log = step_context(context, step, deadline, attempt=context.journal[step["key"]].attempt)
+    executor = context.executor
     try:
-        if resumed and not case.action.simulated:
+        if resumed and not context.action.simulated:
             found = executor.probe(ctx)
             if found == Probe.DONE:
                 log.append("The effect was already there when the run was taken up again.")
-                return Tried(Outcome(True, "recovered", facts={"recovered": True}), found, log)
+                return AttemptResult(Outcome(True, "recovered", facts={"recovered": True}), found, log)
             if found == Probe.UNKNOWN:
-                return Tried(Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log)
-        if case.is_breaking_off:
-            return Tried(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
-        if (again or resumed) and case.action.stop_requested_at is not None:
-            return Tried(Outcome(False, "stopped", "It was to be tried again, but the run stops."), Probe.NOT_DONE, log)
-        red = turned_red(case)
+                return AttemptResult(
+                    Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log
+                )
+        if context.is_breaking_off:
+            return AttemptResult(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
+        if (again or resumed) and context.action.stop_requested_at is not None:
+            return AttemptResult(
+                Outcome(False, "stopped", "It was to be tried again, but the run stops."), Probe.NOT_DONE, log
+            )
+        red = stricter_verdict(context)
         if red:
-            return Tried(Outcome(False, TURNED_RED, words_of(red, case.plan.verdict)), Probe.NOT_DONE, log, red)
+            return AttemptResult(
+                Outcome(False, POLICY, describe_stricter(red, context.plan.verdict)), Probe.NOT_DONE, log, red
+            )
         if time.monotonic() > deadline:
-            return Tried(Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log)
-        outcome = simulate_step(case, step, ctx) if case.action.simulated else executor.apply(ctx)
+            return AttemptResult(
+                Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log
+            )
+        outcome = simulate_step(context, step, ctx) if context.action.simulated else executor.apply(ctx)
     except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
         outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
     if outcome.ok:
-        return Tried(outcome, None, log)
-    untouched = outcome.code == NOTHING_WRITTEN or case.action.simulated
-    return Tried(outcome, Probe.NOT_DONE if untouched else probed(case, ctx), log)
+        return AttemptResult(outcome, None, log)
+    untouched = outcome.code == PRECONDITION or context.action.simulated
+    return AttemptResult(outcome, Probe.NOT_DONE if untouched else probe_effect(context, ctx), log)
 
 
-def turned_red(case: Case) -> Verdict | None:
+def stricter_verdict(context: ActionContext) -> Verdict | None:
     """The verdict of a checkpoint by which rules and matrix no longer let a run go on; None while they do."""
-    if not case.facts:
+    if not context.facts:
         return None
-    asked = case.plan.verdict
-    verdict = evaluate(case.facts, case.rules, case.now)
+    asked = context.plan.verdict
+    verdict = evaluate(context.facts, context.rules, context.now)
     return verdict if is_stricter(verdict, asked["required_approvals"], asked["outcome"]) else None
 
 
-def words_of(verdict: Verdict, asked: dict[str, Any]) -> str:
+def describe_stricter(verdict: Verdict, asked: dict[str, Any]) -> str:
     """What a verdict has against a run that the one it was approved by had not."""
     harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
     new = [f"{r['rule']}: {r['message']}" for r in harsher if r not in asked.get("reasons", [])]
     return " ".join(new) or "The rules have become stricter than what was approved."
 
 
-def probed(case: Case, ctx: StepContext) -> Probe:
+def probe_effect(context: ActionContext, ctx: StepContext) -> Probe:
     try:
-        return case.executor.probe(ctx)
+        return context.executor.probe(ctx)
     except Exception as exc:  # a probe that fails cannot tell
         ctx.log(f"The probe failed: {type(exc).__name__}: {exc}")
         return Probe.UNKNOWN
 
 
-def context(
-    case: Case, step: dict[str, Any], deadline: float, images: dict[str, bytes] | None = None, attempt: int = 0
+def step_context(
+    context: ActionContext,
+    step: dict[str, Any],
+    deadline: float,
+    images: dict[str, bytes] | None = None,
+    attempt: int = 0,
 ) -> tuple[StepContext, list[str]]:
     """What the executor is given for one attempt, and the list its log lines go to.
 
     With `images` it is an attempt to undo. What is no attempt at all (0) but a question is not shown while it runs.
     """
     is_undo = images is not None
-    key = (step["key"], case.ledger[step["key"]].undo_attempt if is_undo else attempt, is_undo)
-    log = Transcript(key, case.earlier.get(key))
+    key = (step["key"], context.journal[step["key"]].undo_attempt if is_undo else attempt, is_undo)
+    log = AttemptLog(key, context.earlier.get(key))
     if key[1]:
-        case.transcripts[key] = log
+        context.transcripts[key] = log
     ctx = StepContext(
-        target=case.target,
-        action_id=case.action.pk,
+        target=context.target,
+        action_id=context.action.pk,
         step=step,
-        parameters=case.action.parameters,
+        parameters=context.action.parameters,
         idempotency_key=step["idempotency_key"],
         before_image=lambda: (images or {}).get(step["key"]),
-        undone=case.undone.get,
+        undone=context.undone.get,
         log=log.note,
         measure=log.meter.report,
         deadline=deadline,
-        stopping=lambda: case.action.stop_requested_at is not None or case.is_breaking_off or case.halting(),
+        stopping=lambda: context.action.stop_requested_at is not None or context.is_breaking_off or context.halting(),
     )
     return ctx, log
+
+
+# Lines of the step journal, and the events that tell of them.
+
+
+K = JournalEntry.Kind
+
+
+def intent_entry(context: ActionContext, step: dict[str, Any], kind: K = K.INTENT) -> JournalEntry:
+    record = context.journal[step["key"]]
+    attempt = (record.attempt if kind == K.INTENT else record.undo_attempt) + 1
+    return journal_entry(context, step, kind, attempt)
+
+
+def journal_entry(context: ActionContext, step: dict[str, Any], kind: K, attempt: int, **more: Any) -> JournalEntry:
+    return JournalEntry(
+        action_id=context.action.pk,
+        plan_id=context.plan.pk,
+        step=step["key"],
+        attempt=attempt,
+        kind=kind,
+        lease=context.lease,
+        **more,
+    )
+
+
+def receipt_note(step: dict[str, Any], receipt: JournalEntry, tried: AttemptResult, verb: str = "step.done") -> Note:
+    facts: dict[str, Any] = {"step": step["key"], "attempt": receipt.attempt, "key": step["idempotency_key"]}
+    facts |= usage_facts(tried.metrics)
+    if tried.outcome.code:
+        facts["code"] = tried.outcome.code
+    return Note(verb, facts)
+
+
+def failure_entry(
+    context: ActionContext, step: dict[str, Any], tried: AttemptResult, kind: K = K.FAILURE
+) -> JournalEntry:
+    record = context.journal[step["key"]]
+    facts = {
+        "code": tried.outcome.code,
+        "message": tried.outcome.message,
+        "probe": str(tried.probe or ""),
+        "effect": tried.probe == Probe.DONE,
+        **tried.outcome.facts,
+    }
+    attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
+    if not tried.log:  # one that overran is still writing: keep what it has written so far
+        tried.log = list(context.transcripts.get((step["key"], attempt, kind != K.FAILURE), ()))
+    return journal_entry(context, step, kind, attempt, facts=facts, **log_and_metrics(tried))
+
+
+def log_and_metrics(tried: AttemptResult) -> dict[str, Any]:
+    """What the line that ends an attempt keeps of its log and its use."""
+    return {"log": "\n".join(tried.log), "metrics": tried.metrics}
+
+
+def failure_note(step: dict[str, Any], failed: JournalEntry, tried: AttemptResult, verb: str = "step.failed") -> Note:
+    facts = {
+        "step": step["key"],
+        "attempt": failed.attempt,
+        "code": tried.outcome.code,
+        "probe": str(tried.probe or ""),
+        **usage_facts(tried.metrics),
+    }
+    return Note(verb, facts, {"message": tried.outcome.message}, outcome="failed")

@@ -1,166 +1,302 @@
 """
-Steps backward: each compensation has its own intent and receipt, in the order that was approved with the plan.
+Roll back a run: one compensation after the other, in the order of the approved rollback plan, then verify.
 
-All or nothing: an undo that fails stops the way back and holds the action. Best effort: the others are undone too, and
-what is left is named. What would not be undone is put in quarantine. At the end the state before is read again, and
-only if it is back does the action end rolled back; a report of what was found is attached.
+All or nothing: an undo that fails stops the rollback and holds the action. Best effort: the other steps are undone too,
+and what remains is named. A resource whose step would not be undone goes into quarantine.
 """
 
 import time
 from collections.abc import Generator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from actions.case import Case, Effect, Result, durably
-from actions.impact import measured
-from actions.lifecycle import Note, Write
-from actions.models import Checkpoint, Quarantine
-from actions.preflight.way_back import UNDOABLE, in_order_of_undoing
-from actions.quarantine import in_words, left_behind, set_note, told, touched
-from actions.run.attempt import Tried, context
-from actions.run.claims import claims_of
-from actions.run.lines import failure, failure_note, intent, kept, line, receipt_note
-from actions.run.read_back import Report, read_back, reset_lines, scope
+from actions.controls.freeze import FREEZE
+from actions.controls.quarantine import (
+    describe_quarantines,
+    quarantines_for_steps,
+    resources_of_steps,
+    serialize_quarantines,
+    touched_quarantines,
+)
+from actions.lifecycle.context import ActionContext, EffectResult, RunEffect, commit_durably, lock_requests_of
+from actions.lifecycle.prediction_accuracy import measure_run
+from actions.lifecycle.transitions import Note, Transition, quarantine_notes
+from actions.models import JournalEntry, Quarantine
+from actions.preflight.plan import make_draft
+from actions.preflight.sanitize import sanitize, sanitize_text
+from actions.preflight.step_graph import DEFAULT_ROLLBACK, UNDOABLE, undo_order
+from actions.run.attempt import (
+    AttemptResult,
+    failure_entry,
+    failure_note,
+    intent_entry,
+    journal_entry,
+    log_and_metrics,
+    receipt_note,
+    step_context,
+)
 from actions.run.verify import log_pack
-from actions.scheduling.standing import SWITCH
-from actions.types.protocol import Outcome, Probe
+from actions.types.protocol import Outcome, PlanRefused, Probe
 from audit.log.artifacts import ArtifactRows, pack_artifact
 from audit.log.canonical_json import canonical
 
-BY = "system:execute"
-K = Checkpoint.Kind
-UNDO_FAILED = "undo_failed"
+ROLLBACK_FORMAT = "interlock.rollback/1"
+K = JournalEntry.Kind
 Step = dict[str, Any]
 
 
-def roll_back(case: Case) -> Generator[Write | Effect, Any, None]:
+@dataclass
+class RollbackReport:
     """
-    Undo every effect the ledger knows of, or those after the checkpoint that a person named.
+    What was found. `checks` are {"name", "ok", "detail"}; `not_back` the steps that were undone and yet are not.
+
+    `remains` names the steps whose effect is still there, `quarantined` the resources of those that would not be
+    undone: what is left besides are the steps that never could be.
+    """
+
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    not_back: list[Step] = field(default_factory=list)
+    remains: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+
+    @classmethod
+    def unread(cls, context: ActionContext, error: BaseException) -> "RollbackReport":
+        """Nothing could be read: then nothing that was undone counts as back."""
+        detail = sanitize_text(f"{type(error).__name__}: {error}")
+        return cls([{"name": "state before", "ok": False, "detail": detail}], undone_steps(context)).counted(context)
+
+    @property
+    def failing(self) -> list[str]:
+        return [str(c["name"]) for c in self.checks if not c["ok"]]
+
+    def counted(self, context: ActionContext) -> "RollbackReport":
+        """The same with what remains, by the journal and by what is not back."""
+        stands = [s for s in context.journal.with_effect(steps_to_undo(context)) if s["compensation"]["kind"] != "none"]
+        lost = [s["key"] for s in self.not_back]
+        self.remains = [s["key"] for s in context.steps if s in stands or s["key"] in lost]
+        unwilling = [s for s in stands if s["compensation"]["kind"] in UNDOABLE] + self.not_back
+        named = resources_of_steps(context.facts.get("resources", []), unwilling) if unwilling else []
+        self.quarantined = [f"{kind} {name}" for kind, name in named]
+        return self
+
+    def document(self, context: ActionContext) -> dict[str, Any]:
+        plan = {name: context.plan.rollback.get(name, usual) for name, usual in DEFAULT_ROLLBACK.items()}
+        return {
+            "format": ROLLBACK_FORMAT,
+            "ok": not self.remains,
+            **plan,
+            "back_to": context.action.rollback_to,
+            "checks": self.checks,
+            "remains": self.remains,
+            "quarantined": self.quarantined,
+        }
+
+
+def steps_to_undo(context: ActionContext) -> list[Step]:
+    """The steps that this way back is about: all, or those behind the checkpoint that it ends at."""
+    keys = [s["key"] for s in context.steps]
+    to = context.action.rollback_to
+    return context.steps[keys.index(to) + 1 :] if to in keys else context.steps
+
+
+def undone_steps(context: ActionContext) -> list[Step]:
+    return [s for s in steps_to_undo(context) if context.journal[s["key"]].state == "undone"]
+
+
+def verify_rollback(context: ActionContext, images: dict[str, bytes]) -> RollbackReport:
+    """
+    Ask the probe of every step that was undone, and plan anew: what would be changed must be as it was. In a thread.
+
+    `images` are what the steps kept to be undone: many a probe compares with them. A target that cannot be planned
+    for just now says nothing against the probes, and what a failed step wrote of its own failure is nothing to undo.
+    """
+    report = RollbackReport()
+    deadline = time.monotonic() + context.action.timeout_s
+    before = {} if context.action.rollback_to or not undone_steps(context) else current_preconditions(context, report)
+    for step in undone_steps(context):
+        ctx, _ = step_context(context, step, deadline)  # a question, no attempt: it has no transcript to be shown
+        ctx = replace(ctx, before_image=partial(images.get, step["key"]))
+        is_back = context.executor.probe_undo(ctx) == Probe.DONE
+        detail = "" if is_back else "It is not undone, though its undo said so."
+        if is_back and before is not None and step["key"] in before and before[step["key"]] != step["precondition"]:
+            is_back, detail = False, "What was there before is not what is there now."
+        report.checks.append(sanitize({"name": step["title"], "ok": is_back, "detail": detail}))
+        if not is_back:
+            report.not_back.append(step)
+    return report.counted(context)
+
+
+def current_preconditions(context: ActionContext, report: RollbackReport) -> dict[str, Any]:
+    """What each step would find before it if it were planned now, by key."""
+    try:
+        return {s["key"]: s["precondition"] for s in make_draft(context).steps}
+    except PlanRefused as refused:
+        detail = sanitize_text(f"It cannot be planned again as things stand: {refused}")
+        report.checks.append({"name": "planned again", "ok": True, "detail": detail})
+        return {}
+
+
+def reset_entries(context: ActionContext) -> list[JournalEntry]:
+    """Journal entries by which steps behind the checkpoint that failed, or were passed over, can be begun anew."""
+    over = [
+        s for s in steps_to_undo(context) if context.journal[s["key"]].state in ("failed", "skipped", "undo_failed")
+    ]
+    facts = {"code": "reset", "effect": False}
+    return [
+        journal_entry(context, s, K.UNDO_RECEIPT, context.journal[s["key"]].undo_attempt + 1, facts=facts)
+        for s in over
+        if not context.journal[s["key"]].effect
+    ]
+
+
+# Steps backward: each compensation has its own intent and receipt, in the order that was approved with the plan.
+
+
+ACTOR = "system:execute"
+UNDO_FAILED = "undo_failed"
+
+
+def roll_back(context: ActionContext) -> Generator[Transition | RunEffect, Any, None]:
+    """
+    Undo every effect the journal knows of, or those after the checkpoint that a person named.
 
     Ends rolled_back, failed where something remains, or held: at the checkpoint, or with what would not be undone.
     """
-    if not case.has_claims and touched(case.action, case.facts.get("resources", []), case.quarantines):
-        yield from durably(case, partial(_shut_out, case))
+    if not context.has_locks and touched_quarantines(
+        context.action, context.facts.get("resources", []), context.quarantines
+    ):
+        yield from commit_durably(context, partial(_quarantined_transition, context))
         return
-    if not case.has_claims and claims_of(case):
-        claimed = yield from durably(case, partial(_claimed, case))
+    if not context.has_locks and lock_requests_of(context):
+        claimed = yield from commit_durably(context, partial(_relock_transition, context))
         if claimed.is_blocked:
             return
-    images = case.before_images(case.action.pk)
-    for step in in_order_of_undoing(case.ledger.with_effect(scope(case)), case.plan.rollback):
+    images = context.before_images(context.action.pk)
+    for step in undo_order(context.journal.with_effect(steps_to_undo(context)), context.plan.rollback):
         if step["compensation"]["kind"] not in UNDOABLE:
             continue
-        resumed = case.ledger[step["key"]].state == "undoing" and step["key"] in case.found_open
+        resumed = context.journal[step["key"]].state == "undoing" and step["key"] in context.opened_earlier
         if not resumed:
-            yield from durably(case, partial(_begin, case, step))
-            if case.action.state != "rolling_back":
+            yield from commit_durably(context, partial(_undo_intent_transition, context, step))
+            if context.action.state != "rolling_back":
                 return
-        result: Result = yield Effect(partial(undo_step, case, step, images, resumed))
-        tried: Tried = result.value if result.error is None else crashed(result.error)
-        yield from durably(case, partial(_after, case, step, tried))
-        if case.action.state != "rolling_back":
+        result: EffectResult = yield RunEffect(partial(undo_step, context, step, images, resumed))
+        tried: AttemptResult = result.value if result.error is None else crash_result(result.error)
+        yield from commit_durably(context, partial(_undo_result_transition, context, step, tried))
+        if context.action.state != "rolling_back":
             return
-    found: Result = yield Effect(partial(read_back, case, images))
-    report = found.value if found.error is None else Report.unread(case, found.error)
-    yield from durably(case, partial(_finish, case, report))
+    found: EffectResult = yield RunEffect(partial(verify_rollback, context, images))
+    report = found.value if found.error is None else RollbackReport.unread(context, found.error)
+    yield from commit_durably(context, partial(_finish_transition, context, report))
 
 
-def undo_step(case: Case, step: Step, images: dict[str, bytes], resumed: bool) -> Tried:
+def undo_step(context: ActionContext, step: Step, images: dict[str, bytes], resumed: bool) -> AttemptResult:
     """Compensate one step, in a thread, unless a probe says that it is undone already."""
-    ctx, log = context(case, step, time.monotonic() + case.action.timeout_s, images)
+    ctx, log = step_context(context, step, time.monotonic() + context.action.timeout_s, images)
     try:
-        if resumed and case.executor.probe_undo(ctx) == Probe.DONE:
-            return Tried(Outcome(True, "recovered"), Probe.DONE, log)
-        outcome = case.executor.compensate(ctx)
-        found = case.executor.probe_undo(ctx)
+        if resumed and context.executor.probe_undo(ctx) == Probe.DONE:
+            return AttemptResult(Outcome(True, "recovered"), Probe.DONE, log)
+        outcome = context.executor.compensate(ctx)
+        found = context.executor.probe_undo(ctx)
     except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
-        return Tried(Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}"), Probe.UNKNOWN, log)
+        return AttemptResult(Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}"), Probe.UNKNOWN, log)
     if outcome.ok and found != Probe.DONE:
         outcome = Outcome(False, "undo_not_verified", "The compensation ran, but the state before is not back.")
-    return Tried(outcome, found, log)
+    return AttemptResult(outcome, found, log)
 
 
-def crashed(error: BaseException) -> Tried:
-    return Tried(Outcome(False, "executor_error", f"{type(error).__name__}: {error}"), Probe.UNKNOWN)
+def crash_result(error: BaseException) -> AttemptResult:
+    return AttemptResult(Outcome(False, "executor_error", f"{type(error).__name__}: {error}"), Probe.UNKNOWN)
 
 
-def is_best_effort(case: Case) -> bool:
+def is_best_effort(context: ActionContext) -> bool:
     """Whether an undo that fails is left behind. Never on the way to a checkpoint, from which the run may go on."""
-    return bool(case.plan.rollback.get("mode") == "best-effort") and not case.action.rollback_to
+    return bool(context.plan.rollback.get("mode") == "best-effort") and not context.action.rollback_to
 
 
-def newly_shut(case: Case, steps: list[Step]) -> list[Quarantine]:
+def new_quarantines(context: ActionContext, steps: list[Step]) -> list[Quarantine]:
     """The quarantines of what these steps touched, but for what was in quarantine when the action was taken up."""
-    found = left_behind(case.action, case.facts.get("resources", []), steps, UNDO_FAILED)
-    return [q for q in found if q.key not in case.quarantines]
+    found = quarantines_for_steps(context.action, context.facts.get("resources", []), steps, UNDO_FAILED)
+    return [q for q in found if q.key not in context.quarantines]
 
 
-def _claimed(case: Case) -> Write:
+def _relock_transition(context: ActionContext) -> Transition:
     """Take the resources back that the end of the run let go of."""
-    return Write(case.action, by=BY, notes=[Note("rollback.begun")], claims=claims_of(case))
+    return Transition(
+        context.action, by=ACTOR, notes=[Note("rollback.started")], lock_requests=lock_requests_of(context)
+    )
 
 
-def _shut_out(case: Case) -> Write:
+def _quarantined_transition(context: ActionContext) -> Transition:
     """Somebody else has put in quarantine what would have to be touched: a person clears that first."""
-    shut = touched(case.action, case.facts.get("resources", []), case.quarantines)
-    error = {"code": "quarantined", "message": in_words(shut), "details": {"quarantines": told(shut)}}
-    return Write(
-        case.action,
+    shut = touched_quarantines(context.action, context.facts.get("resources", []), context.quarantines)
+    error = {
+        "code": "quarantined",
+        "message": describe_quarantines(shut),
+        "details": {"quarantines": serialize_quarantines(shut)},
+    }
+    return Transition(
+        context.action,
         "hold",
-        by=BY,
+        by=ACTOR,
         facts={"reason": "quarantine", "quarantines": [str(q.pk) for q in shut]},
         sets={"held_reason": "quarantine", "error": error},
         release=True,
     )
 
 
-def _begin(case: Case, step: Step) -> Write:
+def _undo_intent_transition(context: ActionContext, step: Step) -> Transition:
     """The undo of a step begins, unless the switch of the environment is set."""
-    if case.action.stop_why == SWITCH:
-        facts = {"reason": SWITCH, "step": step["key"]}
-        return Write(case.action, "hold", by=BY, facts=facts, sets={"held_reason": SWITCH}, release=True)
-    begun = Note("step.undo_begun", {"step": step["key"]})
-    return Write(case.action, by=BY, notes=[begun], checkpoints=[intent(case, step, K.UNDO_INTENT)])
+    if context.action.stop_reason == FREEZE:
+        facts = {"reason": FREEZE, "step": step["key"]}
+        return Transition(context.action, "hold", by=ACTOR, facts=facts, sets={"held_reason": FREEZE}, release=True)
+    begun = Note("step.undo_started", {"step": step["key"]})
+    return Transition(
+        context.action, by=ACTOR, notes=[begun], journal_entries=[intent_entry(context, step, K.UNDO_INTENT)]
+    )
 
 
-def _after(case: Case, step: Step, tried: Tried) -> Write:
+def _undo_result_transition(context: ActionContext, step: Step, tried: AttemptResult) -> Transition:
     if tried.outcome.ok:
-        attempt = case.ledger[step["key"]].undo_attempt
-        receipt = line(case, step, K.UNDO_RECEIPT, attempt, facts=tried.outcome.facts, **kept(tried))
-        return Write(
-            case.action,
-            by=BY,
-            notes=[receipt_note(step, receipt, tried, "step.undone")],
-            checkpoints=[receipt],
-            sets={"steps_done": max(0, case.action.steps_done - 1)},
+        attempt = context.journal[step["key"]].undo_attempt
+        receipt = journal_entry(
+            context, step, K.UNDO_RECEIPT, attempt, facts=tried.outcome.facts, **log_and_metrics(tried)
         )
-    failed = failure(case, step, tried, K.UNDO_FAILURE)
-    shut = newly_shut(case, [step])
-    w = Write(
-        case.action,
-        by=BY,
-        notes=[failure_note(step, failed, tried, "step.undo_failed"), *set_note(shut)],
-        checkpoints=[failed],
+        return Transition(
+            context.action,
+            by=ACTOR,
+            notes=[receipt_note(step, receipt, tried, "step.undone")],
+            journal_entries=[receipt],
+            sets={"steps_done": max(0, context.action.steps_done - 1)},
+        )
+    failed = failure_entry(context, step, tried, K.UNDO_FAILURE)
+    shut = new_quarantines(context, [step])
+    w = Transition(
+        context.action,
+        by=ACTOR,
+        notes=[failure_note(step, failed, tried, "step.undo_failed"), *quarantine_notes(shut)],
+        journal_entries=[failed],
         quarantines=shut,
     )
-    if not is_best_effort(case):
+    if not is_best_effort(context):
         w.verb, w.release = "hold", True
         w.facts, w.sets = {"reason": "rollback_failed", "step": step["key"]}, {"held_reason": "rollback_failed"}
     return w
 
 
-def _finish(case: Case, report: Report) -> Write:
+def _finish_transition(context: ActionContext, report: RollbackReport) -> Transition:
     """The end of a way back, with the report of what was found when the state before was read again."""
-    packs = [*report_pack(case, report), *log_pack(case)]
+    packs = [*report_pack(context, report), *log_pack(context)]
     named = tuple(p.digest for p in packs)
-    shut = newly_shut(case, report.not_back)
-    notes = set_note(shut)
-    if report.not_back and not is_best_effort(case):
+    shut = new_quarantines(context, report.not_back)
+    notes = quarantine_notes(shut)
+    if report.not_back and not is_best_effort(context):
         facts = {"reason": "rollback_failed", "step": report.not_back[0]["key"], "checks": report.failing}
-        return Write(
-            case.action,
+        return Transition(
+            context.action,
             "hold",
-            by=BY,
+            by=ACTOR,
             facts=facts,
             notes=notes,
             quarantines=shut,
@@ -169,35 +305,37 @@ def _finish(case: Case, report: Report) -> Write:
             sets={"held_reason": "rollback_failed"},
             release=True,
         )
-    if case.action.rollback_to:
-        facts = {"reason": "checkpoint", "back_to": case.action.rollback_to, "remains": report.remains}
-        return Write(
-            case.action,
+    if context.action.rollback_to:
+        facts = {"reason": "checkpoint", "back_to": context.action.rollback_to, "remains": report.remains}
+        return Transition(
+            context.action,
             "hold",
-            by=BY,
+            by=ACTOR,
             facts=facts,
             notes=notes,
-            checkpoints=reset_lines(case),
+            journal_entries=reset_entries(context),
             packs=packs,
             artifacts=named,
             sets={"held_reason": "checkpoint", "rollback_to": ""},
             release=True,
         )
-    return _ended(case, report, packs, shut, notes)
+    return _end_transition(context, report, packs, shut, notes)
 
 
-def _ended(case: Case, report: Report, packs: list[ArtifactRows], shut: list[Quarantine], notes: list[Note]) -> Write:
+def _end_transition(
+    context: ActionContext, report: RollbackReport, packs: list[ArtifactRows], shut: list[Quarantine], notes: list[Note]
+) -> Transition:
     """rolled_back, or failed where something remains: what cannot be undone, or would not be."""
-    error = case.action.error or {"code": "rolled_back", "message": "A person rolled the run back.", "details": {}}
+    error = context.action.error or {"code": "rolled_back", "message": "A person rolled the run back.", "details": {}}
     facts: dict[str, Any] = {}
     if report.remains:
         facts = {"remains": report.remains, "quarantined": report.quarantined}
         error = {**error, "details": {**error.get("details", {}), **facts}}
     result = {"success": False, "data": None, "error": error}
-    return Write(
-        case.action,
+    return Transition(
+        context.action,
         "fail" if report.remains else "finish_rollback",
-        by=BY,
+        by=ACTOR,
         facts=facts,
         notes=notes,
         packs=packs,
@@ -205,9 +343,9 @@ def _ended(case: Case, report: Report, packs: list[ArtifactRows], shut: list[Qua
         artifacts=tuple(p.digest for p in packs),
         sets={"result": result, "error": error, "rollback_to": ""},
         release=True,
-        impact=measured(case.plan, case.ledger),
+        accuracy=measure_run(context.plan, context.journal),
     )
 
 
-def report_pack(case: Case, report: Report) -> list[ArtifactRows]:
-    return [pack_artifact(case.action.tenant_id, canonical(report.document(case)), "application/json")]
+def report_pack(context: ActionContext, report: RollbackReport) -> list[ArtifactRows]:
+    return [pack_artifact(context.action.tenant_id, canonical(report.document(context)), "application/json")]

@@ -32,12 +32,12 @@ from actions.types.protocol import (
     StepContext,
     Target,
 )
-from actions.types.registry import faults_of
+from actions.types.registry import protocol_faults
 from audit.changes.document import serialize_changes
 from audit.log.canonical_json import canonical, digest_of
 
 STEP_KEYS = {"key", "title", "target", "operation", "after", "precondition", "compensation", "spec"}
-MAY_HAVE = {"timeout_s", "fallback_for", "may_skip", "idempotent"}
+OPTIONAL_STEP_KEYS = {"timeout_s", "fallback_for", "may_skip", "idempotent"}
 TENANT = uuid.UUID("01930000-0000-7000-8000-000000000001")
 ENVIRONMENT = uuid.UUID("01930000-0000-7000-8000-000000000002")
 
@@ -48,7 +48,7 @@ def target(root: Path | None, **settings: Any) -> Target:
 
 
 @dataclass
-class Case:
+class ExecutorCase:
     """One executor with parameters that it can carry out on ``target``.
 
     ``snapshot`` returns the target's whole state as something comparable. ``effects`` returns how many effects were
@@ -110,28 +110,28 @@ class Case:
 class ExecutorConformance:
     """Rules for every executor. ``make`` builds the case; everything else is inherited."""
 
-    def make(self, root: Path) -> Case:
+    def make(self, root: Path) -> ExecutorCase:
         raise NotImplementedError("say how to make a case")
 
     @pytest.fixture
-    def case(self, tmp_path: Path) -> Case:
+    def case(self, tmp_path: Path) -> ExecutorCase:
         root = tmp_path / "root"
         root.mkdir()
         return self.make(root)
 
     @pytest.fixture
-    def changing(self, case: Case) -> Case | None:
+    def changing(self, case: ExecutorCase) -> ExecutorCase | None:
         return case if case.executor.changes_something else None
 
     # What it says of itself
 
-    def test_it_fits_the_protocol(self, case: Case) -> None:
-        assert faults_of(case.executor, case.executor.name) == []
+    def test_it_fits_the_protocol(self, case: ExecutorCase) -> None:
+        assert protocol_faults(case.executor, case.executor.name) == []
         assert case.executor.security_level in SECURITY_LEVELS
         assert case.executor.risk_class in RISK_CLASSES
         assert case.executor.title and case.executor.description and case.executor.version
 
-    def test_its_schema_is_a_2020_12_object_schema_that_draws_a_form(self, case: Case) -> None:
+    def test_its_schema_is_a_2020_12_object_schema_that_draws_a_form(self, case: ExecutorCase) -> None:
         schema = case.executor.schema
         jsonschema_rs.meta.validate(schema)
         assert schema["type"] == "object"
@@ -139,11 +139,11 @@ class ExecutorConformance:
         assert all("title" in each for each in schema["properties"].values())
         assert case.faults(case.parameters) == []
 
-    def test_its_level_is_known_and_never_below_its_base(self, case: Case) -> None:
+    def test_its_level_is_known_and_never_below_its_base(self, case: ExecutorCase) -> None:
         level = case.executor.level_of(case.parameters)
         assert SECURITY_LEVELS.index(level) >= SECURITY_LEVELS.index(case.executor.security_level)
 
-    def test_bad_parameters_are_refused_by_field_and_touch_nothing(self, case: Case) -> None:
+    def test_bad_parameters_are_refused_by_field_and_touch_nothing(self, case: ExecutorCase) -> None:
         before = case.snapshot()
         assert case.bad, "give at least one example of parameters that must be refused"
         for parameters, name in case.bad:
@@ -153,41 +153,41 @@ class ExecutorConformance:
 
     # Planning
 
-    def test_planning_touches_nothing_and_gives_the_same_plan_twice(self, case: Case) -> None:
+    def test_planning_touches_nothing_and_gives_the_same_plan_twice(self, case: ExecutorCase) -> None:
         before = case.snapshot()
         first, second = case.plan(), case.plan()
-        assert digested(first) == digested(second)
+        assert to_digestible(first) == to_digestible(second)
         assert case.snapshot() == before
 
-    def test_a_plan_is_complete_and_canonical(self, case: Case) -> None:
+    def test_a_plan_is_complete_and_canonical(self, case: ExecutorCase) -> None:
         draft = case.plan()
         check_draft(draft)
         assert bool(draft.changes) <= case.executor.changes_something
         assert set(draft.before_images) <= {step["key"] for step in draft.steps}
 
-    def test_a_plan_shows_no_secret(self, case: Case) -> None:
+    def test_a_plan_shows_no_secret(self, case: ExecutorCase) -> None:
         if case.secret:
-            assert case.secret.encode() not in canonical(digested(case.plan()))
+            assert case.secret.encode() not in canonical(to_digestible(case.plan()))
             assert case.secret not in repr(case.plan())
 
     # Running
 
-    def test_a_probe_before_says_not_done(self, case: Case) -> None:
+    def test_a_probe_before_says_not_done(self, case: ExecutorCase) -> None:
         before = case.snapshot()
         assert {case.executor.probe(ctx) for ctx in case.contexts(case.plan())} == {Probe.NOT_DONE}
         assert case.snapshot() == before
 
-    def test_applying_succeeds_with_facts_that_can_be_stored(self, case: Case) -> None:
+    def test_applying_succeeds_with_facts_that_can_be_stored(self, case: ExecutorCase) -> None:
         for outcome in case.run(case.plan()):
             canonical(outcome.facts)
 
-    def test_a_probe_after_says_done(self, changing: Case | None) -> None:
+    def test_a_probe_after_says_done(self, changing: ExecutorCase | None) -> None:
         if changing:
             draft = changing.plan()
             changing.run(draft)
             assert {changing.executor.probe(ctx) for ctx in changing.contexts(draft)} == {Probe.DONE}
 
-    def test_applying_twice_makes_one_effect(self, changing: Case | None) -> None:
+    def test_applying_twice_makes_one_effect(self, changing: ExecutorCase | None) -> None:
         if changing:
             draft = changing.plan()
             changing.run(draft)
@@ -196,7 +196,7 @@ class ExecutorConformance:
             assert changing.snapshot() == once
             assert effects == (changing.effects() if changing.effects else 0)
 
-    def test_something_that_only_looks_changes_nothing(self, case: Case) -> None:
+    def test_something_that_only_looks_changes_nothing(self, case: ExecutorCase) -> None:
         if not case.executor.changes_something:
             before, draft = case.snapshot(), case.plan()
             case.run(draft)
@@ -206,7 +206,7 @@ class ExecutorConformance:
             with pytest.raises(PlanRefused):
                 case.executor.plan_undo(case.steps(draft), case.target, lambda step: None)
 
-    def test_a_stopping_run_begins_no_step(self, case: Case) -> None:
+    def test_a_stopping_run_begins_no_step(self, case: ExecutorCase) -> None:
         before, draft = case.snapshot(), case.plan()
         outcomes = [case.executor.apply(ctx) for ctx in case.contexts(draft, stopping=lambda: True)]
         assert not any(outcome.ok for outcome in outcomes)
@@ -214,14 +214,14 @@ class ExecutorConformance:
 
     # Verifying
 
-    def test_verifying_holds_after_the_run(self, case: Case) -> None:
+    def test_verifying_holds_after_the_run(self, case: ExecutorCase) -> None:
         draft = case.plan()
         case.run(draft)
         rows = case.executor.verify(case.steps(draft), case.target)
         assert all(row["ok"] is True and row["name"] and isinstance(row["detail"], str) for row in rows), rows
         assert len(rows) >= len(draft.steps) or not case.executor.changes_something
 
-    def test_verifying_sees_tampering_and_the_undo_refuses_it(self, changing: Case | None) -> None:
+    def test_verifying_sees_tampering_and_the_undo_refuses_it(self, changing: ExecutorCase | None) -> None:
         if changing and changing.tamper:
             draft = changing.plan()
             changing.run(draft)
@@ -233,7 +233,7 @@ class ExecutorConformance:
             assert all(issue.message for issue in refused.value.issues)
             assert changing.snapshot() == tampered
 
-    def test_a_stale_precondition_is_refused_without_effect(self, changing: Case | None) -> None:
+    def test_a_stale_precondition_is_refused_without_effect(self, changing: ExecutorCase | None) -> None:
         if changing and changing.tamper:
             draft = changing.plan()
             changing.tamper()
@@ -247,7 +247,7 @@ class ExecutorConformance:
 
     # Undoing
 
-    def test_compensating_restores_exactly_and_twice_is_once(self, changing: Case | None) -> None:
+    def test_compensating_restores_exactly_and_twice_is_once(self, changing: ExecutorCase | None) -> None:
         if changing:
             before, draft = changing.snapshot(), changing.plan()
             changing.run(draft)
@@ -257,13 +257,13 @@ class ExecutorConformance:
             changing.undo(draft)
             assert changing.snapshot() == before
 
-    def test_a_probe_of_the_undo_says_not_done_before_it(self, changing: Case | None) -> None:
+    def test_a_probe_of_the_undo_says_not_done_before_it(self, changing: ExecutorCase | None) -> None:
         if changing:
             draft = changing.plan()
             changing.run(draft)
             assert {changing.executor.probe_undo(ctx) for ctx in changing.contexts(draft)} == {Probe.NOT_DONE}
 
-    def test_half_a_run_can_be_compensated(self, changing: Case | None) -> None:
+    def test_half_a_run_can_be_compensated(self, changing: ExecutorCase | None) -> None:
         if changing:
             before, draft = changing.snapshot(), changing.plan()
             first = changing.contexts(draft)[0]
@@ -271,7 +271,7 @@ class ExecutorConformance:
             changing.undo(draft)
             assert changing.snapshot() == before
 
-    def test_a_completed_run_can_be_undone_by_a_new_plan_and_that_too(self, changing: Case | None) -> None:
+    def test_a_completed_run_can_be_undone_by_a_new_plan_and_that_too(self, changing: ExecutorCase | None) -> None:
         if changing:
             before, draft = changing.snapshot(), changing.plan()
             changing.run(draft)
@@ -279,7 +279,7 @@ class ExecutorConformance:
             undo = changing.executor.plan_undo(changing.steps(draft), changing.target, draft.before_images.get)
             check_draft(undo)
             if changing.secret:
-                assert changing.secret.encode() not in canonical(digested(undo))
+                assert changing.secret.encode() not in canonical(to_digestible(undo))
             assert changing.snapshot() == after, "planning the undo changed something"
             changing.run(undo, undone=draft.before_images.get)
             assert changing.snapshot() == before
@@ -292,7 +292,7 @@ class ExecutorConformance:
             assert changing.snapshot() == after
 
 
-def digested(draft: Draft) -> dict[str, Any]:
+def to_digestible(draft: Draft) -> dict[str, Any]:
     """Return what a plan's digest is taken over, as far as the executor makes it."""
     return {
         "resources": draft.resources,
@@ -312,11 +312,11 @@ def check_draft(draft: Draft) -> None:
     keys = [step["key"] for step in draft.steps]
     assert len(keys) == len(set(keys))
     for n, step in enumerate(draft.steps):
-        assert step.keys() - MAY_HAVE == STEP_KEYS, f"step {step['key']} has {sorted(step)}"
+        assert step.keys() - OPTIONAL_STEP_KEYS == STEP_KEYS, f"step {step['key']} has {sorted(step)}"
         assert step["title"] and step["operation"]
         assert set(step["after"]) <= set(keys[:n]), "a step may only come after earlier ones"
         assert step["compensation"]["kind"] in COMPENSATION_KINDS
     assert {change.key for change in draft.changes} <= set(keys)
     assert [each["step"] for each in draft.compensations] == keys
-    assert digest_of(digested(draft)) == digest_of(json.loads(canonical(digested(draft))))
+    assert digest_of(to_digestible(draft)) == digest_of(json.loads(canonical(to_digestible(draft))))
     canonical(draft.observations)

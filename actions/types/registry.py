@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from actions.recovery import faults_of_strategies
 from actions.types.protocol import RISK_CLASSES, SECURITY_LEVELS, Executor, Target
+from actions.types.shared.recovery_policy import check_strategies
 from audit.errors import Problem
 
 GROUP = "interlock.executors"
 ATTRIBUTES = {"name": str, "version": str, "title": str, "description": str, "schema": dict, "changes_something": bool}
-VERBS = ("level_of", "validate", "plan", "plan_undo", "apply", "probe", "compensate", "probe_undo", "verify")
+METHODS = ("level_of", "validate", "plan", "plan_undo", "apply", "probe", "compensate", "probe_undo", "verify")
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class ExecutorBroken(Problem):
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenExecutor:
     """An executor that could not be loaded: its entry point name, where it points, and why it failed."""
 
     name: str
@@ -52,7 +52,7 @@ class _Registry:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.loaded: dict[str, Executor] | None = None
-        self.broken: dict[str, Broken] = {}
+        self.broken: dict[str, BrokenExecutor] = {}
 
     def executors(self) -> dict[str, Executor]:
         if self.loaded is None:
@@ -65,41 +65,41 @@ class _Registry:
 _registry = _Registry()
 
 
-def load_all(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Executor], dict[str, Broken]]:
+def load_all(points: tuple[EntryPoint, ...]) -> tuple[dict[str, Executor], dict[str, BrokenExecutor]]:
     """Load entry points into (executors by name, broken by name). Raises nothing: what fails is reported by name."""
     good: dict[str, Executor] = {}
-    bad: dict[str, Broken] = {}
+    bad: dict[str, BrokenExecutor] = {}
     for point in sorted(points, key=lambda p: (p.name, p.value)):
         try:
             executor = point.load()()
-            faults = faults_of(executor, point.name)
+            faults = protocol_faults(executor, point.name)
             if point.name in good:
                 faults.append("another installed package already provides this action type")
             if faults:
                 raise TypeError("; ".join(faults))
         except Exception as exc:  # third-party code: whatever it raises at import must not stop the others
             log.error("executor %s (%s) cannot be used: %s: %s", point.name, point.value, type(exc).__name__, exc)
-            bad[point.name] = Broken(point.name, point.value, f"{type(exc).__name__}: {exc}")
+            bad[point.name] = BrokenExecutor(point.name, point.value, f"{type(exc).__name__}: {exc}")
             continue
         good[point.name] = executor
     return {name: it for name, it in good.items() if name not in bad}, bad
 
 
-def faults_of(executor: object, name: str) -> list[str]:
+def protocol_faults(executor: object, name: str) -> list[str]:
     """Return what keeps an object from being the executor called ``name``; empty when it fits the protocol."""
     faults = [
         f"{attribute} must be a {kind.__name__}"
         for attribute, kind in ATTRIBUTES.items()
         if not isinstance(getattr(executor, attribute, None), kind)
     ]
-    faults += [f"{verb}() is missing" for verb in VERBS if not callable(getattr(executor, verb, None))]
+    faults += [f"{verb}() is missing" for verb in METHODS if not callable(getattr(executor, verb, None))]
     if getattr(executor, "name", None) != name:
         faults.append(f"its name is {getattr(executor, 'name', None)!r}, but the entry point calls it {name!r}")
     if getattr(executor, "security_level", None) not in SECURITY_LEVELS:
         faults.append(f"security_level must be one of {', '.join(SECURITY_LEVELS)}")
     if getattr(executor, "risk_class", None) not in RISK_CLASSES:
         faults.append(f"risk_class must be one of {', '.join(RISK_CLASSES)}")
-    faults += faults_of_strategies(executor)
+    faults += check_strategies(executor)
     return faults
 
 
@@ -108,7 +108,7 @@ def executors() -> dict[str, Executor]:
     return dict(sorted(_registry.executors().items()))
 
 
-def get(name: str) -> Executor:
+def get_executor(name: str) -> Executor:
     """Return the executor of an action type; raises UnknownType or ExecutorBroken, both naming it."""
     found = _registry.executors().get(name)
     if found is not None:
@@ -129,7 +129,7 @@ def permission_for(name: str) -> str:
     return str(getattr(_registry.executors().get(name), "permission", "propose"))
 
 
-def choices_of(executor: Executor, parameters: dict[str, Any], target: Target) -> dict[str, list[tuple[str, str]]]:
+def fetch_choices(executor: Executor, parameters: dict[str, Any], target: Target) -> dict[str, list[tuple[str, str]]]:
     """Return what the parameters of a type can be as things stand; empty where that cannot be told. Raises nothing."""
     ask = getattr(executor, "choices", None)
     try:
@@ -139,16 +139,16 @@ def choices_of(executor: Executor, parameters: dict[str, Any], target: Target) -
         return {}
 
 
-def broken() -> list[Broken]:
+def broken_executors() -> list[BrokenExecutor]:
     """Return the executors that could not be loaded, by name."""
     _registry.executors()
     return [_registry.broken[name] for name in sorted(_registry.broken)]
 
 
 @contextmanager
-def register(executor: Executor) -> Iterator[Executor]:
+def register_executor(executor: Executor) -> Iterator[Executor]:
     """Add (or replace) an executor for the length of a ``with`` block, for tests and benchmarks. All threads see it."""
-    faults = faults_of(executor, executor.name)
+    faults = protocol_faults(executor, executor.name)
     if faults:
         raise TypeError("; ".join(faults))
     with _registry.lock:
@@ -162,7 +162,7 @@ def register(executor: Executor) -> Iterator[Executor]:
             _registry.loaded = rest if previous is None else {**rest, executor.name: previous}
 
 
-def forget() -> None:
+def forget_executors() -> None:
     """Drop what was loaded; the next question loads again."""
     with _registry.lock:
         _registry.loaded, _registry.broken = None, {}

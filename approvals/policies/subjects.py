@@ -20,12 +20,12 @@ def register_subjects() -> None:
 
 def describe_policies(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Policy.objects.filter(Q(home=tenant) | Q(tenant=None), pk__in=ids)
-    return {policy.pk: Subject("policy", policy.pk, policy.slug, f"/rules/policies/{policy.pk}/") for policy in found}
+    return {policy.pk: Subject("policy", policy.pk, policy.slug, f"/policies/{policy.pk}/") for policy in found}
 
 
 def describe_matrices(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
     found = Environment.objects.filter(tenant=tenant, pk__in=ids)
-    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}", "/rules/matrix/") for place in found}
+    return {place.pk: Subject("matrix", place.pk, f"Matrix of {place.slug}", "/policies/matrix/") for place in found}
 
 
 def describe_weights(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
@@ -39,7 +39,7 @@ def describe_matrix_rows(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
 
 
 def policy_subject(policy: Policy) -> Subject:
-    return Subject("policy", policy.pk, policy.slug, f"/rules/policies/{policy.pk}/")
+    return Subject("policy", policy.pk, policy.slug, f"/policies/{policy.pk}/")
 
 
 def matrix_subject(environment_id: UUID) -> Subject:

@@ -8,32 +8,31 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.security.http import HttpAuthBase
 from ninja.utils import check_csrf
 
-from actions.api.docs import Manual
-from actions.api.openapi import described
-from actions.api.strict_json import StrictParser
+from actions.api.openapi import Manual, with_problems
+from actions.api.request_context import StrictParser
 from audit.errors import Invalid, NotFound, Problem, Unauthenticated
 from config.http.problems import BadRequest, StaleForm, to_response
 
 ROUTERS: tuple[str, ...] = (
     "actions.api.actions.router",
-    "actions.api.verbs.router",
+    "actions.api.commands.router",
     "actions.api.plans.router",
-    "actions.api.why.router",
-    "actions.api.talk.router",
+    "actions.api.plans.explain_router",
+    "actions.api.commands.comments_router",
     "actions.api.inbox.router",
-    "actions.api.breakers.router",
+    "actions.api.controls.breakers_router",
     "actions.api.events.router",
-    "actions.api.evidence.router",
-    "actions.api.not_built.router",
+    "actions.api.events.evidence_router",
+    "actions.api.not_implemented.router",
     "approvals.api.matrix_router",
     "approvals.api.policies_router",
     "approvals.api.weights_router",
     "actions.api.policies.router",
-    "actions.api.rehearsal.router",
-    "actions.api.impact.router",
-    "actions.api.tickets.router",
-    "actions.api.environments.router",
-    "actions.api.quarantines.router",
+    "actions.api.policies.backtests_router",
+    "actions.api.prediction_accuracy.router",
+    "actions.api.incidents.router",
+    "actions.api.controls.environments_router",
+    "actions.api.controls.quarantines_router",
     "tenants.api.tokens.router",
     "audit.auditor.explore.api.log_router",
     "audit.evidence.api.router",
@@ -61,7 +60,7 @@ class MemberAuth(HttpAuthBase):
 
 class InterlockAPI(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> Any:
-        return described(super().get_openapi_schema(**options))
+        return with_problems(super().get_openapi_schema(**options))
 
 
 api = InterlockAPI(

@@ -16,8 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from redis import RedisError
 
-from actions.run.tallies import BOUNDS_S, INF, known
-from actions.states import LIVE
+from actions.engine.prometheus_counters import BOUNDS_S, INF, read_counters
+from actions.models.states import LIVE
 from audit.verification.status import MAX_DELAY_S, count_halted_logs, sealing_delays
 from config.http.graceful_shutdown import is_stopping
 
@@ -32,7 +32,7 @@ class StepMetrics:
 
     def collect(self) -> Iterator[Any]:
         try:
-            found = known()
+            found = read_counters()
         except (RedisError, OSError):
             return  # the process's own metrics are worth having while Redis is away
         yield duration_histogram(found["took"], found["sum"])

@@ -8,7 +8,7 @@ It becomes a Celery worker of two processes, one of which can decide while the o
 import os
 import sys
 
-from actions.scheduling.scope import Scope
+from actions.controls.worker_routing import WorkerScope
 from config.env import Environment, load
 from config.run.processes import worker
 
@@ -17,7 +17,7 @@ PROCESSES = 2
 
 def command(environment: Environment) -> list[str]:
     """The command of a worker that carries only what these settings say; its name tells which."""
-    scope = Scope(environment.node, tuple(environment.environments))
+    scope = WorkerScope(environment.node, tuple(environment.environments))
     name = "node." + scope.node if scope.node else scope.route("agent")
     queues = ",".join(scope.route(queue) for queue in ("decide", "execute"))
     return worker(name, queues, processes=PROCESSES)

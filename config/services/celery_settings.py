@@ -18,7 +18,7 @@ CELERY_TASK_ROUTES = {
     "actions.tasks.execute": {"queue": "execute"},
     "actions.tasks.sweep": {"queue": "sweep"},
     "actions.tasks.background": {"queue": "background"},
-    "actions.tasks.hand_off": {"queue": "background"},
+    "actions.tasks.work_incidents": {"queue": "background"},
     "approvals.tasks.notify": {"queue": "background"},
     "audit.tasks.seal": {"queue": "sweep"},
     "audit.tasks.publish_heads": {"queue": "background"},

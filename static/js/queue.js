@@ -5,15 +5,15 @@
   if (page !== "queue" && page !== "approvals") return;
   const rows = () => $$("[data-row]");
   const current = () => $("[data-row][aria-current]");
-  let peeking = 0;
+  let previewTimer = 0;
 
   function select(row, focus = true) {
     for (const r of rows()) if (r !== row) r.removeAttribute("aria-current");
     row.setAttribute("aria-current", "true");
     if (focus) $(".row__title", row).focus({ preventScroll: true });
     row.scrollIntoView({ block: "nearest" });
-    clearTimeout(peeking);
-    if ($("#peek")?.offsetParent) peeking = setTimeout(() => htmx.ajax("GET", row.dataset.peek, { target: "#peek", swap: "outerMorph" }), 130);
+    clearTimeout(previewTimer);
+    if ($("#preview-pane")?.offsetParent) previewTimer = setTimeout(() => htmx.ajax("GET", row.dataset.previewUrl, { target: "#preview-pane", swap: "outerMorph" }), 130);
   }
   function move(step) {
     const all = rows();
@@ -23,14 +23,14 @@
   }
   document.addEventListener("click", (e) => {
     const row = e.target.closest("[data-row]");
-    if (row && !e.target.closest("a, button") && $("#peek")?.offsetParent) select(row, false);
-    if (e.target.closest("[data-peek-close]")) document.body.classList.toggle("no-peek");
+    if (row && !e.target.closest("a, button") && $("#preview-pane")?.offsetParent) select(row, false);
+    if (e.target.closest("[data-preview-close]")) document.body.classList.toggle("no-preview");
   });
   function decide() {
     const row = current() ?? rows()[0];
     if (!row) return;
-    const here = $("#peek [data-decide-first]");
-    if (here && $("#peek")?.dataset.of === row.dataset.id) here.focus();
+    const here = $("#preview-pane [data-decide-first]");
+    if (here && $("#preview-pane")?.dataset.of === row.dataset.id) here.focus();
     else location.href = `${$(".row__title", row).href}#decide`;
   }
   const updates = () => $("[data-updates]:not([hidden])")?.click();

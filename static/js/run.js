@@ -27,7 +27,7 @@
   }
   keys({ f: () => $("#follow")?.click(), e: nextWarning });
 
-  /* how long it should still take: the same words as the server's (actions/pace.py), which puts them right at every change */
+  /* how long it should still take: the same words as the server's (actions/preflight/duration_estimate.py), which puts them right at every change */
   function left(s) {
     if (s <= 0) return "should end any moment";
     if (s < 10) return "a few seconds left";

@@ -24,7 +24,7 @@ def committed_cast(transactional_db, tmp_path):
 
 @pytest.fixture
 def ledger_type():
-    with registry.register(Hooked()) as executor:
+    with registry.register_executor(Hooked()) as executor:
         yield executor
 
 

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
-from actions.lifecycle import subject_of
+from actions.lifecycle.commit import action_subject
 from actions.models import Action, Lease
 from approvals.blast.score import LEVELS
 from approvals.models import MatrixRow
@@ -34,7 +34,7 @@ def an_action(cast: Cast, state: str = "queued", **fields: Any) -> Action:
     }
     action = Action.objects.create(**{**defaults, **fields})
     action = Action.objects.get(pk=action.pk)
-    entry = NewEvent(action.tenant_id, subject_of(action), "action.submitted", str(action.requester_id))
+    entry = NewEvent(action.tenant_id, action_subject(action), "action.submitted", str(action.requester_id))
     append_events([entry], {}, action.created_at)
     return action
 

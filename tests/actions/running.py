@@ -5,8 +5,8 @@ from typing import Any
 
 from django.db import connection
 
+from actions.engine.runner import Runner
 from actions.models import Action
-from actions.run.runner import Runner
 from audit.models import Event
 
 

@@ -3,8 +3,8 @@
 import pytest
 from django.db import connection
 
+from actions.engine.runner import Runner
 from actions.models import Action
-from actions.run.runner import Runner
 from tests.actions.factory import propose
 from tests.support.statements import statements
 

@@ -2,15 +2,17 @@
 
 import pytest
 
-from actions import settle, verbs
+from actions.commands import decide, propose, resume, rollback
 from actions.errors import WrongState
-from actions.lifecycle import subject_of
-from actions.models import Action, BeforeImage, Checkpoint
+from actions.lifecycle import allowed
+from actions.lifecycle.commit import action_subject
+from actions.models import Action, BeforeImage, JournalEntry
 from actions.types import registry
 from actions.types.protocol import Outcome
 from approvals.models import MatrixRow
 from audit.log.events import NewEvent, record
-from tests.actions.factory import edit, propose, root_of
+from tests.actions.factory import edit, root_of
+from tests.actions.factory import propose as factory_propose
 from tests.actions.running import carry, verbs_of
 from tests.support.ledger_executor import LedgerExecutor, balance, read_ledger
 
@@ -27,9 +29,9 @@ class Losing(LedgerExecutor):
 
 @pytest.fixture
 def in_doubt(committed_cast):
-    with registry.register(Losing()):
+    with registry.register_executor(Losing()):
         parameters = {"steps": 2, "blind": True}
-        yield carry(propose(committed_cast, type="ledger", parameters=parameters, accept=True))
+        yield carry(factory_propose(committed_cast, type="ledger", parameters=parameters, accept=True))
 
 
 @pytest.fixture
@@ -39,9 +41,9 @@ def drifting(committed_cast):
     for name in ("a.conf", "b.conf"):
         (root / name).write_text("before\n")
     parameters = {"changes": edit("a.conf")["changes"] + edit("b.conf")["changes"]}
-    action = carry(propose(committed_cast, parameters=parameters))
+    action = carry(factory_propose(committed_cast, parameters=parameters))
     for n in range(4):
-        verbs.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
+        decide.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
         (root / "b.conf").write_text(f"drift {n}\n")
         action = carry(action)
     assert (action.state, action.held_reason, action.started_at) == ("held", "replans", None)
@@ -54,17 +56,17 @@ def test_an_action_held_before_it_began_cannot_be_let_run(committed_cast, drifti
         required_approvals=[{"role": "approver", "count": 2}]
     )
     with pytest.raises(WrongState, match="never began"):
-        verbs.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
+        resume.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
     assert carry(drifting).state == "held"
     assert verbs_of(drifting)[-1] == "action.hold"
-    assert not Checkpoint.objects.filter(action=drifting).exists()
+    assert not JournalEntry.objects.filter(action=drifting).exists()
     assert (root_of(committed_cast.dev) / "a.conf").read_text() == "before\n"
 
 
 def test_an_action_held_before_it_began_can_be_given_up_and_proposed_again(committed_cast, drifting):
     access = committed_cast.access("operator")
-    assert verbs.resume(access, drifting.pk, "", how="give_up").state == "failed"
-    again = carry(verbs.retry(access, drifting.pk, "now it is quiet"))
+    assert resume.resume(access, drifting.pk, "", how="give_up").state == "failed"
+    again = carry(propose.retry(access, drifting.pk, "now it is quiet"))
     assert (again.state, again.retry_of_id) == ("awaiting_approval", drifting.pk)
     assert not BeforeImage.objects.filter(action=drifting).exists()
 
@@ -75,36 +77,36 @@ def test_a_step_in_doubt_is_neither_repeated_nor_forgotten_without_a_persons_wor
     assert (in_doubt.state, in_doubt.held_reason) == ("held", "in_doubt")
     before = read_ledger(ledger)
     with pytest.raises(WrongState, match="took effect"):
-        verbs.resume(committed_cast.access("operator"), in_doubt.pk, "go", how=how)
+        resume.resume(committed_cast.access("operator"), in_doubt.pk, "go", how=how)
     assert carry(in_doubt).state == "held"
     assert read_ledger(ledger) == before
 
 
 def test_the_verb_rollback_asks_for_that_word_too(committed_cast, in_doubt):
     with pytest.raises(WrongState, match="took effect"):
-        verbs.rollback(committed_cast.access("operator"), in_doubt.pk, "undo it")
+        rollback.rollback(committed_cast.access("operator"), in_doubt.pk, "undo it")
     assert Action.objects.get(pk=in_doubt.pk).state == "held"
 
 
 def test_a_step_that_a_person_found_done_is_undone_with_the_others(committed_cast, in_doubt):
     access = committed_cast.access("operator")
-    verbs.resume(access, in_doubt.pk, "the provider says it ran", how="rollback", step_done=True)
-    with registry.register(Losing()):
+    resume.resume(access, in_doubt.pk, "the provider says it ran", how="rollback", step_done=True)
+    with registry.register_executor(Losing()):
         carry(in_doubt)
     assert balance(root_of(committed_cast.dev) / ".ledger").get("cell-2", 0) == 0
 
 
 def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doubt, monkeypatch):
-    way_on = settle.way_on
+    way_on = resume.resume_verb
 
     def meanwhile(action, *asked):
-        record(NewEvent(action.tenant_id, subject_of(action), "ticket.opened", "system:handoff"))
+        record(NewEvent(action.tenant_id, action_subject(action), "incident.opened", "system:incidents"))
         return way_on(action, *asked)
 
-    monkeypatch.setattr(verbs, "way_on", meanwhile)
+    monkeypatch.setattr(allowed, "way_on", meanwhile)
     access = committed_cast.access("operator")
-    verbs.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
-    assert {"ticket.opened", "step.settled", "action.resume"} <= set(verbs_of(in_doubt))
+    resume.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
+    assert {"incident.opened", "step.resolved", "action.resume"} <= set(verbs_of(in_doubt))
 
 
 def test_a_rollback_that_met_a_fault_of_ours_goes_on_backward(committed_cast, monkeypatch):
@@ -112,13 +114,13 @@ def test_a_rollback_that_met_a_fault_of_ours_goes_on_backward(committed_cast, mo
     root = root_of(committed_cast.dev)
     (root / "app.conf").write_text("before\n")
     checks = [{"kind": "file", "path": "sign", "exists": True}]
-    action = propose(committed_cast, parameters=edit(), checks=checks, accept=True)
+    action = factory_propose(committed_cast, parameters=edit(), checks=checks, accept=True)
     with monkeypatch.context() as patch:
-        patch.setattr("actions.case.decrypt", lambda *args: 1 / 0)
+        patch.setattr("actions.lifecycle.context.decrypt", lambda *args: 1 / 0)
         held = carry(action)
     assert (held.state, held.held_reason) == ("held", "internal_error")
     assert (root / "app.conf").read_text() == "after\n"
     (root / "sign").write_text("the check would hold now")
-    verbs.resume(committed_cast.access("operator"), action.pk, "the key is back", how="continue")
+    resume.resume(committed_cast.access("operator"), action.pk, "the key is back", how="continue")
     now = carry(action)
     assert (now.state, (root / "app.conf").read_text()) == ("rolled_back", "before\n")

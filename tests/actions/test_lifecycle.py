@@ -5,9 +5,10 @@ from django.db import IntegrityError, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actions.lifecycle import MOVES, UNENDED, Note, Write, advance, write
+from actions.lifecycle.commit import advance, commit
+from actions.lifecycle.transitions import MOVES, UNENDED, Note, Transition
 from actions.models import Action
-from actions.states import ENDED, State
+from actions.models.states import ENDED, State
 from audit.models import Event
 from tests.actions.factory import an_action
 
@@ -40,7 +41,7 @@ def test_a_verb_moves_an_action_only_out_of_its_sources(cast, state, verb):
 def test_a_write_that_its_state_does_not_allow_is_a_fault_and_stores_nothing(cast, state, verb):
     action = an_action(cast, state)
     with pytest.raises(ValueError, match="does not lead out of"):
-        write([Write(action, verb)])
+        commit([Transition(action, verb)])
     assert Action.objects.get(pk=action.pk).state == state
     assert events_of(action) == ["action.submitted"]
 
@@ -55,7 +56,7 @@ def test_a_stale_snapshot_moves_nothing_and_leaves_no_event(cast):
     action = an_action(cast, State.QUEUED)
     stale = Action.objects.get(pk=action.pk)
     advance([action.pk], "cancel", by="someone")
-    assert write([Write(stale, "preflight")]) == []
+    assert commit([Transition(stale, "preflight")]) == []
     assert Action.objects.get(pk=action.pk).state == State.CANCELLED
     assert events_of(action) == ["action.submitted", "action.cancel"]
 
@@ -63,24 +64,24 @@ def test_a_stale_snapshot_moves_nothing_and_leaves_no_event(cast):
 def test_an_event_in_between_voids_a_write_although_the_state_is_the_same(cast):
     action = an_action(cast, State.IN_PROGRESS)
     stale = Action.objects.get(pk=action.pk)
-    write([Write(action, by="x", notes=[Note("action.abort_requested")], stop=True)])
-    assert write([Write(stale, "verify")]) == []
+    commit([Transition(action, by="x", notes=[Note("action.abort_requested")], stop=True)])
+    assert commit([Transition(stale, "verify")]) == []
     assert Action.objects.get(pk=action.pk).state == State.IN_PROGRESS
 
 
 def test_a_write_under_a_lease_that_does_not_hold_the_action_sticks_nowhere(cast, a_lease):
     action = an_action(cast, State.IN_PROGRESS)
-    assert write([Write(action, "verify", lease=a_lease.pk)]) == []
+    assert commit([Transition(action, "verify", lease=a_lease.pk)]) == []
     Action.objects.filter(pk=action.pk).update(lease=a_lease)
     action.refresh_from_db()
-    assert len(write([Write(action, "verify", lease=a_lease.pk)])) == 1
+    assert len(commit([Transition(action, "verify", lease=a_lease.pk)])) == 1
 
 
 def test_many_actions_move_in_one_go_and_each_has_its_own_chain(cast):
     actions = [an_action(cast, State.QUEUED) for _ in range(30)]
     gone = actions.pop()
     advance([gone.pk], "cancel", by="someone")
-    stuck = write([Write(a, "preflight") for a in [*actions, gone] if a is not gone] + [])
+    stuck = commit([Transition(a, "preflight") for a in [*actions, gone] if a is not gone] + [])
     assert {w.action.pk for w in stuck} == {a.pk for a in actions}
     for action in actions:
         last = Event.objects.filter(subject_id=action.pk).latest("seq")
@@ -90,7 +91,7 @@ def test_many_actions_move_in_one_go_and_each_has_its_own_chain(cast):
 def test_a_held_action_must_say_why(cast):
     action = an_action(cast, State.IN_PROGRESS)
     with pytest.raises(IntegrityError), transaction.atomic():
-        write([Write(action, "hold")])
+        commit([Transition(action, "hold")])
     assert Action.objects.get(pk=action.pk).state == State.IN_PROGRESS
     assert events_of(action) == ["action.submitted"]
 

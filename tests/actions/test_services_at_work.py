@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from actions import verbs
-from actions.models import Action, Checkpoint
+from actions.commands import decide, rollback
+from actions.models import Action, JournalEntry
 from actions.types.redeploy_service import RedeployService
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry, verbs_of
-from tests.actions.test_rolling_back import facts_of
 from tests.cast import Cast
+from tests.run.test_rollback import facts_of
 from tests.types.deployed import Shop, script
 from tests.types.supervised import SECRET, Web, ended
 
@@ -40,11 +40,11 @@ def test_a_service_is_deployed_redeployed_and_undone(committed_cast: Cast, web: 
     second = redeploy(committed_cast, artifact="web-2")
     assert second.state == "completed" and web.running() != ["r1"]
     assert (second.security_level, second.risk_class) == ("high", "guarded")
-    undo, _ = verbs.rollback(committed_cast.access("operator"), second.pk, "the old one was better")
+    undo, _ = rollback.rollback(committed_cast.access("operator"), second.pk, "the old one was better")
     undo = carry(undo)
     if undo.state == "awaiting_approval":
         assert undo.plan is not None
-        verbs.accept(committed_cast.access("operator"), undo.pk, undo.plan.digest)
+        decide.accept(committed_cast.access("operator"), undo.pk, undo.plan.digest)
         undo = carry(undo)
     assert (undo.state, web.running(), web.current()) == ("completed", ["r1"], "releases/r1")
     assert len(web.starts()) == 3
@@ -58,7 +58,7 @@ def test_a_release_that_is_not_well_is_rolled_back_to_the_one_before(committed_c
     assert (action.state, action.error["code"]) == ("rolled_back", "unhealthy")
     assert (web.running(), web.current()) == (["r1"], "releases/r1")
     assert verbs_of(action).count("step.undone") == 2
-    told = list(Checkpoint.objects.filter(action=action).values_list("log", flat=True))
+    told = list(JournalEntry.objects.filter(action=action).values_list("log", flat=True))
     assert SECRET not in "".join(told)
 
 

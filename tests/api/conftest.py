@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from actions.run.runner import Runner
+from actions.engine.runner import Runner
 from approvals.models import MatrixRow
 from tests.cast import Cast
 

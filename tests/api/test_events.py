@@ -13,8 +13,9 @@ from django.db import connection
 from django.test import AsyncClient
 
 from actions.api import events as module
-from actions.lifecycle import Note, advance, note
-from actions.live.database import asking
+from actions.lifecycle.commit import advance, record_note
+from actions.lifecycle.transitions import Note
+from actions.live.subscription import database_async
 from actions.models import Action
 from audit.models import Event, PrivateValue
 from tenants.authentication.tokens import revoke_token
@@ -28,7 +29,7 @@ def write_events(action_id: str, count: int, size: int = 0) -> None:
     """Leave events on an action."""
     for n in range(count):
         action = Action.objects.get(pk=action_id)
-        assert note(action, Note("step.begun", {"n": n, "fill": "x" * size}), by="system:test")
+        assert record_note(action, Note("step.started", {"n": n, "fill": "x" * size}), by="system:test")
 
 
 def stored(action_id: str) -> list[int]:
@@ -110,13 +111,13 @@ def test_pages_go_on_after_a_seq(program):
 
 
 async def test_a_stream_tells_what_was_and_then_what_happens(program, listen):
-    action = await asking(lambda: program("operator").propose())()
-    listener = await asking(listen)(action)
+    action = await database_async(lambda: program("operator").propose())()
+    listener = await database_async(listen)(action)
     task = asyncio.create_task(listener.listen(until=4))
     await asyncio.sleep(0.4)
     assert listener.seqs == [1]
     started = time.monotonic()
-    await asking(write_events)(action["id"], 3)
+    await database_async(write_events)(action["id"], 3)
     assert await asyncio.wait_for(task, 5) == "reached"
     assert time.monotonic() - started < 2, "it was not woken"
     assert listener.seqs == [1, 2, 3, 4]
@@ -124,9 +125,9 @@ async def test_a_stream_tells_what_was_and_then_what_happens(program, listen):
 
 
 async def test_reconnecting_again_and_again_leaves_no_gap_and_says_nothing_twice(program, listen):
-    action = await asking(lambda: program("operator").propose())()
-    listener = await asking(listen)(action)
-    writer = asyncio.create_task(asking(write_events)(action["id"], 40))
+    action = await database_async(lambda: program("operator").propose())()
+    listener = await database_async(listen)(action)
+    writer = asyncio.create_task(database_async(write_events)(action["id"], 40))
     for until in (3, 9, 10, 22, 30, 41):
         await asyncio.wait_for(listener.listen(until=until, after=listener.seqs[-1] if listener.seen else None), 20)
         await asyncio.sleep(0.05)
@@ -135,10 +136,10 @@ async def test_reconnecting_again_and_again_leaves_no_gap_and_says_nothing_twice
 
 
 async def test_a_stream_ends_after_so_many_bytes_and_the_next_goes_on(program, listen, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 8_000)
-    action = await asking(lambda: program("operator").propose())()
-    await asking(write_events)(action["id"], 12, size=1_500)
-    listener, ends = await asking(listen)(action), 0
+    monkeypatch.setattr(module, "MAX_STREAM_BYTES", 8_000)
+    action = await database_async(lambda: program("operator").propose())()
+    await database_async(write_events)(action["id"], 12, size=1_500)
+    listener, ends = await database_async(listen)(action), 0
     while listener.seqs[-1:] != [13]:
         before = len(listener.seen)
         how = await asyncio.wait_for(listener.listen(until=13, after=listener.seqs[-1] if listener.seen else None), 10)
@@ -148,20 +149,20 @@ async def test_a_stream_ends_after_so_many_bytes_and_the_next_goes_on(program, l
 
 
 async def test_an_event_larger_than_a_whole_stream_is_told_alone(program, listen, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 1_000)
-    action = await asking(lambda: program("operator").propose())()
-    await asking(write_events)(action["id"], 1, size=5_000)
-    listener = await asking(listen)(action)
+    monkeypatch.setattr(module, "MAX_STREAM_BYTES", 1_000)
+    action = await database_async(lambda: program("operator").propose())()
+    await database_async(write_events)(action["id"], 1, size=5_000)
+    listener = await database_async(listen)(action)
     assert await asyncio.wait_for(listener.listen(after=1), 10) == "ended"
     assert listener.seqs == [2]
 
 
 async def test_a_stream_ends_after_its_time_and_beats_while_nothing_happens(program, listen, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_S", 1.2)
+    monkeypatch.setattr(module, "MAX_STREAM_S", 1.2)
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.2)
     monkeypatch.setattr(module, "RECHECK_S", 0.3)
-    action = await asking(lambda: program("operator").propose())()
-    listener = await asking(listen)(action)
+    action = await database_async(lambda: program("operator").propose())()
+    listener = await database_async(listen)(action)
     started = time.monotonic()
     assert await listener.listen() == "ended"
     assert 1 < time.monotonic() - started < 4
@@ -170,8 +171,8 @@ async def test_a_stream_ends_after_its_time_and_beats_while_nothing_happens(prog
 
 @pytest.mark.parametrize("how", ["role", "token", "person"])
 async def test_a_stream_ends_when_the_reader_may_no_longer_see(program, place, listen, how):
-    action = await asking(lambda: program("operator").propose())()
-    listener = await asking(listen)(action, "auditor")
+    action = await database_async(lambda: program("operator").propose())()
+    listener = await database_async(listen)(action, "auditor")
     task = asyncio.create_task(listener.listen())
     await asyncio.sleep(0.5)
     assert listener.seqs == [1] and not task.done()
@@ -184,17 +185,17 @@ async def test_a_stream_ends_when_the_reader_may_no_longer_see(program, place, l
         else:
             type(place.auditor).objects.filter(pk=place.auditor.pk).update(is_active=False)
 
-    await asking(lose)()
-    await asking(write_events)(action["id"], 1)
+    await database_async(lose)()
+    await database_async(write_events)(action["id"], 1)
     started = time.monotonic()
     assert await asyncio.wait_for(task, 7) == "ended"
     assert time.monotonic() - started < (2 if how != "person" else 6)
 
 
 async def test_a_reader_that_leaves_leaves_no_listener_behind(program, listen):
-    action = await asking(lambda: program("operator").propose())()
+    action = await database_async(lambda: program("operator").propose())()
     for _ in range(3):
-        await (await asking(listen)(action)).listen(until=1)
+        await (await database_async(listen)(action)).listen(until=1)
     layer = get_channel_layer()._get_layer()
     for _ in range(50):
         gc.collect()  # what closed a wrapped generator is the collector, as in Django
@@ -205,20 +206,20 @@ async def test_a_reader_that_leaves_leaves_no_listener_behind(program, listen):
 
 
 async def test_without_the_layer_a_stream_looks_by_itself(program, listen, monkeypatch):
-    action = await asking(lambda: program("operator").propose())()
-    monkeypatch.setattr("actions.live.ears.get_channel_layer", lambda: None)
-    listener = await asking(listen)(action)
+    action = await database_async(lambda: program("operator").propose())()
+    monkeypatch.setattr("actions.live.subscription.get_channel_layer", lambda: None)
+    listener = await database_async(listen)(action)
     task = asyncio.create_task(listener.listen(until=2))
     await asyncio.sleep(0.3)
-    await asking(advance)([Action.objects.model(pk=action["id"]).pk], "cancel", by="system:test")
+    await database_async(advance)([Action.objects.model(pk=action["id"]).pk], "cancel", by="system:test")
     assert await asyncio.wait_for(task, 5) == "reached"
 
 
 async def test_a_stranger_and_an_outsider_get_no_stream(program, place):
-    action = await asking(lambda: program("operator").propose())()
+    action = await database_async(lambda: program("operator").propose())()
     path, client = f"/api/actions/{action['id']}/events", AsyncClient()
     assert (await client.get(path, headers={"Accept": "text/event-stream"})).status_code == 401
-    token = await asking(place.token)("outsider")
+    token = await database_async(place.token)("outsider")
     headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
     got = await client.get(path, headers=headers)
     assert got.status_code == 404 and got["Content-Type"] == "application/problem+json"

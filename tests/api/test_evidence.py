@@ -3,7 +3,7 @@
 import pytest
 from django.test import AsyncClient
 
-from actions.live.database import asking
+from actions.live.subscription import database_async
 from audit.verify.cli import main
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -30,8 +30,8 @@ def test_who_may_view_an_action_may_take_its_evidence_and_it_verifies(program, c
 
 
 async def test_it_is_sent_piece_by_piece_under_asgi_too(program, place, carry):
-    path = await asking(completed)(program, carry)
-    token = await asking(place.token)("auditor")
+    path = await database_async(completed)(program, carry)
+    token = await database_async(place.token)("auditor")
     response = await AsyncClient().get(path, headers={"Authorization": f"Bearer {token}"})
     data = b"".join([piece async for piece in response.streaming_content])
     assert len(data) == int(response["Content-Length"]) and data[:2] == b"PK"

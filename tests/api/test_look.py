@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from actions.lifecycle import advance
+from actions.lifecycle.commit import advance
 from actions.models import Action
 from tests.api.conftest import a_change
 

@@ -24,7 +24,7 @@ FLOORS = ("config", "actions", "approvals", "tenants", "audit")
 LISTED = {
     "GET /api/actions",
     "POST /api/actions",
-    "POST /api/actions/preview",
+    "POST /api/actions/dry-run",
     "GET /api/actions/pending",
     "GET /api/actions/{action_id}",
     "GET /api/actions/{action_id}/plan",
@@ -35,7 +35,7 @@ LISTED = {
     "GET /api/actions/{action_id}/log",
     "GET /api/actions/{action_id}/events",
     "GET /api/actions/{action_id}/evidence",
-    "GET /api/actions/{action_id}/why",
+    "GET /api/actions/{action_id}/explain",
     "GET /api/action-types",
     *(
         f"POST /api/actions/{{action_id}}/{verb}"

@@ -138,7 +138,7 @@ def test_an_ended_action_is_proposed_again_as_a_new_one(program, place, carry):
 
 
 def test_a_preview_shows_the_plan_and_leaves_nothing(program, place):
-    status, found = program("operator").post("/api/actions/preview", a_change("prod"))
+    status, found = program("operator").post("/api/actions/dry-run", a_change("prod"))
     assert status == 200
     assert found["verdict"]["outcome"] == "require_approval" and found["verdict"]["required_approvals"] == [
         {"role": "approver", "count": 2}
@@ -148,9 +148,9 @@ def test_a_preview_shows_the_plan_and_leaves_nothing(program, place):
     assert not (_root(place.prod) / "notes.txt").exists()
     assert not Event.objects.filter(subject_kind="action").exists()
     wrong = a_change("prod", path="../escape")
-    status, problem = program("operator").post("/api/actions/preview", wrong)
+    status, problem = program("operator").post("/api/actions/dry-run", wrong)
     assert status == 422 and problem["issues"][0]["field"].startswith("parameters.")
-    assert program("approver").post("/api/actions/preview", a_change("prod"))[0] == 403
+    assert program("approver").post("/api/actions/dry-run", a_change("prod"))[0] == 403
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_hundred_thousand_events(transactional_db, tmp_path, capsys, monkeypat
     subject, file = many(100_000), tmp_path / "pack.zip"
     job = jobs.request_pack(TENANT, subject, "full", "zip", str(uuid7()))
     told = []
-    monkeypatch.setattr(jobs, "_keep", kept(told, jobs._update))
+    monkeypatch.setattr(jobs, "_update", kept(told, jobs._update))
     _, built, build_s = peak_of(jobs.run_slice)
     job.refresh_from_db()
     assert job.state == PackJob.State.READY, job.why

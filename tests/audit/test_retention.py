@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
 @pytest.fixture(autouse=True)
 def things_end(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Subjects of the kind `thing` have ended; archives are written below this test's directory."""
-    monkeypatch.setattr(archives, "_ended", {"thing": set})
-    monkeypatch.setattr(archives, "directory_of", lambda tenant: tmp_path / str(tenant))
+    monkeypatch.setattr(archives, "_ended_checks", {"thing": set})
+    monkeypatch.setattr(archives, "archive_directory", lambda tenant: tmp_path / str(tenant))
 
 
 def a_life(*verbs: str, kind: str = "thing", **more: Any) -> Subject:

@@ -84,7 +84,7 @@ def test_a_persons_words_go_from_every_floor_and_the_log_stays(place: Cast) -> N
 
 
 def test_an_archive_is_downloaded_whole(cast: Cast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "directory_of", lambda tenant: tmp_path)
+    monkeypatch.setattr(archives, "archive_directory", lambda tenant: tmp_path)
     seal_all()
     made = write_archive(cast.acme.pk, 0)
     assert made is not None

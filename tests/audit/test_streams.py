@@ -136,7 +136,7 @@ def test_a_long_backlog_goes_in_batches_that_no_receiver_chokes_on(receiver: Any
     entries = [an_entry(subject, f"thing.n{n}") for n in range(250)]
     append_events(entries, read_chain_heads([subject.id]), clock.database_time())
     seal_all()
-    monkeypatch.setattr(delivery, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(delivery, "MAX_BATCH_BYTES", 20_000)
     deliver_due()
     assert told(receiver) == [f"thing.n{n}" for n in range(250)]
     assert all(len(body) < 60_000 for *_, body in receiver.heard)

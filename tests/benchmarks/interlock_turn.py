@@ -13,7 +13,7 @@ from tests.benchmarks import product
 from tests.benchmarks.turn import Carry, Finish, Incomplete, take_turn
 
 from actions.intake.submit import submit  # isort: skip  (after the set-up in product)
-from actions.models import Checkpoint  # isort: skip
+from actions.models import JournalEntry  # isort: skip
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def prepare(url: str, mode: str) -> Iterator[Carry]:
 
     with product.executor(), product.workers():
         yield carry
-    receipts, done = Checkpoint.objects.filter(kind="receipt").count(), finish.count()
+    receipts, done = JournalEntry.objects.filter(kind="receipt").count(), finish.count()
     if receipts != product.STEPS * done:
         raise Incomplete(f"{receipts} receipts for {done} actions of {product.STEPS} steps")
 

@@ -14,10 +14,10 @@ from tests.benchmarks.report import quantiles
 from tests.benchmarks.turn import Carry, Incomplete, take_turn
 
 from actions.intake.submit import submit  # isort: skip  (after the set-up in product)
-from actions.models import Checkpoint  # isort: skip
-from actions.verbs import approve
+from actions.models import JournalEntry  # isort: skip
+from actions.commands.decide import approve
 
-from actions.verbs import find  # isort: skip
+from actions.lifecycle.allowed import find_action  # isort: skip
 
 LOOK_EVERY_S = 0.002
 PATIENCE_S = 60
@@ -43,7 +43,7 @@ def prepare(url: str, mode: str) -> Iterator[Carry]:
         action, _ = submit(scene.operator, product.no_op(number, product.GATED))
         until(lambda: state_of(action), "awaiting_approval")
         time.sleep(APART_S)
-        plan = find(scene.approver, action.pk).plan
+        plan = find_action(scene.approver, action.pk).plan
         approve(scene.approver, action.pk, True, plan.digest if plan else None, "")
         committed = time.time()
         until(lambda: state_of(action), "completed")
@@ -62,7 +62,7 @@ def prepare(url: str, mode: str) -> Iterator[Carry]:
 
 
 def first_intent(action: Any) -> datetime:
-    found: datetime = Checkpoint.objects.filter(action_id=action.pk, kind="intent").earliest("at").at
+    found: datetime = JournalEntry.objects.filter(action_id=action.pk, kind="intent").earliest("at").at
     return found
 
 

@@ -67,7 +67,7 @@ def no_op(number: int, environment: str = OPEN) -> Submission:
 
 @contextmanager
 def executor() -> Iterator[None]:
-    with registry.register(LedgerExecutor()):
+    with registry.register_executor(LedgerExecutor()):
         yield
 
 

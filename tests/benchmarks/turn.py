@@ -72,6 +72,6 @@ class Finish:
                 self._look_for_strays(done, total)
 
     def _look_for_strays(self, done: int, total: int) -> None:
-        strays = self.connection.execute(self.astray).fetchall()
-        if strays:
-            raise Incomplete(f"{done} of {total} completed; others ended elsewhere: {strays[:3]}")
+        orphans = self.connection.execute(self.astray).fetchall()
+        if orphans:
+            raise Incomplete(f"{done} of {total} completed; others ended elsewhere: {orphans[:3]}")

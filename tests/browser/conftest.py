@@ -14,10 +14,11 @@ from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from actions.commands.decide import approve
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
+from actions.lifecycle.allowed import find_action
 from actions.models import Action
-from actions.verbs import approve, find
 from tests.api.conftest import write_matrix
 from tests.cast import Cast, make_cast
 from tests.support.processes import Group, answers, free_port, wait_for, worker
@@ -89,7 +90,7 @@ class Site:
     def reached(self, action: Action, *states: str, seconds: float = 30) -> Action:
         """Wait until the worker has brought an action to one of these states."""
         wait_for(lambda: Action.objects.get(pk=action.pk).state in states, seconds, f"{action.title}: {states}")
-        return find(self.cast.access("operator"), action.pk)
+        return find_action(self.cast.access("operator"), action.pk)
 
     def picture(self, tab: Page, name: str, **more: Any) -> None:
         if SHOTS:

@@ -27,7 +27,7 @@ def worker_app() -> str:
 @pytest.fixture(autouse=True)
 def ledger_type() -> Iterator[None]:
     """The test itself proposes actions of the ledger type; the server need not know it."""
-    with registry.register(LedgerExecutor()):
+    with registry.register_executor(LedgerExecutor()):
         yield
 
 

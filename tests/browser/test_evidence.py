@@ -6,7 +6,7 @@ from pathlib import Path
 import pikepdf
 import pytest
 
-from actions.lifecycle import subject_of
+from actions.lifecycle.commit import action_subject
 from audit.evidence.jobs import request_pack
 from audit.verify import verify_file
 from tests.browser.conftest import Site
@@ -42,7 +42,7 @@ def test_a_large_pack_is_built_in_the_background_and_its_progress_seen(site: Sit
     action = site.propose("prod", title="Renew the gateway's certificate")
     site.reached(action, "awaiting_approval")
     tab = site.page("operator")
-    request_pack(action.tenant_id, subject_of(action), "full", "zip", str(site.cast.operator.pk))
+    request_pack(action.tenant_id, action_subject(action), "full", "zip", str(site.cast.operator.pk))
     tab.goto(f"/actions/{action.pk}/evidence/")
     tab.wait_for_selector("#packs >> text=Download", timeout=60_000)
     site.picture(tab, "evidence-built", full_page=True)

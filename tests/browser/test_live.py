@@ -86,7 +86,7 @@ def test_the_queue_counts_what_comes_and_moves_nothing_until_asked(site: Site) -
     tab.wait_for_selector("text=Second")
     assert tab.locator("[data-row]").count() == 2
     tab.keyboard.press("j")
-    tab.wait_for_selector("#peek >> text=Second")
+    tab.wait_for_selector("#preview-pane >> text=Second")
     site.picture(tab, "queue-live")
 
 
@@ -96,13 +96,13 @@ def test_a_decision_in_the_preview_is_about_the_row_that_it_shows(site: Site) ->
         site.reached(action, "awaiting_approval")
     tab = site.page("approver")
     tab.goto("/?tab=needs")
-    tab.fill("#peek textarea", "about the first")
+    tab.fill("#preview-pane textarea", "about the first")
     tab.keyboard.press("Escape")
     tab.locator(f"#row-{second.pk}").click(position={"x": 600, "y": 10})
-    tab.wait_for_selector("#peek >> text=Second")
-    assert tab.input_value("#peek textarea") == ""
-    tab.fill("#peek textarea", "about the second")
-    tab.click("#peek [data-decide-first]")
+    tab.wait_for_selector("#preview-pane >> text=Second")
+    assert tab.input_value("#preview-pane textarea") == ""
+    tab.fill("#preview-pane textarea", "about the second")
+    tab.click("#preview-pane [data-decide-first]")
     tab.wait_for_selector("text=You approved “Second”")
     assert Decision.objects.get().request.subject_id == second.pk
     assert Decision.objects.get().comment == "about the second"

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def worker_app() -> Iterator[str]:
-    with registry.register(LedgerExecutor()):
+    with registry.register_executor(LedgerExecutor()):
         yield WITH_LEDGER
 
 

@@ -52,7 +52,7 @@ def test_every_task_has_a_queue_of_its_own() -> None:
         "actions.tasks.execute": "execute",
         "actions.tasks.sweep": "sweep",
         "actions.tasks.background": "background",
-        "actions.tasks.hand_off": "background",
+        "actions.tasks.work_incidents": "background",
         "approvals.tasks.notify": "background",
         "audit.tasks.seal": "sweep",
         **{f"audit.tasks.{name}": "background" for name in ("index", "packs", "reports", "ship", "stream", "verify")},

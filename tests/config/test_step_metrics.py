@@ -3,31 +3,33 @@
 import pytest
 from django.test import Client
 
-from actions.lifecycle import Write
-from actions.models import Action, Checkpoint
-from actions.run import tallies
-from actions.run.endings import tell
+from actions.engine import prometheus_counters
+from actions.engine.prometheus_counters import log_turn
+from actions.lifecycle.transitions import Transition
+from actions.models import Action, JournalEntry
 
 USED = {"duration_s": 0.2, "cpu_s": 0.05, "read_bytes": 10, "written_bytes": None}
 
 
 @pytest.fixture(autouse=True)
 def nothing_counted_yet(redis_client):
-    tallies._since.clear()
+    prometheus_counters._unflushed.clear()
     yield
-    tallies._since.clear()
+    prometheus_counters._unflushed.clear()
 
 
-def ended(kind: str = "receipt", simulated: bool = False, **used) -> Write:
-    line = Checkpoint(kind=kind, metrics={**USED, **used})
-    return Write(Action(type="modify_files", simulated=simulated), checkpoints=[line, Checkpoint(kind="intent")])
+def ended(kind: str = "receipt", simulated: bool = False, **used) -> Transition:
+    line = JournalEntry(kind=kind, metrics={**USED, **used})
+    return Transition(
+        Action(type="modify_files", simulated=simulated), journal_entries=[line, JournalEntry(kind="intent")]
+    )
 
 
 def test_what_workers_count_is_a_histogram_by_type_and_end(db):
     for w in (ended(), ended(duration_s=100.0), ended("failure", duration_s=9_999.0), ended(simulated=True)):
-        tell(w)
-    tallies.tell()
-    tallies.tell()  # nothing new, nothing twice
+        log_turn(w)
+    prometheus_counters.flush_counters()
+    prometheus_counters.flush_counters()  # nothing new, nothing twice
     text = Client().get("/metrics").content.decode()
     start = 'interlock_step_duration_seconds_bucket{end="receipt",le='
     assert f'{start}"0.05",type="modify_files"}} 0.0' in text and f'{start}"0.25",type="modify_files"}} 1.0' in text
@@ -43,10 +45,10 @@ def test_without_redis_nothing_is_lost_and_nothing_fails(db, monkeypatch):
     def away():
         raise OSError("no Redis")
 
-    tell(ended())
+    log_turn(ended())
     with monkeypatch.context() as patched:
-        patched.setattr(tallies, "store", away)
-        tallies.tell()
+        patched.setattr(prometheus_counters, "redis_client", away)
+        prometheus_counters.flush_counters()
         assert "interlock_step" not in Client().get("/metrics").content.decode()
-    tallies.tell()
-    assert tallies.known()["took"] == {("modify_files", "receipt", "0.25"): 1.0}
+    prometheus_counters.flush_counters()
+    assert prometheus_counters.read_counters()["took"] == {("modify_files", "receipt", "0.25"): 1.0}

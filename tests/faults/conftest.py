@@ -12,5 +12,5 @@ from tests.support.ledger_executor import LedgerExecutor  # noqa: E402
 @pytest.fixture
 def ledger_type() -> Iterator[None]:
     """The test itself proposes actions of the ledger type; the workers are told of it by WITH_LEDGER."""
-    with registry.register(LedgerExecutor()):
+    with registry.register_executor(LedgerExecutor()):
         yield

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from actions.models import Action, Checkpoint
-from actions.states import ENDED
+from actions.models import Action, JournalEntry
+from actions.models.states import ENDED
 from audit.models import Event
 from audit.verification.chain import verify_chains
 from tests.actions.factory import propose
@@ -41,7 +41,7 @@ def assert_each_effect_once(actions: Sequence[Action], ledger: Path) -> None:
     cells: Counter[str] = Counter()
     for action in now:
         assert action.plan is not None
-        receipts = Checkpoint.objects.filter(action=action, kind="receipt").order_by("id")
+        receipts = JournalEntry.objects.filter(action=action, kind="receipt").order_by("id")
         found = list(receipts.values_list("step", flat=True))
         assert sorted(found) == sorted(step["key"] for step in action.plan.steps)
         for step in action.plan.steps:

@@ -7,7 +7,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.models.functions import Now
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.models import Event
 from tests import servers
 from tests.actions.factory import a_running_lease, an_action, root_of
@@ -41,7 +41,7 @@ def test_what_ran_after_the_backup_is_found_and_nothing_is_done_twice(
     latest = Lease.objects.latest("pk").pk
     with another_database(tmp_path) as url, connected_to(url):
         call_command("restore", str(copy), "--yes", *programs)
-        receipts = Checkpoint.objects.filter(kind="receipt").count()
+        receipts = JournalEntry.objects.filter(kind="receipt").count()
         assert receipts < len(read_ledger(ledger)), "the restored ledger is behind the target"
         assert not Lease.objects.filter(ended_at=None).exists()
         with worker({**product_environment, "DATABASE_URL": url}, tmp_path / "second.log", WITH_LEDGER):

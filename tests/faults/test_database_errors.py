@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from actions.engine import runner
 from actions.models import Action
-from actions.run import runner
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions
 from tests.support.ledger_executor import balance, doubles

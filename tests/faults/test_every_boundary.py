@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from actions.models import Action, Checkpoint
-from actions.run.sweep import free_lost
+from actions.engine.sweep import end_expired_leases
+from actions.models import Action, JournalEntry
 from audit.models import Event
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions
@@ -27,7 +27,7 @@ def a_death_and_a_heir(workers: Nursery, boundary: str, action: Action) -> Itera
     assert workers.work(boundary) == KILLED, f"nobody came by {boundary}"
     assert Action.objects.get(pk=action.pk).lease_id is not None, "a killed worker lets go of nothing"
     yield
-    wait_for(lambda: free_lost() == 1, 10, "the end of the dead worker's lease")
+    wait_for(lambda: end_expired_leases() == 1, 10, "the end of the dead worker's lease")
     assert workers.work() == 0
 
 
@@ -63,7 +63,7 @@ def test_a_worker_killed_on_the_way_back_leaves_the_state_before(
     assert set(lines.values()) == {1}
     assert len(lines) == 2 * STEPS * STEPS
     assert (doubles(ledger), balance(ledger)) == ([], {})
-    receipts = Checkpoint.objects.filter(kind="undo_receipt")
+    receipts = JournalEntry.objects.filter(kind="undo_receipt")
     assert receipts.count() == receipts.values("action", "step").distinct().count() == STEPS * STEPS
     assert_sound(actions)
     assert not Event.objects.filter(verb__in=["step.undo_failed", "action.hold"]).exists()

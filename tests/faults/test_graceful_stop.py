@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.models import Event
 from tests.actions.factory import propose, root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
@@ -30,7 +30,7 @@ def test_a_worker_that_is_told_to_stop_hands_a_long_step_over_at_once(
     committed_cast.dev.save()
     action = propose(committed_cast, type="rerun_healthcheck", parameters=parameters)
     with worker(product_environment, log, INTERLOCK_LEASE_S="60") as first:
-        wait_for(lambda: Checkpoint.objects.filter(action=action).exists(), 30, "the first intent", log)
+        wait_for(lambda: JournalEntry.objects.filter(action=action).exists(), 30, "the first intent", log)
         asked = time.monotonic()
         assert first.terminate() == 0
         assert time.monotonic() - asked < 10

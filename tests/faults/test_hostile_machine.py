@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.database.clock import database_time
 from audit.models import Event
 from tests.actions.factory import edit, propose, root_of
@@ -52,7 +52,7 @@ def test_a_full_disk_undoes_what_was_begun_and_spares_the_worker(
         assert only.process.poll() is None
     now = Action.objects.get(pk=action.pk)
     assert (now.state, "No space left on device" in now.error["message"]) == ("rolled_back", True), now.error
-    assert Checkpoint.objects.filter(action=action, kind="receipt").count() >= 2, "the disk was full too early"
+    assert JournalEntry.objects.filter(action=action, kind="receipt").count() >= 2, "the disk was full too early"
     assert_sound([action, small])
 
 
@@ -130,7 +130,7 @@ def test_a_clock_that_steps_back_an_hour_ends_no_lease_and_stops_no_sweep(
         wait_for(lambda: len(read_ledger(ledger)) >= 2, 30, "the first effects", log)
         clock.step(-3600)
         wait_until_completed(actions, 30, log)
-        redis_client.set("interlock:nudge:decide", 1, px=1500)  # as if a nudge were under way; it never arrives
+        redis_client.set("interlock:wake_up:decide", 1, px=1500)  # as if a nudge were under way; it never arrives
         unheard = ledger_actions(committed_cast, 1)
         wait_until_completed(unheard, 20, log)
         assert only.process.poll() is None

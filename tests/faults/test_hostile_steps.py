@@ -7,8 +7,8 @@ import time
 import psutil
 import pytest
 
-from actions.models import Action, Checkpoint
-from actions.run.transcript import MOST_LINE_CHARACTERS, MOST_LOG_LINES
+from actions.models import Action, JournalEntry
+from actions.run.step_log import MAX_LINE_CHARACTERS, MAX_LOG_LINES
 from audit.models import Artifact, Event
 from tests.actions.factory import edit, propose, root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
@@ -53,10 +53,10 @@ def test_a_hundred_megabytes_of_log_are_cut_and_cost_the_worker_no_memory(
             wait_until_completed(loud, 30, log)
         assert only.process.poll() is None
     assert memory.most - memory.first < 60 * MB
-    for receipt in Checkpoint.objects.filter(action=loud[0], kind="receipt"):
+    for receipt in JournalEntry.objects.filter(action=loud[0], kind="receipt"):
         lines = receipt.log.splitlines()
-        assert (len(lines), lines[-1]) == (MOST_LOG_LINES + 1, "… what came after the first 2,000 lines is left out.")
-        assert len(receipt.log) <= (MOST_LOG_LINES + 1) * (MOST_LINE_CHARACTERS + 1)
+        assert (len(lines), lines[-1]) == (MAX_LOG_LINES + 1, "… what came after the first 2,000 lines is left out.")
+        assert len(receipt.log) <= (MAX_LOG_LINES + 1) * (MAX_LINE_CHARACTERS + 1)
     kept = set(Artifact.objects.filter(tenant=loud[0].tenant_id).values_list("digest", "size"))
     assert sum(size for _, size in kept) < 2 * 5 * MB
     assert_sound(loud)
@@ -98,7 +98,7 @@ def test_a_service_that_never_answers_costs_its_own_time_and_nobody_elses(
     dev.save()
     with worker(product_environment, log) as only:
         asked = propose(committed_cast, type="rerun_healthcheck", parameters={"check": "silent", "repeat": 1})
-        wait_for(lambda: Checkpoint.objects.filter(action=asked).exists(), 30, "its first intent", log)
+        wait_for(lambda: JournalEntry.objects.filter(action=asked).exists(), 30, "its first intent", log)
         began = time.monotonic()
         quick = propose(committed_cast, parameters=edit("quick.txt", operation="create"), accept=True)
         wait_for(lambda: Action.objects.get(pk=quick.pk).state == "completed", 10, "the other action's end", log)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from django.db.models.functions import Now
 
-from actions.models import Action, Breaker, Checkpoint, RetryBucket
-from actions.run.sweep import free_lost, sweep_all
+from actions.engine.sweep import end_expired_leases, sweep_all
+from actions.models import Action, CircuitBreaker, JournalEntry, RetryBudget
 from audit.models import Event
 from tests.actions.factory import propose, root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound
@@ -31,11 +31,11 @@ def test_a_worker_killed_while_a_retry_waits_leaves_the_wait_to_its_heir(
     action = busy(committed_cast, 2, 1, delay_s=4, max_delay_s=4)
     with nursery(product_environment) as workers:
         assert workers.work("resting:1") == KILLED
-        waits = Checkpoint.objects.filter(action=action).latest("id")
+        waits = JournalEntry.objects.filter(action=action).latest("id")
         assert (waits.kind, waits.attempt) == ("intent", 2)
-        wait_for(lambda: free_lost() == 1, 10, "the end of the dead worker's lease")
+        wait_for(lambda: end_expired_leases() == 1, 10, "the end of the dead worker's lease")
         assert workers.work() == 0
-    receipt = Checkpoint.objects.get(action=action, step=waits.step, kind="receipt")
+    receipt = JournalEntry.objects.get(action=action, step=waits.step, kind="receipt")
     assert receipt.at >= datetime.fromisoformat(waits.facts["retry_at"]) - timedelta(seconds=0.2)
     assert Action.objects.get(pk=action.pk).state == "completed"
     assert len(read_ledger(ledger.with_name(".ledger.tries"))) == 2
@@ -53,10 +53,10 @@ def test_a_breaker_that_several_processes_opened_stops_them_all(
             assert workers.work() == 0
         assert len({line["pid"] for line in read_ledger(tries)}) == len(read_ledger(tries)) == 5
         assert Action.objects.get(pk=last.pk).state == "approved"
-        Breaker.objects.update(open_until=Now() - timedelta(seconds=1))
+        CircuitBreaker.objects.update(open_until=Now() - timedelta(seconds=1))
         sweep_all(lambda queue, **more: None)
         assert workers.work() == 0
-        assert Breaker.objects.get().state == "closed"
+        assert CircuitBreaker.objects.get().state == "closed"
         assert workers.work() == 0
     assert Action.objects.filter(state="completed").count() == 2
     said = Event.objects.filter(subject_kind="breaker").order_by("seq")
@@ -74,13 +74,13 @@ def test_workers_killed_anywhere_among_retries_cost_nothing(
     points = ("resting", "before_intent", "after_intent", "after_effect", "after_receipt")
     with nursery(product_environment) as workers:
         for _ in range(60):
-            Breaker.objects.all().delete()
-            RetryBucket.objects.all().delete()
+            CircuitBreaker.objects.all().delete()
+            RetryBudget.objects.all().delete()
             tried = len(read_ledger(ledger.with_name(".ledger.tries")))
             actions.append(busy(committed_cast, chance.randint(1, 3), tried + chance.randint(0, 2), delay_s=0.3))
             if workers.work(f"{chance.choice(points)}:{chance.randint(1, 3)}") == KILLED:
                 killed += 1
-                wait_for(lambda: free_lost() >= 1, 10, "the end of the dead worker's lease")
+                wait_for(lambda: end_expired_leases() >= 1, 10, "the end of the dead worker's lease")
                 assert workers.work() == 0
     print(f"{killed} of {len(actions)} first workers were killed")
     states = set(Action.objects.filter(pk__in=[a.pk for a in actions]).values_list("state", flat=True))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.models import Event
 from audit.verification.chain import verify_subject_chain
 from tests.actions.factory import propose, root_of
@@ -36,7 +36,7 @@ def test_a_killed_worker_costs_nothing_but_time(committed_cast, product_environm
             wait_for(lambda: Action.objects.get(pk=action.pk).state == "completed", 60, "completion", log)
     assert {n: (root / n).read_text() for n in FILES} == {n: f"after {n}\n" for n in FILES}
     assert {n: seen.renamed[n] for n in FILES} == dict.fromkeys(FILES, 1)
-    receipts = Checkpoint.objects.filter(action=action, kind="receipt")
+    receipts = JournalEntry.objects.filter(action=action, kind="receipt")
     assert sorted(receipts.values_list("step", flat=True)) == sorted(s["key"] for s in action_plan(action))
     moves = Event.objects.filter(subject_id=action.pk, verb__startswith="action.").order_by("seq")
     assert [e.verb for e in moves][-3:] == ["action.start", "action.verify", "action.complete"]

@@ -3,7 +3,7 @@
 import pytest
 from celery import current_app
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.models import Event
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
@@ -49,7 +49,7 @@ def test_a_message_delivered_twenty_times_leads_to_one_claim(
         wait_for(lambda: not redis_client.exists("decide", "execute"), 20, "the last delivery", first)
     assert_each_effect_once([action], root_of(committed_cast.dev) / ".ledger")
     assert_sound([action])
-    lines = Checkpoint.objects.filter(action=action)
+    lines = JournalEntry.objects.filter(action=action)
     assert lines.filter(kind="intent").count() == len(lines.filter(kind="receipt")) == 3
     assert lines.values("lease").distinct().count() == 1, "the steps of one run under one lease"
     assert Lease.objects.filter(pk=lines[0].lease).count() == 1

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from actions.models import Action, Cap, Checkpoint, Lease, ResourceClaim
-from actions.run.sweep import free_lost
+from actions.engine.sweep import end_expired_leases
+from actions.models import Action, ConcurrencyLimit, JournalEntry, Lease, ResourceLock
 from audit.models import Event
 from tests.actions.factory import propose, root_of
 from tests.cast import Cast
@@ -74,7 +74,7 @@ def carry_through(
         wait_until_completed(proposed, seconds, next(w.log for w in crowd if w is not victim))
     print(f"{actions} actions on {cells} resources: {time.monotonic() - began:.1f} s; {waits(proposed)}")
     assert Lease.objects.filter(ended_why="not renewed in time").exists(), "nobody was killed in the middle of a run"
-    assert not ResourceClaim.objects.exists()
+    assert not ResourceLock.objects.exists()
     most = most_at_once(proposed), most_at_once([a for a in proposed if a.environment_id == cast.staging.pk])
     print(f"at most {most[0]} of {caps[0]} ran at once, and {most[1]} of {caps[1]} in staging")
     print(turns(proposed))
@@ -95,8 +95,8 @@ def ledger_of_both(cast: Cast) -> Path:
 
 
 def set_caps(cast: Cast, altogether: int, in_staging: int) -> None:
-    Cap.objects.create(tenant=cast.acme, most=altogether)
-    Cap.objects.create(tenant=cast.acme, environment=cast.staging, type="ledger", most=in_staging)
+    ConcurrencyLimit.objects.create(tenant=cast.acme, most=altogether)
+    ConcurrencyLimit.objects.create(tenant=cast.acme, environment=cast.staging, type="ledger", most=in_staging)
 
 
 def propose_all(cast: Cast, chance: random.Random, actions: int, cells: int) -> list[Action]:
@@ -231,16 +231,16 @@ def test_a_worker_killed_while_two_steps_of_an_action_run_leaves_both_to_the_nex
     )
     with nursery(product_environment) as workers:
         assert workers.work() == KILLED
-        lines = Checkpoint.objects.filter(action=action).order_by("id")
+        lines = JournalEntry.objects.filter(action=action).order_by("id")
         assert list(lines.values_list("step", "kind")) == [("001:cell-1", "intent"), ("002:cell-2", "intent")]
         assert [line["cell"] for line in read_ledger(ledger)] == ["cell-2"], "one had taken effect, of two in the air"
-        assert ResourceClaim.objects.filter(action=action, held=True).count() == 4
-        wait_for(lambda: free_lost() == 1, 10, "the end of the dead worker's lease")
+        assert ResourceLock.objects.filter(action=action, held=True).count() == 4
+        wait_for(lambda: end_expired_leases() == 1, 10, "the end of the dead worker's lease")
         assert workers.work() == 0
-    found = dict(Checkpoint.objects.filter(action=action, kind="receipt").values_list("step", "facts"))
+    found = dict(JournalEntry.objects.filter(action=action, kind="receipt").values_list("step", "facts"))
     assert [step for step, facts in found.items() if facts.get("recovered")] == ["002:cell-2"]
     assert Counter(line["cell"] for line in read_ledger(ledger)) == {f"cell-{n}": 1 for n in range(1, 5)}
     assert Action.objects.get(pk=action.pk).state == "completed"
     assert not Event.objects.filter(verb__in=["step.failed", "action.hold"]).exists()
-    assert not ResourceClaim.objects.exists()
+    assert not ResourceLock.objects.exists()
     assert_sound([action])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from actions.models import Action, Checkpoint, Lease
-from actions.states import ENDED
+from actions.models import Action, JournalEntry, Lease
+from actions.models.states import ENDED
 from audit.models import Event
 from tests.actions.factory import root_of
 from tests.cast import Cast
@@ -107,7 +107,7 @@ def test_every_action_ends_and_each_effect_happens_once_whoever_is_killed(
 def figures(actions: list[Action], ledger: Path, seconds: float) -> str:
     lost = Lease.objects.filter(ended_why="not renewed in time").count()
     freed = Event.objects.filter(verb="lease.lost").count()
-    found = Checkpoint.objects.filter(kind="receipt", facts__recovered=True).count()
+    found = JournalEntry.objects.filter(kind="receipt", facts__recovered=True).count()
     return (
         f"{seconds:.0f} s; {lost} leases lost, {freed} times an action under one; {len(actions)} actions: "
         f"{states_of(actions)}; {len(read_ledger(ledger))} effects, {len(doubles(ledger))} twice; "

@@ -4,11 +4,11 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from actions.models import Action, Ticket
+from actions.models import Action, Incident
 from config.services.databases import url_of
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
-from tests.handoff.conftest import hold
+from tests.incidents.conftest import hold
 from tests.support.elsewhere import another_database, connected_to
 from tests.support.ledger_executor import read_ledger
 from tests.support.older import fill_from, migrate_to
@@ -25,7 +25,7 @@ def test_actions_under_way_before_an_upgrade_end_once_after_it(
 ):
     log, ledger = tmp_path / "old.log", root_of(committed_cast.dev) / ".ledger"
     held = hold(committed_cast)
-    Action.objects.update(handoff_seq=None)
+    Action.objects.update(incident_seq=None)
     with worker(product_environment, log, WITH_LEDGER) as old:
         (running,) = ledger_actions(committed_cast, 1, sleep_ms=400)
         wait_for(lambda: len(read_ledger(ledger)) == 1, 40, "the first effect", log)
@@ -41,6 +41,6 @@ def test_actions_under_way_before_an_upgrade_end_once_after_it(
         assert {a.pk: a.state for a in Action.objects.all()} == stood
         with worker({**product_environment, "DATABASE_URL": url}, tmp_path / "new.log", WITH_LEDGER):
             wait_until_completed([running, queued], 60, tmp_path / "new.log")
-            wait_for(lambda: Ticket.objects.filter(action=held).exists(), 20, "the held one's ticket")
+            wait_for(lambda: Incident.objects.filter(action=held).exists(), 20, "the held one's ticket")
         assert_each_effect_once([running, queued], ledger)
         assert_sound([running, queued])

@@ -5,7 +5,7 @@ import time
 
 from django.db import OperationalError, connection, transaction
 
-from actions.models import Action, Checkpoint, Lease
+from actions.models import Action, JournalEntry, Lease
 from audit.models import Event
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
@@ -52,7 +52,7 @@ def test_a_worker_that_wakes_up_after_its_lease_writes_nothing(
         wait_for(lambda: len(read_ledger(ledger)) == 1, 30, "the first effect", first)
         wait_for(lambda: begun(action) == 2, 10, "the second intent", first)
         freeze(zombie)
-        old = Checkpoint.objects.filter(action=action).latest("id").lease
+        old = JournalEntry.objects.filter(action=action).latest("id").lease
         with worker(product_environment, second, WITH_LEDGER):
             wait_until_completed([action], 30, second)
             known = witnessed(action)
@@ -62,18 +62,18 @@ def test_a_worker_that_wakes_up_after_its_lease_writes_nothing(
     assert Lease.objects.get(pk=old).ended_why == "not renewed in time"
     assert Event.objects.filter(subject_id=action.pk, verb="lease.lost").count() == 1
     after = Event.objects.get(subject_id=action.pk, verb="lease.lost").at
-    assert not Checkpoint.objects.filter(action=action, lease=old, at__gt=after).exists()
+    assert not JournalEntry.objects.filter(action=action, lease=old, at__gt=after).exists()
     assert_each_effect_once([action], ledger)
     assert_sound([action])
     assert len({line["pid"] for line in read_ledger(ledger)}) == 2
 
 
 def begun(action: Action) -> int:
-    return Checkpoint.objects.filter(action=action, kind="intent").count()
+    return JournalEntry.objects.filter(action=action, kind="intent").count()
 
 
 def witnessed(action: Action) -> tuple[object, ...]:
     """Everything of an action that a write would change."""
     row = Action.objects.filter(pk=action.pk).values().get()
     events = list(Event.objects.filter(subject_id=action.pk).values_list("seq", "hash"))
-    return row, events, list(Checkpoint.objects.filter(action=action).values_list("pk", flat=True))
+    return row, events, list(JournalEntry.objects.filter(action=action).values_list("pk", flat=True))

@@ -29,7 +29,7 @@ OPEN = {
 """About no tenant, and for everybody."""
 API = {
     "api/actions",
-    "api/actions/preview",
+    "api/actions/dry-run",
     "api/actions/pending",
     "api/action-types",
     "api/chat",
@@ -40,10 +40,10 @@ API = {
     "api/evidence/audiences",
     "api/matrix",
     "api/matrix/drafts",
-    "api/impact",
+    "api/prediction-accuracy",
     "api/blast/weights",
     "api/breakers",
-    "api/caps",
+    "api/concurrency-limits",
     "api/quarantines",
     "api/streams",
     "api/retention",
@@ -64,7 +64,7 @@ API = {
     "api/reports/schedules",
     "api/approvals",
     "api/approvals/bulk",
-    "api/tickets",
+    "api/incidents",
     "api/policies",
     "api/policies/facts",
     "api/policies/check",
@@ -73,11 +73,11 @@ API = {
 PAGES = {
     "approvals/",
     "approvals/bulk/",
-    "handoff/",
+    "incidents/",
     "",
     "queue/live/",
     "system/",
-    "impact/",
+    "prediction-accuracy/",
     "quarantine/",
     "actions/new/",
     "account/tokens/",
@@ -93,10 +93,10 @@ PAGES = {
     "audit/verification/targets/",
     "account/tenant/",
     "account/sign-out/",
-    "rules/",
-    "rules/check/",
-    "rules/policies/new/",
-    "rules/matrix/",
+    "policies/",
+    "policies/check/",
+    "policies/new/",
+    "policies/matrix/",
 }
 """About the caller's own tenant; a stranger is sent to sign in."""
 
@@ -133,7 +133,7 @@ OBJECTS: dict[str, About] = {
     "system/breakers/<uuid:breaker_id>/reset/": About("breaker", WHY),
     **{
         f"api/actions/<action_id>/{part}": About("action")
-        for part in ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "why")
+        for part in ("plan", "plan.json", "plan.md", "plan.yaml", "changes", "log", "events", "evidence", "explain")
     },
     "api/actions/<action_id>/accept": About("action", {"digest": DIGEST}),
     "api/actions/<action_id>/approve": About("action", DECISION),
@@ -143,7 +143,7 @@ OBJECTS: dict[str, About] = {
     "actions/<uuid:action_id>/comments/<uuid:comment_id>/resolve/": About("action", {"resolved": "yes"}, opens=False),
     **{
         f"api/actions/<action_id>/{verb}": About("action", {"comment": "because"})
-        for verb in ("ask-for-changes", "withdraw-ask", "withdraw")
+        for verb in ("request-changes", "withdraw-change-request", "withdraw")
     },
     "api/actions/<action_id>/cancel": About("action", WHY),
     "api/actions/<action_id>/abort": About("action", WHY),
@@ -154,15 +154,15 @@ OBJECTS: dict[str, About] = {
     "api/workflows/<workflow_id>": About("workflow", {}, UNBUILT),
     "api/tokens/<uuidstr:token_id>": About("token"),
     "quarantine/<uuid:quarantine_id>/clear/": About("quarantine", {"found": "it is well"}),
-    "rules/policy/<uuid:draft_id>/propose/": About("draft", WHY),
-    "rules/retire/<uuid:draft_id>/propose/": About("draft", WHY),
-    "rules/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
-    "rules/policies/<uuid:policy_id>/": About("policy"),
-    "rules/policies/drafts/<uuid:draft_id>/": About("draft", WORDING),
-    "rules/policies/drafts/<uuid:draft_id>/abandon/": About("draft"),
-    "rules/matrix/<slug:environment>/edit/": About("place", {"low": "denied"}),
-    "rules/matrix/drafts/<uuid:draft_id>/": About("matrix_draft", {"low": "denied"}),
-    "rules/matrix/drafts/<uuid:draft_id>/abandon/": About("matrix_draft"),
+    "policies/policy/<uuid:draft_id>/propose/": About("draft", WHY),
+    "policies/retire/<uuid:draft_id>/propose/": About("draft", WHY),
+    "policies/matrix/<uuid:draft_id>/propose/": About("matrix_draft", WHY),
+    "policies/<uuid:policy_id>/": About("policy"),
+    "policies/drafts/<uuid:draft_id>/": About("draft", WORDING),
+    "policies/drafts/<uuid:draft_id>/abandon/": About("draft"),
+    "policies/matrix/<slug:environment>/edit/": About("place", {"low": "denied"}),
+    "policies/matrix/drafts/<uuid:draft_id>/": About("matrix_draft", {"low": "denied"}),
+    "policies/matrix/drafts/<uuid:draft_id>/abandon/": About("matrix_draft"),
     "api/policies/<uuidstr:policy_id>": About("policy"),
     "api/policies/<uuidstr:policy_id>/drafts": About("policy", WORDING),
     "api/policies/<uuidstr:policy_id>/retire": About("policy", {**WHY, "environment": "prod"}),
@@ -173,27 +173,27 @@ OBJECTS: dict[str, About] = {
     "api/matrix/drafts/<uuidstr:draft_id>/abandon": About("matrix_draft"),
     "api/matrix/drafts/<uuidstr:draft_id>/propose": About("matrix_draft", WHY),
     "api/policies/drafts/<uuidstr:draft_id>/backtest": About("draft"),
-    "api/policies/drafts/<uuidstr:draft_id>/rehearse": About("draft", {"action": DIGEST[:32]}, opens=False),
+    "api/policies/drafts/<uuidstr:draft_id>/evaluate": About("draft", {"action": DIGEST[:32]}, opens=False),
     "api/matrix/drafts/<uuidstr:draft_id>/backtest": About("matrix_draft"),
-    "api/matrix/drafts/<uuidstr:draft_id>/rehearse": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
+    "api/matrix/drafts/<uuidstr:draft_id>/evaluate": About("matrix_draft", {"action": DIGEST[:32]}, opens=False),
     **{
-        f"rules/{kind}/<uuid:draft_id>/{part}": About(
+        f"policies/{kind}/<uuid:draft_id>/{part}": About(
             "matrix_draft" if kind == "matrix" else "draft", opens=kind != "retire"
         )
         for kind in ("policy", "retire", "matrix")
-        for part in ("rehearse/", "backtest/", "backtest/live/", "backtest/cancel/")
+        for part in ("evaluate/", "backtest/", "backtest/live/", "backtest/cancel/")
     },
     **{f"api/backtests/<uuidstr:backtest_id>{part}": About("backtest") for part in ("", "/differences", "/cancel")},
-    **{f"api/tickets/<ticket_id>{part}": About("ticket", body) for part, body in TICKET_VERBS.items()},
+    **{f"api/incidents/<incident_id>{part}": About("ticket", body) for part, body in TICKET_VERBS.items()},
     **{
-        f"handoff/<uuid:ticket_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
+        f"incidents/<uuid:incident_id>/{part.lstrip('/')}{'/' if part else ''}": About("ticket", body)
         for part, body in TICKET_VERBS.items()
         if part not in ("/diagnostics", "/comment")
     },
-    "handoff/<uuid:ticket_id>/diagnostics.json": About("ticket", opens=False),
-    "handoff/<uuid:ticket_id>/comments/": About("ticket", {"text": "hello"}),
-    "handoff/<uuid:ticket_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
-    "api/tickets/<ticket_id>/deliveries/<delivery_id>/send": About("ticket", opens=False),
+    "incidents/<uuid:incident_id>/diagnostics.json": About("ticket", opens=False),
+    "incidents/<uuid:incident_id>/comments/": About("ticket", {"text": "hello"}),
+    "incidents/<uuid:incident_id>/deliveries/<uuid:delivery_id>/": About("ticket", opens=False),
+    "api/incidents/<incident_id>/deliveries/<delivery_id>/send": About("ticket", opens=False),
     "audit/verification/heads/<int:number>/": About("head"),
     "audit/verification/targets/<int:target_id>/remove/": About("head_target", opens=False),
     "api/audit-logs/verifications/<uuidstr:job_id>": About("verification"),
@@ -251,12 +251,12 @@ OBJECTS: dict[str, About] = {
     **{
         f"actions/<uuid:action_id>/{part}": About("action", {**WHY, "digest": DIGEST, "verdict": "approve"})
         for part in (
-            "peek/",
+            "preview/",
             "live/",
             "changes/",
             "decide/",
             "withdraw/",
-            "withdraw-ask/",
+            "withdraw-change-request/",
             "accept/",
             "cancel/",
             "abort/",
@@ -271,8 +271,8 @@ OBJECTS: dict[str, About] = {
         )
     },
     "actions/<uuid:action_id>/changes/<int:n>/": About("action"),
-    **{f"api/environments/<slug>/{part}": About("place", WHY) for part in ("hold", "release")},
-    **{f"environments/<slug:slug>/{part}": About("place", WHY) for part in ("", "hold/", "release/")},
+    **{f"api/environments/<slug>/{part}": About("place", WHY) for part in ("freeze", "unfreeze")},
+    **{f"environments/<slug:slug>/{part}": About("place", WHY) for part in ("", "freeze/", "unfreeze/")},
 }
 SOCKETS = {"ws/queue/": None, "ws/actions/<uuid:action_id>/": "action", "": None}
 

@@ -1,7 +1,8 @@
 """The shape of the house, measured: `python -m tests.house.shape` prints it.
 
-A room is a directory with Python modules. Modules are non-empty files; migrations do not count. Imports are read from
-the source, those for type checking included.
+A room is a directory with Python modules. `__init__.py` and migrations do not count as modules. Imports are read from
+the
+source, those for type checking included.
 """
 
 import ast
@@ -134,7 +135,7 @@ def report() -> str:
     sizes = [lines_of(path) for path in sources()]
     rooms = room_sizes()
     rows = [
-        ("modules", len(sizes), f"<= {MAX_MODULES}"),
+        ("modules", len([path for path in sources() if path.name != "__init__.py"]), f"<= {MAX_MODULES}"),
         ("lines", sum(sizes), ""),
         ("longest module", max(sizes), f"<= {MAX_LINES}"),
         ("p90 of lines", sorted(sizes)[len(sizes) * 9 // 10], "<= 300"),

@@ -44,9 +44,9 @@ LOOKING = {
     "api/actions/<action_id>/evidence",
     "actions/<uuid:action_id>/evidence/",
     "api/audit-logs/<uuidstr:subject_id>/evidence",
-    "rules/check/",
+    "policies/check/",
     "api/policies/check",
-    "api/actions/preview",
+    "api/actions/dry-run",
     "audit/verification/",
     "api/audit-logs/verifications",
 }

@@ -1,4 +1,4 @@
-"""One door for state: `actions.lifecycle` alone writes it, and the drawn chart is the table."""
+"""One door for state: `actions.lifecycle.commit` alone writes it, and the drawn chart is the table."""
 
 import ast
 import re
@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from actions.chart import document
-from actions.lifecycle import MOVES
-from actions.states import ACTIVE, ENDED, LIVE, State
+from actions.lifecycle.diagram import render_page
+from actions.lifecycle.transitions import MOVES
+from actions.models.states import ACTIVE, ENDED, LIVE, State
 from tests.house.test_floors import MODULES, named
 
-DOOR = {"actions/lifecycle.py", "actions/guarded_update.py"}
+DOOR = {"actions/lifecycle/commit.py", "actions/lifecycle/guarded_update.py"}
 SET_STATE = re.compile(r"UPDATE\s+actions_action\b((?!WHERE).)*\bstate\s*=", re.S)
 FIELDS = {"state", "held_reason"}
 ALLOWED = {
-    "actions/ledger.py": {"record.state"},  # a step's standing, as the ledger tells it
+    "actions/lifecycle/journal.py": {"record.state"},  # a step's standing, as the ledger tells it
     "approvals/requests/withdraw.py": {
         "request.state",
         "request.closed_at",
@@ -28,20 +28,20 @@ ALLOWED = {
     "approvals/requests/decisions.py": {"request.state", "request.save(update_fields=['state', 'closed_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
     "approvals/policies/publish.py": {"update(state=)"},
-    "actions/rehearsal/backtests.py": {"update(state=)"},  # a backtest
-    "actions/rehearsal/work.py": {"update(state=)"},
-    "actions/run/breakers.py": {"row.state", "self.row.state"},  # a circuit breaker's
+    "actions/backtests/start.py": {"update(state=)"},  # a backtest
+    "actions/backtests/worker.py": {"update(state=)"},
+    "actions/controls/circuit_breaker.py": {"row.state", "self.row.state"},  # a circuit breaker's
     "audit/evidence/jobs.py": {"update(state=)"},  # a pack's, being built
     "audit/evidence/collect.py": {"self.state"},  # how the events tell that a subject ended
-    "actions/handoff/opening.py": {"ticket.state", "update(state=)"},  # a ticket's
-    "actions/handoff/sending.py": {"update(state=)"},  # a delivery's
+    "actions/incidents/open.py": {"ticket.state", "update(state=)"},  # a ticket's
+    "actions/incidents/delivery.py": {"update(state=)"},  # a delivery's
 }
 """What looks like a write of an action's state and is none: file → expressions."""
 
 
 def test_the_drawn_states_are_the_table() -> None:
     drawn = (Path(settings.BASE_DIR) / "docs" / "state_machine.md").read_text()
-    assert drawn == document(), "run `manage.py draw_state_machine`"
+    assert drawn == render_page(), "run `manage.py draw_state_machine`"
 
 
 def test_every_state_is_reached_left_and_somebodys_turn() -> None:
@@ -56,7 +56,7 @@ def test_every_state_is_reached_left_and_somebodys_turn() -> None:
 @pytest.mark.parametrize("path", [p for p in MODULES if named(p) not in DOOR], ids=named)
 def test_nothing_but_the_lifecycle_writes_an_actions_state(path: Path) -> None:
     found = set(writes_in(ast.parse(path.read_text())))
-    assert found <= ALLOWED.get(named(path), set()), "go through actions.lifecycle: write, advance or note"
+    assert found <= ALLOWED.get(named(path), set()), "go through actions.lifecycle.commit: write, advance or note"
 
 
 def writes_in(tree: ast.AST) -> Iterator[str]:

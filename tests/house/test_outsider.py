@@ -23,10 +23,10 @@ from django.utils import timezone
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
-from actions.live.database import asking
-from actions.live.routing import websocket_urlpatterns
-from actions.models import Action, Backtest, Breaker, Cap, HandoffRule, Ticket, Webhook
-from actions.quarantine_keeper import put_in_quarantine
+from actions.controls.quarantine import put_in_quarantine
+from actions.live.sockets import websocket_urlpatterns
+from actions.live.subscription import database_async
+from actions.models import Action, Backtest, CircuitBreaker, ConcurrencyLimit, Incident, IncidentRule, Webhook
 from approvals.models import ApprovalSettings, BlastWeights, MatrixRow, NotificationRule
 from approvals.policies.drafts import draft_matrix
 from audit.auditor.explore.saved_searches import create
@@ -99,7 +99,7 @@ def world(program, place, carry) -> World:
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP_ACTOR)
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
-    ticket = Ticket.objects.create(
+    ticket = Incident.objects.create(
         tenant=place.acme,
         environment=place.prod,
         action_id=action["id"],
@@ -113,13 +113,13 @@ def world(program, place, carry) -> World:
     )
     foreign = {
         "ticket": ticket.pk,
-        "actions.handoffrule": HandoffRule.objects.create(tenant=place.acme).pk,
+        "actions.handoffrule": IncidentRule.objects.create(tenant=place.acme).pk,
         "actions.webhook": Webhook.objects.create(tenant=place.acme, name="ours").pk,
         **_auditors_things(place, action["id"]),
         "backtest": backtest.pk,
         "breaker": _breaker(place),
         "quarantine": shut.pk,
-        "actions.cap": Cap.objects.create(tenant=place.acme, most=1).pk,
+        "actions.cap": ConcurrencyLimit.objects.create(tenant=place.acme, most=1).pk,
         "approvals.policyversion": draft.pk,
         "policy": draft.policy_id,
         "draft": draft.pk,
@@ -152,7 +152,7 @@ def a_webhook(tenant: uuid.UUID) -> Stream:
 
 
 def _breaker(place: Any) -> Any:
-    return Breaker.objects.create(
+    return CircuitBreaker.objects.create(
         key="k", tenant=place.acme, environment=place.prod, type="modify_files", state="open", failures=5
     ).pk
 
@@ -337,4 +337,4 @@ async def test_every_socket_answers_for_anothers_as_for_nothing(world):
             await socket.connect()
             said.append(await socket.receive_output(3))
         assert said[0] == said[1] == {"type": "websocket.close", "code": 4404}, pattern
-    await asking(int)()
+    await database_async(int)()

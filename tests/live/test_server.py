@@ -16,8 +16,8 @@ import pytest
 import websockets
 from django.db import connection
 
-from actions.lifecycle import advance
-from actions.live.database import asking
+from actions.lifecycle.commit import advance
+from actions.live.subscription import database_async
 from tests.actions.factory import an_action
 from tests.api.test_events import write_events
 from tests.support.event_stream import EventStream
@@ -108,15 +108,15 @@ def read_until(raw: socket.socket, seq: int) -> EventStream:
 
 
 async def test_a_change_reaches_streams_and_sockets_of_a_real_server(place, server):
-    action = await asking(an_action)(place)
-    token = await asking(place.token)("operator")
+    action = await database_async(an_action)(place)
+    token = await database_async(place.token)("operator")
     raw = server.stream(f"/api/actions/{action.pk}/events", token)
     address = f"ws://127.0.0.1:{server.port}/ws/actions/{action.pk}/"
     async with websockets.connect(address, additional_headers={"Authorization": f"Bearer {token}"}) as page:
         assert json.loads(await page.recv()) == {"changed": str(action.pk), "seq": 1}
         await asyncio.to_thread(read_until, raw, 1)
         started = time.monotonic()
-        await asking(write_events)(str(action.pk), 1)
+        await database_async(write_events)(str(action.pk), 1)
         assert json.loads(await asyncio.wait_for(page.recv(), 5)) == {"changed": str(action.pk), "seq": 2}
         assert time.monotonic() - started < 2
     raw.close()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actions.api import sse
+from actions.api import events
 from tests.support.event_stream import EventStream
 from tests.support.vectors import vectors
 
@@ -28,7 +28,12 @@ def test_our_reader_reads_as_browsers_do(case, piece):
 @given(data=TEXT, event=TEXT, id=st.integers(0, 2**53))
 def test_any_text_comes_back_with_its_line_ends_as_line_feeds(data, event, id):
     stream = EventStream()
-    stream.feed(sse.retry(1000) + sse.HEARTBEAT + sse.frame(data, id=id, event=event) + sse.frame("next", id=id + 1))
+    stream.feed(
+        events.retry_frame(1000)
+        + events.HEARTBEAT
+        + events.event_frame(data, id=id, event=event)
+        + events.event_frame("next", id=id + 1)
+    )
     first, second = stream.events
     assert first.data == data.replace("\r\n", "\n").replace("\r", "\n")
     assert (first.id, second.id, second.data, stream.retry) == (str(id), str(id + 1), "next", 1000)
@@ -37,7 +42,7 @@ def test_any_text_comes_back_with_its_line_ends_as_line_feeds(data, event, id):
 @given(value=st.recursive(st.none() | st.booleans() | TEXT, lambda x: st.lists(x) | st.dictionaries(TEXT, x)))
 def test_an_event_as_json_is_one_line_and_comes_back_exactly(value):
     stream = EventStream()
-    stream.feed(sse.frame(json.dumps(value, ensure_ascii=False), id=1))
+    stream.feed(events.event_frame(json.dumps(value, ensure_ascii=False), id=1))
     assert json.loads(stream.events[0].data) == value
 
 
@@ -56,4 +61,4 @@ def test_an_event_as_json_is_one_line_and_comes_back_exactly(value):
     ],
 )
 def test_a_last_event_id_that_is_not_ours_starts_from_the_beginning(header, seq):
-    assert sse.last_event_id(header) == seq
+    assert events.last_event_id(header) == seq

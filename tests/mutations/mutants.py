@@ -41,7 +41,7 @@ FIRST = f"{TABLE}::test_only_first_approvals_of_this_digest_by_distinct_outsider
 TRAPS = "tests/traps/test_table.py::test_it_is_refused_and_nothing_changes"
 AT_WORK = "tests/actions/test_policies_at_work.py"
 CORPUS = "tests/audit/test_pack_corpus.py"
-RECOVERY, RETRIES = "tests/recovery", "tests/recovery/test_retries.py"
+RECOVERY, RETRIES = "tests/recovery", "tests/run/test_retry.py"
 SEALS = "tests/audit/seals"
 
 MUTANTS = [
@@ -68,12 +68,12 @@ MUTANTS = [
         "approvals.quorum.count:count_approvals",
         "_1 and _2.digest == _3.digest",
         "_1",
-        ("tests/approvals/test_counting.py::test_a_decision_on_another_digest_fills_no_approval", FIRST),
+        ("tests/approvals/test_eligibility.py::test_a_decision_on_another_digest_fills_no_approval", FIRST),
     ),
     Mutant(
         "drift is not looked for at the start",
         "digest",
-        "actions.run.start:start",
+        "actions.run.workflow:start",
         "_1.plan.digest != _2.plan.digest",
         "False",
         (f"{TRAPS}[the_plan_changed_after_approval-page]",),
@@ -84,7 +84,7 @@ MUTANTS = [
         "approvals.policies.publish:_publish_version",
         "_1 and _2(_3) != _1",
         "False",
-        ("tests/types/test_config_change_words.py",),
+        ("tests/types/test_config_change_texts.py",),
     ),
     Mutant(
         "a second decision by the same person is taken",
@@ -124,7 +124,7 @@ MUTANTS = [
         "approvals.verdict:_required_by_matrix",
         "_1(_2[_3]) if _3 in _2 else None",
         "_1(_2.get(_3, []))",
-        ("tests/approvals/test_judge.py",),
+        ("tests/approvals/test_verdict.py",),
     ),
     Mutant(
         "a policy that errs only warns",
@@ -132,7 +132,7 @@ MUTANTS = [
         "approvals.policies.apply:_effect_of",
         '"warn" if _1 else "deny"',
         '"warn"',
-        ("tests/policies/test_ruling.py",),
+        ("tests/policies/test_apply.py",),
     ),
     Mutant(
         "a result that is not false is true",
@@ -140,12 +140,12 @@ MUTANTS = [
         "approvals.policies.sandbox.cel:is_true",
         "_1.type() != T.BOOL",
         "_1 is None",
-        ("tests/policies/test_cell.py",),
+        ("tests/policies/test_sandbox.py",),
     ),
     Mutant(
         "a stricter verdict at the start is overlooked",
         "stricter of both",
-        "actions.run.start:start",
+        "actions.run.workflow:start",
         "_1(_2.verdict, _3[_4], _3[_5])",
         "False",
         (AT_WORK,),
@@ -153,7 +153,7 @@ MUTANTS = [
     Mutant(
         "a lapsed approval is overlooked at the start",
         "live quorum",
-        "actions.run.start:start",
+        "actions.run.workflow:start",
         "bool(_1) and _2 and _3",
         "False",
         (f"{TRAPS}[an_approver_was_removed_after_approving-api]",),
@@ -161,7 +161,7 @@ MUTANTS = [
     Mutant(
         "an approval of another plan starts this one",
         "digest",
-        "actions.run.start:quorum_holds",
+        "actions.run.workflow:is_quorum_valid",
         "_1 is None or _2 != _3",
         "_1 is None",
         ("tests/traps/test_start.py",),
@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant(
         "a run is judged by the matrix of its plan",
         "stricter of both",
-        "actions.case:under_rules_of_now",
+        "actions.engine.load_contexts:with_current_rules",
         '{**_1, "matrix": _2, "weights": _3} if _1 else {}',
         "dict(_1)",
         ("tests/actions/test_matrix_at_work.py",),
@@ -193,7 +193,7 @@ MUTANTS = [
     Mutant(
         "a policy lands in a lenient environment",
         "who rules",
-        "actions.types.config_change.rules:_refuse_lenient",
+        "actions.types.config_change.rule_targets:_require_landing_environment",
         "",
         "None",
         ("tests/policies/test_reach.py",),
@@ -201,7 +201,7 @@ MUTANTS = [
     Mutant(
         "one environment's admin changes every environment's policy",
         "who rules",
-        "actions.intake.reach:refuse_beyond_reach",
+        "actions.intake.submit:require_policy_scope",
         "",
         "None",
         ("tests/policies/test_reach.py",),
@@ -217,7 +217,7 @@ MUTANTS = [
     Mutant(
         "a step in doubt is tried again",
         "recovery",
-        "actions.run.recovery:determine_strategy",
+        "actions.run.retry:determine_strategy",
         "_1 not in (Probe.DONE, Probe.NOT_DONE)",
         "False",
         (f"{RECOVERY}/test_strategy.py",),
@@ -225,7 +225,7 @@ MUTANTS = [
     Mutant(
         "what a type aborts can be loosened",
         "recovery",
-        "actions.recovery:recovery_issues",
+        "actions.types.shared.recovery_policy:recovery_issues",
         '_1 != "abort" and _2 == "abort"',
         "False",
         (f"{RECOVERY}/test_strategy.py",),
@@ -233,7 +233,7 @@ MUTANTS = [
     Mutant(
         "a recovery policy is not in the digest",
         "recovery",
-        "actions.preflight.planning:plan_of",
+        "actions.preflight.plan:build_plan",
         "digest_of(_1)",
         'digest_of({**_1, "recovery": 0})',
         (f"{RETRIES}::test_a_policy_is_part_of_what_is_approved",),
@@ -241,7 +241,7 @@ MUTANTS = [
     Mutant(
         "a retry does not wait",
         "recovery",
-        "actions.run.flights:Flights.submit",
+        "actions.engine.effects:EffectPool.submit",
         "_1.delay_s > 0",
         "_1.delay_s > 9_999",
         (f"{RETRIES}::test_a_wait_holds_no_thread_and_nobody_else_up",),
@@ -257,7 +257,7 @@ MUTANTS = [
     Mutant(
         "an action has retries without end",
         "recovery",
-        "actions.run.failing:_decided",
+        "actions.run.retry:_decide",
         "_1.retries() >= _2 or _3",
         "_3",
         (f"{RETRIES}::test_the_retries_of_one_action_are_bounded_over_all_its_steps",),
@@ -265,7 +265,7 @@ MUTANTS = [
     Mutant(
         "a target is tried again without end",
         "recovery",
-        "actions.run.failing:_decided",
+        "actions.run.retry:_decide",
         "_1 or not _2.take(_3, _4)",
         "_1",
         (f"{RETRIES}::test_the_retries_at_one_target_are_bounded_whoever_asks",),
@@ -273,7 +273,7 @@ MUTANTS = [
     Mutant(
         "an open breaker stops nothing",
         "recovery",
-        "actions.run.breakers:LETS",
+        "actions.controls.sql:PASSES_BREAKER",
         "",
         '"TRUE"',
         (f"{RECOVERY}/test_breakers.py",),
@@ -281,7 +281,7 @@ MUTANTS = [
     Mutant(
         "all are let through a half-open breaker",
         "recovery",
-        "actions.run.breakers:LETS",
+        "actions.controls.sql:PASSES_BREAKER",
         "b.state <> 'closed'",
         "b.state = 'open'",
         (f"{RECOVERY}/test_breakers.py",),
@@ -290,7 +290,7 @@ MUTANTS = [
     Mutant(
         "anybody who looks resets a breaker",
         "recovery",
-        "actions.breakers:reset_breaker",
+        "actions.controls.circuit_breaker:reset_breaker",
         'not _1.can("operate", _2)',
         "False",
         (f"{RECOVERY}/test_breakers.py::test_an_operator_resets_it_with_an_event_and_nobody_else",),

@@ -7,8 +7,8 @@ import pytest
 
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
+from actions.lifecycle.allowed import find_action
 from actions.models import Action
-from actions.verbs import find
 from tests.api.conftest import carry, place
 from tests.cast import Cast
 
@@ -30,6 +30,6 @@ def propose(place: Cast, carry: Callable[[], None]) -> Propose:
         fields = {"type": "modify_files", "reason": "a test", "parameters": a_file(), **more}
         action, _ = submit(place.access(who), Submission(environment=environment, **fields), correlation_id="c0ffee")
         carry()
-        return find(place.access(who), action.pk)
+        return find_action(place.access(who), action.pk)
 
     return proposed

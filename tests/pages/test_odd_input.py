@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.models import Action, Checkpoint
+from actions.models import Action, JournalEntry
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 QUEUE = [
@@ -57,7 +57,7 @@ def test_a_form_with_odd_values_comes_back_with_its_issues(place, do, odd):
 
 def test_a_log_taken_along_moves_no_cursor(place, propose):
     action = propose("prod")
-    Checkpoint.objects.create(
+    JournalEntry.objects.create(
         action=action,
         plan=action.plan,
         step="001:x",

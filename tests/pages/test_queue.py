@@ -7,8 +7,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from actions.commands.decide import approve
 from actions.models import Action
-from actions.verbs import approve
 from tests.cast import Cast
 from tests.pages.conftest import Propose
 

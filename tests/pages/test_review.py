@@ -94,7 +94,8 @@ def test_withdrawing_ends_it_and_says_so(place: Cast, propose: Propose) -> None:
 def test_a_reopened_action_says_that_the_target_drifted(place: Cast, propose: Propose, carry: Any) -> None:
     from pathlib import Path
 
-    from actions.verbs import approve, find
+    from actions.commands.decide import approve
+    from actions.lifecycle.allowed import find_action
 
     root = Path(place.prod.root)
     (root / "a.txt").write_text("one\n")
@@ -103,7 +104,7 @@ def test_a_reopened_action_says_that_the_target_drifted(place: Cast, propose: Pr
         approve(place.access(who), action.pk, True, action.plan.digest, "")
     (root / "a.txt").write_text("changed by hand\n")
     carry()
-    action = find(place.access("operator"), action.pk)
+    action = find_action(place.access("operator"), action.pk)
     assert action.state == "awaiting_approval" and (root / "a.txt").read_text() == "changed by hand\n"
     html = page(place.client("approver"), action)
     assert "The target drifted after approval" in html and "a.txt" in html

@@ -33,11 +33,11 @@ def test_a_completed_run_shows_steps_log_and_verification(place: Cast, propose: 
 def test_the_log_is_read_on_from_where_the_page_is(place: Cast, propose: Propose) -> None:
     action = propose("dev", accept=True)
     client, base = place.client("operator"), f"/actions/{action.pk}/log"
-    first = action.checkpoints.order_by("pk").first()
+    first = action.journal_entries.order_by("pk").first()
     assert first is not None
     rest = client.get(f"{base}?after={first.pk}&n=1").content.decode()
     assert 'data-n="2"' in rest and 'data-n="1"' not in rest
-    last = action.checkpoints.order_by("pk").last()
+    last = action.journal_entries.order_by("pk").last()
     assert last is not None and client.get(f"{base}?after={last.pk}&n=9").status_code == 204
     text = client.get(f"/actions/{action.pk}/log.txt")
     assert text["Content-Disposition"].startswith("attachment") and b"written" in text.content
@@ -120,7 +120,7 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
     steps = [*action.plan.steps[:2], {**action.plan.steps[2], "fallback_for": one}]
     Plan.objects.filter(pk=action.plan_id).update(steps=steps)
     Action.objects.filter(pk=action.pk).update(state="in_progress", completed_at=None)
-    action.checkpoints.all().delete()
+    action.journal_entries.all().delete()
     at, later = action.started_at, timezone.now() + timedelta(minutes=5)
     for step, attempt, kind, facts in (
         (one, 1, "intent", {}),
@@ -128,7 +128,7 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
         (two, 1, "skip", {"message": "not needed"}),
         (one, 2, "intent", {"retry_at": later.isoformat(), "wait_s": 300}),
     ):
-        action.checkpoints.create(
+        action.journal_entries.create(
             plan_id=action.plan_id, step=step, attempt=attempt, kind=kind, lease=0, at=at, facts=facts
         )
     html = page(place.client("operator"), action)
@@ -139,8 +139,8 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
 def test_a_long_log_is_fetched_in_parts_and_beyond_that_only_when_asked_for(
     place: Cast, propose: Propose, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("actions.transcripts.MOST_CHARACTERS", 20)
-    monkeypatch.setattr("actions.pages.log.MOST_UNASKED", 10)
+    monkeypatch.setattr("actions.queries.run_log.MAX_CHARACTERS", 20)
+    monkeypatch.setattr("actions.pages.action.run.MAX_UNASKED", 10)
     changes = {"changes": [a_file(f"{n}.txt")["changes"][0] for n in range(6)]}
     action = propose("dev", accept=True, parameters=changes)
     client = place.client("operator")

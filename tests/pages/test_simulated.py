@@ -17,12 +17,12 @@ def test_queue_review_and_run_mark_a_simulation(place: Cast, propose: Propose) -
     action = propose("prod", mode="simulate")
     assert action.state == "completed"
     client, here = place.client("operator"), f"/actions/{action.pk}/"
-    for address in ("/?tab=ended", here, f"{here}run/", f"{here}peek/"):
+    for address in ("/?tab=ended", here, f"{here}run/", f"{here}preview/"):
         assert "flag--sim" in page(client, address), address
     run = page(client, f"{here}run/")
     assert "nothing was changed" in run and "Would create notes.txt" in run
     assert "Propose to apply" in run and "Propose the undo" not in run
-    assert "it is simulated, so nothing is changed" in page(client, f"{here}why/")
+    assert "it is simulated, so nothing is changed" in page(client, f"{here}explain/")
 
 
 def test_it_is_run_for_real_from_its_page(place: Cast, propose: Propose) -> None:

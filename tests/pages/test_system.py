@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from actions.models import Lease
-from actions.pages import system
+from actions.pages.operations import system
 from tests.cast import Cast
 from tests.pages.conftest import Propose
 from tests.pages.test_queue import many
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.dialect
 def no_ping(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The broker is asked in tests/browser; here its answer is given."""
     cache.clear()
-    monkeypatch.setattr(system, "outside", lambda: [{"name": "Workers", "ok": True, "detail": "w1"}])
+    monkeypatch.setattr(system, "external_status", lambda: [{"name": "Workers", "ok": True, "detail": "w1"}])
     yield
     cache.clear()
 
@@ -62,7 +62,7 @@ def test_what_stands_around_is_asked_through_redis(
 
     monkeypatch.undo()
     redis_client.set("interlock:swept_at", time() - 2)
-    redis_client.set("interlock:nudge:decide", 1)
+    redis_client.set("interlock:wake_up:decide", 1)
     html = place.client("operator").get("/system/").content.decode()
     assert "nudges under way: decide" in html
     assert "nobody answers" in html  # no worker runs in this test

@@ -3,8 +3,8 @@
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from actions.backtests.draft_rules import digest_for
 from actions.models import Backtest
-from actions.rehearsal.candidate import digest_for
 from approvals.models import MatrixDraft, PolicyVersion
 from approvals.policies.active_policies import epoch_of
 from approvals.policies.drafts import draft_policy

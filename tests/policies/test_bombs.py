@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actions.run.runner import Runner
+from actions.engine.runner import Runner
 from approvals.models import Policy, PolicyVersion
 from approvals.policies.active_policies import bump_epoch
 from approvals.policies.sandbox import process as cells
@@ -23,7 +23,7 @@ from approvals.policies.sandbox.process import MAX_MEMORY_BYTES, MAX_S, SandboxP
 from audit.database.clock import database_time
 from tests.actions.factory import edit, propose, root_of, with_rules
 from tests.cast import make_cast
-from tests.policies.test_cell import LIST, SAMPLE, nested
+from tests.policies.test_sandbox import LIST, SAMPLE, nested
 from tests.support.processes import wait_for
 
 RESTART_S = 4.0

@@ -12,7 +12,7 @@ import pytest
 
 from approvals.policies.sandbox.process import ExpressionResult, SandboxProcess
 from tests.policies import cel_subset as subset
-from tests.policies.test_cell import SAMPLE
+from tests.policies.test_sandbox import SAMPLE
 from tests.support.vectors import vectors
 
 FILES: dict[str, list[dict[str, Any]]] = {

@@ -1,14 +1,14 @@
 """The demo's policies are in force, made like any other, and loading again changes nothing."""
 
-from actions.demo.policies import EXAMPLES, put_in_force
+from actions.demo.people import EXAMPLES, publish_policies
 from approvals.policies.active_policies import active_policies_for
 from approvals.policies.sandbox.process import evaluate_expressions
 from audit.models import Event
 
 
 def test_the_examples_are_published_at_setup_with_their_events(cast):
-    put_in_force(cast.acme)
-    put_in_force(cast.acme)
+    publish_policies(cast.acme)
+    publish_policies(cast.acme)
     rules = active_policies_for([cast.acme.pk, cast.globex.pk])
     assert [(r.slug, r.effect, r.is_global) for r in rules[cast.acme.pk]] == [
         ("no-deletes-of-services-in-prod", "require", True),

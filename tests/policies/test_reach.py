@@ -46,7 +46,7 @@ def test_who_administers_environments_one_by_one_changes_no_policy(dev_admin, ki
     status, words = proposed(cast, "operator", kind, version, environment)
     assert status == (422 if environment == "dev" else 403) and told in words
     page = cast.client("operator").post(
-        f"/rules/{kind}/{version.pk}/propose/", {"environment": environment, "reason": "why"}
+        f"/policies/{kind}/{version.pk}/propose/", {"environment": environment, "reason": "why"}
     )
     assert page.status_code in (403, 422)
     assert not Action.objects.exists()
@@ -58,7 +58,7 @@ def test_a_policy_is_decided_about_where_most_care_is_taken(cast, kind, environm
     version = backtested(published(cast.acme) if kind == "retire" else drafted(cast.acme), kind)
     status, words = proposed(cast, "admin", kind, version, environment)
     assert status == 422 and "propose it in prod" in words
-    form = cast.client("admin").get(f"/rules/{kind}/{version.pk}/propose/").content.decode()
+    form = cast.client("admin").get(f"/policies/{kind}/{version.pk}/propose/").content.decode()
     assert 'value="prod"' in form and f'value="{environment}"' not in form
     assert not Action.objects.exists()
     assert proposed(cast, "admin", kind, version, "prod")[0] == 201
@@ -73,7 +73,7 @@ def test_a_matrix_is_still_its_own_environments_business(dev_admin):
 def test_a_global_policy_takes_who_administers_every_tenant_signed_in(cast, kind):
     make = published if kind == "retire" else drafted
     version = backtested(make(cast.acme, "everywhere", everywhere=True), kind)
-    address, sent = f"/rules/{kind}/{version.pk}/propose/", {"environment": "prod", "reason": "why"}
+    address, sent = f"/policies/{kind}/{version.pk}/propose/", {"environment": "prod", "reason": "why"}
     status, words = proposed(cast, "admin", kind, version, "prod")
     assert (status, WORDS["everywhere"] in words) == (403, True), words
     assert cast.client("admin").post(address, sent).status_code in (403, 422) and not Action.objects.exists()

@@ -88,7 +88,7 @@ def test_two_sealers_at_once_never_cross(monkeypatch):
             connections.close_all()
 
     seal_all()
-    monkeypatch.setattr(sealer, "reached", slowly)
+    monkeypatch.setattr(sealer, "failpoint", slowly)
     record(an_entry(subject))
     thread = threading.Thread(target=first)
     thread.start()

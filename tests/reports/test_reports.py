@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from actions.models import Action, Impact
-from actions.reports.duties import overlaps
-from actions.reports.life import Decided, Life, life_of
+from actions.audit_hooks.change_history import ChangeHistory, Decided, fold_history
+from actions.audit_hooks.change_reports import overlaps
+from actions.models import Action, PredictionAccuracy
 from audit.auditor.explore.index import run_slice
 from audit.auditor.reports.registry import ReportScope, find_report, registered_reports
 from audit.database.clock import database_time
@@ -70,7 +70,7 @@ def test_every_report_over_real_changes(told, place):
     assert "low (2)" in by_name["Approver", "approver"]["tiers"]
 
     assert rows_of("failed_verifications", place) == ([], 2)
-    Impact.objects.filter(action=told["dev"]).update(checks_failed=1)
+    PredictionAccuracy.objects.filter(action=told["dev"]).update(checks_failed=1)
     rows, _ = rows_of("failed_verifications", place)
     assert [(row["id"], row["failed"]) for row in rows] == [(told["dev"], 1)]
     for kind in KINDS:
@@ -81,7 +81,7 @@ def test_every_report_over_real_changes(told, place):
 def a_life(requester="op", owner="", approved=(), hands=()):
     at = database_time()
     decided = [Decided(who, "approved", "approver", at) for who in approved]
-    return Life(
+    return ChangeHistory(
         Action(), requester=requester, owner=owner, decided=decided, hands=[(who, "action.resume") for who in hands]
     )
 
@@ -123,7 +123,7 @@ def test_only_approvals_that_stand_at_the_end_count(after, who, stand):
         for n, (by, verb) in enumerate(said, 1)
     ]
     action = Action(requester=Principal(username="op"))
-    assert [one.who for one in life_of(action, events).approvals] == stand
+    assert [one.who for one in fold_history(action, events).approvals] == stand
 
 
 def test_each_report_says_what_it_shows_and_does_not():

@@ -68,10 +68,10 @@ def test_a_report_is_made_with_its_digest_in_the_log_and_the_head_it_rests_on(ca
 def test_a_large_one_is_written_in_parts_and_tells_how_far_it_is(cast, things, monkeypatch):
     things[0] = 300
     told = []
-    monkeypatch.setattr(worker, "TELL_S", 0.0)
+    monkeypatch.setattr(worker, "PROGRESS_S", 0.0)
     keep = worker._update
-    monkeypatch.setattr(worker, "_keep", lambda run, **values: (told.append(values.get("done")), keep(run, **values)))
-    monkeypatch.setattr(worker, "MOST_ROWS", 250)
+    monkeypatch.setattr(worker, "_update", lambda run, **values: (told.append(values.get("done")), keep(run, **values)))
+    monkeypatch.setattr(worker, "MAX_ROWS", 250)
     monkeypatch.setattr(worker, "PART_BYTES", 1_000)
     run = ask(cast)
     worker.run_slice()
@@ -139,9 +139,13 @@ def test_what_cannot_be_asked_says_which_field(cast, asked):
 
 def test_periods_end_when_the_next_one_begins():
     at = datetime(2026, 11, 21, 11, tzinfo=UTC)  # a Saturday
-    nexts = {every: schedules.next_period_start(every, at) for every in ("week", "month", "quarter")}
-    assert [moment.date() for moment in nexts.values()] == [date(2026, 11, 23), date(2026, 12, 1), date(2027, 1, 1)]
-    before = [schedules.period_ending_at(every, moment) for every, moment in nexts.items()]
+    next_start = {every: schedules.next_period_start(every, at) for every in ("week", "month", "quarter")}
+    assert [moment.date() for moment in next_start.values()] == [
+        date(2026, 11, 23),
+        date(2026, 12, 1),
+        date(2027, 1, 1),
+    ]
+    before = [schedules.period_ending_at(every, moment) for every, moment in next_start.items()]
     assert before == [
         (date(2026, 11, 16), date(2026, 11, 22)),
         (date(2026, 11, 1), date(2026, 11, 30)),

@@ -55,13 +55,13 @@ def nursery(environment: dict[str, str]) -> Iterator[Nursery]:
 
 def carry(crash_at: str, lease_s: float) -> None:
     """One worker's whole life, in the forked process."""
-    from actions.run import crash_points
-    from actions.run.lease import LeaseHolder
-    from actions.run.runner import Runner
+    from actions.engine import failpoints
+    from actions.engine.lease import LeaseHolder
+    from actions.engine.runner import Runner
 
     os.setpgid(0, 0)
     die_with_parent(signal.SIGKILL)
-    crash_points._armed, _, crash_points._nth = crash_at.partition(":")
+    failpoints._armed, _, failpoints._nth = crash_at.partition(":")
     runners = [Runner(queue, LeaseHolder(queue, lease_s)) for queue in ("decide", "execute")]
     while sum(runner.drain() for runner in runners):
         pass
@@ -90,7 +90,7 @@ def main() -> None:
     from tests.support.ledger_executor import LedgerExecutor
 
     registry.executors()  # what is found at run time is found once, before anything is forked
-    with registry.register(LedgerExecutor()), registry.register(FilesExecutor()):
+    with registry.register_executor(LedgerExecutor()), registry.register_executor(FilesExecutor()):
         for line in sys.stdin:
             print(json.dumps({"ended": fork(json.loads(line))}), flush=True)
 

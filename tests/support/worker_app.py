@@ -16,4 +16,4 @@ def know_the_ledger(**_: Any) -> None:
     from actions.types import registry
     from tests.support.ledger_executor import LedgerExecutor
 
-    _registered.enter_context(registry.register(LedgerExecutor()))
+    _registered.enter_context(registry.register_executor(LedgerExecutor()))

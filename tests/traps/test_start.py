@@ -2,8 +2,8 @@
 
 import pytest
 
-from actions import verbs
-from actions.models import Action, Checkpoint
+from actions.commands import decide
+from actions.models import Action, JournalEntry
 from approvals.models import Decision, Request
 from audit.models import Event
 from tests.actions.running import carry
@@ -17,14 +17,14 @@ def approved(cast) -> tuple[World, Action]:
     world = World(cast)
     world.required_approvals()
     action = world.asked()
-    verbs.approve(cast.access("approver"), action.pk, True, action.plan.digest, "")
+    decide.approve(cast.access("approver"), action.pk, True, action.plan.digest, "")
     assert Action.objects.get(pk=action.pk).state == "approved"
     return world, action
 
 
 def did_not_run(world: World, action: Action) -> Action:
     now = carry(action)
-    assert world.file().read_text() == "before\n" and not Checkpoint.objects.filter(action=action).exists()
+    assert world.file().read_text() == "before\n" and not JournalEntry.objects.filter(action=action).exists()
     assert not Event.objects.filter(subject_id=action.pk, verb="action.start").exists()
     assert now.state == "awaiting_approval"
     return now

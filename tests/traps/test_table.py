@@ -8,7 +8,7 @@ row; in the Django admin there is no door that could make the attempt come true,
 
 import pytest
 
-from actions import verbs
+from actions.commands import decide as commands_decide
 from actions.models import Action
 from approvals.models import Request
 from tenants.roles import remove_member
@@ -155,7 +155,7 @@ def an_approver_was_removed_after_approving(w: World) -> Attempt:
 
 def decide(w: World, who: str, action: Action, approved: bool = True) -> None:
     digest = Action.objects.select_related("plan").get(pk=action.pk).plan.digest
-    verbs.approve(w.cast.access(who), action.pk, approved, digest, "because")
+    commands_decide.approve(w.cast.access(who), action.pk, approved, digest, "because")
 
 
 DENIED, WAITING = "denied", "awaiting_approval"

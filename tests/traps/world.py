@@ -5,7 +5,7 @@ from typing import Any
 
 from django.test import Client
 
-from actions.models import Action, Checkpoint, Plan
+from actions.models import Action, JournalEntry, Plan
 from approvals.models import Decision, MatrixDraft, MatrixRow, Policy, PolicyVersion, Request
 from approvals.policies.active_policies import epoch_of
 from approvals.policies.matrix import set_row
@@ -70,7 +70,7 @@ class World:
 
     def everything(self) -> dict[str, Any]:
         """All that a refused attempt leaves as it was, but for the events: those are told apart by the table."""
-        models = (Action, Plan, Request, Decision, MatrixRow, Policy, PolicyVersion, MatrixDraft, Checkpoint)
+        models = (Action, Plan, Request, Decision, MatrixRow, Policy, PolicyVersion, MatrixDraft, JournalEntry)
         left_out = {"seq", "lease_id"}  # an event of a refusal takes the action's next number
         rows = {
             m.__name__: [{k: v for k, v in r.items() if k not in left_out} for r in m.objects.order_by("pk").values()]

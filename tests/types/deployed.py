@@ -7,9 +7,9 @@ from typing import Any
 
 import psutil
 
-from actions.types.conformance import Case, target
+from actions.types.conformance import ExecutorCase, target
 from actions.types.protocol import Target
-from actions.types.redeploy_service.supervising import environment_of
+from actions.types.redeploy_service.supervisor import environment_of
 from actions.types.rerun_deployment_stage import RerunDeploymentStage
 
 SECRET = "hunter2-Zq8vT4nWx1"
@@ -50,9 +50,9 @@ class Shop:
     def target(self) -> Target:
         return target(self.root, deployments={"shop": self.settings})
 
-    def case(self, stage: str = "migrate", **more: Any) -> Case:
+    def case(self, stage: str = "migrate", **more: Any) -> ExecutorCase:
         parameters = {"deployment": "shop", "stage": stage, **more}
-        return Case(RerunDeploymentStage(), self.target(), parameters, snapshot=self.snapshot)
+        return ExecutorCase(RerunDeploymentStage(), self.target(), parameters, snapshot=self.snapshot)
 
     def snapshot(self) -> dict[str, Any]:
         """The results by stage and what was done; without keys and times, which each run has its own."""
@@ -85,7 +85,11 @@ class Shop:
             return False
 
     def keepers(self) -> list[psutil.Process]:
-        return [p for p in psutil.process_iter() if str(self.home) in cmdline_of(p) and "keeper.py" in cmdline_of(p)]
+        return [
+            p
+            for p in psutil.process_iter()
+            if str(self.home) in cmdline_of(p) and "detached_runner.py" in cmdline_of(p)
+        ]
 
 
 def cmdline_of(process: psutil.Process) -> str:

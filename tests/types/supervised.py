@@ -16,10 +16,10 @@ from typing import Any
 
 import psutil
 
-from actions.types.conformance import Case, target
+from actions.types.conformance import ExecutorCase, target
 from actions.types.protocol import Target
 from actions.types.redeploy_service import RedeployService
-from actions.types.redeploy_service.supervising import OURS, SERVICE, environment_of, quietly
+from actions.types.redeploy_service.supervisor import OURS, SERVICE, environment_of, ignore_process_errors
 from tests.types.trees import snapshot
 
 SECRET = "hunter2-Zq8vT4nWx1"
@@ -76,8 +76,8 @@ class Web:
         (path / "static/about.txt").write_text(f"{where}\n")
         return path
 
-    def case(self, **parameters: str) -> Case:
-        return Case(RedeployService(), self.target(), {"service": "web", **parameters}, snapshot=self.snapshot)
+    def case(self, **parameters: str) -> ExecutorCase:
+        return ExecutorCase(RedeployService(), self.target(), {"service": "web", **parameters}, snapshot=self.snapshot)
 
     def deploy(self, release: str) -> None:
         """Run a release as an action would, under a token of its own."""
@@ -120,7 +120,7 @@ class Web:
     def end(self) -> None:
         for mark in (OURS, SERVICE):
             for process in self.processes(mark):
-                quietly(process.kill)
+                ignore_process_errors(process.kill)
         soon(lambda: not self.processes(OURS) + self.processes(SERVICE), "every process to end")
 
 

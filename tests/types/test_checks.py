@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from actions.checks import check_schema, run_checks, validate_checks
 from actions.types.conformance import target
+from actions.types.shared.checks import check_schema, run_checks, validate_checks
 from tests.types.services import Service
 from tests.types.trees import furnish
 

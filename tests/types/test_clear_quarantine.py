@@ -7,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from actions.quarantine_keeper import DatabaseKeeper
-from actions.types.clear_quarantine import ClearQuarantine, keeper
-from actions.types.clear_quarantine.keeper import Kept
-from actions.types.conformance import Case, ExecutorConformance, target
+from actions.controls.quarantine import DatabaseQuarantineStore
+from actions.types.clear_quarantine import ClearQuarantine, store_protocol
+from actions.types.clear_quarantine.store_protocol import QuarantineRecord
+from actions.types.conformance import ExecutorCase, ExecutorConformance, target
 from actions.types.protocol import PlanRefused
 from audit.errors import Conflict
 
@@ -24,7 +24,7 @@ class Shelf:
     """Quarantines in a dictionary."""
 
     def __init__(self) -> None:
-        self.kept: dict[UUID, Kept] = {}
+        self.kept: dict[UUID, QuarantineRecord] = {}
 
     def find(self, tenant_id, quarantine_id):
         return self.kept.get(quarantine_id)
@@ -46,16 +46,16 @@ class Shelf:
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
     shelf = Shelf()
-    keeper.register(shelf)
+    store_protocol.register_quarantine_store(shelf)
     yield shelf
-    keeper.register(DatabaseKeeper())
+    store_protocol.register_quarantine_store(DatabaseQuarantineStore())
 
 
 class TestClearQuarantine(ExecutorConformance):
     @pytest.fixture
-    def case(self, shelf: Shelf, tmp_path: Path) -> Case:
+    def case(self, shelf: Shelf, tmp_path: Path) -> ExecutorCase:
         place = target(tmp_path)
-        shelf.kept[ID] = Kept(
+        shelf.kept[ID] = QuarantineRecord(
             ID, place.environment_id, "dev", "file", "app.conf", "its undo failed", "2026-01-01", "in_force"
         )
         bad = [
@@ -64,7 +64,7 @@ class TestClearQuarantine(ExecutorConformance):
             ({"quarantine": str(OTHER)}, "quarantine"),
             ({"quarantine": str(ID), "more": 1}, ""),
         ]
-        return Case(
+        return ExecutorCase(
             ClearQuarantine(),
             place,
             {"quarantine": str(ID)},
@@ -75,6 +75,6 @@ class TestClearQuarantine(ExecutorConformance):
 
 
 def test_where_nobody_keeps_quarantines_none_is_cleared(shelf, tmp_path):
-    keeper._keepers.clear()
+    store_protocol._stores.clear()
     with pytest.raises(PlanRefused, match="Nobody here keeps"):
         ClearQuarantine().plan({"quarantine": str(ID)}, target(tmp_path))

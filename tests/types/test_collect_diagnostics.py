@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from actions.types.collect_diagnostics import CollectDiagnostics
-from actions.types.collect_diagnostics.executor import SECTION_LIMIT, SECTIONS, bounded
-from actions.types.collect_diagnostics.processes import masked_command
+from actions.types.collect_diagnostics.executor import SECTION_LIMIT, SECTIONS, fit_to_limit
+from actions.types.collect_diagnostics.sections import masked_command
 from actions.types.conformance import target
 from actions.types.protocol import Outcome, StepContext
 from audit.log.canonical_json import canonical
@@ -140,7 +140,7 @@ def test_links_are_counted_and_not_followed_and_odd_names_are_shown(root: Path) 
 
 def test_more_than_fits_is_cut_and_said() -> None:
     rows = [{"pid": n, "command": "x" * 100} for n in range(1_000)]
-    cut = bounded({"scope": "host", "rows": rows})
+    cut = fit_to_limit({"scope": "host", "rows": rows})
     assert len(canonical(cut)) <= SECTION_LIMIT
     assert cut["left_off"] + len(cut["rows"]) == 1_000
     assert cut["rows"] == rows[: len(cut["rows"])]

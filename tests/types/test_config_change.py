@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actions.types.config_change import ConfigChange
-from actions.types.conformance import Case, ExecutorConformance
+from actions.types.conformance import ExecutorCase, ExecutorConformance
 from actions.types.protocol import PlanRefused, Target
 from approvals.policies.active_policies import active_policies_for
 from approvals.policies.drafts import abandon_policy_draft, draft_matrix
@@ -35,7 +35,7 @@ class Conformance(ExecutorConformance):
     """`case` is made on the cast's tenant instead of a directory."""
 
     @pytest.fixture
-    def case(self, cast) -> Case:
+    def case(self, cast) -> ExecutorCase:
         parameters, tamper = self.prepare(cast)
         bad = [
             ({}, ""),
@@ -43,7 +43,7 @@ class Conformance(ExecutorConformance):
             (asked("policy", "x"), "draft"),
             (asked("policy", UNKNOWN), "draft"),
         ]
-        return Case(
+        return ExecutorCase(
             ConfigChange(), target_in(cast.prod), parameters, snapshot=lambda: rules_of(cast), tamper=tamper, bad=bad
         )
 
@@ -133,7 +133,7 @@ def test_what_is_no_draft_any_more_is_refused(cast):
 
 
 def test_what_was_done_names_the_action_and_the_attempt(cast):
-    case = Case(ConfigChange(), target_in(cast.prod), asked("policy", backtested(drafted(cast.acme))))
+    case = ExecutorCase(ConfigChange(), target_in(cast.prod), asked("policy", backtested(drafted(cast.acme))))
     draft = case.plan()
     case.run(draft, action_id=cast.prod.pk)
     event = Event.objects.filter(verb="policy.published").get()
@@ -144,14 +144,15 @@ def test_what_was_done_names_the_action_and_the_attempt(cast):
 def test_an_expression_that_the_facts_outgrew_is_refused(cast, monkeypatch):
     version = drafted(cast.acme)
     monkeypatch.setattr(
-        "actions.types.config_change.rules.faults_of_expression", lambda text: [{"message": "undeclared reference"}]
+        "actions.types.config_change.rule_targets.faults_of_expression",
+        lambda text: [{"message": "undeclared reference"}],
     )
     assert "undeclared reference" in refused(asked("policy", version), cast.prod)[0]
 
 
 def test_nothing_is_published_over_what_somebody_else_published(cast):
     first, second = backtested(drafted(cast.acme)), drafted(cast.acme, effect="warn")
-    case = Case(ConfigChange(), target_in(cast.prod), asked("policy", first))
+    case = ExecutorCase(ConfigChange(), target_in(cast.prod), asked("policy", first))
     draft = case.plan()
     publish(second.pk, None, SETUP, expected=None)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(draft)]

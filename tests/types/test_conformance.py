@@ -3,18 +3,18 @@
 from pathlib import Path
 
 from actions.types.collect_diagnostics import CollectDiagnostics
-from actions.types.conformance import Case, ExecutorConformance, target
+from actions.types.conformance import ExecutorCase, ExecutorConformance, target
 from actions.types.modify_files import ModifyFiles
-from actions.types.rerun_healthcheck import RerunHealthcheck
+from actions.types.rerun_healthcheck.executor import RerunHealthcheck
 from tests.support.ledger_executor import LedgerExecutor, balance, read_ledger
 from tests.types.services import Service
 from tests.types.trees import APP, SECRET, create, delete, furnish, modify, snapshot
 
 
 class TestModifyFiles(ExecutorConformance):
-    def make(self, root: Path) -> Case:
+    def make(self, root: Path) -> ExecutorCase:
         furnish(root)
-        return Case(
+        return ExecutorCase(
             ModifyFiles(),
             target(root),
             {
@@ -42,9 +42,9 @@ class TestModifyFiles(ExecutorConformance):
 
 
 class TestCollectDiagnostics(ExecutorConformance):
-    def make(self, root: Path) -> Case:
+    def make(self, root: Path) -> ExecutorCase:
         furnish(root)
-        return Case(
+        return ExecutorCase(
             CollectDiagnostics(),
             target(root),
             {},
@@ -54,8 +54,8 @@ class TestCollectDiagnostics(ExecutorConformance):
 
 
 class TestRerunHealthcheck(ExecutorConformance):
-    def make(self, root: Path) -> Case:
-        return Case(
+    def make(self, root: Path) -> ExecutorCase:
+        return ExecutorCase(
             RerunHealthcheck(),
             target(root, allow_private_targets=True, healthchecks={"shop": {"url": service.url("/"), "timeout_s": 5}}),
             {"check": "shop", "repeat": 2, "interval_s": 0},
@@ -73,8 +73,8 @@ class TestRerunHealthcheck(ExecutorConformance):
 
 
 class TestLedger(ExecutorConformance):
-    def make(self, root: Path) -> Case:
-        return Case(
+    def make(self, root: Path) -> ExecutorCase:
+        return ExecutorCase(
             LedgerExecutor(),
             target(root),
             {"steps": 3},

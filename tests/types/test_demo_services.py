@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from actions.demo.staging import lay_out_services, settings
+from actions.demo.environments import settings, write_services
 from actions.types.conformance import target
 from actions.types.redeploy_service import RedeployService
 from actions.types.rerun_deployment_stage import RerunDeploymentStage
 
 
 def test_the_demos_service_and_deployment_can_be_planned(tmp_path: Path) -> None:
-    lay_out_services(tmp_path)
-    lay_out_services(tmp_path)
+    write_services(tmp_path)
+    write_services(tmp_path)
     place = target(tmp_path, allow_private_targets=True, **settings())
     first = RedeployService().plan({"service": "greeter", "release": "1.1"}, place)
     assert first.summary == "Redeploy greeter in dev: nothing → 1.1"

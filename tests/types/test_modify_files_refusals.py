@@ -10,7 +10,7 @@ import pytest
 
 from actions.types.conformance import target
 from actions.types.modify_files import ModifyFiles
-from actions.types.modify_files.rules import CHANGES_LIMIT, FILE_LIMIT, TOTAL_LIMIT
+from actions.types.modify_files.schema import CHANGES_LIMIT, FILE_LIMIT, TOTAL_LIMIT
 from actions.types.protocol import Issue, PlanRefused
 from tests.types.trees import create, delete, furnish, modify, snapshot
 
@@ -169,7 +169,7 @@ def test_an_environment_without_a_usable_root_is_refused(root: Path) -> None:
 
 
 def test_a_plan_larger_than_the_free_space_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actions.types.modify_files.planning.free_bytes", lambda fd: 3)
+    monkeypatch.setattr("actions.types.modify_files.plan.read_free_bytes", lambda fd: 3)
     with pytest.raises(PlanRefused, match="free"):
         executor.plan({"changes": [create("a", "four")]}, target(root))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actions.types.conformance import Case, ExecutorConformance
+from actions.types.conformance import ExecutorCase, ExecutorConformance
 from tests.types.supervised import SECRET, Web, ended
 
 BAD: list[tuple[dict[str, str], str]] = [
@@ -24,18 +24,18 @@ BAD: list[tuple[dict[str, str], str]] = [
 
 class WithWeb(ExecutorConformance):
     @pytest.fixture
-    def case(self, tmp_path: Path) -> Iterator[Case]:
+    def case(self, tmp_path: Path) -> Iterator[ExecutorCase]:
         root = tmp_path / "root"
         root.mkdir()
         with ended(Web(root)) as web:
             yield self.make_with(web)
 
-    def make_with(self, web: Web) -> Case:
+    def make_with(self, web: Web) -> ExecutorCase:
         raise NotImplementedError
 
 
 class TestFromAnArtifactOverARunningRelease(WithWeb):
-    def make_with(self, web: Web) -> Case:
+    def make_with(self, web: Web) -> ExecutorCase:
         web.lay("r1")
         web.lay("artifacts/web-2")
         web.deploy("r1")
@@ -53,7 +53,7 @@ class TestFromAnArtifactOverARunningRelease(WithWeb):
 
 
 class TestTheFirstReleaseOfAService(WithWeb):
-    def make_with(self, web: Web) -> Case:
+    def make_with(self, web: Web) -> ExecutorCase:
         web.lay("r1")
         web.lay("r0")
         case = web.case(release="r1")

@@ -11,10 +11,10 @@ import psutil
 import pytest
 from supervisor.states import ProcessStates
 
-from actions.types.conformance import Case
+from actions.types.conformance import ExecutorCase
 from actions.types.protocol import Draft, PlanRefused, Probe, StepContext
-from actions.types.redeploy_service import supervising
-from actions.types.redeploy_service.supervising import OURS, SERVICE, environment_of
+from actions.types.redeploy_service import supervisor as redeploy_service_supervisor
+from actions.types.redeploy_service.supervisor import OURS, SERVICE, environment_of
 from tests.types.supervised import Web, ended, soon
 
 
@@ -26,7 +26,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
         yield made
 
 
-def step_of(case: Case, draft: Draft, op: str, **more: Any) -> StepContext:
+def step_of(case: ExecutorCase, draft: Draft, op: str, **more: Any) -> StepContext:
     return next(ctx for ctx in case.contexts(draft, **more) if ctx.step["spec"]["op"] == op)
 
 
@@ -54,7 +54,7 @@ def test_a_worker_killed_while_it_restarts_leaves_a_state_that_the_next_finishes
     assert case.executor.apply(switch).ok
     pid = os.fork()
     if pid == 0:  # the worker: dies after it has written its intent into the record, before anything is started
-        supervising.Supervisor.start = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+        redeploy_service_supervisor.Supervisor.start = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
         case.executor.apply(restart)
         os._exit(0)
     os.waitpid(pid, 0)
@@ -149,11 +149,11 @@ def test_a_supervisor_that_was_killed_leaves_the_service_up_and_the_next_deploym
     case = web.case(release="r2")
     case.run(case.plan())
     assert web.running() == ["r2"] and len(web.supervisors()) == 1
-    assert not supervising.is_alive(orphan), "no two releases run beside each other"
+    assert not redeploy_service_supervisor.is_alive(orphan), "no two releases run beside each other"
 
 
 def test_a_supervisor_that_hangs_is_replaced(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervising, "ANSWER_S", 0.3)
+    monkeypatch.setattr(redeploy_service_supervisor, "ANSWER_S", 0.3)
     (hung,) = web.supervisors()
     hung.suspend()
     web.lay("r2")
@@ -179,7 +179,7 @@ def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(web: Web) -> N
     began = time.monotonic()
     case.run(case.plan())
     assert 1 <= time.monotonic() - began < 8
-    assert web.running() == ["r2"] and not supervising.is_alive(stubborn)
+    assert web.running() == ["r2"] and not redeploy_service_supervisor.is_alive(stubborn)
 
 
 def test_the_service_and_its_supervisor_outlive_the_worker_and_know_none_of_its_secrets(
@@ -243,7 +243,7 @@ def draft_token(draft: Draft) -> str:
 def supervising_state(web: Web) -> int | None:
     control = os.open(web.home / ".interlock-service", os.O_RDONLY)
     try:
-        return supervising.Supervisor(control).state()
+        return redeploy_service_supervisor.Supervisor(control).state()
     finally:
         os.close(control)
 

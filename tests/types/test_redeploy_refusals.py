@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actions.types.conformance import Case
+from actions.types.conformance import ExecutorCase
 from actions.types.protocol import PlanRefused, Probe, StepContext
 from actions.types.redeploy_service import RedeployService
 from audit.changes.document import text_diff
@@ -21,7 +21,7 @@ def web(tmp_path: Path) -> Iterator[Web]:
         yield made
 
 
-def contexts(case: Case) -> dict[str, StepContext]:
+def contexts(case: ExecutorCase) -> dict[str, StepContext]:
     return {ctx.step["spec"]["op"]: ctx for ctx in case.contexts(case.plan())}
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from actions.types.conformance import Case, target
-from actions.types.modify_files import ModifyFiles, survey
-from actions.types.tree import Unreachable, open_root
+from actions.types.conformance import ExecutorCase, target
+from actions.types.modify_files import ModifyFiles, plan
+from actions.types.shared.safe_path import Unreachable, open_root
 from tests.types.trees import create, delete, modify
 
 SECONDS = float(os.environ.get("INTERLOCK_RACE_S", "4"))  # the long random runs set minutes
@@ -65,7 +65,7 @@ def race(root: Path, iterations: int, seconds: float) -> Counter[str]:
             if time.monotonic() > until:
                 break
             try:
-                found = survey.spot(fd, "etc/app.yaml").seen
+                found = plan.inspect_target(fd, "etc/app.yaml").seen
                 assert found is not None
                 assert found.data.startswith(b"ours"), found.data
                 seen["seen"] += 1
@@ -81,7 +81,7 @@ def write(root: Path, n: int) -> str:
     """Create, modify or delete below the name that is being swapped; every refusal must be a clean one."""
     new, old = f"etc/new-{n}.txt", f"etc/new-{n - 40}.txt"
     change = (create(new, "ours"), modify("etc/app.yaml", f"ours {n}\n"), delete(old))
-    case = Case(ModifyFiles(), target(root), {"changes": [change[n // 20 % 3]]})
+    case = ExecutorCase(ModifyFiles(), target(root), {"changes": [change[n // 20 % 3]]})
     try:
         draft = case.plan()
     except Exception as exc:
@@ -107,14 +107,14 @@ def test_a_file_swapped_for_a_link_is_never_read_or_written_through(root: Path) 
             if time.monotonic() > until:
                 break
             try:
-                found = survey.spot(fd, "etc/app.yaml").seen
+                found = plan.inspect_target(fd, "etc/app.yaml").seen
                 assert found is not None
                 assert found.data.startswith(b"ours")
                 seen["seen"] += 1
             except Unreachable as exc:
                 seen[exc.code] += 1
             if n % 20 == 0:
-                case = Case(ModifyFiles(), target(root), {"changes": [modify("etc/app.yaml", f"ours {n}\n")]})
+                case = ExecutorCase(ModifyFiles(), target(root), {"changes": [modify("etc/app.yaml", f"ours {n}\n")]})
                 if not case.faults(case.parameters):
                     seen["tried"] += 1
     assert untouched(root), seen

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from actions.types.conformance import Case, ExecutorConformance
+from actions.types.conformance import ExecutorCase, ExecutorConformance
 from tests.types.deployed import SECRET, Shop
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -19,7 +19,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 class TestAFailedStageAndTheOneAfterIt(ExecutorConformance):
-    def make(self, root: Path) -> Case:
+    def make(self, root: Path) -> ExecutorCase:
         shop = Shop(root)
         case = shop.case(and_following=True)
 

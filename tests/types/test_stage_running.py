@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from actions.types.conformance import Case
+from actions.types.conformance import ExecutorCase
 from actions.types.protocol import Outcome, PlanRefused, Probe, StepContext
-from actions.types.rerun_deployment_stage import RerunDeploymentStage, keeping
+from actions.types.rerun_deployment_stage import RerunDeploymentStage, apply
 from tests.types.deployed import SECRET, Shop, note, script
 from tests.types.supervised import soon
 
@@ -25,7 +25,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         process.kill()
 
 
-def only(case: Case, **more: Any) -> StepContext:
+def only(case: ExecutorCase, **more: Any) -> StepContext:
     (ctx,) = case.contexts(case.plan(), **more)
     return ctx
 
@@ -177,18 +177,18 @@ def test_a_check_settles_what_nobody_saw(shop: Shop, answer: int, effects: list[
 def test_two_keepers_for_one_order_run_the_command_once(shop: Shop) -> None:
     shop.stages[1]["command"] = slow(0.3)
     ctx = only(shop.case())
-    launched = keeping.launch
+    launched = apply.start_runner
 
     def twice(fd: int) -> Any:
         first, second = launched(fd), launched(fd)
         second.wait()
         return first
 
-    keeping.launch = twice
+    apply.start_runner = twice
     try:
         assert RerunDeploymentStage().apply(ctx).ok
     finally:
-        keeping.launch = launched
+        apply.start_runner = launched
     assert shop.effects() == ["migrate"]
 
 

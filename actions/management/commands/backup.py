@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from actions.backup import BackupFailed, back_up
+from actions.engine.backup import BackupFailed, back_up
 
 
 class Command(BaseCommand):

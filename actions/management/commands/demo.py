@@ -3,10 +3,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from actions.demo.files import lay_out
-from actions.demo.people import ENVIRONMENTS, PEOPLE, root_of, settle_in
+from actions.demo.environments import write_files, write_services
+from actions.demo.people import ENVIRONMENTS, PEOPLE, load_people, root_of
 from actions.demo.scenes import play
-from actions.demo.staging import lay_out_services
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
@@ -22,10 +21,10 @@ class Command(BaseCommand):
                 f"The demo's passwords are public; it refuses to load while Interlock listens on "
                 f"{settings.INTERLOCK.bind}. Set INTERLOCK_BIND=127.0.0.1, or use `manage.py bootstrap` instead."
             )
-        world = settle_in()
+        world = load_people()
         for tenant in ("acme", "globex"):
             for n, environment in enumerate(ENVIRONMENTS, 1):
-                lay_out(root_of(tenant, environment), replicas=n)
-        lay_out_services(root_of("acme", "staging"))
+                write_files(root_of(tenant, environment), replicas=n)
+        write_services(root_of("acme", "staging"))
         play(world, self.stdout.write)
         self.stdout.write(f"Sign in as {', '.join(PEOPLE)}; each password is the name followed by -demo.")

@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from actions.chart import document
+from actions.lifecycle.diagram import render_page
 
 
 class Command(BaseCommand):
@@ -11,5 +11,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         path = settings.BASE_DIR / "docs" / "state_machine.md"
-        path.write_text(document())
+        path.write_text(render_page())
         self.stdout.write(f"wrote {path}")

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from actions.backup import BackupFailed, restore
+from actions.engine.backup import BackupFailed, restore
 
 
 class Command(BaseCommand):

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from actions.types.clear_quarantine.keeper import Kept, keeper
-from actions.types.connection import own_connection
+from actions.types.clear_quarantine.store_protocol import QuarantineRecord, quarantine_store
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
-from actions.types.read_only import out_of_time
+from actions.types.shared.executor_base import outcome_if_out_of_time, own_connection
 from audit.changes.document import Change
 from audit.errors import Problem
 
@@ -61,7 +60,7 @@ class ClearQuarantine:
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
         with own_connection():
-            kept = keeper().find(target.tenant_id, UUID(parameters["quarantine"]))
+            kept = quarantine_store().find(target.tenant_id, UUID(parameters["quarantine"]))
         if kept is None:
             raise PlanRefused([error("There is no such quarantine here.", "quarantine")])
         if kept.environment_id != target.environment_id:
@@ -72,20 +71,20 @@ class ClearQuarantine:
         if kept.held_by is not None:
             words = f"The action that left it so has not ended. Settle that first: {kept.held_by}."
             raise PlanRefused([error(words, "quarantine")])
-        return draft_of(kept, "clear")
+        return build_draft(kept, "clear")
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
         spec = plan_steps[0]["spec"]
         with own_connection():
-            kept = keeper().find(target.tenant_id, UUID(spec["quarantine"]))
+            kept = quarantine_store().find(target.tenant_id, UUID(spec["quarantine"]))
         if kept is None or kept.standing != AFTER[spec["verb"]]:
             raise PlanRefused("It does not stand any more as this left it, so there is nothing to undo.")
-        return draft_of(kept, OPPOSITE[spec["verb"]])
+        return build_draft(kept, OPPOSITE[spec["verb"]])
 
     def apply(self, ctx: StepContext) -> Outcome:
-        stopped = out_of_time(ctx)
+        stopped = outcome_if_out_of_time(ctx)
         return stopped or self._carry_out(ctx, ctx.step["spec"]["verb"], ctx.idempotency_key)
 
     def probe(self, ctx: StepContext) -> Probe:
@@ -99,32 +98,32 @@ class ClearQuarantine:
 
     def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
         with own_connection():
-            return [_verified(step, _standing(step["spec"], target)) for step in steps]
+            return [_verify_step(step, _current_state(step["spec"], target)) for step in steps]
 
     def _probed(self, ctx: StepContext, verb: str) -> Probe:
         with own_connection():
-            found = _standing(ctx.step["spec"], ctx.target)
+            found = _current_state(ctx.step["spec"], ctx.target)
         return Probe.DONE if found == AFTER[verb] else Probe.NOT_DONE if found else Probe.UNKNOWN
 
     def _carry_out(self, ctx: StepContext, verb: str, key: str) -> Outcome:
         spec = ctx.step["spec"]
         try:
             with own_connection():
-                change = keeper().clear if verb == "clear" else keeper().put_back
+                change = quarantine_store().clear if verb == "clear" else quarantine_store().put_back
                 changed = change(ctx.target.tenant_id, UUID(spec["quarantine"]), ctx.action_id, key)
         except Problem as problem:
             return Outcome(False, "precondition", f"{problem.detail} Nothing was touched.")
-        ctx.log(f"{spec['kind']} {spec['name']}: {SAID[verb] if changed else 'it was so already'}")
+        ctx.log(f"{spec['kind']} {spec['name']}: {DONE_TEXTS[verb] if changed else 'it was so already'}")
         return Outcome(True, facts={"changed": changed})
 
 
 OPPOSITE = {"clear": "put_back", "put_back": "clear"}
 AFTER = {"clear": "cleared", "put_back": "in_force"}
-SAID = {"clear": "is no longer in quarantine", "put_back": "is in quarantine again"}
+DONE_TEXTS = {"clear": "is no longer in quarantine", "put_back": "is in quarantine again"}
 TITLES = {"clear": "Clear the quarantine of {}", "put_back": "Put {} back in quarantine"}
 
 
-def draft_of(kept: Kept, verb: str) -> Draft:
+def build_draft(kept: QuarantineRecord, verb: str) -> Draft:
     """The plan of one end of a quarantine, or of its return: the resource and why it was shut, before and after."""
     what = f"{kept.kind} {kept.name}"
     shut = f"quarantine: in force\nresource: {what}\nsince: {kept.since}\nbecause: {kept.because}\n"
@@ -163,11 +162,11 @@ def draft_of(kept: Kept, verb: str) -> Draft:
     )
 
 
-def _standing(spec: dict[str, Any], target: Target) -> str:
-    kept = keeper().find(target.tenant_id, UUID(spec["quarantine"]))
+def _current_state(spec: dict[str, Any], target: Target) -> str:
+    kept = quarantine_store().find(target.tenant_id, UUID(spec["quarantine"]))
     return kept.standing if kept else ""
 
 
-def _verified(step: dict[str, Any], found: str) -> dict[str, Any]:
+def _verify_step(step: dict[str, Any], found: str) -> dict[str, Any]:
     ok = found == AFTER[step["spec"]["verb"]]
     return {"name": step["title"], "ok": ok, "detail": f"It is {found.replace('_', ' ') or 'gone'}."}

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actions.types.collect_diagnostics.files import disk, files
-from actions.types.collect_diagnostics.host import load, memory, mounts, uptime
-from actions.types.collect_diagnostics.processes import processes, sockets
+from actions.types.collect_diagnostics.sections import disk, files, load, memory, mounts, processes, sockets, uptime
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, StepContext, Target, error
-from actions.types.read_only import ReadOnly, look_step, out_of_time
-from actions.types.tree import Unreachable, open_root
+from actions.types.shared.executor_base import ReadOnly, outcome_if_out_of_time, read_only_step
+from actions.types.shared.safe_path import Unreachable, open_root
 from audit.log.canonical_json import canonical
 
 SECTION_LIMIT = 7_500  # bytes of canonical JSON; all sections together stay below what an action's result may hold
@@ -55,7 +53,7 @@ class CollectDiagnostics(ReadOnly):
     schema = SCHEMA
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
-        wanted = NEED_ROOT.intersection(sections_of(parameters, target))
+        wanted = NEED_ROOT.intersection(choose_sections(parameters, target))
         if not wanted:
             return []
         try:
@@ -68,9 +66,10 @@ class CollectDiagnostics(ReadOnly):
         issues = self.validate(parameters, target)
         if issues:
             raise PlanRefused(issues)
-        wanted = sections_of(parameters, target)
+        wanted = choose_sections(parameters, target)
         steps = [
-            look_step(f"{n:03d}:{name}", SECTIONS[name][0], name, {"section": name}) for n, name in enumerate(wanted, 1)
+            read_only_step(f"{n:03d}:{name}", SECTIONS[name][0], name, {"section": name})
+            for n, name in enumerate(wanted, 1)
         ]
         return Draft(
             resources=[{"kind": "environment", "name": target.environment}],
@@ -88,15 +87,15 @@ class CollectDiagnostics(ReadOnly):
             return Outcome(False, exc.code, str(exc))
         except OSError as exc:
             return Outcome(False, "io", f"{name} could not be read: {exc.strerror or exc}", retryable=True)
-        stopped = out_of_time(ctx)
+        stopped = outcome_if_out_of_time(ctx)
         if stopped is not None:
             return stopped
-        data = bounded(data)
+        data = fit_to_limit(data)
         ctx.log(f"{name}: {len(data['rows'])} rows" if "rows" in data else f"{name}: read")
         return Outcome(True, facts={"section": name, "data": data})
 
 
-def sections_of(parameters: dict[str, Any], target: Target) -> list[str]:
+def choose_sections(parameters: dict[str, Any], target: Target) -> list[str]:
     """Return the sections asked for, in the order of ``SECTIONS``; by default all, less what needs a missing root."""
     asked = parameters.get("sections")
     if asked is None:
@@ -104,7 +103,7 @@ def sections_of(parameters: dict[str, Any], target: Target) -> list[str]:
     return [name for name in SECTIONS if name in asked]
 
 
-def bounded(data: dict[str, Any], limit: int = SECTION_LIMIT) -> dict[str, Any]:
+def fit_to_limit(data: dict[str, Any], limit: int = SECTION_LIMIT) -> dict[str, Any]:
     """Return the data with its lists cut from the end until it fits; ``left_off`` says how many rows are missing."""
     left_off = 0
     while len(canonical({**data, "left_off": left_off})) > limit:

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from actions.types.config_change.gate import backtest_of
-from actions.types.config_change.rules import Swap, carry_out, inverse, standing, swap_for, swap_of
-from actions.types.connection import own_connection
+from actions.types.config_change.rule_targets import (
+    RuleChange,
+    apply_change,
+    change_from_spec,
+    invert_spec,
+    plan_change,
+    require_backtest,
+    side_in_force,
+)
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target
-from actions.types.read_only import out_of_time
+from actions.types.shared.executor_base import outcome_if_out_of_time, own_connection
 from audit.errors import Problem
 
 SCHEMA: dict[str, Any] = {
@@ -62,53 +68,53 @@ class ConfigChange:
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
         with own_connection():
-            swap = swap_for(parameters, target)
-            return draft_of(swap, backtest_of(parameters["kind"], UUID(parameters["draft"])))
+            swap = plan_change(parameters, target)
+            return build_draft(swap, require_backtest(parameters["kind"], UUID(parameters["draft"])))
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
         spec = plan_steps[0]["spec"]
         with own_connection():
-            if standing(spec) != "after":
+            if side_in_force(spec) != "after":
                 raise PlanRefused("The rules have changed since; draft what should be in force, and propose that.")
-            return draft_of(swap_of(inverse(spec)))
+            return build_draft(change_from_spec(invert_spec(spec)))
 
     def apply(self, ctx: StepContext) -> Outcome:
         return self._carry_out(ctx, ctx.step["spec"], ctx.idempotency_key)
 
     def probe(self, ctx: StepContext) -> Probe:
         with own_connection():
-            return PROBES[standing(ctx.step["spec"])]
+            return PROBES[side_in_force(ctx.step["spec"])]
 
     def compensate(self, ctx: StepContext) -> Outcome:
-        return self._carry_out(ctx, inverse(ctx.step["spec"]), f"{ctx.idempotency_key}:undo", undoes=True)
+        return self._carry_out(ctx, invert_spec(ctx.step["spec"]), f"{ctx.idempotency_key}:undo", undoes=True)
 
     def probe_undo(self, ctx: StepContext) -> Probe:
         with own_connection():
-            return PROBES[standing(inverse(ctx.step["spec"]))]
+            return PROBES[side_in_force(invert_spec(ctx.step["spec"]))]
 
     def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
         with own_connection():
-            return [_verified(step, standing(step["spec"])) for step in steps]
+            return [_verify_step(step, side_in_force(step["spec"])) for step in steps]
 
     def _carry_out(self, ctx: StepContext, spec: dict[str, Any], key: str, *, undoes: bool = False) -> Outcome:
-        stopped = None if undoes else out_of_time(ctx)
+        stopped = None if undoes else outcome_if_out_of_time(ctx)
         if stopped:
             return stopped
         try:
             with own_connection():
-                changed = carry_out(spec, ctx.action_id, key)
+                changed = apply_change(spec, ctx.action_id, key)
         except Problem as problem:
             return Outcome(False, "precondition", f"{problem.detail} {MOVED}")
         ctx.log("The rules are in force." if changed else "It was in force already.")
         return Outcome(True, facts={"changed": changed})
 
 
-def draft_of(swap: Swap, backtest: dict[str, Any] | None = None) -> Draft:
+def build_draft(swap: RuleChange, backtest: dict[str, Any] | None = None) -> Draft:
     """The plan of one change of rules: one step, the texts before and after, and what its backtest found, if any."""
     key = swap.change.key
-    back = swap_words(swap)
+    back = describe_change(swap)
     step = {
         "key": key,
         "title": swap.title,
@@ -130,14 +136,14 @@ def draft_of(swap: Swap, backtest: dict[str, Any] | None = None) -> Draft:
     )
 
 
-def swap_words(swap: Swap) -> str:
+def describe_change(swap: RuleChange) -> str:
     if swap.spec["kind"] == "matrix":
         return "Put the earlier matrix back"
     before = swap.spec["before"]
     return f"Publish v{before} again" if before else f"Retire v{swap.spec['after']}"
 
 
-def _verified(step: dict[str, Any], found: str) -> dict[str, Any]:
+def _verify_step(step: dict[str, Any], found: str) -> dict[str, Any]:
     words = {
         "after": "It is in force.",
         "before": "The earlier rules are in force.",

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from actions.types.modify_files import planning, rules, survey
-from actions.types.modify_files.writing import Refused, has_empty, settle
+from actions.types.modify_files import plan
+from actions.types.modify_files import schema as modify_files_schema
+from actions.types.modify_files.apply import WriteRefused, apply_state, has_empty
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
-from actions.types.tree import Unreachable, open_root
+from actions.types.shared.safe_path import Unreachable, open_root
 
 MEDIUM_FROM = 11  # files
 HIGH_FROM = 101
@@ -23,7 +24,7 @@ class ModifyFiles:
     version = "1"
     title = "Modify files"
     description = "Create, replace or delete text files below the environment's root. Every change can be undone."
-    schema = rules.SCHEMA
+    schema = modify_files_schema.SCHEMA
     security_level = "low"
     risk_class = "guarded"
     changes_something = True
@@ -37,7 +38,7 @@ class ModifyFiles:
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
         changes = parameters["changes"]
-        issues = rules.faults(changes)
+        issues = modify_files_schema.change_faults(changes)
         bad = {issue.field.rpartition(".")[0] for issue in issues if issue.severity == "error"}
         if "" in bad:
             return issues  # too much altogether: looking at every file would be a waste
@@ -45,25 +46,25 @@ class ModifyFiles:
             with open_root(target.root) as root_fd:
                 for n, change in enumerate(changes):
                     if f"changes.{n}" not in bad:
-                        issues += survey.examine(root_fd, n, change)[1]
+                        issues += plan.inspect_change(root_fd, n, change)[1]
         except Unreachable as exc:
             issues.append(error(str(exc), "environment"))
         return issues
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
         changes = parameters["changes"]
-        refuse([issue for issue in rules.faults(changes) if issue.severity == "error"])
+        raise_on_errors([issue for issue in modify_files_schema.change_faults(changes) if issue.severity == "error"])
         wanted, faults = [], []
         with reachable_root(target) as root_fd:
             for n, change in enumerate(changes):
-                here, issues = survey.examine(root_fd, n, change)
+                here, issues = plan.inspect_change(root_fd, n, change)
                 faults += issues
                 if here is None:
                     continue
                 after = None if change["operation"] == "delete" else change["content"].encode()
-                wanted.append(planning.Wanted(here, change["operation"], after, index=n))
-            refuse(faults)
-            return planning.draft(wanted, target, planning.free_bytes(root_fd))
+                wanted.append(plan.FileChange(here, change["operation"], after, index=n))
+            raise_on_errors(faults)
+            return plan.build_draft(wanted, target, plan.read_free_bytes(root_fd))
 
     def plan_undo(
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
@@ -72,14 +73,14 @@ class ModifyFiles:
         with reachable_root(target) as root_fd:
             for step in reversed(plan_steps):
                 try:
-                    here = survey.spot(root_fd, step["spec"]["path"])
-                    wanted.append(planning.inverse(step, here, before_image))
+                    here = plan.inspect_target(root_fd, step["spec"]["path"])
+                    wanted.append(plan.invert_step(step, here, before_image))
                 except Unreachable as exc:
                     faults.append(error(str(exc), step["spec"]["path"]))
                 except PlanRefused as exc:
                     faults += exc.issues
-            refuse(faults)
-            return planning.draft(wanted, target, planning.free_bytes(root_fd))
+            raise_on_errors(faults)
+            return plan.build_draft(wanted, target, plan.read_free_bytes(root_fd))
 
     def apply(self, ctx: StepContext) -> Outcome:
         spec = ctx.step["spec"]
@@ -118,10 +119,10 @@ class ModifyFiles:
         try:
             data = content()
             if to["exists"] and data is None:
-                raise Refused("no_image", f"The content of {path} before the change is not kept any more.")
+                raise WriteRefused("no_image", f"The content of {path} before the change is not kept any more.")
             with open_root(ctx.target.root) as root_fd:
-                changed = settle(root_fd, path, frm, to, data, key, make=make, sweep=sweep)
-        except (Refused, Unreachable) as exc:
+                changed = apply_state(root_fd, path, frm, to, data, key, make=make, sweep=sweep)
+        except (WriteRefused, Unreachable) as exc:
             return Outcome(False, exc.code, str(exc), retryable=exc.code == "unstable")
         except OSError as exc:
             why = f"{path}: {exc.strerror or exc}. The disk or its rights need a look."
@@ -141,12 +142,12 @@ class ModifyFiles:
         """DONE in the state ``to`` with nothing left to sweep, NOT_DONE in ``frm`` or half swept, else UNKNOWN."""
         try:
             with open_root(ctx.target.root) as root_fd:
-                here = survey.spot(root_fd, ctx.step["spec"]["path"])
-                if planning.matches(to, here.seen):
+                here = plan.inspect_target(root_fd, ctx.step["spec"]["path"])
+                if plan.matches_state(to, here.seen):
                     return Probe.NOT_DONE if has_empty(root_fd, sweep) else Probe.DONE
         except (Unreachable, OSError):
             return Probe.UNKNOWN
-        return Probe.NOT_DONE if planning.matches(frm, here.seen) else Probe.UNKNOWN
+        return Probe.NOT_DONE if plan.matches_state(frm, here.seen) else Probe.UNKNOWN
 
     def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
         rows = []
@@ -154,9 +155,9 @@ class ModifyFiles:
             path, after = step["spec"]["path"], step["spec"]["after"]
             try:
                 with open_root(target.root) as root_fd:
-                    seen = survey.spot(root_fd, path).seen
-                ok = planning.matches(after, seen)
-                detail = "as planned" if ok else planning.drifted(path, after, seen)
+                    seen = plan.inspect_target(root_fd, path).seen
+                ok = plan.matches_state(after, seen)
+                detail = "as planned" if ok else plan.describe_drift(path, after, seen)
             except (Unreachable, OSError) as exc:
                 ok, detail = False, str(exc)
             rows.append({"name": f"{path} is as planned", "ok": ok, "detail": detail})
@@ -173,7 +174,7 @@ def reachable_root(target: Target) -> Iterator[int]:
         raise PlanRefused([error(str(exc), "environment")]) from exc
 
 
-def refuse(issues: list[Issue]) -> None:
+def raise_on_errors(issues: list[Issue]) -> None:
     """Raise PlanRefused if there are issues."""
     if issues:
         raise PlanRefused(issues)

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 
-from actions.types.durable import inner, read_bytes, with_missing_ok, write_bytes
-from actions.types.redeploy_service.rules import NAME
-from actions.types.tree import DIRECTORY, RESERVED_PREFIX, Unreachable, enter, path_fault
+from actions.types.redeploy_service.schema import NAME
+from actions.types.shared.fs_state import ignore_missing, open_subdirectory, read_bytes, write_bytes
+from actions.types.shared.safe_path import DIRECTORY, RESERVED_PREFIX, Unreachable, enter_directory, path_fault
 
-MOST_FILES = 5_000
-MOST_BYTES = 2 << 30
-MOST_DEPTH = 40
-PIECE = 1 << 20
+MAX_FILES = 5_000
+MAX_BYTES = 2 << 30
+MAX_DEPTH = 40
+CHUNK_BYTES = 1 << 20
 RELEASES, CURRENT, MANIFESTS = "releases", "current", "manifests"
 DRAFT_LINK = f"{RESERVED_PREFIX}current"
 
@@ -58,8 +58,8 @@ def walk(fd: int, shown: str, prefix: str = "", depth: int = 0) -> Iterator[Entr
 
     Raises Unreachable: ``symlink``, ``special``, ``bad_path``, ``too_large``.
     """
-    if depth > MOST_DEPTH:
-        raise Unreachable("too_large", f"{shown} is nested more than {MOST_DEPTH} directories deep.")
+    if depth > MAX_DEPTH:
+        raise Unreachable("too_large", f"{shown} is nested more than {MAX_DEPTH} directories deep.")
     for name in sorted(os.listdir(fd)):
         path = prefix + name
         if fault := path_fault(path):
@@ -71,7 +71,7 @@ def walk(fd: int, shown: str, prefix: str = "", depth: int = 0) -> Iterator[Entr
             raise Unreachable("special", f"{shown}/{path} is a device, socket or pipe. A release holds regular files.")
         yield Entry(fd, name, path, info)
         if stat.S_ISDIR(info.st_mode):
-            below = enter(fd, name, f"{shown}/{path}")
+            below = enter_directory(fd, name, f"{shown}/{path}")
             try:
                 yield from walk(below, shown, f"{path}/", depth + 1)
             finally:
@@ -86,34 +86,34 @@ def scan(fd: int, shown: str) -> Manifest:
         if stat.S_ISDIR(entry.info.st_mode):
             continue
         total += entry.info.st_size
-        if len(lines) >= MOST_FILES or total > MOST_BYTES:
-            raise Unreachable("too_large", f"{shown} has more than {MOST_FILES} files or {MOST_BYTES >> 30} GiB.")
-        with opened(entry) as file:
-            lines.append(line_of(hashlib.file_digest(file, "sha256").hexdigest(), entry))
+        if len(lines) >= MAX_FILES or total > MAX_BYTES:
+            raise Unreachable("too_large", f"{shown} has more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB.")
+        with open_entry(entry) as file:
+            lines.append(manifest_line(hashlib.file_digest(file, "sha256").hexdigest(), entry))
     if not lines:
         raise Unreachable("empty", f"{shown} has no files.")
-    return Manifest(tuple(sorted(lines, key=path_of)), total)
+    return Manifest(tuple(sorted(lines, key=manifest_path)), total)
 
 
-def opened(entry: Entry) -> FileIO:
+def open_entry(entry: Entry) -> FileIO:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     return open(os.open(entry.name, flags, dir_fd=entry.fd), "rb", buffering=0)
 
 
-def line_of(digest: str, entry: Entry) -> str:
-    return f"{digest}  {kept_mode(entry.info):04o}  {entry.path}"
+def manifest_line(digest: str, entry: Entry) -> str:
+    return f"{digest}  {mode_to_keep(entry.info):04o}  {entry.path}"
 
 
-def path_of(line: str) -> str:
+def manifest_path(line: str) -> str:
     return line.split("  ", 2)[2]
 
 
-def kept_mode(info: os.stat_result) -> int:
+def mode_to_keep(info: os.stat_result) -> int:
     """A copy may be read by all, and run if its owner may run it; set-id bits do not come along."""
     return 0o755 if info.st_mode & stat.S_IXUSR else 0o644
 
 
-def copy(source: int, to: int, shown: str) -> Manifest:
+def copy_release(source: int, to: int, shown: str) -> Manifest:
     """Copy a directory's content into an empty one, durably; return the manifest of what was copied."""
     lines: list[str] = []
     for entry in walk(source, shown):
@@ -127,18 +127,18 @@ def copy(source: int, to: int, shown: str) -> Manifest:
             if stat.S_ISDIR(entry.info.st_mode):
                 os.mkdir(name, 0o755, dir_fd=fd)
             else:
-                lines.append(line_of(_copy_file(entry, fd, name), entry))
+                lines.append(manifest_line(_copy_file(entry, fd, name), entry))
             os.fsync(fd)
         finally:
             os.close(fd)
-    return Manifest(tuple(sorted(lines, key=path_of)))
+    return Manifest(tuple(sorted(lines, key=manifest_path)))
 
 
 def _copy_file(entry: Entry, fd: int, name: str) -> str:
-    digest, mode = hashlib.sha256(), kept_mode(entry.info)
+    digest, mode = hashlib.sha256(), mode_to_keep(entry.info)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with opened(entry) as source, open(os.open(name, flags, 0o600, dir_fd=fd), "wb") as made:
-        while piece := source.read(PIECE):
+    with open_entry(entry) as source, open(os.open(name, flags, 0o600, dir_fd=fd), "wb") as made:
+        while piece := source.read(CHUNK_BYTES):
             digest.update(piece)
             made.write(piece)
         os.fchmod(made.fileno(), mode)
@@ -147,19 +147,19 @@ def _copy_file(entry: Entry, fd: int, name: str) -> str:
     return digest.hexdigest()
 
 
-def differs(fd: int, planned: Manifest, shown: str) -> str:
+def find_difference(fd: int, planned: Manifest, shown: str) -> str:
     """Say which planned file is no longer so; empty when all are. What a service wrote beside them is its own."""
-    found = {path_of(line): line for line in scan(fd, shown).lines}
+    found = {manifest_path(line): line for line in scan(fd, shown).lines}
     for line in planned.lines:
-        here = found.get(path_of(line))
+        here = found.get(manifest_path(line))
         if here != line:
-            return f"{shown}/{path_of(line)} {'has been changed' if here else 'is missing'}."
+            return f"{shown}/{manifest_path(line)} {'has been changed' if here else 'is missing'}."
     return ""
 
 
 def remove_tree(fd: int, name: str) -> None:
     """Remove a directory and all below it; links in it are removed, not followed. None there is fine."""
-    with_missing_ok(lambda: shutil.rmtree(name, dir_fd=fd))
+    ignore_missing(lambda: shutil.rmtree(name, dir_fd=fd))
     os.fsync(fd)
 
 
@@ -187,19 +187,19 @@ def read_current(home: int) -> str | None:
 
 def set_current(home: int, release: str | None) -> None:
     """Switch ``current`` by one rename (or remove it): whoever looks sees the old or the new release, never none."""
-    with_missing_ok(lambda: os.unlink(DRAFT_LINK, dir_fd=home))
+    ignore_missing(lambda: os.unlink(DRAFT_LINK, dir_fd=home))
     if release is None:
-        with_missing_ok(lambda: os.unlink(CURRENT, dir_fd=home))
+        ignore_missing(lambda: os.unlink(CURRENT, dir_fd=home))
     else:
         os.symlink(f"{RELEASES}/{release}", DRAFT_LINK, dir_fd=home)
         os.rename(DRAFT_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=home)
     os.fsync(home)
 
 
-def listed(fd: int, directory: str, manifests: int) -> list[str]:
+def list_releases(fd: int, directory: str, manifests: int) -> list[str]:
     """The releases in a directory, the one last taken up (by its kept manifest, else by its own time) first."""
     found = []
-    with inner(fd, directory, directory) as here:
+    with open_subdirectory(fd, directory, directory) as here:
         for name in os.listdir(here):
             info = os.stat(name, dir_fd=here, follow_symlinks=False)
             if re.fullmatch(NAME, name) and stat.S_ISDIR(info.st_mode):
@@ -209,11 +209,11 @@ def listed(fd: int, directory: str, manifests: int) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def keep_manifest(manifests: int, release: str, manifest: Manifest) -> None:
+def write_manifest(manifests: int, release: str, manifest: Manifest) -> None:
     write_bytes(manifests, f"{release}.txt", manifest.text.encode())
 
 
-def kept_manifest(manifests: int, release: str) -> Manifest | None:
+def read_manifest(manifests: int, release: str) -> Manifest | None:
     """Return the manifest that was kept when a release was switched to."""
     data = read_bytes(manifests, f"{release}.txt", f"the manifest of {release}")
     return None if data is None else Manifest(tuple(data.decode().splitlines()))

@@ -7,27 +7,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actions.types.durable import Busy
-from actions.types.outcomes import Refused, over, told
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error, never
-from actions.types.rerun_deployment_stage import keeping, planning, state
-from actions.types.rerun_deployment_stage.checking import check_says
-from actions.types.rerun_deployment_stage.keeping import Place
-from actions.types.rerun_deployment_stage.rules import SCHEMA, Deployment, Stage, command_digest, declared
-from actions.types.tree import Unreachable
+from actions.types.rerun_deployment_stage import apply, plan, state
+from actions.types.rerun_deployment_stage.apply import DeploymentDir, run_check
+from actions.types.rerun_deployment_stage.schema import SCHEMA, Deployment, Stage, command_digest, parse_deployment
+from actions.types.shared.executor_base import StepRefused, outcome_if_over, run_to_outcome
+from actions.types.shared.fs_state import Busy
+from actions.types.shared.safe_path import Unreachable
 
-WHAT = "this deployment"
-WORDS = {
+SUBJECT = "this deployment"
+RESULT_TEXTS = {
     "exited": "The command of {stage} ended with exit code {exit_code}. Its output is in the log of this step.",
     "timeout": "The command of {stage} did not end within its {timeout_s} s and was killed with all that it started.",
     "stopped": "The command of {stage} was stopped because the run is stopping or its time is up.",
     "not_started": "The command of {stage} cannot be started: {why}.",
 }
-CODES = {"exited": "stage_failed", "timeout": "stage_timeout", "stopped": "stopped", "not_started": "not_started"}
+ERROR_CODES = {"exited": "stage_failed", "timeout": "stage_timeout", "stopped": "stopped", "not_started": "not_started"}
 
 
 @dataclass(frozen=True)
-class Job:
+class StageJob:
     """One run of one command: its key, the entry that stands when it is done, and from which it may begin."""
 
     key: str
@@ -77,14 +76,12 @@ class RerunDeploymentStage:
         """The deployments of the environment, and the stages of the one that is chosen, with how each stands."""
         known = target.settings.get("deployments")
         found = {"deployment": [(name, name) for name in sorted(known)] if isinstance(known, dict) else []}
-        deployment, _ = declared(str(parameters.get("deployment", "")), target)
+        deployment, _ = parse_deployment(str(parameters.get("deployment", "")), target)
         if deployment is not None:
             stages: dict[str, state.Entry] = {}
-            with suppress(Unreachable), state.seen(target, deployment.root) as place:
-                stages = state.read(place)["stages"]
-            found["stage"] = [
-                (s.name, f"{s.name}: {planning.result_of(stages.get(s.name))}") for s in deployment.stages
-            ]
+            with suppress(Unreachable), state.open_deployment(target, deployment.root) as place:
+                stages = state.read_deployment_state(place)["stages"]
+            found["stage"] = [(s.name, f"{s.name}: {plan.entry_result(stages.get(s.name))}") for s in deployment.stages]
         return found
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
@@ -96,7 +93,7 @@ class RerunDeploymentStage:
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:
         try:
-            return planning.planned(parameters, target)
+            return plan.plan_rerun(parameters, target)
         except Unreachable as exc:
             raise PlanRefused([error(str(exc), "deployment")]) from exc
 
@@ -104,196 +101,205 @@ class RerunDeploymentStage:
         self, plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]
     ) -> Draft:
         try:
-            return planning.undoing(plan_steps, target, before_image)
-        except (Unreachable, Refused) as exc:
+            return plan.plan_undo(plan_steps, target, before_image)
+        except (Unreachable, StepRefused) as exc:
             raise PlanRefused(str(exc)) from exc
 
     def apply(self, ctx: StepContext) -> Outcome:
-        if stopped := over(ctx.deadline, ctx.stopping):
+        if stopped := outcome_if_over(ctx.deadline, ctx.stopping):
             return stopped
-        return told(lambda: self._carry_out(ctx, forward), WHAT)
+        return run_to_outcome(lambda: self._carry_out(ctx, apply_job), SUBJECT)
 
     def compensate(self, ctx: StepContext) -> Outcome:
         unstoppable = replace(ctx, stopping=never)  # an abort is why we go back: it stops nothing here
-        return told(lambda: self._carry_out(unstoppable, backward), WHAT)
+        return run_to_outcome(lambda: self._carry_out(unstoppable, undo_job), SUBJECT)
 
-    def _carry_out(self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], Job]) -> Outcome:
+    def _carry_out(self, ctx: StepContext, job_for: Callable[[StepContext, Deployment, Stage], StageJob]) -> Outcome:
         spec = ctx.step["spec"]
-        deployment, stage = as_planned(ctx)
-        with state.held(ctx.target, spec["path"], ctx.stopping, ctx.deadline) as place:
-            entry = state.entry_of(place, spec["stage"])
+        deployment, stage = stage_as_planned(ctx)
+        with state.lock_deployment(ctx.target, spec["path"], ctx.stopping, ctx.deadline) as place:
+            entry = state.read_entry(place, spec["stage"])
             job = job_for(ctx, deployment, stage)
             if is_final(ctx, entry, job):
-                keeping.forget(place, job.key)
+                apply.remove_order(place, job.key)
                 return Outcome(True, facts={"stage": stage.name, "changed": False})
             failed = entry is not None and entry.get("key") == job.key and entry["result"] != "running"
             if entry is not None and failed and entry.get("ended") != "stopped":
-                return outcome_of(entry, job)  # it was run, and how it ended stands
-            require(place, entry, job, spec)
-            if job.key != ctx.step["idempotency_key"] and keeping.found(place, ctx.step["idempotency_key"]) == "alive":
+                return to_outcome(entry, job)  # it was run, and how it ended stands
+            require_planned_state(place, entry, job, spec)
+            if (
+                job.key != ctx.step["idempotency_key"]
+                and apply.find_order_state(place, ctx.step["idempotency_key"]) == "alive"
+            ):
                 raise Busy
-            if keeping.found(place, job.key) in ("none", "waiting"):
+            if apply.find_order_state(place, job.key) in ("none", "waiting"):
                 state.write_entry(place, stage.name, state.new_entry("running", job.key))
-            return run(ctx, place, job)
+            return run_job(ctx, place, job)
 
     def probe(self, ctx: StepContext) -> Probe:
-        return self._probe(ctx, forward, not_done=lambda entry: sha_is(entry, ctx.step["spec"]["before"]))
+        return self._probe(ctx, apply_job, not_done=lambda entry: matches_digest(entry, ctx.step["spec"]["before"]))
 
     def probe_undo(self, ctx: StepContext) -> Probe:
-        return self._probe(ctx, backward, not_done=lambda entry: planning.is_done(ctx.step, entry))
+        return self._probe(ctx, undo_job, not_done=lambda entry: plan.is_done(ctx.step, entry))
 
     def _probe(
         self,
         ctx: StepContext,
-        job_for: Callable[[StepContext, Deployment, Stage], Job],
+        job_for: Callable[[StepContext, Deployment, Stage], StageJob],
         not_done: Callable[[state.Entry], bool],
     ) -> Probe:
         try:
-            deployment, stage = as_planned(ctx)
-            with state.seen(ctx.target, ctx.step["spec"]["path"]) as place:
-                entry = state.entry_of(place, stage.name)
+            deployment, stage = stage_as_planned(ctx)
+            with state.open_deployment(ctx.target, ctx.step["spec"]["path"]) as place:
+                entry = state.read_entry(place, stage.name)
                 job = job_for(ctx, deployment, stage)
                 if is_final(ctx, entry, job):
                     return Probe.DONE
                 if entry is not None and entry.get("key") == job.key:
-                    return in_flight(place, entry, job)
-                return Probe.NOT_DONE if not_done(entry) or mine(ctx, entry) else Probe.UNKNOWN
-        except (Unreachable, Refused, OSError):
+                    return probe_in_flight(place, entry, job)
+                return Probe.NOT_DONE if not_done(entry) or is_own_entry(ctx, entry) else Probe.UNKNOWN
+        except (Unreachable, StepRefused, OSError):
             return Probe.UNKNOWN
 
     def verify(self, steps: list[dict[str, Any]], target: Target) -> list[dict[str, Any]]:
         rows = []
         for step in steps:
             try:
-                ok, detail = verified(step, target)
+                ok, detail = verify_step(step, target)
             except (Unreachable, OSError) as exc:
                 ok, detail = False, str(exc)
             rows.append({"name": step["title"], "ok": ok, "detail": detail})
         return rows
 
 
-def as_planned(ctx: StepContext) -> tuple[Deployment, Stage]:
+def stage_as_planned(ctx: StepContext) -> tuple[Deployment, Stage]:
     """The deployment and stage of a step, if they are still declared as they were planned with."""
     spec = ctx.step["spec"]
-    deployment, issues = declared(spec["deployment"], ctx.target)
+    deployment, issues = parse_deployment(spec["deployment"], ctx.target)
     stage = deployment.stage(spec["stage"]) if deployment else None
     if deployment is None or stage is None:
-        raise Refused("settings", issues[0].message if issues else f"There is no stage {spec['stage']} any more.")
+        raise StepRefused("settings", issues[0].message if issues else f"There is no stage {spec['stage']} any more.")
     if command_digest(deployment, stage) != spec["command_sha256"]:
-        raise Refused("settings", f"The stage {stage.name} is declared otherwise since this was planned.")
+        raise StepRefused("settings", f"The stage {stage.name} is declared otherwise since this was planned.")
     return deployment, stage
 
 
-def forward(ctx: StepContext, deployment: Deployment, stage: Stage) -> Job:
+def apply_job(ctx: StepContext, deployment: Deployment, stage: Stage) -> StageJob:
     spec, key = ctx.step["spec"], ctx.step["idempotency_key"]
 
     def may_begin(entry: state.Entry) -> bool:
-        return sha_is(entry, spec["before"])
+        return matches_digest(entry, spec["before"])
 
-    if spec["op"] == planning.RUN:
-        return Job(key, stage.command, stage, deployment, lambda e: state.new_entry("succeeded", key, e), may_begin)
-    back = state.entry_from(ctx.undone(spec["restores"]), spec["after"]["sha256"])
-    return Job(key, stage.undo, stage, deployment, lambda e: back, may_begin, is_undo=True)
+    if spec["op"] == plan.RUN:
+        return StageJob(
+            key, stage.command, stage, deployment, lambda e: state.new_entry("succeeded", key, e), may_begin
+        )
+    back = state.parse_entry_image(ctx.undone(spec["restores"]), spec["after"]["sha256"])
+    return StageJob(key, stage.undo, stage, deployment, lambda e: back, may_begin, is_undo=True)
 
 
-def backward(ctx: StepContext, deployment: Deployment, stage: Stage) -> Job:
+def undo_job(ctx: StepContext, deployment: Deployment, stage: Stage) -> StageJob:
     spec, key = ctx.step["spec"], f"{ctx.step['idempotency_key']}:undo"
-    command = stage.undo if spec["op"] == planning.RUN else stage.command
+    command = stage.undo if spec["op"] == plan.RUN else stage.command
     if not command:
-        raise Refused("irreversible", f"Nothing is declared that undoes the stage {stage.name}.")
-    back = state.entry_from(ctx.before_image(), spec["before"]["sha256"])
-    return Job(key, command, stage, deployment, lambda e: back, lambda entry: mine(ctx, entry), is_undo=True)
+        raise StepRefused("irreversible", f"Nothing is declared that undoes the stage {stage.name}.")
+    back = state.parse_entry_image(ctx.before_image(), spec["before"]["sha256"])
+    return StageJob(
+        key, command, stage, deployment, lambda e: back, lambda entry: is_own_entry(ctx, entry), is_undo=True
+    )
 
 
-def mine(ctx: StepContext, entry: state.Entry) -> bool:
+def is_own_entry(ctx: StepContext, entry: state.Entry) -> bool:
     """Whether a stage stands as this step left it, done or broken off."""
-    return planning.is_done(ctx.step, entry) or (entry or {}).get("key") == ctx.step["idempotency_key"]
+    return plan.is_done(ctx.step, entry) or (entry or {}).get("key") == ctx.step["idempotency_key"]
 
 
-def sha_is(entry: state.Entry, end: dict[str, str]) -> bool:
-    return state.sha(entry) == end["sha256"]
+def matches_digest(entry: state.Entry, end: dict[str, str]) -> bool:
+    return state.entry_digest(entry) == end["sha256"]
 
 
-def is_final(ctx: StepContext, entry: state.Entry, job: Job) -> bool:
+def is_final(ctx: StepContext, entry: state.Entry, job: StageJob) -> bool:
     if job.key != ctx.step["idempotency_key"]:
-        return sha_is(entry, ctx.step["spec"]["before"])
-    return planning.is_done(ctx.step, entry)
+        return matches_digest(entry, ctx.step["spec"]["before"])
+    return plan.is_done(ctx.step, entry)
 
 
-def require(place: Place, entry: state.Entry, job: Job, spec: dict[str, Any]) -> None:
+def require_planned_state(place: DeploymentDir, entry: state.Entry, job: StageJob, spec: dict[str, Any]) -> None:
     """Raise Refused unless the deployment is as the plan saw it. Nothing was run."""
     ours = (entry or {}).get("key") == job.key
     if not ours and not job.may_begin(entry):
-        raise Refused("precondition", f"The stage {spec['stage']} was changed since this was planned. Nothing was run.")
-    stages = state.read(place)["stages"]
-    late = [name for name in spec["earlier"] if not state.succeeded(stages.get(name))]
+        raise StepRefused(
+            "precondition", f"The stage {spec['stage']} was changed since this was planned. Nothing was run."
+        )
+    stages = state.read_deployment_state(place)["stages"]
+    late = [name for name in spec["earlier"] if not state.has_succeeded(stages.get(name))]
     busy = [n for n, e in stages.items() if e["result"] == "running" and n != spec["stage"]]
     if late or busy:
         why = f"{late[0]} has not succeeded any more" if late else f"{busy[0]} is running"
-        raise Refused("precondition", f"The stage {why}, so {spec['stage']} was not run. Propose it again.")
+        raise StepRefused("precondition", f"The stage {why}, so {spec['stage']} was not run. Propose it again.")
 
 
-def run(ctx: StepContext, place: Place, job: Job) -> Outcome:
+def run_job(ctx: StepContext, place: DeploymentDir, job: StageJob) -> Outcome:
     """Have the command run once for the job's key, and write down what came of it."""
     try:
-        ended = keeping.carry_out(ctx, place, job.key, job.command, job.stage, job.deployment)
-    except Refused as refused:
+        ended = apply.run_command(ctx, place, job.key, job.command, job.stage, job.deployment)
+    except StepRefused as refused:
         if refused.code != "in_doubt" or job.is_undo or not job.stage.check:
             raise
-        ended = settled_by_check(ctx, place, job, refused)
+        ended = resolve_by_check(ctx, place, job, refused)
     if ended["ended"] == "exited" and ended["exit_code"] == 0:
         entry: state.Entry = job.final(ended)
         state.write_entry(place, job.stage.name, entry)
-        keeping.forget(place, job.key)
+        apply.remove_order(place, job.key)
         facts = {"stage": job.stage.name, "changed": True, "duration_ms": ended["duration_ms"], "exit_code": 0}
         return Outcome(True, facts=facts)
     broken = state.new_entry("undo_failed" if job.is_undo else "failed", job.key, ended) | {"why": ended["why"]}
     state.write_entry(place, job.stage.name, broken)
-    keeping.forget(place, job.key)
-    return outcome_of(broken, job)
+    apply.remove_order(place, job.key)
+    return to_outcome(broken, job)
 
 
-def settled_by_check(ctx: StepContext, place: Place, job: Job, refused: Refused) -> dict[str, Any]:
+def resolve_by_check(ctx: StepContext, place: DeploymentDir, job: StageJob, refused: StepRefused) -> dict[str, Any]:
     """Nobody knows how the command ended: ask the stage's check, and run the command again if it was not done."""
-    says = check_says(place, job.stage, job.deployment)
+    says = run_check(place, job.stage, job.deployment)
     if says is None:
         raise refused
     ctx.log(f"nobody saw how the command ended; its check says that it is {'done' if says else 'not done'}")
     if says:
         return {"ended": "exited", "exit_code": 0, "why": "", "duration_ms": 0}
-    keeping.forget(place, job.key)
-    return keeping.carry_out(ctx, place, job.key, job.command, job.stage, job.deployment)
+    apply.remove_order(place, job.key)
+    return apply.run_command(ctx, place, job.key, job.command, job.stage, job.deployment)
 
 
-def outcome_of(entry: dict[str, Any], job: Job) -> Outcome:
+def to_outcome(entry: dict[str, Any], job: StageJob) -> Outcome:
     ended = entry.get("ended", "exited")
-    words = WORDS[ended].format(
+    words = RESULT_TEXTS[ended].format(
         stage=job.stage.name, exit_code=entry.get("exit_code"), timeout_s=job.stage.timeout_s, why=entry.get("why", "")
     )
     facts = {"stage": job.stage.name, "ended": ended, "exit_code": entry.get("exit_code")}
-    code = "undo_failed" if job.is_undo and ended != "stopped" else CODES[ended]
+    code = "undo_failed" if job.is_undo and ended != "stopped" else ERROR_CODES[ended]
     return Outcome(False, code, words, facts)
 
 
-def in_flight(place: Place, entry: dict[str, Any], job: Job) -> Probe:
+def probe_in_flight(place: DeploymentDir, entry: dict[str, Any], job: StageJob) -> Probe:
     """NOT_DONE where ``apply`` knows how to go on without running anything twice; UNKNOWN where only a person does."""
-    if entry["result"] != "running" or keeping.found(place, job.key) != "lost":
+    if entry["result"] != "running" or apply.find_order_state(place, job.key) != "lost":
         return Probe.NOT_DONE
     if job.is_undo or not job.stage.check:
         return Probe.UNKNOWN
-    return Probe.UNKNOWN if check_says(place, job.stage, job.deployment) is None else Probe.NOT_DONE
+    return Probe.UNKNOWN if run_check(place, job.stage, job.deployment) is None else Probe.NOT_DONE
 
 
-def verified(step: dict[str, Any], target: Target) -> tuple[bool, str]:
+def verify_step(step: dict[str, Any], target: Target) -> tuple[bool, str]:
     spec = step["spec"]
-    with state.seen(target, spec["path"]) as place:
-        entry = state.entry_of(place, spec["stage"])
-        detail = f"its state says {planning.result_of(entry)}"
-        if not planning.is_done(step, entry):
+    with state.open_deployment(target, spec["path"]) as place:
+        entry = state.read_entry(place, spec["stage"])
+        detail = f"its state says {plan.entry_result(entry)}"
+        if not plan.is_done(step, entry):
             return False, detail
-        deployment, _ = declared(spec["deployment"], target)
+        deployment, _ = parse_deployment(spec["deployment"], target)
         stage = deployment.stage(spec["stage"]) if deployment else None
-        if deployment is None or stage is None or not stage.check or spec["op"] == planning.UNDO:
+        if deployment is None or stage is None or not stage.check or spec["op"] == plan.UNDO:
             return True, detail
-        says = check_says(place, stage, deployment)
+        says = run_check(place, stage, deployment)
         return says is True, f"{detail}, and its check {'agrees' if says else 'does not agree'}"

@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from actions.types.durable import directory, inner, locked, read_state, write_state
-from actions.types.outcomes import Refused
 from actions.types.protocol import Target
-from actions.types.rerun_deployment_stage.keeping import CONTROL, Place
-from actions.types.tree import Unreachable
+from actions.types.rerun_deployment_stage.apply import CONTROL, DeploymentDir
+from actions.types.shared.executor_base import StepRefused
+from actions.types.shared.fs_state import exclusive_lock, open_directory, open_subdirectory, read_state, write_state
+from actions.types.shared.safe_path import Unreachable
 from audit.log.canonical_json import canonical
 
 STATE, LOCK = "state.json", "lock"
@@ -27,24 +27,24 @@ FORMAT = "interlock.deployment/1"
 Entry = dict[str, Any] | None
 
 
-def sha(entry: Entry) -> str:
+def entry_digest(entry: Entry) -> str:
     return hashlib.sha256(canonical(entry)).hexdigest()
 
 
-def image_of(entry: Entry) -> bytes:
+def entry_image(entry: Entry) -> bytes:
     """An entry as a before-image."""
     return json.dumps(entry, sort_keys=True).encode()
 
 
-def entry_from(image: bytes | None, digest: str) -> Entry:
+def parse_entry_image(image: bytes | None, digest: str) -> Entry:
     """The entry of a before-image. Raises Refused when it is not the one that was planned with."""
     entry: Entry = json.loads(image) if image is not None else {}
-    if image is None or sha(entry) != digest:
-        raise Refused("no_image", "The stage's earlier state is not kept any more, so it cannot be put back.")
+    if image is None or entry_digest(entry) != digest:
+        raise StepRefused("no_image", "The stage's earlier state is not kept any more, so it cannot be put back.")
     return entry
 
 
-def read(place: Place) -> dict[str, Any]:
+def read_deployment_state(place: DeploymentDir) -> dict[str, Any]:
     """Return the state. Raises Unreachable when there is none, or none that can be read."""
     shown = f"{place.path}/{STATE}"
     found = read_state(place.fd, STATE, shown)
@@ -60,17 +60,17 @@ def is_entry(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("result"), str)
 
 
-def entry_of(place: Place, stage: str) -> Entry:
-    found: Entry = read(place)["stages"].get(stage)
+def read_entry(place: DeploymentDir, stage: str) -> Entry:
+    found: Entry = read_deployment_state(place)["stages"].get(stage)
     return found
 
 
-def succeeded(entry: Entry) -> bool:
+def has_succeeded(entry: Entry) -> bool:
     return entry is not None and entry["result"] == "succeeded"
 
 
-def write_entry(place: Place, stage: str, entry: Entry) -> None:
-    state = read(place)
+def write_entry(place: DeploymentDir, stage: str, entry: Entry) -> None:
+    state = read_deployment_state(place)
     stages = {name: each for name, each in state["stages"].items() if name != stage}
     write_state(place.fd, STATE, {**state, "stages": stages if entry is None else {**stages, stage: entry}})
 
@@ -81,20 +81,20 @@ def new_entry(result: str, key: str, ended: dict[str, Any] | None = None) -> dic
 
 
 @contextmanager
-def seen(target: Target, path: str) -> Iterator[Place]:
+def open_deployment(target: Target, path: str) -> Iterator[DeploymentDir]:
     """Open a deployment's directory to look. Raises Unreachable."""
-    with directory(target.root, path) as fd:
-        yield Place(fd, path)
+    with open_directory(target.root, path) as fd:
+        yield DeploymentDir(fd, path)
 
 
 @contextmanager
-def held(
+def lock_deployment(
     target: Target, path: str, stopping: Callable[[], bool], deadline: float, patience_s: float = 2
-) -> Iterator[Place]:
+) -> Iterator[DeploymentDir]:
     """Open a deployment's directory to run a stage, alone; a stage may take long, so others are not kept waiting."""
     with ExitStack() as stack:
-        fd = stack.enter_context(directory(target.root, path))
-        control = stack.enter_context(inner(fd, CONTROL, f"{path}/{CONTROL}", make=0o700))
+        fd = stack.enter_context(open_directory(target.root, path))
+        control = stack.enter_context(open_subdirectory(fd, CONTROL, f"{path}/{CONTROL}", make=0o700))
         until = min(deadline, time.monotonic() + patience_s)
-        stack.enter_context(locked(control, LOCK, until, stopping))
-        yield Place(fd, path)
+        stack.enter_context(exclusive_lock(control, LOCK, until, stopping))
+        yield DeploymentDir(fd, path)

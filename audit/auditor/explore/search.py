@@ -172,12 +172,12 @@ class Facets:
     """`total` events (or changes, of a search), at most `MOST_COUNTED`; with `is_capped`, there are more."""
 
     total: int
-    is_capped: bool
+    is_limited: bool
     values: dict[str, list[FacetValue]]
 
     @property
     def words(self) -> str:
-        return f"{MAX_COUNTED:,}+" if self.is_capped else f"{self.total:,}"
+        return f"{MAX_COUNTED:,}+" if self.is_limited else f"{self.total:,}"
 
 
 def count_facets(tenant: UUID, asked: EventFilter) -> Facets:

@@ -74,7 +74,7 @@ def test_a_pack_is_explained_in_words():
 
 
 def test_too_many_checks_are_refused_for_a_minute(monkeypatch):
-    monkeypatch.setattr(pages, "MOST_HERE", 3)
+    monkeypatch.setattr(pages, "MAX_PER_ADDRESS", 3)
     assert [ask(head="x")[0] for _ in range(5)] == [200, 200, 200, 429, 429]
     assert "Wait a minute" in ask(head="x")[1]
     PublicCheck.objects.update(minute=0)

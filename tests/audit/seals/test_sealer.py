@@ -151,7 +151,7 @@ def test_sealing_costs_the_same_for_many_tenants_as_for_one():
 
 
 def test_more_than_a_batch_is_sealed_in_several_passes(subjects, monkeypatch):
-    monkeypatch.setattr(sealer, "MOST", 4)
+    monkeypatch.setattr(sealer, "MAX_EVENTS", 4)
     assert seal().is_more
     assert seal_all().events == 13 and Leaf.objects.count() == 17 == Event.objects.count()
 

@@ -1,0 +1,187 @@
+"""What actions register with the audit log: titles, evidence files, erasure."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from actions.controls.circuit_breaker import breaker_subject
+from actions.models import Action, CircuitBreaker, Incident, JournalEntry, Plan
+from actions.models.states import ENDED, State
+from approvals.models import PolicyVersion
+from audit.auditor.log.subject_page import register_links
+from audit.evidence.contents import Contribution, register_contributor
+from audit.log.events import Subject
+from audit.log.subjects import register_describer
+from audit.retention.archives import register_ended_check
+from audit.retention.erasure import register_eraser
+from audit.verify import canonical_bytes
+from tenants.models import Environment
+
+
+def register_subjects() -> None:
+    register_describer("environment", describe_environments)
+    register_describer("action", describe_actions)
+    register_describer("breaker", describe_breakers)
+    register_links("action", related_actions)
+
+
+def describe_actions(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """Title and address of a tenant's actions, by id."""
+    found = Action.objects.filter(tenant=tenant, pk__in=ids).values_list("pk", "title")
+    return {pk: Subject("action", pk, title, f"/actions/{pk}/") for pk, title in found}
+
+
+def related_actions(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
+    """What was proposed because of an action: its retries, what undoes it or it fell back to, the newest twenty."""
+    related = Q(retry_of=action_id) | Q(undo_of=action_id) | Q(fallback_of=action_id)
+    found = Action.objects.filter(related, tenant=tenant).order_by("-id")[:20]
+    return [
+        (
+            "retried by" if it.retry_of_id else "undone by" if it.undo_of_id else "fell back to",
+            Subject("action", it.pk, it.title, f"/actions/{it.pk}/"),
+        )
+        for it in found.only("pk", "title", "retry_of", "undo_of")
+    ]
+
+
+def describe_breakers(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """Circuit breakers, which are listed on the system page."""
+    return {b.pk: breaker_subject(b) for b in CircuitBreaker.objects.filter(tenant=tenant, pk__in=ids)}
+
+
+def describe_environments(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
+    """Environments, by whose switch something was held."""
+    found = Environment.objects.filter(tenant=tenant, pk__in=ids)
+    return {e.pk: Subject("environment", e.pk, e.name, f"/environments/{e.slug}/") for e in found}
+
+
+# What the evidence of an action holds besides its events: where it landed, the rules as they were, what steps used.
+
+
+MAX_STEPS = 5_000
+
+
+def register_evidence() -> None:
+    register_contributor("action", evidence_files)
+
+
+def evidence_files(tenant: UUID, subject: Subject) -> Contribution:
+    """Five queries at most; the same bytes as long as the action's events are the same."""
+    action = Action.objects.select_related("environment").filter(tenant=tenant, pk=subject.id).first()
+    if action is None:
+        return Contribution()
+    plans = list(Plan.objects.filter(action=action).order_by("version"))
+    files = [
+        ("action.json", canonical_bytes(_about(action)), "action"),
+        ("policies.json", canonical_bytes(_rules(plans)), "policies"),
+        ("steps.json", canonical_bytes(_steps(action)), "steps"),
+    ]
+    incidents = _incidents(action)
+    if action.ticket or action.external_url or incidents["incidents"]:
+        files.append(("ticket.json", canonical_bytes(incidents), "ticket"))
+    return Contribution(tuple(files), tuple(_facts(action)))
+
+
+def _facts(action: Action) -> list[tuple[str, str]]:
+    found = [("Type", action.type), ("Environment", action.environment.slug)]
+    if action.tier:
+        found.append(("Risk", f"{action.tier}, {action.blast_score} of 100"))
+    if action.ticket:
+        found.append(("Ticket", action.ticket))
+    return found
+
+
+def _about(action: Action) -> dict[str, Any]:
+    links = {name: str(getattr(action, name)) for name in ("undo_of_id", "retry_of_id") if getattr(action, name)}
+    return {
+        "format": "interlock.action/1",
+        "id": str(action.pk),
+        "type": action.type,
+        "target": action.target,
+        "environment": {"id": str(action.environment_id), "slug": action.environment.slug},
+        "security_level": action.security_level,
+        "risk_class": action.risk_class,
+        "simulated": action.simulated,
+        "checks": action.checks,
+        **links,
+    }
+
+
+def _rules(plans: list[Plan]) -> dict[str, Any]:
+    """The verdict on each plan, and the wording of every version of a policy that had a say; these never change."""
+    asked = {
+        (r["policy"], r["version"]) for plan in plans for r in plan.verdict.get("policy_results", []) if r.get("policy")
+    }
+    versions = PolicyVersion.objects.filter(policy__in={policy for policy, _ in asked}).select_related("policy")
+    wordings = [
+        {
+            "policy": str(v.policy_id),
+            "slug": v.policy.slug,
+            "version": v.version,
+            "expression": v.expression,
+            "effect": v.effect,
+            "required_approvals": v.required_approvals,
+            "message": v.message,
+            "mode": v.mode,
+        }
+        for v in versions.order_by("policy__slug", "version")
+        if (str(v.policy_id), v.version) in asked
+    ]
+    verdicts = [{"version": plan.version, "digest": plan.digest, "verdict": plan.verdict} for plan in plans]
+    return {"format": "interlock.rules/1", "verdicts": verdicts, "policies": wordings}
+
+
+def _steps(action: Action) -> dict[str, Any]:
+    """The ledger, line by line, with what each attempt used. Its logs are artifacts."""
+    lines = JournalEntry.objects.filter(action=action).order_by("pk")[:MAX_STEPS]
+    return {
+        "format": "interlock.steps/1",
+        "lines": [
+            {
+                "step": line.step,
+                "attempt": line.attempt,
+                "kind": line.kind,
+                "at": line.at.isoformat(),
+                "metrics": line.metrics,
+            }
+            for line in lines
+        ],
+    }
+
+
+def _incidents(action: Action) -> dict[str, Any]:
+    incidents_of = Incident.objects.filter(action=action).order_by("ending_seq")
+    return {
+        "format": "interlock.ticket/1",
+        "ticket": action.ticket,
+        "external_url": action.external_url,
+        "incidents": [
+            {"event": t.ending_seq, "ending": t.ending, "severity": t.severity, "summary": t.summary}
+            for t in incidents_of
+        ],
+    }
+
+
+# What this floor lets go of: what a person wrote about their actions, and the log of actions that ended for good.
+
+
+ERASED = "(erased)"
+FINAL_STATES = [state for state in ENDED if state != State.FAILED]
+"""What failed may still be rolled back, by a person, however late."""
+
+
+def register_erasure() -> None:
+    register_eraser("actions", erase_words)
+    register_ended_check("action", ended_for_good)
+
+
+def erase_words(tenant: UUID, person: UUID) -> int:
+    """Take title, reason and ticket from the actions that a person proposed; return how many."""
+    theirs = Action.objects.filter(tenant=tenant, requester=person).exclude(title=ERASED)
+    return theirs.update(title=ERASED, reason=ERASED, ticket="", external_url="")
+
+
+def ended_for_good(ids: list[UUID]) -> set[UUID]:
+    """Those of these actions that will not move again."""
+    return set(Action.objects.filter(pk__in=ids, state__in=FINAL_STATES).values_list("pk", flat=True))

@@ -1,0 +1,148 @@
+"""Evaluate many plans under two rule sets, and compare the verdicts. No database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from actions.backtests.draft_rules import RuleSet
+from approvals.policies.active_policies import ActivePolicy
+from approvals.policies.apply import (
+    apply_policies,
+    evaluate,
+    evaluate_without_policies,
+    is_readable,
+    policy_facts,
+    to_policy_results,
+)
+from approvals.policies.sandbox.process import ExpressionResult, evaluate_batch
+from approvals.verdict import Verdict, count_by_role, describe_required_approvals
+
+KINDS = {
+    "denied": "would be denied",
+    "not_denied": "would no longer be denied",
+    "asked": "would ask people, who were not asked",
+    "not_asked": "would ask nobody",
+    "more_approvals": "would ask more people",
+    "fewer_approvals": "would ask fewer people",
+    "other_approvals": "would ask other people",
+    "accepted": "would ask its requester to accept the diff",
+    "not_accepted": "would not ask its requester to accept the diff",
+}
+"""What becomes of an action that would go otherwise, and in words."""
+VerdictLike = Mapping[str, Any]
+
+
+def comparable(verdict: Verdict | VerdictLike) -> dict[str, Any]:
+    """What of a verdict decides how an action goes: {"outcome", "tier", "required_approvals", "acceptance"}."""
+    if isinstance(verdict, Verdict):
+        return {
+            "outcome": verdict.outcome,
+            "tier": verdict.tier,
+            "acceptance": verdict.acceptance,
+            "required_approvals": [dict(required) for required in verdict.required_approvals],
+        }
+    return {
+        "outcome": verdict.get("outcome", "deny"),
+        "tier": verdict.get("tier", ""),
+        "acceptance": bool(verdict.get("acceptance")),
+        "required_approvals": list(verdict.get("required_approvals") or ()),
+    }
+
+
+def difference_kind(before: VerdictLike, after: VerdictLike) -> str:
+    """Which of KINDS it is; empty if the action goes the same way. A tier by itself changes nothing."""
+    if "deny" in (before["outcome"], after["outcome"]):
+        if before["outcome"] == after["outcome"]:
+            return ""
+        return "denied" if after["outcome"] == "deny" else "not_denied"
+    old, new = count_by_role(before["required_approvals"]), count_by_role(after["required_approvals"])
+    if old != new:
+        if not old or not new:
+            return "asked" if new else "not_asked"
+        more, fewer = bool(new - old), bool(old - new)
+        return "other_approvals" if more and fewer else "more_approvals" if more else "fewer_approvals"
+    if before["acceptance"] != after["acceptance"]:
+        return "accepted" if after["acceptance"] else "not_accepted"
+    return ""
+
+
+def describe_verdict(verdict: VerdictLike) -> str:
+    """How an action goes under a verdict: "denied", "asks 2 × approver", "runs without asking anybody"."""
+    if verdict["outcome"] == "deny":
+        return "denied"
+    if verdict["required_approvals"]:
+        return f"asks {describe_required_approvals(verdict['required_approvals'])}"
+    if verdict["acceptance"]:
+        return "asks its requester to accept the diff"
+    return "runs without asking anybody"
+
+
+def differences(before: VerdictLike, after: VerdictLike) -> list[str]:
+    """Every difference between two verdicts in sentences; none if they are alike."""
+    found = []
+    if kind := difference_kind(before, after):
+        found.append(f"It {KINDS[kind]}: {describe_verdict(before)} today, {describe_verdict(after)} with the draft.")
+    if before["tier"] != after["tier"]:
+        found.append(f"Its tier would be {after['tier']} instead of {before['tier']}.")
+    return found
+
+
+# Many plans under two sets of rules at once: every expression is evaluated once per plan, in bulk. No database.
+
+
+@dataclass(frozen=True)
+class EvaluatedPlan:
+    """One plan by today's rules, and by those with the draft; and what the expressions came to, by their text."""
+
+    today: Verdict
+    then: Verdict
+    policy_results: Mapping[str, ExpressionResult]
+
+
+def evaluate_plans(
+    plans: Sequence[tuple[Mapping[str, Any], datetime]], today: RuleSet, then: RuleSet, patience: dict[str, int]
+) -> list[EvaluatedPlan]:
+    """What `judgement` says of each plan's (facts, time), by both. `patience` as `evaluate_many` has it, counted down.
+
+    Score and tier depend on no matrix, so policies read the same facts on both sides and each is evaluated once. (Only
+    a matrix that does not read changes them; such a plan is judged by itself.)
+    """
+    sides = [(today.over(facts), then.over(facts), now) for facts, now in plans]
+    alike = (today.matrix, today.weights) == (then.matrix, then.weights)
+    bases = [_bases(old, new, alike) for old, new, _ in sides]
+    asked = [
+        policy_facts(old, base, now) if is_readable(old) else UNREADABLE
+        for (old, _, now), (base, _) in zip(sides, bases, strict=True)
+    ]
+    sources = list(dict.fromkeys(r.expression for r in [*today.policies, *then.policies]))
+    answers = iter(evaluate_batch(sources, [a for a in asked if not isinstance(a, str)], patience))
+    found = []
+    for (old, new, now), (base_old, base_new), data in zip(sides, bases, asked, strict=True):
+        policy_results = [ExpressionResult(None, data)] * len(sources) if isinstance(data, str) else next(answers)
+        by_source = dict(zip(sources, policy_results, strict=True))
+        first = _verdict(base_old, today.policies, by_source, old)
+        if (base_old.blast.score, base_old.tier) == (base_new.blast.score, base_new.tier):
+            second = _verdict(base_new, then.policies, by_source, new)
+        else:
+            second = evaluate(new, then.policies, now)
+        found.append(EvaluatedPlan(first, second, by_source))
+    return found
+
+
+UNREADABLE = "The facts could not be read."
+
+
+def _bases(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> tuple[Verdict, Verdict]:
+    """What each side comes to before any policy; the same where both have the same matrix and weights."""
+    first = evaluate_without_policies(old)
+    return first, first if alike else evaluate_without_policies(new)
+
+
+def _verdict(
+    base: Verdict, rules: list[ActivePolicy], policy_results: Mapping[str, ExpressionResult], facts: Mapping[str, Any]
+) -> Verdict:
+    if not is_readable(facts):
+        return base
+    answers = [(policy_results[r.expression].value, policy_results[r.expression].error) for r in rules]
+    return apply_policies(base, to_policy_results(rules, answers), facts)

@@ -1,0 +1,155 @@
+"""Resume a held action. A person says whether a step in doubt took effect; the journal records that as a person's
+word.
+"""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from actions.commands.stop import advance_for, moved_or_wrong_state
+from actions.controls.quarantine import quarantines_for_steps
+from actions.errors import WrongState
+from actions.lifecycle.allowed import S, find_action, require
+from actions.lifecycle.commit import commit
+from actions.lifecycle.journal import Journal
+from actions.lifecycle.transitions import Note, Transition, quarantine_notes
+from actions.models import Action, JournalEntry
+from actions.run.stop import CHECKPOINT
+from audit.models import Event
+from tenants.access import Access
+
+K = JournalEntry.Kind
+RESUME_VERBS = {"": "resume", "continue": "resume", "rollback": "roll_back", "give_up": "fail"}
+
+
+def resume_verb(action: Action, how: str, step_done: bool | None) -> str:
+    """
+    The move that settles a held action. Raises WrongState where a person's word is missing, or cannot be enough.
+
+    What never began has no valid approval, no before-images and no drift check behind it, so it must not run; a step
+    in doubt is neither done again nor left standing on nobody's word; what was held on its way back goes on backward.
+    """
+    verb = RESUME_VERBS.get(how)
+    if verb is None:
+        raise WrongState("Say how: continue, rollback or give_up.")
+    if verb == "fail":
+        return verb
+    if action.started_at is None:
+        raise WrongState(
+            "This action never began: it was held because what people approved no longer holds.",
+            remedies=["Give it up, then propose it again: it is planned and judged afresh."],
+        )
+    if action.held_reason == "in_doubt" and step_done is None:
+        raise WrongState(
+            "It is not known whether a step took effect, and nobody has said so yet.",
+            remedies=["Look at the target, then resume with `step_done`: true or false. Or give up."],
+        )
+    if verb == "roll_back" and action.simulated:
+        raise WrongState("It is simulated: nothing was changed.", remedies=["Let it go on, or give it up."])
+    if verb == "resume" and action.held_reason == CHECKPOINT:
+        return verb
+    return "roll_back" if was_rolling_back(action) else verb
+
+
+def resume_fields(action: Action, how: str, step_done: bool | None) -> dict[str, Any]:
+    """
+    What else a move that settles a held action writes, as fields of `Write`.
+
+    Who gives up a step in doubt leaves behind what nobody can vouch for: it goes into quarantine. Who rolls back means
+    all of it, also where the action was on its way to a checkpoint.
+    """
+    if how == "rollback":
+        return {"sets": {"rollback_to": ""}}
+    if how != "give_up" or action.held_reason != "in_doubt" or step_done is not None or action.plan is None:
+        return {}
+    journal = Journal.of(action.journal_entries.order_by("id"))
+    records = [(s, journal[s["key"]]) for s in action.plan.steps]
+    doubtful = [
+        s for s, r in records if r.state == "open" or (r.state == "failed" and r.facts.get("probe") == "unknown")
+    ]
+    shut = quarantines_for_steps(action, action.plan.facts.get("resources", []), doubtful, "in_doubt")
+    return {"quarantines": shut, "notes": quarantine_notes(shut)}
+
+
+def _lock_action(action: Action) -> None:
+    """
+    Lock the action, and go by its newest event: an incident that was opened meanwhile must not turn a person away.
+
+    Raises WrongState when it is no longer held, or for another reason.
+    """
+    same = Action.objects.select_for_update().filter(pk=action.pk, state=action.state, held_reason=action.held_reason)
+    seq = same.values_list("seq", flat=True).first()
+    if seq is None:
+        raise WrongState("The action moved on while you looked at it.")
+    action.seq = seq
+
+
+def was_rolling_back(action: Action) -> bool:
+    """Whether an action was held on its way back, by the facts of the event that held it. One query."""
+    return bool(_hold_event_facts(action).get("from") == "rolling_back")
+
+
+def _hold_event_facts(action: Action) -> dict[str, Any]:
+    held = Event.objects.filter(subject_kind="action", subject_id=action.pk, verb="action.hold").order_by("-seq")
+    body = held.values_list("body", flat=True).first()
+    return json.loads(bytes(body))["facts"] if body is not None else {}
+
+
+def resolve_step(action: Action, done: bool, *, by: str) -> str:
+    """
+    Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.
+
+    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState
+    if no step of this action is in doubt.
+    """
+    with transaction.atomic():
+        plan = action.plan
+        _lock_action(action)
+        journal = Journal.of(action.journal_entries.order_by("id"))
+        steps = [s["key"] for s in (plan.steps if plan else [])]
+        doubtful = [key for key in steps if journal[key].state in ("failed", "open")]
+        if plan is None or not doubtful:
+            raise WrongState("No step of this action is in doubt.")
+        named = _hold_event_facts(action).get("step")  # what people were told of; others may have failed beside it
+        key = str(named) if named in doubtful else doubtful[0]
+        kind, attempt = (K.RECEIPT, journal[key].attempt) if done else (K.FAILURE, journal[key].attempt + 1)
+        facts = {"settled_by": by, "effect": done, "code": "settled"}
+        line = JournalEntry(
+            action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
+        )
+        settled = Note("step.resolved", {"step": key, "done": done})
+        sets = {"steps_done": journal.done() + 1} if done else {}
+        if not commit([Transition(action, by=by, notes=[settled], journal_entries=[line], sets=sets)]):
+            raise WrongState("The action moved on while you looked at it.")
+        return key
+
+
+def resume(
+    access: Access,
+    action_id: UUID,
+    reason: str,
+    *,
+    how: str = "",
+    step_done: bool | None = None,
+    correlation_id: str = "",
+) -> Action:
+    """
+    Settle a held action: `continue` (forward, or backward if it was rolling back), `rollback` or `give_up`.
+
+    A step in doubt wants `step_done`, what the person found: True records its receipt, False lets it be tried again.
+    What was held before it began can only be given up. Raises WrongState, NotAllowed.
+    """
+    action = find_action(access, action_id)
+    require(
+        access.can("operate", action.environment_id), "Only an operator of the environment may settle a held action."
+    )
+    if action.state != S.HELD:
+        return moved_or_wrong_state(access, [], action, "resumed", "Only a held action can be resumed.")
+    verb = resume_verb(action, how, step_done)
+    with transaction.atomic():
+        if step_done is not None:
+            resolve_step(action, step_done, by=str(access.principal.pk))
+        moved = advance_for(access, action, verb, reason, correlation_id, **resume_fields(action, how, step_done))
+    return moved_or_wrong_state(access, moved, action, "resumed", "Only a held action can be resumed.")

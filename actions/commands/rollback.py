@@ -1,0 +1,167 @@
+"""Roll back an action, or a run to one of its checkpoints."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from actions.commands.propose import resubmission_of
+from actions.commands.resume import resume_verb
+from actions.commands.stop import advance_for, moved_or_wrong_state
+from actions.errors import NothingToUndo, OnlySimulated, WrongState
+from actions.intake.submit import submit
+from actions.lifecycle.allowed import STOPPABLE, UNDOABLE, S, describe_state, find_action, may_propose_again, require
+from actions.lifecycle.commit import advance, record_note
+from actions.lifecycle.journal import Journal
+from actions.lifecycle.transitions import Note
+from actions.models import Action
+from actions.models.states import State
+from actions.run.irreversible import ancestors, is_irreversible
+from actions.run.stop import CHECKPOINT
+from audit.errors import Invalid
+from tenants.access import Access
+
+MAX_TRIES = 20
+"""Each lost one means that the run got on meanwhile."""
+MAX_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class RollbackTarget:
+    """A step that a run could go back to: what would be undone, and what could not be."""
+
+    n: int
+    key: str
+    title: str
+    undone: list[str]
+    final: list[str]
+
+
+def rollback_to_step(access: Access, action_id: UUID, step: str, reason: str, *, correlation_id: str = "") -> Action:
+    """
+    Go back to just after a step, and be held there. A run that goes on is stopped first, as by an abort.
+
+    From there a person lets it go on (what was undone is done again), rolls back wholly, or gives up. Raises
+    NotAllowed, WrongState, Invalid for a step that the plan lacks, NothingToUndo.
+    """
+    for _ in range(MAX_TRIES):
+        action = find_action(access, action_id)
+        require(
+            access.can("operate", action.environment_id), "Only an operator of the environment may take a run back."
+        )
+        refuse_unreachable(action, step)
+        if action.state == State.HELD:
+            resume_verb(action, "rollback", None)
+            facts = {"back_to": step, "reason_given": bool(reason)}
+            moved = advance(
+                [action.pk],
+                "roll_back",
+                by=str(access.principal.pk),
+                correlation_id=correlation_id,
+                facts=facts,
+                private={"reason": reason} if reason else {},
+                sets={"rollback_to": step},
+            )
+            if moved:
+                break
+        elif request_rollback(access, action, step, reason, correlation_id):
+            break
+    else:
+        raise WrongState("The run gets on too fast to be taken back. Try again, or abort it.")
+    return find_action(access, action_id)
+
+
+def request_rollback(access: Access, action: Action, step: str, reason: str, correlation_id: str) -> bool:
+    """Leave the wish that the worker obeys at its next checkpoint; False if the run has got on meanwhile."""
+    facts: dict[str, Any] = {"back_to": step, **({"via": correlation_id} if correlation_id else {})}
+    wish = Note("action.rollback_requested", facts, {"reason": reason} if reason else {})
+    sets = {"stop_reason": CHECKPOINT, "rollback_to": step}
+    return record_note(action, wish, by=str(access.principal.pk), stop=True, sets=sets)
+
+
+def refuse_unreachable(action: Action, step: str) -> None:
+    """Raise unless the run stands where it can go back to just after this step. One query."""
+    if action.simulated:
+        raise OnlySimulated
+    if action.state not in (*STOPPABLE, State.HELD):
+        raise WrongState(
+            f"This action is {describe_state(action.state)}; only a running or held one can go back to a checkpoint.",
+            remedies=["Roll it back wholly instead, if it has ended."],
+        )
+    if action.stop_requested_at:
+        raise WrongState("It was asked to stop already. Wait until it has, then take it back from there.")
+    plan = action.plan
+    if plan is None or action.started_at is None:
+        raise NothingToUndo
+    found = next((s for s in plan.steps if s["key"] == step), None)
+    if found is None:
+        raise Invalid(f"The plan has no step {step!r}. GET the action: its steps have their keys.")
+    journal = Journal.of(action.journal_entries.order_by("id"))
+    needed = {step, *ancestors(plan.steps, found)} - journal.settled(plan.steps)
+    missing = [s["title"] for s in plan.steps if s["key"] in needed]
+    if missing:
+        raise WrongState(
+            f"{missing[0]} is not done, so there is no checkpoint there.",
+            remedies=["Choose a step that is done, together with all that it comes after."],
+        )
+    if beyond := [s["title"] for s in steps_after(plan.steps, step) if is_irreversible(s) and journal[s["key"]].effect]:
+        raise WrongState(
+            f"{beyond[-1]} came after it and cannot be undone.", remedies=["Choose that step, or a later one."]
+        )
+
+
+def steps_after(steps: list[dict[str, Any]], step: str) -> list[dict[str, Any]]:
+    """The steps that stand behind one in the plan's order: what going back to it undoes. Pure."""
+    keys = [s["key"] for s in steps]
+    return steps[keys.index(step) + 1 :]
+
+
+def rollback_targets(action: Action, lines: Iterable[Any]) -> list[RollbackTarget]:
+    """The checkpoints that an action could go back to, the nearest first; `lines` are those of its journal. Pure."""
+    plan = action.plan
+    if plan is None or action.state not in (*STOPPABLE, State.HELD) or action.simulated:
+        return []
+    journal = Journal.of(lines)
+    done = journal.settled(plan.steps)
+    found: list[RollbackTarget] = []
+    for n, s in reversed(list(enumerate(plan.steps, 1))):
+        later = [t for t in plan.steps[n:] if journal[t["key"]].effect]
+        final = [t["title"] for t in later if is_irreversible(t)]
+        if final or len(found) >= MAX_SHOWN:
+            break
+        if s["key"] in done and ancestors(plan.steps, s) <= done and later:
+            found.append(RollbackTarget(n, s["key"], s["title"], [t["title"] for t in reversed(later)], final))
+    return found
+
+
+def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> tuple[Action, bool]:
+    """
+    Undo an action. A completed one gets a linked new action that goes through the gate; a failed or held one whose
+    steps left something behind is rolled back itself. Returns the action to look at and whether it is new.
+    """
+    action = find_action(access, action_id)
+    if action.simulated:
+        raise OnlySimulated(remedies=["To do it after all, propose it again for real."])
+    if action.state in UNDOABLE:
+        return _propose_undo(access, action, reason, correlation_id), True
+    require(access.can("operate", action.environment_id), "Only an operator of the environment may roll a run back.")
+    if action.state not in (S.FAILED, S.HELD):
+        return moved_or_wrong_state(access, [], action, "rolled back", "Abort it while it runs."), False
+    if action.started_at is None or not action.plan:
+        raise NothingToUndo
+    if action.state == S.HELD:
+        resume_verb(action, "rollback", None)
+    moved = advance_for(access, action, "roll_back", reason, correlation_id, sets={"rollback_to": ""})
+    return moved_or_wrong_state(access, moved, action, "rolled back", ""), False
+
+
+def _propose_undo(access: Access, action: Action, reason: str, correlation_id: str) -> Action:
+    if not action.plan or not action.plan.counts.get("changes"):
+        raise NothingToUndo
+    require(may_propose_again(access, action), "You may not propose actions like this in this environment.")
+    submission = resubmission_of(action, reason or f"Undo of {action.title}")
+    submission.title = f"Undo: {action.title}"[:200]
+    submission.security_level, submission.checks, submission.accept = action.security_level, [], False
+    submission.recovery = {}
+    made, _ = submit(access, submission, correlation_id=correlation_id or action.correlation_id, undo_of=action)
+    return made

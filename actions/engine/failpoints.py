@@ -1,0 +1,43 @@
+"""
+Where a fault test may kill the worker: named moments, armed through the environment.
+
+`INTERLOCK_CRASH_AT=after_effect:2` kills the process group (SIGKILL, no clean-up) at the second time that moment is
+reached.
+Unarmed, `reached()` is one comparison.
+"""
+
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+POINTS = ("claimed", "resting", "before_intent", "after_intent", "after_effect", "after_receipt")
+_armed, _, _nth = os.environ.get("INTERLOCK_CRASH_AT", "").partition(":")
+_seen: Counter[str] = Counter()
+
+
+def failpoint(moment: str, group: Any = ()) -> None:
+    """Die here if this moment is armed. `before_commit` and `after_commit` are named after what the group holds."""
+    if not _armed:
+        return
+    for name in failpoint_names(moment, group):
+        _seen[name] += 1
+        if name == _armed and _seen[name] == int(_nth or 1):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def failpoint_names(moment: str, group: Any) -> list[str]:
+    """Translate a commit's moment into the boundaries of the steps that its writes carry."""
+    if moment not in ("before_commit", "after_commit"):
+        return [moment]
+    kinds = {line.kind for w in group for line in w.journal_entries}
+    names = []
+    if moment == "before_commit":
+        names += ["before_intent"] * ("intent" in kinds) + ["after_effect"] * ("receipt" in kinds)
+    else:
+        names += ["after_intent"] * ("intent" in kinds) + ["after_receipt"] * ("receipt" in kinds)
+    undo = ["undo_intent" in kinds, "undo_receipt" in kinds]
+    before = moment == "before_commit"
+    names += ["before_undo_intent" if before else "after_undo_intent"] * undo[0]
+    names += ["after_undo_effect" if before else "after_undo_receipt"] * undo[1]
+    return names

@@ -1,1 +1,0 @@
-"""Hand-off: what happens when an action fails or cannot go on. Tickets, diagnostics, next steps, who is told."""

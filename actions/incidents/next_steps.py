@@ -1,0 +1,176 @@
+"""What to do now, per ending and error code: proposals, each with the verb or the page that carries it out. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actions.models import Action, Incident
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """One proposal. `verb` is one of an action's verbs (empty: a page or a talk), `href` where it is done.
+
+    `usable`: whether the reader may do it now.
+    """
+
+    key: str
+    title: str
+    why: str
+    verb: str = ""
+    href: str = ""
+    usable: bool = True
+
+
+RUN, WHY, AGAIN = "/actions/{id}/run/", "/actions/{id}/explain/", "/actions/new/?from={id}"
+LOOK = NextStep("look", "Look at the target first", "{about}", "", RUN)
+RESOLVE = NextStep("settle", "Say whether the step took effect", "{settle}", "resume", RUN + "#held-panel")
+GO_ON = NextStep("go_on", "Let it go on", "It goes on from where it stopped.", "resume", RUN + "#held-panel")
+TRY_UNDO = NextStep(
+    "try_undo",
+    "Try the rollback again",
+    "Once what was in its way is put right; it begins with the step that failed.",
+    "resume",
+    RUN + "#held-panel",
+)
+UNDO = NextStep(
+    "roll_back", "Roll back what it left", "Undoes the steps whose effect stands, newest first.", "rollback", RUN
+)
+GIVE_UP = NextStep("give_up", "Give it up", "The target stays as it is, and the action ends as failed.", "resume", RUN)
+RETRY = NextStep(
+    "retry",
+    "Propose it again as it was",
+    "It is planned on the target as it is now, and judged afresh.",
+    "retry",
+    AGAIN,
+)
+EDIT = NextStep("edit", "Propose it again, edited", "{edit}", "retry", AGAIN)
+RULES = NextStep(
+    "rules", "See which rule stands in the way", "The people who look after the rules can change it.", "", WHY
+)
+ADMIN = NextStep("ask_admin", "Ask whoever administers this installation", "{admin}", "", "/system/")
+BREAKER = NextStep(
+    "breaker",
+    "See whether the target is back",
+    "Its circuit breaker lets a trial through by itself, and can be reset.",
+    "",
+    "/system/",
+)
+QUARANTINE = NextStep(
+    "quarantine",
+    "Clear the quarantine",
+    "{shut}",
+    "",
+    "/quarantine/",
+)
+DIAGNOSE = NextStep(
+    "diagnose",
+    "Look closer",
+    "Collects files, disk, processes and sockets of the environment.",
+    "",
+    "/actions/new/?type=collect_diagnostics&environment={place}",
+)
+
+HELD_STEPS = {
+    "in_doubt": (LOOK, RESOLVE, GIVE_UP),
+    "rollback_failed": (LOOK, TRY_UNDO, GIVE_UP),
+    "risk_spike": (LOOK, UNDO, GO_ON),
+    "breaker": (BREAKER, GO_ON, GIVE_UP),
+    "policy": (RULES, UNDO, GO_ON),
+    "replans": (RETRY, GIVE_UP),
+    "executor_missing": (ADMIN, GIVE_UP),
+    "internal_error": (ADMIN, GO_ON, UNDO),
+}
+CODES = {
+    "precondition": (RETRY,),
+    "drift": (RETRY,),
+    "timeout": (EDIT, RETRY),
+    "verification_failed": (LOOK, EDIT),
+    "io": (DIAGNOSE, RETRY),
+    "busy": (RETRY,),
+    "unstable": (RETRY,),
+    "address_refused": (ADMIN, EDIT),
+    "settings": (ADMIN, RETRY),
+    "content": (EDIT, RETRY),
+    "does_not_start": (LOOK, DIAGNOSE, EDIT),
+    "supervisor": (ADMIN, RETRY),
+    "keeper": (ADMIN, RETRY),
+    "overran": (EDIT, RETRY),
+    "executor_error": (ADMIN, RETRY),
+    "executor_missing": (ADMIN, RETRY),
+    "internal_error": (ADMIN, RETRY),
+    "policy": (RULES, RETRY),
+    "aborted": (EDIT, RETRY),
+    **dict.fromkeys(("connection", "dns", "status", "body", "certificate", "unhealthy"), (LOOK, DIAGNOSE, RETRY)),
+}
+ADVICE = {
+    "timeout": "Give it more time, or make it smaller.",
+    "overran": "A step did not end in its time: give it more, or make it smaller.",
+    "content": "What was to be written cannot be; its message says why.",
+    "does_not_start": "The release does not start: choose another, or repair it first.",
+    "address_refused": "Name an address that may be asked from here.",
+    "verification_failed": "What was checked afterwards did not hold: change it, or its checks.",
+    "aborted": "Somebody stopped it; the reason is in its activity.",
+}
+TO_ADMINS = {
+    "executor_missing": "The action type is not installed on the workers.",
+    "address_refused": "They can allow private addresses for this environment.",
+    "settings": "What this environment's settings say of it is missing or wrong.",
+    "supervisor": "The supervisor of services does not answer on the worker's machine.",
+    "keeper": "The keeper of deployments does not answer on the worker's machine.",
+}
+
+
+def next_steps(
+    incident: Incident, action: Action, place: str, allowed: Collection[str] | None = None, shut: Sequence[str] = ()
+) -> list[NextStep]:
+    """Proposals for a incident as its action stands now, the first to be done first; `place` is the environment's slug.
+
+    `allowed` are the verbs that the reader may use on the action; without it nothing is marked as out of reach. `shut`
+    names what is in quarantine because of it.
+    """
+    if action.state == "held":
+        chosen: tuple[NextStep, ...] = HELD_STEPS.get(action.held_reason, (LOOK, GO_ON, UNDO, GIVE_UP))
+    elif action.state == "failed":
+        left = (LOOK, UNDO) if incident.facts.get("remains") or incident.facts.get("standing") else ()
+        chosen = tuple(dict.fromkeys((*left, *CODES.get(incident.code, (LOOK, RETRY, EDIT)))))
+    elif action.state == "rolled_back":
+        chosen = CODES.get(incident.code, (EDIT, RETRY))
+    else:
+        return []
+    words = _texts(incident, action) | {
+        "shut": f"Nothing may touch {', '.join(shut)} until an approved action says so."
+    }
+    chosen = (*chosen, QUARANTINE) if shut else chosen
+    return [_filled(step, action, place, words, allowed) for step in chosen]
+
+
+def step_facts(steps: list[NextStep]) -> list[dict[str, Any]]:
+    """As the diagnostics and webhooks carry them: for everybody, so without who may."""
+    return [{"key": s.key, "title": s.title, "why": s.why, "verb": s.verb, "href": s.href} for s in steps]
+
+
+def _filled(
+    step: NextStep, action: Action, place: str, words: dict[str, str], allowed: Collection[str] | None
+) -> NextStep:
+    usable = allowed is None or not step.verb or step.verb in allowed
+    href = step.href.format(id=action.pk, place=place)
+    return replace(step, why=step.why.format(**words), href=href, usable=usable)
+
+
+def _texts(incident: Incident, action: Action) -> dict[str, str]:
+    """What proposals say of this very case. Values from outside never pass through `format` as a template."""
+    step = str(incident.facts.get("step") or "")
+    remains = ", ".join(map(str, incident.facts.get("remains") or []))
+    about = f"The run page shows how far it came{f'; it stopped at {step}' if step else ''}."
+    if remains:
+        about = f"These steps could not be undone, so their effect is still there: {remains}."
+    return {
+        "about": about,
+        "settle": f"Nothing on the target tells whether {step or 'the open step'} took effect; your word is recorded.",
+        "edit": ADVICE.get(incident.code, "With what you have learned from this failure."),
+        "admin": TO_ADMINS.get(
+            incident.code,
+            f"The log of the workers has the details; search it for the correlation id {action.correlation_id}.",
+        ),
+    }

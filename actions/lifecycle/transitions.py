@@ -1,0 +1,160 @@
+"""The table of moves, and a transition: all that becomes durable together for one action."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from actions.controls.quarantine import MAX_NAMED
+from actions.controls.resource_locks import LockRequest
+from actions.controls.sql import RUNNING
+from actions.lifecycle.prediction_accuracy import accuracy_facts
+from actions.models import Action, BeforeImage, JournalEntry, Plan, Quarantine
+from actions.models.states import ENDED, State
+from approvals.models import Request
+from audit.log.artifacts import ArtifactRows
+from audit.log.events import ChainHead
+
+S = State
+
+
+INTENTS = (JournalEntry.Kind.INTENT, JournalEntry.Kind.UNDO_INTENT)
+
+
+@dataclass(frozen=True)
+class Move:
+    sources: tuple[State, ...]
+    target: State
+    what: str
+
+
+UNENDED = tuple(s for s in S if s not in ENDED)
+
+
+MOVES: dict[str, Move] = {
+    "preflight": Move((S.QUEUED,), S.PREFLIGHT, "a worker picks it up"),
+    "deny": Move((S.PREFLIGHT,), S.DENIED, "a policy denies, or no matrix row matches"),
+    "await_approval": Move((S.PREFLIGHT,), S.AWAITING_APPROVAL, "required approvals to fill, or a diff to accept"),
+    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every required approval filled, or none asked"),
+    "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person says no"),
+    "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
+    "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),
+    "reopen": Move(
+        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is taken back"
+    ),
+    "start": Move((S.APPROVED,), S.IN_PROGRESS, "the plan still holds; first intent"),
+    "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
+    "complete": Move((S.VERIFYING,), S.COMPLETED, "checks hold, evidence attached"),
+    "roll_back": Move(
+        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED), S.ROLLING_BACK, "failure, abort, risk spike, or a person undoes"
+    ),
+    "finish_rollback": Move((S.ROLLING_BACK,), S.ROLLED_BACK, "the state before is back"),
+    "hold": Move(
+        (S.APPROVED, S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK),
+        S.HELD,
+        "in doubt, undo failed, risk spike, switched off, or back at a checkpoint",
+    ),
+    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person says how to go on, or the switch is released"),
+    "fail": Move(UNENDED, S.FAILED, "fatal error, or a person gives up"),
+}
+
+
+@dataclass
+class Note:
+    """A fact worth an event of its own that moves nothing: a receipt, a verdict, a lost lease."""
+
+    verb: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    private: dict[str, str] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    outcome: str = "ok"
+
+
+@dataclass
+class Transition:
+    """
+    What becomes durable together for one action: at most one move, its events, and its rows.
+
+    `action` is the snapshot it was decided on: state and seq are the guard. With `lease`, the write is fenced: it
+    sticks only while that lease holds the action. `head` spares a read where the caller keeps the chain in memory.
+    """
+
+    action: Action
+    verb: str = ""
+    by: str = "system:execute"
+    facts: dict[str, Any] = field(default_factory=dict)
+    private: dict[str, str] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    outcome: str = "ok"
+    notes: list[Note] = field(default_factory=list)
+    sets: dict[str, Any] = field(default_factory=dict)
+    ttl_s: int | None = None
+    stop: bool = False
+    release: bool = False
+    lease: int | None = None
+    head: ChainHead | None = None
+    plan: Plan | None = None
+    request: Request | None = None
+    journal_entries: list[JournalEntry] = field(default_factory=list)
+    before_images: list[BeforeImage] = field(default_factory=list)
+    packs: list[ArtifactRows] = field(default_factory=list)
+    quarantines: list[Quarantine] = field(default_factory=list)
+    accuracy: dict[str, Any] | None = None
+    """What the run came to, where this write knows (`actions.lifecycle.prediction_accuracy.measure_run`); part of
+    its event's facts.
+    """
+    lock_requests: Sequence[LockRequest] = ()
+    """What the action must have for itself from here on; unless it gets all, it waits its turn (`turn_back`)."""
+    is_blocked: bool = False
+    meant: tuple[Any, ...] | None = None
+    """What a write was before it was turned back."""
+    at: datetime | None = None
+    epoch: int | None = None
+    capped: bool | None = None
+    """Whether a cap counts the action, as far as its worker knows; None: nobody has looked."""
+    admitted: bool = False
+    """Whether the caps were counted, and let it run."""
+
+    def defer(self, facts: dict[str, Any]) -> None:
+        """Make this the write of an action that has to wait: an event that says for what, and the worker's leave."""
+        self.meant = self.notes, self.verb, self.sets, self.journal_entries, self.before_images, self.release
+        self.notes = [Note("action.waiting", facts)]
+        self.verb, self.sets, self.journal_entries, self.before_images = "", {}, [], []
+        self.release = self.is_blocked = True
+
+    def undo_deferral(self) -> None:
+        """Undo `turn_back`, for a write that is offered anew after its transaction failed."""
+        if self.meant is not None:
+            self.notes, self.verb, self.sets, self.journal_entries, self.before_images, self.release = self.meant
+            self.meant, self.is_blocked = None, False
+
+    @property
+    def enters(self) -> bool:
+        """Whether it makes an action run that does not run now."""
+        return self.target in RUNNING and self.action.state not in RUNNING
+
+    @property
+    def begins(self) -> bool:
+        """Whether something begins with it, which the switch of an environment does not let."""
+        return self.enters or any(line.kind in INTENTS for line in self.journal_entries)
+
+    @property
+    def target(self) -> str:
+        return MOVES[self.verb].target if self.verb else self.action.state
+
+    def events(self) -> list[Note]:
+        if not self.verb:
+            return self.notes
+        facts = {"from": str(self.action.state), "to": str(self.target), **self.facts}
+        if self.accuracy is not None:
+            facts["prediction_accuracy"] = accuracy_facts(self.accuracy)
+        return [*self.notes, Note(f"action.{self.verb}", facts, self.private, self.artifacts, self.outcome)]
+
+
+def quarantine_notes(quarantines: Sequence[Quarantine]) -> list[Note]:
+    """The event that tells of quarantines being set; none without any."""
+    if not quarantines:
+        return []
+    named = [{"kind": q.kind, "name": q.name} for q in quarantines[:MAX_NAMED]]
+    facts = {"because": str(quarantines[0].because), "resources": named, "count": len(quarantines)}
+    return [Note("quarantine.set", facts)]

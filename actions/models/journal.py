@@ -1,0 +1,112 @@
+"""What a run leaves behind: its lease, the journal of its steps, their log lines, and the state before."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Lease(models.Model):
+    """
+    A worker process's claim on the actions that it holds. Its id is the fencing epoch: every write carries it.
+
+    Renewed by the worker; ended by the worker, or by the sweep once `expires_at` has passed, with the reason.
+    """
+
+    queue = models.CharField(max_length=16)
+    worker = models.CharField(max_length=120)
+    node = models.CharField(max_length=100, blank=True, default="", db_default="")
+    """The node whose actions it carries, and no others; empty for actions of no node."""
+    serves = models.JSONField(default=list, db_default=[])
+    """The environments it is limited to, as `tenant/environment`; empty for all."""
+    started_at = models.DateTimeField(db_default=Now())
+    renewed_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    ended_why = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="lease_running", condition=models.Q(ended_at__isnull=True))
+        ]
+
+
+class JournalEntry(models.Model):
+    """
+    One line of an action's step ledger, append-only: intent → effect → receipt.
+
+    An `intent` without a `receipt` or `failure` after it is what a crash leaves; `probe()` settles it.
+    """
+
+    class Kind(models.TextChoices):
+        INTENT = "intent"
+        RECEIPT = "receipt"
+        FAILURE = "failure"
+        SKIP = "skip"
+        UNDO_INTENT = "undo_intent"
+        UNDO_RECEIPT = "undo_receipt"
+        UNDO_FAILURE = "undo_failure"
+
+    action = models.ForeignKey(
+        "actions.Action", on_delete=models.CASCADE, related_name="journal_entries", db_index=False
+    )
+    plan = models.ForeignKey("actions.Plan", on_delete=models.CASCADE, related_name="+", db_index=False)
+    step = models.CharField(max_length=200)
+    attempt = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=12, choices=Kind)
+    lease = models.BigIntegerField()
+    at = models.DateTimeField()
+    facts = models.JSONField(default=dict)
+    log = models.TextField(blank=True)
+    metrics = models.JSONField(null=True)
+    """What an attempt used (`actions.run.resource_usage`), on the line that ends it; null where nothing was
+    measured.
+    """
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["action", "step", "attempt", "kind"], name="one_journal_entry_of_a_kind_per_attempt"
+            )
+        ]
+
+
+class BeforeImage(models.Model):
+    """What a step is about to overwrite, encrypted under the tenant's key. Never leaves in an evidence pack."""
+
+    action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="before_images", db_index=False)
+    step = models.CharField(max_length=200)
+    ciphertext = models.BinaryField()
+
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(fields=["action", "step"], name="one_before_image_per_step")]
+
+
+# What running steps have written so far: durable before their receipt is, and forgotten once that carries it.
+
+
+class LogLine(models.Model):
+    """
+    Log lines of one attempt that has not ended yet, as one worker wrote them: `text` begins with line `first` (from 0).
+
+    Written by `actions.run.step_log`, about once a second while there are new lines, fenced by the worker's lease. The
+    line of the ledger that ends the attempt carries its whole log; from then on these rows count for nothing, and the
+    sweep deletes them.
+    """
+
+    action = models.ForeignKey("actions.Action", models.CASCADE, related_name="log_lines", db_index=False)
+    step = models.CharField(max_length=200)
+    attempt = models.PositiveSmallIntegerField()
+    is_undo = models.BooleanField()
+    first = models.PositiveIntegerField()
+    lines = models.PositiveIntegerField()
+    text = models.TextField()
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["action", "step", "attempt", "is_undo", "first"], name="each_log_line_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.lines} lines from {self.first}"

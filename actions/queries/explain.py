@@ -1,0 +1,404 @@
+"""
+Explain a verdict: one sentence, what raised the tier, each policy, each required approval, and when.
+
+Everything is read from the stored verdict; nothing is evaluated again. Pages and API show the same.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Q
+
+from actions.lifecycle.allowed import latest_request
+from actions.models import Action, Plan
+from approvals.models import PolicyVersion, Request
+from approvals.policies.fact_schema import FACTS, flatten_facts
+from approvals.policies.policy_text import describe_effect, describe_shadow_effect
+from approvals.quorum.count import count_quorum, filled_approvals
+from approvals.verdict import CONFIG_CHANGE, describe_required_approvals
+from audit.log.subjects import names_of_event_actors
+from audit.models import Event
+from tenants.models import Principal
+
+MOMENTS = ("policy.evaluated", "action.start", "action.reopen", "action.hold", "action.fail")
+MAX_MOMENTS = 50
+
+
+def explain(action: Action) -> dict[str, Any]:
+    """Everything about the judgement of an action that the caller may view; `action` as `verbs.find` returns it.
+
+    The keys are those of `actions.api.plans.ExplanationOut`. A fixed number of queries, whatever the number of
+    policies.
+    """
+    plan = action.plan
+    verdict: dict[str, Any] = plan.verdict if plan else {}
+    policies = explain_policies(action, verdict)
+    required_approvals = approvals_of(action, verdict, policies)
+    return {
+        "sentence": describe_verdict(action, verdict, policies, required_approvals),
+        "next": describe_next(action, verdict, policies),
+        "outcome": verdict.get("outcome"),
+        "tier": verdict.get("tier"),
+        "raises": tier_reasons(plan),
+        "blast": explain_blast(plan),
+        "policies": policies,
+        "required_approvals": required_approvals,
+        "acceptance": bool(verdict.get("acceptance")),
+        "moments": moments_of(action),
+        "plan": {"version": plan.version, "digest": plan.digest, "at": plan.created_at} if plan else None,
+        "facts_sha256": verdict.get("facts_sha256"),
+        "facts": facts_of(plan),
+    }
+
+
+def tier_reasons(plan: Plan | None) -> list[dict[str, str]]:
+    """What made the tier, first the blast radius, then each thing that raised it."""
+    reasons = plan.verdict.get("reasons", []) if plan else []
+    return [{"rule": r["rule"], "message": r["message"]} for r in reasons if r["effect"] == "raise"]
+
+
+def explain_blast(plan: Plan | None) -> dict[str, Any] | None:
+    """The score with its factors, most points first, and what would lower the tier, as far as the plan says it."""
+    if plan is None or not plan.blast:
+        return None
+    factors = [
+        {**{key: f[key] for key in ("name", "why", "points", "max")}, "label": f["name"].replace("_", " ").capitalize()}
+        for f in plan.blast.get("factors", [])
+    ]
+    lower = [{key: it[key] for key in ("what", "score", "tier")} for it in plan.blast.get("lower") or []]
+    factors.sort(key=lambda f: -f["points"])
+    return {"score": plan.blast["score"], "tier": plan.blast["tier"], "factors": factors, "lower": lower}
+
+
+def approvals_of(
+    action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each row of required approvals: who asked for it, and who filled it. Counted as the request counts them."""
+    asked = latest_request(action) if verdict else None
+    is_same = (
+        asked is not None
+        and asked.kind == Request.Kind.APPROVAL
+        and asked.required_approvals == verdict.get("required_approvals")
+    )
+    rows = [row["by"] for row in filled_approvals(count_quorum(asked))] if asked is not None and is_same else []
+    people = Principal.objects.in_bulk([d.principal_id for row in rows for d in row]) if any(rows) else {}
+    return [
+        {
+            **required,
+            "because": because,
+            "by": [{"name": str(people[d.principal_id]), "at": d.at} for d in (rows[n] if rows else [])],
+            "open": required["count"] - len(rows[n]) if rows else required["count"],
+        }
+        for n, (required, because) in enumerate(_asked_by(action, verdict, policies))
+    ]
+
+
+def _asked_by(
+    action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
+) -> list[tuple[dict[str, Any], str]]:
+    """The required approvals with who asked for them: the matrix or the built-in rule first, then each policy that
+    requires some.
+    """
+    required_approvals = verdict.get("required_approvals", [])
+    asking = [p for p in policies if p["applies"] and p["effect"] == "require" and p["mode"] == "enforce"]
+    added = (
+        [(required, p) for p in asking for required in p["required_approvals"]] if action.type != CONFIG_CHANGE else []
+    )
+    first = len(required_approvals) - len(added)
+    if first < 0 or [required for required, _ in added] != required_approvals[first:]:
+        first, added = len(required_approvals), []
+    tier, place = verdict.get("tier", ""), action.environment.slug
+    base = f"The row of the approval matrix for {tier} changes in {place}."
+    if action.type == CONFIG_CHANGE:
+        base = "The built-in rule about changes of the rules: at least two people, whatever the matrix says."
+    own = [(dict(required), base) for required in required_approvals[:first]]
+    return [
+        *own,
+        *((dict(required), f"Policy {p['slug']} v{p['version']} asks for it besides.") for required, p in added),
+    ]
+
+
+def moments_of(action: Action) -> list[dict[str, Any]]:
+    """When it was judged, in order: the events on the action that say so. One query, and one for names."""
+    found = Event.objects.filter(
+        tenant=action.tenant_id, subject_kind="action", subject_id=action.pk, verb__in=MOMENTS
+    ).order_by("seq")[:MAX_MOMENTS]
+    events = [(event, json.loads(bytes(event.body))["facts"]) for event in found]
+    told = [(event, facts, _moment(event, facts)) for event, facts in events]
+    names = names_of_event_actors(action.tenant_id, [event for event, _, said in told if said])
+    return [
+        {
+            "seq": event.seq,
+            "at": event.at,
+            "when": said[0],
+            "what": said[1],
+            "by": names.get(event.actor, ""),
+            "facts_sha256": facts.get("facts_sha256"),
+        }
+        for event, facts, said in told
+        if said
+    ]
+
+
+def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
+    """At which point it was judged, and what came of it; None for an event that was no judgement."""
+    if event.verb == "policy.evaluated":
+        when = "preflight" if event.actor == "system:decide" else facts.get("at", "start")
+        done = {"deny": "denied", "require_approval": "held for people", "allow": "let through"}.get(
+            facts.get("outcome", ""), "judged"
+        )
+        return when, f"It was {done}; the tier was {facts.get('tier', 'not known')}."
+    if event.verb == "action.start":
+        return "start", "The targets were read and judged again: nothing was stricter than what was approved."
+    if event.verb == "action.reopen":
+        return "start", {
+            "stricter": "The verdict had become stricter, so the approvals were void and people were asked again.",
+            "drift": "The target had changed, so the approvals were void and people were asked again.",
+        }.get(facts.get("because", ""), "Who approved could no longer do so, and people were asked again.")
+    if event.verb == "action.hold" and facts.get("reason") in ("policy", "risk_spike"):
+        return "checkpoint", "The rules no longer let it go on, so it was held before the next step."
+    return None
+
+
+def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
+    """The facts that were judged, by the names that policies read: {"name", "kind", "what", "value"}; [] if unknown."""
+    if plan is None or not plan.facts:
+        return []
+    try:
+        at: datetime = plan.created_at
+        score, tier = plan.blast["score"], plan.verdict["tier"]
+        read = flatten_facts(plan.facts, score=score, tier=tier, now=at.isoformat())
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return []
+    return [
+        {"name": name, "kind": fact.kind, "what": fact.what, "value": read[name]}
+        for name, fact in FACTS.items()
+        if name in read
+    ]
+
+
+# What each guard policy came to on one action, from the verdict that was stored.
+
+
+RULE = re.compile(r"policy (?P<slug>[a-z0-9-]+) v(?P<version>\d+)")
+SOFTENED = ("deny", "require")
+
+
+def explain_policies(action: Action, verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every policy that was asked, in the order of evaluation, with its words as they were then. One query."""
+    policy_results = verdict.get("policy_results")
+    found = list(policy_results) if policy_results is not None else list(_from_reasons(verdict.get("reasons", [])))
+    versions = _versions(action, found)
+    reasons = {r["rule"]: r["message"] for r in verdict.get("reasons", [])}
+    autonomy = reasons.get("autonomy", "")
+    return [_policy_row(r, versions.get((r["slug"], r["version"])), action, reasons, autonomy) for r in found]
+
+
+def _from_reasons(reasons: Iterable[Mapping[str, str]]) -> Iterable[dict[str, Any]]:
+    """The policies that an older verdict names: only those that applied."""
+    for reason in reasons:
+        match = RULE.fullmatch(reason["rule"])
+        if match:
+            is_shadow = reason["effect"] == "shadow"
+            yield {
+                "policy": "",
+                "slug": match["slug"],
+                "version": int(match["version"]),
+                "effect": "",
+                "mode": "shadow" if is_shadow else "enforce",
+                "required_approvals": [],
+                "value": True,
+                "error": "",
+            }
+
+
+def _versions(action: Action, policy_results: list[dict[str, Any]]) -> dict[tuple[str, int], PolicyVersion]:
+    """The versions that were asked, by slug and number; the tenant's own before a global one of the same name."""
+    if not policy_results:
+        return {}
+    named = Q(policy__slug__in={r["slug"] for r in policy_results}, version__in={r["version"] for r in policy_results})
+    scope = Q(policy__tenant=None) | Q(policy__tenant=action.tenant_id)
+    joined = PolicyVersion.objects.filter(named, scope, published_at__isnull=False).select_related("policy")
+    by_id = {(str(it.policy_id), it.version): it for it in joined}
+    found = {(it.policy.slug, it.version): it for it in sorted(by_id.values(), key=lambda it: not it.policy.is_global)}
+    for r in policy_results:
+        exact = by_id.get((r["policy"], r["version"]))
+        if exact:
+            found[r["slug"], r["version"]] = exact
+    return found
+
+
+def _policy_row(
+    r: Mapping[str, Any], version: PolicyVersion | None, action: Action, reasons: Mapping[str, str], autonomy: str
+) -> dict[str, Any]:
+    effect = r["effect"] or (version.effect if version else "")
+    required_approvals = r["required_approvals"] or (version.required_approvals if version else [])
+    softened = action.type == CONFIG_CHANGE and effect in SOFTENED
+    failed = bool(r["error"]) or r["value"] is None
+    applies = r["value"] is True and not failed
+    counts = r["mode"] == "enforce" and action.type != CONFIG_CHANGE
+    return {
+        "id": r["policy"] or (str(version.policy_id) if version else None),
+        "slug": r["slug"],
+        "version": r["version"],
+        "effect": effect,
+        "mode": r["mode"],
+        "required_approvals": required_approvals,
+        "ruling": "error" if failed else "true" if applies else "false",
+        "error": r["error"],
+        "applies": applies and not softened,
+        "denies": counts and (failed or (applies and effect == "deny")),
+        "words": _policy_text(r, effect, required_approvals, softened, action.type == CONFIG_CHANGE, autonomy),
+        "message": version.message if version else reasons.get(f"policy {r['slug']} v{r['version']}", ""),
+        "expression": version.expression if version else "",
+        "is_global": version.policy.is_global if version else False,
+        "overridable": version.overridable if version else False,
+        "is_in_force": version is not None and version.state == "published",
+    }
+
+
+def _policy_text(
+    r: Mapping[str, Any],
+    effect: str,
+    required_approvals: list[dict[str, Any]],
+    softened: bool,
+    about_rules: bool,
+    autonomy: str,
+) -> str:
+    is_shadow = r["mode"] == "shadow"
+    if r["error"] or r["value"] is None:
+        lenient = is_shadow or about_rules
+        done = "That is only noted." if lenient else "A rule that errs denies."
+        return f"It could not be evaluated: {r['error'] or 'it gave no answer.'} {done}"
+    if r["value"] is False:
+        return "It was not true of this action, so nothing followed from it."
+    if is_shadow:
+        return f"It {describe_shadow_effect(effect, required_approvals)}. It is in shadow, so nothing followed from it."
+    if softened:
+        return "It only warns here: policies never stop a change of the rules, so that none locks everybody out."
+    if effect == "allow_autonomous" and autonomy:
+        return autonomy
+    said = describe_effect(effect, required_approvals) if effect else "applied"
+    return f"It was true of this action: it {said}."
+
+
+# The verdict on an action in one sentence, and what can be done next. Pure.
+
+
+Policies = Sequence[Mapping[str, Any]]
+
+
+def describe_verdict(
+    action: Action, verdict: Mapping[str, Any], policies: Policies, required_approvals: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why it is where it is; of what is stopped, the first thing it says is which rule stopped it."""
+    error = (action.error or {}).get("message", "")
+    if action.state == "held":
+        return _held(action, error)
+    if not verdict:
+        return _unjudged(action, error)
+    if verdict["outcome"] == "deny":
+        return _denied(verdict, policies)
+    if verdict["outcome"] == "allow":
+        autonomous = any(r["rule"] == "autonomy" and r["effect"] == "allow" for r in verdict["reasons"])
+        if autonomous:
+            names = " and ".join(_name(p) for p in policies if p["effect"] == "allow_autonomous" and p["applies"])
+            return f"It runs unattended: {names or 'a policy'} lets it, and it is safe and confident enough."
+        if action.simulated:
+            return "Nobody has to approve it: it is simulated, so nothing is changed."
+        return f"Nobody has to approve it: the matrix asks nobody for {_where(action, verdict)}."
+    if verdict["acceptance"]:
+        return "Nobody else is asked; its requester has to accept the dry-run diff before it runs."
+    return _asked(action, verdict, policies, required_approvals)
+
+
+def describe_next(action: Action, verdict: Mapping[str, Any], policies: Policies) -> str:
+    """What can be done about it now; empty where nothing needs doing."""
+    place = action.environment.slug
+    if action.state == "held":
+        if action.held_reason in ("policy", "risk_spike"):
+            return (
+                f"Who operates {place} rolls it back on its run page. It can go on once the rule lets it again: "
+                "who administers the tenant proposes that under Rules."
+            )
+        return f"Who operates {place} says on its run page how to go on."
+    if verdict.get("outcome") == "deny":
+        return _after_denial(verdict, policies)
+    if action.state == "awaiting_approval":
+        if verdict.get("acceptance"):
+            return "Its requester accepts the diff on its review page, or withdraws it."
+        return (
+            "People who hold these roles decide on its review page. Its requester, and who answers for it, never count."
+        )
+    if action.state == "rejected":
+        return "Read why it was rejected, change it, and propose it again."
+    if action.state == "expired":
+        return "Nobody decided in time, and silence is never consent. Propose it again."
+    return ""
+
+
+def _held(action: Action, error: str) -> str:
+    if action.held_reason in ("policy", "risk_spike"):
+        return f"Held at a checkpoint by {error}" if error else "Held at a checkpoint: the rules became stricter."
+    said = str(action.held_reason).replace("_", " ")
+    return f"Held, but not by a rule: {said}. {error}".strip()
+
+
+def _unjudged(action: Action, error: str) -> str:
+    if action.state in ("queued", "preflight"):
+        return "It is not judged yet: the dry run comes first."
+    if error:
+        return f"It was never judged, because no plan could be made: {error}"
+    return f"It was never judged: it was {str(action.state).replace('_', ' ')} before there was a plan."
+
+
+def _denied(verdict: Mapping[str, Any], policies: Policies) -> str:
+    denying = [p for p in policies if p["denies"]]
+    reasons = {r["rule"]: r["message"] for r in verdict["reasons"] if r["effect"] == "deny"}
+    if not denying:
+        return f"Denied: {' '.join(reasons.values()) or 'the rules do not allow it.'}"
+    first = denying[0]
+    message = reasons.get(f"policy {first['slug']} v{first['version']}", first["message"])
+    others = [_name(p) for p in denying[1:]] + (["the approval matrix"] if "matrix" in reasons else [])
+    return f"Denied by {_name(first)}: {message}" + (f" Also by {' and '.join(others)}." if others else "")
+
+
+def _after_denial(verdict: Mapping[str, Any], policies: Policies) -> str:
+    denying = [p for p in policies if p["denies"]]
+    if any(p["ruling"] == "error" for p in denying):
+        return "Who administers the tenant repairs or retires the policy under Rules; then propose it again."
+    if denying:
+        return (
+            "Change what it would do so that the policy is no longer true of it, and propose it again. If the policy "
+            "is wrong, who administers the tenant proposes a better version under Rules."
+        )
+    if any(r["rule"] == "matrix" and r["effect"] == "deny" for r in verdict["reasons"]):
+        return "Who administers the environment drafts the missing row under Rules, Matrix. Then propose it again."
+    return "Who administers the tenant looks at the facts below. Then propose it again."
+
+
+def _asked(
+    action: Action, verdict: Mapping[str, Any], policies: Policies, required_approvals: Sequence[Mapping[str, Any]]
+) -> str:
+    needed = sum(required["count"] for required in required_approvals)
+    have = needed - sum(required["open"] for required in required_approvals)
+    asking = [_name(p) for p in policies if p["effect"] == "require" and p["applies"] and p["mode"] == "enforce"]
+    because = f" It is {_where(action, verdict)}" + (f", and {' and '.join(asking)} asks for more." if asking else ".")
+    said = f"It needs {describe_required_approvals(verdict['required_approvals'])}." + because
+    filled = f"{have} of {needed} required approval{'' if needed == 1 else 's'} {'is' if have == 1 else 'are'} filled."
+    return f"{said} {filled}"
+
+
+def _where(action: Action, verdict: Mapping[str, Any]) -> str:
+    return f"{_article(verdict['tier'])} {verdict['tier']} change in {action.environment.slug}"
+
+
+def _article(word: str) -> str:
+    return "an" if word[:1] in "aeiou" else "a"
+
+
+def _name(policy: Mapping[str, Any]) -> str:
+    return f"policy {policy['slug']} v{policy['version']}"
