@@ -1,9 +1,8 @@
 """What every test gets: real servers, started once, and settings that point at them before Django loads.
 
 `INTERLOCK_TEST_DB=postgresql|sqlite` chooses the database (default sqlite). `INTERLOCK_TEST_PG_URL` names a PostgreSQL
-server that runs already; otherwise the first process of a run starts one. The processes of a parallel run share it,
-each
-with a database of its own; every process has a Valkey of its own, because channels know no databases.
+server that runs already; otherwise the first process of a run starts one. Parallel processes share it, each with a
+database of its own; every process has a Valkey of its own, because channels know no databases.
 """
 
 import base64

@@ -21,7 +21,7 @@ STATIC = {
 }
 NO_SECRETS = {"INTERLOCK_SECRET_KEY": "only to read the settings", "INTERLOCK_KEK": "A" * 43 + "="}
 """The type checker loads the settings, which refuse to load without keys."""
-PYTEST = ["pytest", "-q", "-n", os.environ.get("JOBS", "2"), "--dist", "worksteal", "--maxfail", "50"]
+PYTEST = ["pytest", "-q", "-n", os.environ.get("JOBS", "2"), "--dist", "worksteal", "--maxfail", "50", "-rs"]
 QUICK, EVERYTHING = "not slow and not soak", "not soak"
 POSTGRESQL, SQLITE = {"INTERLOCK_TEST_DB": "postgresql"}, {"INTERLOCK_TEST_DB": "sqlite"}
 SUITES = {

@@ -3,7 +3,6 @@
 import base64
 import copy
 import json
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,15 +19,12 @@ from audit.evidence.attestation import InvalidStatement, check_descriptor, check
 from audit.verify import Key
 from audit.verify.trust import pae
 from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
+from tests.support.vectors import vectors
 
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
-IN_TOTO = json.loads((VECTORS / "in-toto" / "cases.json").read_text())
-(DSSE,) = json.loads((VECTORS / "dsse" / "vectors.json").read_text())["vectors"]
-CASES = [
-    (check, case)
-    for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
-    for case in IN_TOTO[name]
-]
+IN_TOTO = json.loads((vectors("in-toto") / "cases.json").read_text())
+(DSSE,) = json.loads((vectors("dsse") / "vectors.json").read_text())["vectors"]
+CASES = [(check, case) for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
+         for case in IN_TOTO[name]]  # fmt: skip
 
 
 @pytest.mark.parametrize(("check", "case"), CASES, ids=[case["name"] for _, case in CASES])

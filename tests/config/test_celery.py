@@ -1,38 +1,29 @@
 """A real worker: it keeps its database connection from task to task, and looks for work when it starts."""
 
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from celery import current_app
-from django.conf import settings
 from django.db import connection
 from redis import Redis
 
 from config.celery import app
+from tests.support.processes import Group, wait_for
+
+PATIENCE_S = 80
 
 
 @pytest.fixture
-def worker(product_environment: dict[str, str], redis_client: Redis) -> Iterator[subprocess.Popen[bytes]]:
+def worker(product_environment: dict[str, str], redis_client: Redis, tmp_path: Path) -> Iterator[Group]:
     """A worker of the decide queue, in its own process, with the probe tasks."""
     command = [sys.executable, "-m", "celery", "-q", "-A", "config.celery", "worker", "-Q", "decide", "-c", "1"]
     more = ["-P", "prefork", "--without-gossip", "--without-mingle", "-I", "tests.config.probe_tasks"]
-    running = subprocess.Popen([*command, *more], env=product_environment, cwd=settings.BASE_DIR)
+    running = Group([*command, *more], product_environment, tmp_path / "worker.log")
     yield running
     running.terminate()
-    running.wait(30)
-
-
-def eventually(told: Callable[[], bool], patience_s: float = 80) -> bool:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        if told():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def send(name: str) -> None:
@@ -59,26 +50,25 @@ def test_every_task_has_a_queue_of_its_own() -> None:
     }
 
 
-def test_a_connection_is_reused_between_tasks_and_replaced_when_it_broke(
-    worker: subprocess.Popen[bytes], redis_client: Redis
-) -> None:
+def test_a_connection_is_reused_between_tasks_and_replaced_when_it_broke(worker: Group, redis_client: Redis) -> None:
     for _ in range(5):
         send("tests.which_connection")
-    assert eventually(lambda: redis_client.llen("tests:connections") == 5), f"worker: {worker.poll()}"
+    wait_for(lambda: redis_client.llen("tests:connections") == 5, PATIENCE_S, "five tasks", worker.log)
     assert redis_client.lrange("tests:connections", 0, -1) == [b"1"] * 5
     send("tests.break_connection")
     send("tests.which_connection")
-    assert eventually(lambda: redis_client.llen("tests:connections") == 6), "the worker did not get over it"
+    wait_for(lambda: redis_client.llen("tests:connections") == 6, PATIENCE_S, "a task after the break", worker.log)
     assert redis_client.lindex("tests:connections", -1) == (b"2" if connection.vendor == "postgresql" else b"1")
 
 
-def test_the_pool_dies_with_its_worker(worker: subprocess.Popen[bytes], redis_client: Redis) -> None:
+def test_the_pool_dies_with_its_worker(worker: Group, redis_client: Redis) -> None:
     send("tests.which_connection")
-    assert eventually(lambda: redis_client.llen("tests:connections") == 1), f"worker: {worker.poll()}"
-    (child,) = psutil.Process(worker.pid).children()
-    worker.kill()
+    wait_for(lambda: redis_client.llen("tests:connections") == 1, PATIENCE_S, "a task", worker.log)
+    (child,) = psutil.Process(worker.process.pid).children()
+    worker.process.kill()
+    worker.wait_until_dead()
     child.wait(10)
 
 
-def test_a_worker_asks_for_a_sweep_when_it_starts(worker: subprocess.Popen[bytes], redis_client: Redis) -> None:
-    assert eventually(lambda: redis_client.llen("sweep") == 1), "no sweep was sent"
+def test_a_worker_asks_for_a_sweep_when_it_starts(worker: Group, redis_client: Redis) -> None:
+    wait_for(lambda: redis_client.llen("sweep") == 1, PATIENCE_S, "the request for a sweep", worker.log)

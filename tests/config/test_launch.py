@@ -128,7 +128,9 @@ def test_everything_runs_restarts_and_ends_with_ctrl_c(start: Callable[..., Run]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("victim", ["config.run.launch", "supervisor.supervisord"])
+@pytest.mark.parametrize(
+    "victim", [pytest.param("config.run.launch", marks=pytest.mark.slow), "supervisor.supervisord"]
+)
 def test_killing_whoever_is_in_charge_leaves_nothing_behind(start: Callable[..., Run], victim: str) -> None:
     run = start().until_ready()
     assert len(run.processes(victim)) == 1

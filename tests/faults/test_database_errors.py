@@ -57,9 +57,15 @@ def runners(committed_cast, monkeypatch) -> Iterator[list[runner.Runner]]:
         r.stop()
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["undone", "answer_lost"])
-@pytest.mark.parametrize("place", [at_statements, at_commits])
-@pytest.mark.parametrize("ends", ["completed", "rolled_back"])
+WAYS = [(e, p, a) for e in ("completed", "rolled_back") for p in (at_statements, at_commits) for a in (False, True)]
+QUICK = [("completed", at_commits, True), ("completed", at_statements, False), ("rolled_back", at_commits, False)]
+
+
+@pytest.mark.parametrize(
+    ("ends", "place", "after"),
+    [pytest.param(*way, marks=() if way in QUICK else pytest.mark.slow) for way in WAYS],
+    ids=lambda it: getattr(it, "__name__", {False: "undone", True: "answer_lost"}.get(it, it)),
+)
 def test_a_run_ends_as_if_nothing_had_happened_wherever_the_database_fails(
     committed_cast, redis_client, ledger_type, runners, ends, place, after
 ):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -31,40 +32,49 @@ def a_death_and_a_heir(workers: Nursery, boundary: str, action: Action) -> Itera
     assert workers.work() == 0
 
 
-@pytest.mark.parametrize("boundary", FORWARD)
+def deaths_at(boundaries: tuple[str, ...]) -> list[Any]:
+    """The third step at every boundary; and at each boundary every step, which takes long."""
+    everywhere = [[(boundary, step) for step in range(1, STEPS + 1)] for boundary in boundaries]
+    return [
+        pytest.param([(boundary, 3) for boundary in boundaries], id="the third step"),
+        *(pytest.param(deaths, id=deaths[0][0], marks=pytest.mark.slow) for deaths in everywhere),
+    ]
+
+
+@pytest.mark.parametrize("deaths", deaths_at(FORWARD))
 def test_a_worker_killed_on_the_way_forward_costs_nothing(
-    committed_cast, product_environment, redis_client, ledger_type, boundary
+    committed_cast, product_environment, redis_client, ledger_type, deaths
 ):
     ledger, actions = root_of(committed_cast.dev) / ".ledger", []
     with nursery(product_environment) as workers:
-        for step in range(1, STEPS + 1):
+        for number, (boundary, step) in enumerate(deaths):
             actions += ledger_actions(committed_cast, 1, steps=STEPS)
             with a_death_and_a_heir(workers, f"{boundary}:{step}", actions[-1]):
-                assert len(read_ledger(ledger)) == (step - 1) * STEPS + effects_before(boundary, step)
+                assert len(read_ledger(ledger)) == number * STEPS + effects_before(boundary, step)
             assert Action.objects.get(pk=actions[-1].pk).state == "completed"
     assert_each_effect_once(actions, ledger)
     assert_sound(actions)
-    assert Event.objects.filter(verb="lease.lost").count() == STEPS
+    assert Event.objects.filter(verb="lease.lost").count() == len(deaths)
     assert not Event.objects.filter(verb__in=["step.failed", "action.hold"]).exists(), "no step was in doubt"
 
 
-@pytest.mark.parametrize("boundary", BACK)
+@pytest.mark.parametrize("deaths", deaths_at(BACK))
 def test_a_worker_killed_on_the_way_back_leaves_the_state_before(
-    committed_cast, product_environment, redis_client, ledger_type, boundary
+    committed_cast, product_environment, redis_client, ledger_type, deaths
 ):
     ledger, actions = root_of(committed_cast.dev) / ".ledger", []
     with nursery(product_environment) as workers:
-        for step in range(1, STEPS + 1):
+        for boundary, step in deaths:
             actions += ledger_actions(committed_cast, 1, steps=STEPS, fail_verify=True)
             with a_death_and_a_heir(workers, f"{boundary}:{step}", actions[-1]):
                 assert Action.objects.get(pk=actions[-1].pk).state == "rolling_back"
             assert Action.objects.get(pk=actions[-1].pk).state == "rolled_back"
     lines = Counter((line["key"], line["verb"]) for line in read_ledger(ledger))
     assert set(lines.values()) == {1}
-    assert len(lines) == 2 * STEPS * STEPS
+    assert len(lines) == 2 * STEPS * len(deaths)
     assert (doubles(ledger), balance(ledger)) == ([], {})
     receipts = JournalEntry.objects.filter(kind="undo_receipt")
-    assert receipts.count() == receipts.values("action", "step").distinct().count() == STEPS * STEPS
+    assert receipts.count() == receipts.values("action", "step").distinct().count() == STEPS * len(deaths)
     assert_sound(actions)
     assert not Event.objects.filter(verb__in=["step.undo_failed", "action.hold"]).exists()
 

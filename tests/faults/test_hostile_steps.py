@@ -42,6 +42,7 @@ class Memory:
         self.thread.join(5)
 
 
+@pytest.mark.slow
 def test_a_hundred_megabytes_of_log_are_cut_and_cost_the_worker_no_memory(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):
@@ -62,6 +63,7 @@ def test_a_hundred_megabytes_of_log_are_cut_and_cost_the_worker_no_memory(
     assert_sound(loud)
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_hear_of_the_stop_neither_keeps_its_worker_nor_happens_twice(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):

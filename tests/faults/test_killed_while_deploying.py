@@ -29,6 +29,7 @@ def state_of(action: Action) -> str:
     return str(Action.objects.values_list("state", flat=True).get(pk=action.pk))
 
 
+@pytest.mark.slow
 def test_a_worker_killed_at_the_health_gate_leaves_the_service_up_and_its_heir_starts_nothing(
     committed_cast: Cast, product_environment: dict[str, str], redis_client: object, tmp_path: Path, web: Web
 ) -> None:

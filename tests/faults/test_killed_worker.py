@@ -15,8 +15,14 @@ BOUNDARIES = ("before_intent", "after_intent", "after_effect", "after_receipt")
 FILES = ("app.conf", "db.conf", "web.conf")
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.soak), 2, pytest.param(3, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("step", "boundary"),
+    [
+        pytest.param(step, boundary, marks=() if (step, boundary) == (2, "after_effect") else pytest.mark.slow)
+        for step in (1, 2, 3)
+        for boundary in BOUNDARIES
+    ],
+)
 def test_a_killed_worker_costs_nothing_but_time(committed_cast, product_environment, tmp_path, boundary, step):
     cast, log = committed_cast, tmp_path / "worker.log"
     root = root_of(cast.dev)

@@ -30,6 +30,7 @@ SMALL = {"INTERLOCK_CLAIM_SIZE": "10", "INTERLOCK_EFFECT_THREADS": "4"}
 ENDS = ("action.complete", "action.fail", "action.finish_rollback")
 
 
+@pytest.mark.slow
 def test_a_hundred_and_twenty_actions_on_ten_resources_run_one_at_a_time_though_a_worker_is_killed(
     committed_cast, product_environment, redis_client, ledger_type, tmp_path
 ):

@@ -138,7 +138,7 @@ MUTANTS = [
         "a result that is not false is true",
         "deny by default",
         "approvals.policies.sandbox.cel:is_true",
-        "_1.type() != T.BOOL",
+        "_1.type() != _2.BOOL",
         "_1 is None",
         ("tests/policies/test_sandbox.py",),
     ),
@@ -351,7 +351,7 @@ MUTANTS = [
         "audit.verify.signed_note:verify_note",
         "not _1.is_by(_2, _3)",
         "not _2",
-        (f"{SEALS}/test_notes.py",),
+        (f"{SEALS}/test_signed_note.py",),
     ),
     Mutant(
         "what a revoked key signs counts",
