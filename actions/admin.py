@@ -114,7 +114,7 @@ class IncidentRuleForm(forms.ModelForm):
         required=False,
         widget=forms.CheckboxSelectMultiple,
         initial=list(DEFAULT_ENDINGS),
-        help_text="What opens a ticket: how an action ended, or why it is held. None: no ticket.",
+        help_text="Endings and held reasons that open an incident. Empty: no incident.",
     )
 
     class Meta:
@@ -130,8 +130,8 @@ class IncidentRuleForm(forms.ModelForm):
             "escalate_to",
         ]
         help_texts: ClassVar[dict[str, str]] = {
-            "acknowledge_within_s": "Seconds; then the role below is told, once.",
-            "escalate_to": "A role's name; empty tells nobody on.",
+            "acknowledge_within_s": "Seconds until the incident is escalated once to the role below.",
+            "escalate_to": "Name of a role; empty: no escalation.",
         }
 
     def clean(self) -> dict[str, Any]:
@@ -172,9 +172,9 @@ class IncidentRuleAdmin(TenantScopedAdmin):
 
 
 class WebhookForm(forms.ModelForm):
-    url = forms.CharField(required=False, label="Address", help_text=f"Begins with https://. {SECRET_HELP}")
+    url = forms.CharField(required=False, label="Address", help_text=f"Starts with https://. {SECRET_HELP}")
     secret = forms.CharField(required=False, help_text=f"What messages are signed with (HMAC-SHA256). {SECRET_HELP}")
-    token = forms.CharField(required=False, help_text=f"What GitHub, GitLab or Jira asks for. {SECRET_HELP}")
+    token = forms.CharField(required=False, help_text=f"The token that GitHub, GitLab or Jira requires. {SECRET_HELP}")
 
     class Meta:
         model = Webhook

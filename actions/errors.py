@@ -4,7 +4,7 @@ from audit.errors import Conflict, Forbidden, Invalid, Problem
 
 
 class WrongState(Conflict):
-    """The action has moved on; this can no longer be done to it."""
+    """The action changed state; this is no longer possible."""
 
     code = "wrong_state"
 
@@ -40,31 +40,31 @@ class OnlySimulated(NothingToUndo):
 
 
 class NothingToBacktest(Conflict):
-    """This is in force already, or was given up, so there is nothing to rehearse."""
+    """This is in force already, or was given up, so there is nothing to evaluate."""
 
     code = "nothing_to_backtest"
 
 
 class BacktestUnderWay(Conflict):
-    """A backtest of this draft is under way. Wait for it, or cancel it first."""
+    """A backtest of this draft is running. Wait for it, or cancel it first."""
 
     code = "backtest_under_way"
 
 
 class BacktestNeeded(Conflict):
-    """Rules are published only after a backtest of exactly their wording."""
+    """Policies are published only after a backtest of exactly their text."""
 
     code = "backtest_needed"
 
 
 class AlreadyQuarantined(Conflict):
-    """This resource is in quarantine already."""
+    """This resource is already quarantined."""
 
     code = "already_quarantined"
 
 
 class ResourceInUse(Conflict):
-    """An action has this resource now."""
+    """An action holds the lock on this resource."""
 
     code = "in_use"
 
@@ -73,6 +73,6 @@ class ResourceInUse(Conflict):
 
 
 class IncidentChanged(Conflict):
-    """Somebody else did something with this ticket meanwhile. Look at it again."""
+    """Someone else changed this incident. Reload it."""
 
     code = "incident_changed"

@@ -74,7 +74,7 @@ def on_request_reopened(
         "required_approvals": request.required_approvals,
     }
     if not advance([request.subject_id], "reopen", by=by, facts=facts, ttl_s=ttl_s):
-        raise AlreadyStarted(remedies=["Abort the run instead, if it is still going on."])
+        raise AlreadyStarted(remedies=["Abort the run instead, if it is still running."])
 
 
 def approval_lifetime_s(action_id: UUID, at: datetime) -> int:

@@ -128,7 +128,7 @@ class PolicyVersionAdmin(DraftAdmin):
         )
         obj.pk, obj.policy, obj.version, obj._state.adding = made.pk, made.policy, made.version, False
 
-    @admin.action(description="Give up the chosen drafts", permissions=["change"])
+    @admin.action(description="Abandon the selected drafts", permissions=["change"])
     def give_up(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
         for version in queryset.filter(state="draft"):
             access = self.access_to(request, version.policy.home_id)
@@ -189,7 +189,7 @@ class MatrixDraftAdmin(DraftAdmin):
         made = drafts.draft_matrix(obj.environment, rows, by=access, correlation_id=correlation_id_of(request))
         obj.pk, obj.tenant_id, obj._state.adding = made.pk, made.tenant_id, False
 
-    @admin.action(description="Give up the chosen drafts", permissions=["change"])
+    @admin.action(description="Abandon the selected drafts", permissions=["change"])
     def give_up(self, request: HttpRequest, queryset: QuerySet[MatrixDraft]) -> None:
         for draft in queryset.filter(state="draft"):
             access = self.access_to(request, draft.tenant_id)

@@ -4,13 +4,13 @@ from audit.errors import Conflict, Forbidden, Invalid
 
 
 class StaleDigest(Conflict):
-    """The plan changed since you looked. Look at it again, then decide; `current_digest` is what is asked for now."""
+    """The plan changed. Review the new plan, then decide; `current_digest` names it."""
 
     code = "stale_digest"
 
 
 class RequestClosed(Conflict):
-    """This request is settled; nothing is waiting for a decision any more."""
+    """This request is closed; no decision is pending."""
 
     code = "settled"
 
@@ -22,37 +22,37 @@ class AlreadyDecided(Conflict):
 
 
 class ChangesAlreadyRequested(Conflict):
-    """You have already asked for changes here. Withdraw that first, to say it in other words."""
+    """You already requested changes. Withdraw that request first."""
 
     code = "changes_already_requested"
 
 
 class NothingToWithdraw(Conflict):
-    """You have said nothing here that could be taken back."""
+    """You have nothing to withdraw here."""
 
     code = "nothing_to_withdraw"
 
 
 class AlreadyStarted(Conflict):
-    """It has begun or ended meanwhile; an approval can be taken back only before that."""
+    """The run has started or ended; an approval can be withdrawn only before that."""
 
     code = "already_started"
 
 
 class TooManyComments(Conflict):
-    """There are a thousand comments on this already. Go on talking elsewhere, and link to it."""
+    """The limit of 1,000 comments is reached. Continue elsewhere and link to it."""
 
     code = "too_many_comments"
 
 
 class RequestExpired(Conflict):
-    """The time to decide on this request is over, and silence is never consent."""
+    """This request expired. Propose the action again."""
 
     code = "request_expired"
 
 
 class WrongRequestKind(Conflict):
-    """This request is not decided that way."""
+    """This request needs a different kind of decision."""
 
     code = "wrong_kind"
 
@@ -64,42 +64,42 @@ class NotEligible(Forbidden):
 
 
 class CommentNeeded(Invalid):
-    """Say why you reject: the requester needs it to do better."""
+    """Give a reason for the rejection."""
 
     code = "comment_needed"
 
 
 class DigestNeeded(Invalid):
-    """Say which plan you approve: send the `digest` that its page or `GET …/plan` showed you."""
+    """Name the plan you approve: send the `digest` from its page or `GET …/plan`."""
 
     code = "digest_needed"
 
 
 class RulesChanged(Conflict):
-    """The rules changed since this was looked at. Look at what is in force now, then propose it again."""
+    """The policies changed. Review the published ones, then propose again."""
 
     code = "rules_changed"
 
 
 class NotADraft(Conflict):
-    """This is no draft any more, and what was published never changes. Draft the next version."""
+    """No longer a draft; a published version never changes. Draft the next version."""
 
     code = "not_a_draft"
 
 
 class DraftChanged(Conflict):
-    """Somebody else changed this draft since you opened it. Compare the two, then save what should stand."""
+    """Someone else changed this draft. Compare both, then save."""
 
     code = "draft_changed"
 
 
 class NotInForce(Conflict):
-    """This policy is not in force, so there is nothing to take out of force."""
+    """This policy is not in force; there is nothing to retire."""
 
     code = "not_in_force"
 
 
 class MayNotChangeRules(Forbidden):
-    """Only people who administer the tenant change its rules."""
+    """Only admins of the tenant change its policies."""
 
     code = "may_not_change_rules"

@@ -68,7 +68,7 @@ def evaluate_matrix(facts: Mapping[str, Any]) -> Verdict:
         )
     if required_approvals:
         required = describe_required_approvals(required_approvals)
-        message = f"The approval matrix asks for {required} for {tier} changes in {slug}."
+        message = f"The approval matrix requires {required} for {tier} changes in {slug}."
         return Verdict(
             "require_approval",
             tier,
@@ -79,10 +79,10 @@ def evaluate_matrix(facts: Mapping[str, Any]) -> Verdict:
         )
     reasons = [
         *reasons,
-        make_reason("matrix", "allow", f"The approval matrix asks nobody for {tier} changes in {slug}."),
+        make_reason("matrix", "allow", f"The approval matrix requires no approval for {tier} changes in {slug}."),
     ]
     if asks:
-        message = "Nobody else is asked, so the requester has to accept the dry-run diff before it runs."
+        message = "No approval needed, so the requester must accept the dry-run diff before it runs."
         return Verdict(
             "require_approval", tier, [], True, [*reasons, make_reason("acceptance", "require", message)], blast
         )
@@ -96,11 +96,11 @@ def is_simulated(facts: Mapping[str, Any]) -> bool:
 
 def _describe_simulated(required_approvals: Sequence[Mapping[str, Any]]) -> str:
     real = (
-        f"To run it for real, the matrix asks for {describe_required_approvals(required_approvals)}."
+        f"To apply it, the matrix requires {describe_required_approvals(required_approvals)}."
         if required_approvals
-        else "The matrix asks nobody anyway."
+        else "The matrix requires no approval anyway."
     )
-    return f"It is simulated, so nothing is changed and the approval matrix asks nobody. {real}"
+    return f"Simulated: nothing is changed and no approval is needed. {real}"
 
 
 def is_stricter(new: Verdict, old_approvals: Sequence[Mapping[str, Any]], old_outcome: str) -> bool:
@@ -153,7 +153,7 @@ def _unreadable(error: Exception) -> Verdict:
         "max": 100,
     }
     message = (
-        f"The facts about this action could not be judged ({type(error).__name__}: {error}), "
+        f"The facts of this action could not be evaluated ({type(error).__name__}: {error}), "
         "and what cannot be judged is denied."
     )
     return Verdict(
@@ -182,10 +182,10 @@ def approvals_for_rule_change(matrix: Mapping[str, Any]) -> tuple[list[dict[str,
     row = matrix.get("critical")
     if requires_enough_people(row):
         required_approvals = [dict(required) for required in row or ()]
-        return required_approvals, "A change of rules takes what the approval matrix asks for critical changes."
+        return required_approvals, "A policy change needs the approvals of the critical row of the approval matrix."
     why = "asks fewer" if "critical" in matrix else "is missing"
     return [dict(required) for required in FALLBACK], (
-        f"A change of rules takes at least {MIN_PEOPLE} people, and the critical row of the approval matrix {why}; "
+        f"A policy change needs at least {MIN_PEOPLE} people, and the critical row of the approval matrix {why}; "
         f"so {MIN_PEOPLE} approvers decide."
     )
 
@@ -196,7 +196,7 @@ def approvals_for_clearing_quarantine(required_approvals: Any) -> tuple[list[dic
     """
     if required_approvals:
         return [dict(required) for required in required_approvals], ""
-    why = "A quarantine is cleared by a second person; the approval matrix asks nobody, so an approver decides."
+    why = "Clearing a quarantine needs a second person; the approval matrix requires none, so an approver decides."
     return [{"role": "approver", "count": 1}], why
 
 

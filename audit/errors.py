@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 
 class Problem(Exception):
-    """Something went wrong on our side. Nothing was changed; try again."""
+    """Internal error. Nothing was changed; try again."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "problem"
@@ -30,7 +30,7 @@ class Problem(Exception):
 
 
 class NotFound(Problem):
-    """There is nothing here, or it is not yours to see."""
+    """Not found, or you have no access."""
 
     status, code = 404, "not_found"
 
@@ -48,7 +48,7 @@ class Forbidden(Problem):
 
 
 class Conflict(Problem):
-    """This is no longer possible: the state has changed. Look again."""
+    """No longer possible: the state changed. Reload."""
 
     status, code = 409, "conflict"
 
@@ -60,18 +60,18 @@ class Invalid(Problem):
 
 
 class TooLarge(Problem):
-    """The request is larger than is accepted here."""
+    """The request is too large."""
 
     status, code = 413, "too_large"
 
 
 class Unavailable(Problem):
-    """This cannot be answered just now. Nothing was changed; try again shortly."""
+    """Temporarily unavailable. Nothing was changed; try again shortly."""
 
     status, code = 503, "unavailable"
 
 
 class NotBuilt(Problem):
-    """This part of the contract is not built yet."""
+    """Not implemented yet."""
 
     status, code = 501, "not_built"

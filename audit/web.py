@@ -66,7 +66,7 @@ def tenant_to_audit(request: HttpRequest) -> UUID:
     if not access.can("audit"):
         raise Forbidden(
             "Only auditors of the tenant may read its audit log.",
-            remedies=["Ask somebody who administers the tenant for the auditor role; a token needs the scope `audit`."],
+            remedies=["Ask an admin of the tenant for the auditor role; a token needs the scope `audit`."],
         )
     tenant: UUID = access.tenant.pk
     return tenant

@@ -81,9 +81,7 @@ class EnvironmentAdmin(TenantScopedAdmin):
         )
         obj.pk, obj._state.adding = made.pk, False
         if not obj.root:
-            self.message_user(
-                request, "Files can be changed there once somebody who runs the installation sets its root."
-            )
+            self.message_user(request, "Files can be changed there once an admin of the installation sets its root.")
         self.message_user(request, "It has no row in the approval matrix yet: until it has, everything is denied.")
 
 
@@ -225,7 +223,7 @@ class RoleAdmin(TenantScopedAdmin):
         if not change:
             made = create_role(obj.tenant, obj.name, by=by)
             obj.pk, obj.group_id, obj._state.adding = made.pk, made.group_id, False
-            self.message_user(request, "Now say what it may do, and where.", messages.INFO)
+            self.message_user(request, "Now grant its roles.", messages.INFO)
             return
         grant(obj, obj.tenant, form.cleaned_data["everywhere"], by=by)
         for environment in obj.tenant.environments.all():

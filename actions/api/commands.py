@@ -57,7 +57,7 @@ def approve_plan(request: HttpRequest, action_id: str, body: DecisionIn) -> dict
 
 @router.post("/actions/{action_id}/request-changes", response=RETURNS_ACTION, summary="Ask for changes")
 def request_changes(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
-    """Say what has to change. Until you withdraw it, or the action is proposed anew, nothing is approved."""
+    """State the required changes. Until you withdraw it, or the action is proposed anew, nothing is approved."""
     access, via = access_of(request), correlation_of(request)
     return action_response(
         request, decide.request_changes(access, parse_id(action_id), body.comment, correlation_id=via)

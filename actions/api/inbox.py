@@ -82,7 +82,7 @@ class BulkOut(Schema):
 
 @router.get("/approvals", response=InboxPage, summary="The approvals inbox")
 def read_inbox(request: HttpRequest, asked: Query[InboxFilters]) -> dict[str, Any]:
-    """What waits for your decision, soonest expiry first; what you asked others for; what you decided in 30 days."""
+    """What awaits your decision, soonest expiry first; what you asked others for; what you decided in 30 days."""
     refuse_unknown_filters(request, InboxFilters)
     query = QueryDict(mutable=True)
     query.update({name: getattr(asked, name) for name in ("environment", "tier", "q")})

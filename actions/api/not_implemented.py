@@ -12,7 +12,9 @@ router = Router()
 
 @router.post("/actions/{action_id}/break-glass", include_in_schema=False)
 def break_glass(request: HttpRequest, action_id: str) -> NoReturn:
-    raise NotBuilt("Break-glass is not built yet.", remedies=["Ask the approvers; the action says who is missing."])
+    raise NotBuilt(
+        "Break-glass is not built yet.", remedies=["Ask the approvers; the action lists the open required approvals."]
+    )
 
 
 @router.post("/chat", include_in_schema=False)

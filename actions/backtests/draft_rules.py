@@ -109,7 +109,7 @@ def _of_policy(access: Access, kind: str, draft_id: UUID) -> DraftRules:
     require_may_change_policies(access, policy.home, everywhere=policy.is_global)
     wanted = OPEN if kind == "policy" else ("published",)
     if version.state not in wanted:
-        raise NothingToBacktest(f"{version} is {version.state}, so there is nothing to rehearse: {_REASON[kind]}")
+        raise NothingToBacktest(f"{version} is {version.state}, so there is nothing to evaluate: {_REASON[kind]}")
     rule, now = active_policy_from(version), _rules_now(policy.home_id)
     others = [r for r in now.policies if r.policy_id != policy.pk]
     then = [*others, rule] if kind == "policy" else others
@@ -133,7 +133,7 @@ def _of_matrix(access: Access, draft_id: UUID) -> DraftRules:
     draft = find_matrix_draft(access, draft_id)
     require_may_change_matrix(access, draft.tenant_id, draft.environment_id)
     if draft.state not in OPEN:
-        raise NothingToBacktest(f"This draft is {draft.state}, so there is nothing to rehearse: {_REASON['matrix']}")
+        raise NothingToBacktest(f"This draft is {draft.state}, so there is nothing to evaluate: {_REASON['matrix']}")
     now = _rules_now(draft.tenant_id)
     then = replace(now, matrix={**now.matrix, str(draft.environment_id): draft.rows})
     return DraftRules(

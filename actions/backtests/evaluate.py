@@ -21,7 +21,7 @@ from approvals.verdict import Verdict, count_by_role, describe_required_approval
 KINDS = {
     "denied": "would be denied",
     "not_denied": "would no longer be denied",
-    "asked": "would ask people, who were not asked",
+    "asked": "would require approvals that were not required",
     "not_asked": "would ask nobody",
     "more_approvals": "would ask more people",
     "fewer_approvals": "would ask fewer people",
@@ -74,7 +74,7 @@ def describe_verdict(verdict: VerdictLike) -> str:
     if verdict["required_approvals"]:
         return f"asks {describe_required_approvals(verdict['required_approvals'])}"
     if verdict["acceptance"]:
-        return "asks its requester to accept the diff"
+        return "requires the requester to accept the diff"
     return "runs without asking anybody"
 
 

@@ -81,7 +81,7 @@ def backtest_found(candidate: DraftRules, action: Action) -> SingleBacktest:
     plan = action.plan
     if plan is None or not plan.facts:
         raise NothingToBacktest(
-            "This action has no plan that was judged yet, so no rule can be tried on it.",
+            "This action has no evaluated plan, so no policy can be tested on it.",
             remedies=["Choose an action that got past its dry run."],
         )
     at = plan.created_at

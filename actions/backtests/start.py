@@ -70,7 +70,7 @@ def period_of(since: datetime | None, until: datetime | None) -> tuple[datetime,
     until = max(min(until or now, now), EARLIEST)
     since = max(since or until - timedelta(days=USUAL_DAYS), EARLIEST)
     if since >= until:
-        message = "A period begins before it ends, and in the past."
+        message = "The period must start before it ends, and in the past."
         raise Invalid(message, issues=[{"severity": "error", "message": message, "field": "since"}])
     return since, until
 
@@ -197,7 +197,7 @@ def backtest_status(kind: str, draft_id: UUID) -> BacktestStatus:
         if found.finished_at < database_time() - GOOD_FOR:
             return BacktestStatus(False, f"Its backtest is more than {GOOD_FOR.days} days old. Run it again.", found)
         moved = epoch_of(found.tenant_id) != found.epoch
-        return BacktestStatus(True, "It was backtested in exactly this wording.", found, moved)
+        return BacktestStatus(True, "Backtested with exactly this text.", found, moved)
     last = latest_backtest(kind, draft_id)
     if last is None:
         return BacktestStatus(False, "It was not backtested yet.")
@@ -214,7 +214,7 @@ def require_backtest(kind: str, draft_id: UUID) -> Backtest:
     if not standing.may or standing.backtest is None:
         page, call = f"/policies/{kind}/{draft_id}/backtest/", ADDRESSES[kind].format(draft=draft_id)
         raise BacktestNeeded(
-            f"{standing.words} Rules are published only after a backtest of exactly their wording: {page}",
+            f"{standing.words} Policies are published only after a backtest of exactly their text: {page}",
             remedies=[f"Run it at {page}, or by {call}; then propose this again."],
             backtest=page,
         )
@@ -245,9 +245,9 @@ def describe_backtest(backtest: Backtest) -> str:
     actions = f"{backtest.done:,} judged action{'' if backtest.done == 1 else 's'}"
     period = f"{actions} from {_day(backtest.since)} to {_day(backtest.until)}"
     if not counts:
-        return f"Backtest over {period}: none would have gone otherwise."
+        return f"Backtest over {period}: no changed outcomes."
     parts = ", ".join(f"{n:,} {KINDS.get(kind, kind)}" for kind, n in sorted(counts.items()))
-    return f"Backtest over {period}: {backtest.otherwise:,} would have gone otherwise ({parts})."
+    return f"Backtest over {period}: {backtest.otherwise:,} changed outcomes ({parts})."
 
 
 def _day(at: Any) -> str:

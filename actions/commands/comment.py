@@ -43,7 +43,7 @@ def comment_on(
     if change is not None and not 1 <= change <= changes:
         raise Invalid(issues=[_issue(f"The plan has {changes} changes; number {change} is none of them.", "change")])
     if line is not None and change is None:
-        raise Invalid(issues=[_issue("A line is a line of a change; say of which.", "line")])
+        raise Invalid(issues=[_issue("`line` needs `change`.", "line")])
     if line is not None and not 1 <= line <= 10_000_000:
         raise Invalid(issues=[_issue("Lines are counted from 1.", "line")])
     return add_comment(

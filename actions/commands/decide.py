@@ -90,8 +90,8 @@ def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, cor
     request = latest_request(action)
     if request is None or action.state not in (S.AWAITING_APPROVAL, S.APPROVED):
         raise WrongState(
-            f"This action is {describe_state(action.state)}; an approval can be taken back only before it begins.",
-            remedies=["Abort the run instead, if it is still going on."],
+            f"This action is {describe_state(action.state)}; an approval can be withdrawn only before the run starts.",
+            remedies=["Abort the run instead, if it is still running."],
         )
     withdraw_withdraw_approval(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find_action(access, action_id)

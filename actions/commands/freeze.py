@@ -41,7 +41,7 @@ def freeze(access: Access, slug: str, reason: str, *, correlation_id: str = "") 
             record(entry)
     except IntegrityError:
         raise WrongState(
-            f"{place.name} is held already.", remedies=["Lift the switch first to set it for another reason."]
+            f"{place.name} is held already.", remedies=["Unfreeze it first to change the reason."]
         ) from None
     stop_frozen_runs([place.tenant_id], [place.pk], by)
     return Freeze.objects.select_related("environment", "set_by").get(pk=made.pk)
@@ -61,7 +61,7 @@ def unfreeze(access: Access, slug: str, reason: str, *, correlation_id: str = ""
         now = Freeze.objects.filter(environment=place, lifted_at=None)
         lifted = list(now.values_list("pk", flat=True))
         if not now.update(lifted_at=Now(), lifted_by=access.principal):
-            raise WrongState(f"{place.name} is not held; there is nothing to lift.")
+            raise WrongState(f"{place.name} is not frozen.")
         record(_entry(place, "environment.unfrozen", by, correlation_id, {"freeze": str(lifted[0])}, reason))
     resumed = resume_unfrozen(by, [place.pk])
     wake_up("execute")
@@ -72,14 +72,14 @@ def _find_permitted(access: Access, slug: str) -> Environment:
     place = find_environment(access, slug)
     if not (access.can("operate", place.pk) or access.can("administer", place.pk)):
         raise NotAllowed(
-            f"Only an operator of {place.name} may hold it or release it.",
+            f"Only an operator of {place.name} may freeze or unfreeze it.",
             remedies=["Ask a tenant admin for a role that may operate there."],
         )
     return place
 
 
 def _require_reason(reason: str) -> None:
-    words = "Say why: operators and auditors read it." if not reason.strip() else ""
+    words = "Give a reason for operators and auditors." if not reason.strip() else ""
     if len(reason) > MAX_REASON:
         words = f"At most {MAX_REASON:,} characters."
     if words:

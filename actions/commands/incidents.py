@@ -109,7 +109,7 @@ def acknowledge(access: Access, incident_id: UUID, note: str = "", *, correlatio
 def decline(access: Access, incident_id: UUID, reason: str, *, correlation_id: str = "") -> Incident:
     """Give a incident back: nobody has it then, and whoever a rule names is told at once. A reason is needed."""
     if not reason.strip():
-        raise Invalid(issues=[_issue("Say why, so that the next person knows.", "reason")])
+        raise Invalid(issues=[_issue("Give a reason for the next assignee.", "reason")])
     seen = find_incident(access, incident_id)
 
     def change(incident: Incident, now: Any) -> dict[str, Any]:
@@ -152,7 +152,9 @@ def send_again(access: Access, incident_id: UUID, delivery_id: UUID, *, correlat
         action = Action.objects.select_for_update().get(pk=incident.action_id)
         again = {"state": Delivery.State.DUE, "attempts": 0, "next_at": database_time(), "claimed_until": None}
         if not incident.deliveries.filter(pk=delivery_id, state=Delivery.State.FAILED).update(**again):
-            raise Conflict("This message was not given up.", remedies=["Wait: it is sent, or will be tried again."])
+            raise Conflict(
+                "This notification is not a dead letter.", remedies=["Wait: it is sent, or will be tried again."]
+            )
         facts = {"incident": str(incident.pk), "delivery": str(delivery_id), **_via(correlation_id)}
         commit([Transition(action, by=str(access.principal.pk), notes=[Note("incident.resent", facts)])])
     delivery.refresh_from_db()
@@ -206,7 +208,7 @@ def _require(access: Access, incident: Incident, verb: str) -> None:
         raise Conflict("This incident is resolved.", remedies=["Comment on it, or propose what is still to be done."])
     if verb == "acknowledge" and incident.state == S.ACKNOWLEDGED:
         raise Conflict("This incident is acknowledged already.")
-    whose = {"acknowledge": "whoever it is assigned to", "decline": "whoever it is assigned to"}
+    whose = {"acknowledge": "its assignee", "decline": "its assignee"}
     entitled = whose.get(verb, "an operator of the environment" if verb == "assign" else "its assignee or an operator")
     raise NotAllowed(f"Only {entitled} may {verb} this incident.", remedies=["Ask an operator to assign it to you."])
 

@@ -33,21 +33,21 @@ def resume_verb(action: Action, how: str, step_done: bool | None) -> str:
     """
     verb = RESUME_VERBS.get(how)
     if verb is None:
-        raise WrongState("Say how: continue, rollback or give_up.")
+        raise WrongState("Choose one: continue, rollback or give_up.")
     if verb == "fail":
         return verb
     if action.started_at is None:
         raise WrongState(
-            "This action never began: it was held because what people approved no longer holds.",
-            remedies=["Give it up, then propose it again: it is planned and judged afresh."],
+            "This action never started: the approved plan is no longer valid.",
+            remedies=["Give it up, then propose it again: it is planned and evaluated afresh."],
         )
     if action.held_reason == "in_doubt" and step_done is None:
         raise WrongState(
-            "It is not known whether a step took effect, and nobody has said so yet.",
-            remedies=["Look at the target, then resume with `step_done`: true or false. Or give up."],
+            "Unknown whether a step took effect; it is not resolved yet.",
+            remedies=["Check the target, then resume with `step_done`: true or false, or use give_up."],
         )
     if verb == "roll_back" and action.simulated:
-        raise WrongState("It is simulated: nothing was changed.", remedies=["Let it go on, or give it up."])
+        raise WrongState("It is simulated: nothing was changed.", remedies=["Resume it, or end it as failed."])
     if verb == "resume" and action.held_reason == CHECKPOINT:
         return verb
     return "roll_back" if was_rolling_back(action) else verb
@@ -82,7 +82,7 @@ def _lock_action(action: Action) -> None:
     same = Action.objects.select_for_update().filter(pk=action.pk, state=action.state, held_reason=action.held_reason)
     seq = same.values_list("seq", flat=True).first()
     if seq is None:
-        raise WrongState("The action moved on while you looked at it.")
+        raise WrongState("The action changed state meanwhile.")
     action.seq = seq
 
 
@@ -122,7 +122,7 @@ def resolve_step(action: Action, done: bool, *, by: str) -> str:
         settled = Note("step.resolved", {"step": key, "done": done})
         sets = {"steps_done": journal.done() + 1} if done else {}
         if not commit([Transition(action, by=by, notes=[settled], journal_entries=[line], sets=sets)]):
-            raise WrongState("The action moved on while you looked at it.")
+            raise WrongState("The action changed state meanwhile.")
         return key
 
 
@@ -143,7 +143,7 @@ def resume(
     """
     action = find_action(access, action_id)
     require(
-        access.can("operate", action.environment_id), "Only an operator of the environment may settle a held action."
+        access.can("operate", action.environment_id), "Only an operator of the environment may resolve a held action."
     )
     if action.state != S.HELD:
         return moved_or_wrong_state(access, [], action, "resumed", "Only a held action can be resumed.")

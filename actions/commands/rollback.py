@@ -67,7 +67,7 @@ def rollback_to_step(access: Access, action_id: UUID, step: str, reason: str, *,
         elif request_rollback(access, action, step, reason, correlation_id):
             break
     else:
-        raise WrongState("The run gets on too fast to be taken back. Try again, or abort it.")
+        raise WrongState("The run moved on meanwhile. Try again, or abort it.")
     return find_action(access, action_id)
 
 
@@ -89,7 +89,7 @@ def refuse_unreachable(action: Action, step: str) -> None:
             remedies=["Roll it back wholly instead, if it has ended."],
         )
     if action.stop_requested_at:
-        raise WrongState("It was asked to stop already. Wait until it has, then take it back from there.")
+        raise WrongState("It is already stopping. Wait until it has stopped, then roll it back.")
     plan = action.plan
     if plan is None or action.started_at is None:
         raise NothingToUndo

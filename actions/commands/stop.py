@@ -15,8 +15,8 @@ from approvals.requests.lifecycle import cancel_open
 from tenants.access import Access
 
 REMEDIES = {
-    "freeze": "Lift the switch of the environment first; what it holds then goes on by itself.",
-    "limit": "Wait until one of them has ended, or ask a tenant admin to raise the cap.",
+    "freeze": "Unfreeze the environment first; runs held by the freeze then resume automatically.",
+    "limit": "Wait until one of them ends, or ask a tenant admin to raise the limit.",
 }
 
 

@@ -86,14 +86,14 @@ def freeze_blocker(hold: Freeze) -> Blocker:
 
 
 def breaker_blocker(breaker: CircuitBreaker) -> Blocker:
-    return Blocker("breaker", f"the breaker of {breaker_name(breaker)}", describe_breaker(breaker))
+    return Blocker("breaker", f"the circuit breaker of {breaker_name(breaker)}", describe_breaker(breaker))
 
 
 def limit_blocker(limit: ConcurrencyLimit, running: int) -> Blocker:
     place = f"in {limit.environment.name}" if limit.environment else "in all environments"
     kind = f"{limit.type} " if limit.type else ""
     count = f"{running} of {limit.most}"
-    words = f"It waits for a place: {count} {kind}actions run {place}."
+    words = f"Waiting for a concurrency limit: {count} {kind}actions run {place}."
     return Blocker("limit", f"{count} {kind}running {place}", words)
 
 

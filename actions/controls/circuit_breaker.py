@@ -292,11 +292,11 @@ def reset_breaker(access: Access, breaker_id: UUID, reason: str, *, correlation_
     found = find_breaker(access, breaker_id)
     if not access.can("operate", found.environment_id):
         raise NotAllowed(
-            "Only an operator of the environment may reset this breaker.",
+            "Only an operator of the environment may reset this circuit breaker.",
             remedies=["Ask an operator, or wait: it lets one action through by itself when its time is over."],
         )
     if not reset(found.pk, str(access.principal.pk), reason=reason, correlation_id=correlation_id):
-        raise WrongState("This breaker is closed and counts no failures; there is nothing to reset.")
+        raise WrongState("This circuit breaker is closed without failures; nothing to reset.")
     transaction.on_commit(lambda: wake_up("execute"))
     return find_breaker(access, breaker_id)
 
@@ -316,7 +316,7 @@ def describe_breaker(breaker: CircuitBreaker) -> str:
     """What keeps an action waiting behind it, in a sentence."""
     failed = f"{breaker.failures} failures in a row, the last: {breaker.code}"
     if breaker.state == S.HALF_OPEN:
-        return f"The breaker of {breaker_name(breaker)} is half-open: one other action is tried first ({failed})."
+        return f"The breaker of {breaker_name(breaker)} is half-open: one other action probes it first ({failed})."
     return f"The breaker of {breaker_name(breaker)} is open until {_moment(breaker.open_until)} ({failed})."
 
 

@@ -170,7 +170,7 @@ def _refuse_in_use(key: str) -> None:
     if claim is not None:
         raise ResourceInUse(
             f"{claim.action.title} has it now.",
-            remedies=[f"Abort or settle that action first: /actions/{claim.action_id}/run/", "Or wait until it ends."],
+            remedies=[f"Abort or resolve that action first: /actions/{claim.action_id}/run/", "Or wait until it ends."],
         )
 
 
@@ -178,7 +178,11 @@ def _issues(kind: str, name: str, reason: str) -> list[dict[str, str]]:
     found = []
     for field, text, most in (("kind", kind, MAX_KIND), ("name", name, MAX_NAME), ("reason", reason, 4_000)):
         if not text:
-            words = "Say why: whoever clears it reads it." if field == "reason" else "As the plans of actions name it."
+            words = (
+                "Give a reason for the person who clears it."
+                if field == "reason"
+                else "As the plans of actions name it."
+            )
             found.append(_issue(field, words))
         elif len(text) > most:
             found.append(_issue(field, f"At most {most:,} characters."))
@@ -206,7 +210,7 @@ class DatabaseQuarantineStore:
             if q.cleared_at is not None:
                 if q.cleared_by_action_id == action_id:
                     return False
-                raise WrongState("It was cleared by another action meanwhile.")
+                raise WrongState("Another action has already cleared it.")
             if (setter := to_stored(q).held_by) is not None:
                 raise WrongState(f"The action that left it so has not ended: {setter}.")
             Quarantine.objects.filter(pk=q.pk).update(cleared_at=Now(), cleared_by_action=action_id)

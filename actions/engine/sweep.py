@@ -79,7 +79,7 @@ def expire_overdue() -> int:
     """Expire requests past their time together with their actions, and approvals that were never started."""
     with transaction.atomic():
         subjects = [c.subject_id for c in expire_due(BATCH) if c.subject_kind == "action"]
-        ended = advance(subjects, "expire", by=ACTOR, facts={"because": "nobody decided in time"})
+        ended = advance(subjects, "expire", by=ACTOR, facts={"because": "not decided in time"})
     late = Action.objects.filter(state="approved", lease=None, expires_at__lt=Now())
     late_ids: list[UUID] = list(late.values_list("pk", flat=True)[:BATCH])
     with transaction.atomic():

@@ -25,9 +25,9 @@ EVENT_TEXTS = {
     "opened": "is handed to you",
     "assigned": "is handed to you",
     "acknowledged": "was acknowledged",
-    "declined": "was declined: nobody has it",
+    "declined": "was declined and is unassigned",
     "resolved": "is resolved",
-    "overdue": "waits: nobody has acknowledged it in time",
+    "overdue": "is overdue: not acknowledged in time",
 }
 
 

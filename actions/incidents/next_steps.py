@@ -23,36 +23,32 @@ class NextStep:
 
 
 RUN, WHY, AGAIN = "/actions/{id}/run/", "/actions/{id}/explain/", "/actions/new/?from={id}"
-LOOK = NextStep("look", "Look at the target first", "{about}", "", RUN)
-RESOLVE = NextStep("settle", "Say whether the step took effect", "{settle}", "resume", RUN + "#held-panel")
-GO_ON = NextStep("go_on", "Let it go on", "It goes on from where it stopped.", "resume", RUN + "#held-panel")
+LOOK = NextStep("look", "Check the target first", "{about}", "", RUN)
+RESOLVE = NextStep("settle", "Record whether the step took effect", "{settle}", "resume", RUN + "#held-panel")
+GO_ON = NextStep("go_on", "Resume", "Continues from where it stopped.", "resume", RUN + "#held-panel")
 TRY_UNDO = NextStep(
     "try_undo",
-    "Try the rollback again",
-    "Once what was in its way is put right; it begins with the step that failed.",
+    "Retry the rollback",
+    "After the cause is fixed. Starts with the step whose undo failed.",
     "resume",
     RUN + "#held-panel",
 )
-UNDO = NextStep(
-    "roll_back", "Roll back what it left", "Undoes the steps whose effect stands, newest first.", "rollback", RUN
-)
-GIVE_UP = NextStep("give_up", "Give it up", "The target stays as it is, and the action ends as failed.", "resume", RUN)
+UNDO = NextStep("roll_back", "Roll back the rest", "Undoes the steps still in effect, newest first.", "rollback", RUN)
+GIVE_UP = NextStep("give_up", "Give it up", "The target stays as it is.", "resume", RUN)
 RETRY = NextStep(
     "retry",
-    "Propose it again as it was",
-    "It is planned on the target as it is now, and judged afresh.",
+    "Propose again unchanged",
+    "Gets a new plan from the current state and a new policy evaluation.",
     "retry",
     AGAIN,
 )
-EDIT = NextStep("edit", "Propose it again, edited", "{edit}", "retry", AGAIN)
-RULES = NextStep(
-    "rules", "See which rule stands in the way", "The people who look after the rules can change it.", "", WHY
-)
-ADMIN = NextStep("ask_admin", "Ask whoever administers this installation", "{admin}", "", "/system/")
+EDIT = NextStep("edit", "Edit and propose again", "{edit}", "retry", AGAIN)
+RULES = NextStep("rules", "See which policy blocks it", "Admins of the tenant can change policies.", "", WHY)
+ADMIN = NextStep("ask_admin", "Ask an admin of this installation", "{admin}", "", "/system/")
 BREAKER = NextStep(
     "breaker",
-    "See whether the target is back",
-    "Its circuit breaker lets a trial through by itself, and can be reset.",
+    "Check whether the target is back",
+    "Its circuit breaker probes automatically and can be reset.",
     "",
     "/system/",
 )
@@ -104,18 +100,18 @@ CODES = {
     **dict.fromkeys(("connection", "dns", "status", "body", "certificate", "unhealthy"), (LOOK, DIAGNOSE, RETRY)),
 }
 ADVICE = {
-    "timeout": "Give it more time, or make it smaller.",
-    "overran": "A step did not end in its time: give it more, or make it smaller.",
-    "content": "What was to be written cannot be; its message says why.",
+    "timeout": "Raise the timeout or make the change smaller.",
+    "overran": "A step timed out: raise the timeout or make the change smaller.",
+    "content": "The content cannot be written; see the message.",
     "does_not_start": "The release does not start: choose another, or repair it first.",
-    "address_refused": "Name an address that may be asked from here.",
-    "verification_failed": "What was checked afterwards did not hold: change it, or its checks.",
-    "aborted": "Somebody stopped it; the reason is in its activity.",
+    "address_refused": "Use an address that this installation may reach.",
+    "verification_failed": "A check failed after the run: change the action or its checks.",
+    "aborted": "Aborted by a person; the reason is in the activity.",
 }
 TO_ADMINS = {
     "executor_missing": "The action type is not installed on the workers.",
     "address_refused": "They can allow private addresses for this environment.",
-    "settings": "What this environment's settings say of it is missing or wrong.",
+    "settings": "The settings of this environment for it are missing or wrong.",
     "supervisor": "The supervisor of services does not answer on the worker's machine.",
     "keeper": "The keeper of deployments does not answer on the worker's machine.",
 }
@@ -139,7 +135,7 @@ def next_steps(
     else:
         return []
     words = _texts(incident, action) | {
-        "shut": f"Nothing may touch {', '.join(shut)} until an approved action says so."
+        "shut": f"No action may touch {', '.join(shut)} until an approved action clears it."
     }
     chosen = (*chosen, QUARANTINE) if shut else chosen
     return [_filled(step, action, place, words, allowed) for step in chosen]
@@ -167,7 +163,7 @@ def _texts(incident: Incident, action: Action) -> dict[str, str]:
         about = f"These steps could not be undone, so their effect is still there: {remains}."
     return {
         "about": about,
-        "settle": f"Nothing on the target tells whether {step or 'the open step'} took effect; your word is recorded.",
+        "settle": f"The target does not show whether {step or 'the open step'} took effect; your answer is recorded.",
         "edit": ADVICE.get(incident.code, "With what you have learned from this failure."),
         "admin": TO_ADMINS.get(
             incident.code,

@@ -78,7 +78,7 @@ def schema_issues(schema: dict[str, Any], value: Any, prefix: str) -> Iterator[I
 def field_issues(s: Submission) -> Iterator[Issue]:
     """The checks that hold for every type."""
     if not s.reason.strip():
-        yield Issue("error", "Say why: approvers and auditors read it.", "reason")
+        yield Issue("error", "Give a reason for approvers and auditors.", "reason")
     for name, most in (("reason", 4_000), ("title", 200), ("ticket", 120), ("external_url", 500)):
         text = getattr(s, name)
         if len(text) > most:

@@ -254,11 +254,11 @@ def require_policy_scope(access: Access, s: Submission) -> None:
     if not access.can("administer"):
         raise NotAllowed(
             "A policy guards the whole tenant; only who administers all of it may propose to change one.",
-            remedies=["Ask somebody who administers the whole tenant to propose it."],
+            remedies=["Ask an admin of the whole tenant to propose it."],
         )
     found = PolicyVersion.objects.select_related("policy").filter(pk=UUID(str(s.parameters["draft"]))).first()
     if found is not None and found.policy.is_global and not administers_every_tenant(access):
         raise NotAllowed(
             "A global policy guards every tenant; only who administers all, signed in, may propose to change it.",
-            remedies=["Ask somebody who administers every tenant, or draft a policy of your own tenant."],
+            remedies=["Ask an admin of all tenants, or draft a policy in your own tenant."],
         )

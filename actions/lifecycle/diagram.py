@@ -5,19 +5,19 @@ from actions.models.states import ACTIVE, ENDED, State
 
 DESCRIPTIONS = {
     State.QUEUED: "submitted, waits for a worker",
-    State.PREFLIGHT: "planned and judged",
-    State.DENIED: "a policy or a missing matrix row says no",
+    State.PREFLIGHT: "planned and evaluated",
+    State.DENIED: "denied by a policy or a missing matrix row",
     State.AWAITING_APPROVAL: "waits for people: required approvals to fill, or its requester to accept the diff",
-    State.APPROVED: "waits for a worker, its time, its turn at a resource, a cap, or the switch",
+    State.APPROVED: "waits for a worker, its start time, a resource lock, a concurrency limit, or a freeze",
     State.REJECTED: "a person said no",
-    State.EXPIRED: "nobody decided, or nobody started, in time",
+    State.EXPIRED: "not decided or not started in time",
     State.CANCELLED: "withdrawn before it began",
     State.IN_PROGRESS: "steps run, each with intent, effect and receipt",
     State.VERIFYING: "every step is done; checks run",
     State.COMPLETED: "done, verified, with evidence",
     State.ROLLING_BACK: "compensations run in reverse order",
     State.ROLLED_BACK: "the state before is back",
-    State.HELD: "waits for a person to settle a doubt; the reason is beside it",
+    State.HELD: "waits for a person to resolve it; see the held reason",
     State.FAILED: "ended by an error, with what is known",
 }
 
@@ -44,7 +44,7 @@ def render_page() -> str:
             *[f"    {s} --> [*]" for s in ENDED],
             "```",
             "",
-            "`fail` leads from every live state to `failed`; it is left out of the chart.",
+            "`fail` leads from every live state to `failed`; it is omitted from the chart.",
             "",
             "## Moves",
             "",

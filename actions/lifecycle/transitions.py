@@ -40,11 +40,11 @@ MOVES: dict[str, Move] = {
     "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
     "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),
     "reopen": Move(
-        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is taken back"
+        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is withdrawn"
     ),
-    "start": Move((S.APPROVED,), S.IN_PROGRESS, "the plan still holds; first intent"),
+    "start": Move((S.APPROVED,), S.IN_PROGRESS, "plan unchanged; first intent"),
     "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
-    "complete": Move((S.VERIFYING,), S.COMPLETED, "checks hold, evidence attached"),
+    "complete": Move((S.VERIFYING,), S.COMPLETED, "checks passed, evidence attached"),
     "roll_back": Move(
         (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED), S.ROLLING_BACK, "failure, abort, risk spike, or a person undoes"
     ),
@@ -54,8 +54,8 @@ MOVES: dict[str, Move] = {
         S.HELD,
         "in doubt, undo failed, risk spike, switched off, or back at a checkpoint",
     ),
-    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person says how to go on, or the switch is released"),
-    "fail": Move(UNENDED, S.FAILED, "fatal error, or a person gives up"),
+    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person resumes it, or the environment is unfrozen"),
+    "fail": Move(UNENDED, S.FAILED, "fatal error, or a person ends it"),
 }
 
 

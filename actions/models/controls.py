@@ -54,8 +54,8 @@ class Quarantine(models.Model):
 
     class Because(models.TextChoices):
         UNDO_FAILED = "undo_failed", "its undo failed"
-        IN_DOUBT = "in_doubt", "a step in doubt was given up"
-        OPERATOR = "operator", "a person asked for it"
+        IN_DOUBT = "in_doubt", "a step in doubt was not resolved"
+        OPERATOR = "operator", "set by a person"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey("tenants.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)

@@ -118,9 +118,9 @@ class IncidentRule(models.Model):
     """
 
     class To(models.TextChoices):
-        REQUESTER = "requester", "whoever proposed the action (an agent's owner)"
+        REQUESTER = "requester", "the requester (for an agent: its owner)"
         PERSON = "person", "one person"
-        ROLE = "role", "whoever takes it of a role"
+        ROLE = "role", "first of a role to acknowledge"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="+")

@@ -30,7 +30,7 @@ def require_member(view: View) -> View:
             return redirect_to_login(request.get_full_path())
         nowhere = Forbidden(
             "You are signed in, but you belong to no tenant.",
-            remedies=["Ask somebody who administers your tenant to give you a role in it."],
+            remedies=["Ask an admin of your tenant for a role."],
         )
         return render(request, "problem.html", {"problem": nowhere}, status=403)
 

@@ -83,11 +83,13 @@ def _refuse_bad_fallbacks(steps: list[Step]) -> None:
         known.add(s["key"])
     named = [s["fallback_for"] for s in stand_ins]
     if twice := sorted({key for key in named if named.count(key) > 1}):
-        raise PlanRefused([error(f"More than one step stands in for {', '.join(twice)}.")])
+        raise PlanRefused([error(f"More than one fallback step for {', '.join(twice)}.")])
     keys = {s["key"] for s in stand_ins}
     for s in steps:
         if wrong := sorted(keys & set(s.get("after") or ())):
-            words = f"Step {s['key']} comes after {', '.join(wrong)}, which only stands in for another: name that one."
+            words = (
+                f"Step {s['key']} comes after {', '.join(wrong)}, which is only a fallback: name the step it replaces."
+            )
             raise PlanRefused([error(words)])
 
 

@@ -34,7 +34,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
         f"- Type: `{action.type}` in `{action.environment.slug}`",
         f"- Plan: version {plan.version}, digest `{plan.digest}`",
         f"- Blast radius: {blast['score']} of 100, {verdict['tier']}",
-        f"- Asked for: {_required_approvals(verdict)}",
+        f"- Requested: {_required_approvals(verdict)}",
         "",
         _plain(plan.summary),
         "",
@@ -45,7 +45,7 @@ def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
         *[f"| {f['name']} | {f['points']} of {f['max']} | {_cell(f['why'])} |" for f in blast["factors"]],
         "",
         *_lower(blast.get("lower", [])),
-        "## What the rules say",
+        "## Policies",
         "",
         *[f"- **{r['effect']}** {_plain(r['message'])} (`{r['rule']}`)" for r in verdict["reasons"]],
         "",
@@ -102,16 +102,16 @@ def _rollback(plan: Plan) -> list[str]:
     """How it would go back: order, what happens to an undo that fails, and from where on there is no way back."""
     back = plan.rollback or build_rollback_plan(plan.steps, {}, {})
     ways = {
-        "all-or-nothing": "an undo that fails stops the way back, and a person has to settle it",
-        "best-effort": "an undo that fails is left behind, named and put in quarantine, and the others go on",
+        "all-or-nothing": "if an undo fails, the rollback stops until a person resolves it",
+        "best-effort": "if an undo fails, its resource is quarantined and the rollback continues",
     }
     number = {s["key"]: n for n, s in enumerate(plan.steps, 1)}
     lines = [f"- Order: {back['order']}, {len(back['steps'])} of {len(plan.steps)} steps can be undone"]
     lines += [f"- Mode: {back['mode']}; {ways[back['mode']]}"]
     if back["no_return"]:
         steps = ", ".join(f"step {number[key]}" for key in back["no_return"])
-        lines += [f"- **Point of no return:** {steps}. It starts only if everything before it is well."]
-    return ["## Way back", "", *lines, ""]
+        lines += [f"- **Point of no return:** {steps}. It starts only if all earlier steps check out."]
+    return ["## Rollback", "", *lines, ""]
 
 
 def _lower(advice: list[dict[str, Any]]) -> list[str]:

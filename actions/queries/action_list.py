@@ -92,8 +92,8 @@ def groups_for(tab: str, access: Access) -> list[ActionGroup]:
     soonest = ("expires_at", "id")
     needs = [
         ActionGroup("decide", "Needs your decision", decide, soonest, "soonest expiry first"),
-        ActionGroup("accept", "Accept your own change", accept, soonest, "nobody else is asked"),
-        ActionGroup("settle", "Held: say how to go on", settle),
+        ActionGroup("accept", "Accept your own change", accept, soonest, "no approval needed"),
+        ActionGroup("settle", "Held: needs an operator", settle),
     ]
     mine = Q(requester=access.principal) | Q(requester__owner=access.principal)
     if tab == "needs":
@@ -192,7 +192,7 @@ class ActionRow:
         if self.request is not None and self.request.kind == "acceptance":
             return "wants acceptance", "idle"
         if a.replans and a.state == State.AWAITING_APPROVAL:
-            return "drifted, asked again", "warn"
+            return "drifted, approval requested again", "warn"
         if a.stop_requested_at:
             return "stopping", "warn"
         code = (a.error or {}).get("code", "") if self.is_done else ""

@@ -101,9 +101,9 @@ def describe_blockers(
         return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
     if action.state == State.HELD:
         if waits:
-            return [f"{wait.words} It goes on by itself once that is lifted." for wait in waits]
+            return [f"{wait.words} It resumes when the environment is unfrozen." for wait in waits]
         because = action.held_reason.replace("_", " ")
-        return [HELD_HELP.get(action.held_reason, f"It is held: {because}. An operator has to resume it.")]
+        return [HELD_HELP.get(action.held_reason, f"It is held: {because}. An operator must resume it.")]
     if action.state in (State.QUEUED, State.APPROVED):
         later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
         turns = [f"It waits its turn at {c.kind} {c.name}: {c.action_id} is before it." for c in behind]
@@ -115,8 +115,8 @@ def describe_blockers(
 HELD_HELP = {
     "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
     "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
-    "replans": "What was approved ceased to hold again and again. An operator has to give it up; propose it anew.",
-    "checkpoint": "It went back to a checkpoint. An operator has to let it go on, roll it back wholly, or give it up.",
-    "risk_spike": "What it is watched by no longer holds. An operator has to say how to go on.",
+    "replans": "The target kept drifting. An operator must end it as failed; then propose again.",
+    "checkpoint": "Rolled back to a checkpoint. An operator must resume it, roll it back, or end it as failed.",
+    "risk_spike": "A check failed during the run. An operator must resume it or roll it back.",
     "quarantine": "What it would undo is in quarantine. That has to be cleared first, then an operator resumes it.",
 }

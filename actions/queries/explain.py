@@ -113,11 +113,11 @@ def _asked_by(
     tier, place = verdict.get("tier", ""), action.environment.slug
     base = f"The row of the approval matrix for {tier} changes in {place}."
     if action.type == CONFIG_CHANGE:
-        base = "The built-in rule about changes of the rules: at least two people, whatever the matrix says."
+        base = "Built-in: a policy change needs at least two people, whatever the matrix says."
     own = [(dict(required), base) for required in required_approvals[:first]]
     return [
         *own,
-        *((dict(required), f"Policy {p['slug']} v{p['version']} asks for it besides.") for required, p in added),
+        *((dict(required), f"Policy {p['slug']} v{p['version']} requires it in addition.") for required, p in added),
     ]
 
 
@@ -152,14 +152,14 @@ def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
         )
         return when, f"It was {done}; the tier was {facts.get('tier', 'not known')}."
     if event.verb == "action.start":
-        return "start", "The targets were read and judged again: nothing was stricter than what was approved."
+        return "start", "Evaluated again on the current state: not stricter than approved."
     if event.verb == "action.reopen":
         return "start", {
-            "stricter": "The verdict had become stricter, so the approvals were void and people were asked again.",
-            "drift": "The target had changed, so the approvals were void and people were asked again.",
-        }.get(facts.get("because", ""), "Who approved could no longer do so, and people were asked again.")
+            "stricter": "The verdict became stricter: approvals void, approval requested again.",
+            "drift": "Drift: approvals void, approval requested again.",
+        }.get(facts.get("because", ""), "An approver was no longer eligible; approval was requested again.")
     if event.verb == "action.hold" and facts.get("reason") in ("policy", "risk_spike"):
-        return "checkpoint", "The rules no longer let it go on, so it was held before the next step."
+        return "checkpoint", "Policies no longer allowed it, so it was held before the next step."
     return None
 
 
@@ -271,14 +271,14 @@ def _policy_text(
     is_shadow = r["mode"] == "shadow"
     if r["error"] or r["value"] is None:
         lenient = is_shadow or about_rules
-        done = "That is only noted." if lenient else "A rule that errs denies."
+        done = "That is only noted." if lenient else "A policy that fails to evaluate denies."
         return f"It could not be evaluated: {r['error'] or 'it gave no answer.'} {done}"
     if r["value"] is False:
         return "It was not true of this action, so nothing followed from it."
     if is_shadow:
         return f"It {describe_shadow_effect(effect, required_approvals)}. It is in shadow, so nothing followed from it."
     if softened:
-        return "It only warns here: policies never stop a change of the rules, so that none locks everybody out."
+        return "It only warns here: policies never block policy changes, so that no policy can lock everyone out."
     if effect == "allow_autonomous" and autonomy:
         return autonomy
     said = describe_effect(effect, required_approvals) if effect else "applied"
@@ -306,12 +306,12 @@ def describe_verdict(
         autonomous = any(r["rule"] == "autonomy" and r["effect"] == "allow" for r in verdict["reasons"])
         if autonomous:
             names = " and ".join(_name(p) for p in policies if p["effect"] == "allow_autonomous" and p["applies"])
-            return f"It runs unattended: {names or 'a policy'} lets it, and it is safe and confident enough."
+            return f"Runs without approval: {names or 'a policy'} allows it; risk class and confidence suffice."
         if action.simulated:
-            return "Nobody has to approve it: it is simulated, so nothing is changed."
-        return f"Nobody has to approve it: the matrix asks nobody for {_where(action, verdict)}."
+            return "No approval needed: simulated, nothing is changed."
+        return f"No approval needed: the approval matrix requires none for {_where(action, verdict)}."
     if verdict["acceptance"]:
-        return "Nobody else is asked; its requester has to accept the dry-run diff before it runs."
+        return "No approval needed; the requester must accept the dry-run diff before it runs."
     return _asked(action, verdict, policies, required_approvals)
 
 
@@ -321,45 +321,46 @@ def describe_next(action: Action, verdict: Mapping[str, Any], policies: Policies
     if action.state == "held":
         if action.held_reason in ("policy", "risk_spike"):
             return (
-                f"Who operates {place} rolls it back on its run page. It can go on once the rule lets it again: "
-                "who administers the tenant proposes that under Rules."
+                f"An operator of {place} can roll it back on the run page. It can resume once the policy allows it: "
+                "an admin of the tenant proposes that under Policies."
             )
-        return f"Who operates {place} says on its run page how to go on."
+        return f"An operator of {place} must resolve it on the run page."
     if verdict.get("outcome") == "deny":
         return _after_denial(verdict, policies)
     if action.state == "awaiting_approval":
         if verdict.get("acceptance"):
-            return "Its requester accepts the diff on its review page, or withdraws it."
+            return "The requester accepts the diff on the review page, or withdraws the action."
         return (
-            "People who hold these roles decide on its review page. Its requester, and who answers for it, never count."
+            "People with these roles decide on the review page. "
+            "The requester and the owner of a requesting agent are not eligible."
         )
     if action.state == "rejected":
         return "Read why it was rejected, change it, and propose it again."
     if action.state == "expired":
-        return "Nobody decided in time, and silence is never consent. Propose it again."
+        return "Not decided in time. Propose it again."
     return ""
 
 
 def _held(action: Action, error: str) -> str:
     if action.held_reason in ("policy", "risk_spike"):
-        return f"Held at a checkpoint by {error}" if error else "Held at a checkpoint: the rules became stricter."
+        return f"Held at a checkpoint by {error}" if error else "Held at a checkpoint: the verdict became stricter."
     said = str(action.held_reason).replace("_", " ")
-    return f"Held, but not by a rule: {said}. {error}".strip()
+    return f"Held, not by a policy: {said}. {error}".strip()
 
 
 def _unjudged(action: Action, error: str) -> str:
     if action.state in ("queued", "preflight"):
-        return "It is not judged yet: the dry run comes first."
+        return "Not evaluated yet: preflight runs first."
     if error:
-        return f"It was never judged, because no plan could be made: {error}"
-    return f"It was never judged: it was {str(action.state).replace('_', ' ')} before there was a plan."
+        return f"Never evaluated: planning failed: {error}"
+    return f"Never evaluated: it was {str(action.state).replace('_', ' ')} before there was a plan."
 
 
 def _denied(verdict: Mapping[str, Any], policies: Policies) -> str:
     denying = [p for p in policies if p["denies"]]
     reasons = {r["rule"]: r["message"] for r in verdict["reasons"] if r["effect"] == "deny"}
     if not denying:
-        return f"Denied: {' '.join(reasons.values()) or 'the rules do not allow it.'}"
+        return f"Denied: {' '.join(reasons.values()) or 'the policies do not allow it.'}"
     first = denying[0]
     message = reasons.get(f"policy {first['slug']} v{first['version']}", first["message"])
     others = [_name(p) for p in denying[1:]] + (["the approval matrix"] if "matrix" in reasons else [])
@@ -369,15 +370,17 @@ def _denied(verdict: Mapping[str, Any], policies: Policies) -> str:
 def _after_denial(verdict: Mapping[str, Any], policies: Policies) -> str:
     denying = [p for p in policies if p["denies"]]
     if any(p["ruling"] == "error" for p in denying):
-        return "Who administers the tenant repairs or retires the policy under Rules; then propose it again."
+        return "An admin of the tenant repairs or retires the policy under Policies. Then propose it again."
     if denying:
         return (
-            "Change what it would do so that the policy is no longer true of it, and propose it again. If the policy "
-            "is wrong, who administers the tenant proposes a better version under Rules."
+            "Change the action so that the policy no longer matches, and propose it again. If the policy "
+            "is wrong, an admin of the tenant proposes a new version under Policies."
         )
     if any(r["rule"] == "matrix" and r["effect"] == "deny" for r in verdict["reasons"]):
-        return "Who administers the environment drafts the missing row under Rules, Matrix. Then propose it again."
-    return "Who administers the tenant looks at the facts below. Then propose it again."
+        return (
+            "An admin of the environment drafts the missing row under Policies, Approval matrix. Then propose it again."
+        )
+    return "An admin of the tenant checks the facts below. Then propose it again."
 
 
 def _asked(

@@ -77,9 +77,7 @@ def _attempt(
                 log.append("The effect was already there when the run was taken up again.")
                 return AttemptResult(Outcome(True, "recovered", facts={"recovered": True}), found, log)
             if found == Probe.UNKNOWN:
-                return AttemptResult(
-                    Outcome(False, "in_doubt", "It cannot be told whether the step is done."), found, log
-                )
+                return AttemptResult(Outcome(False, "in_doubt", "Unknown whether the step took effect."), found, log)
         if context.is_breaking_off:
             return AttemptResult(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
         if (again or resumed) and context.action.stop_requested_at is not None:
@@ -117,7 +115,7 @@ def describe_stricter(verdict: Verdict, asked: dict[str, Any]) -> str:
     """What a verdict has against a run that the one it was approved by had not."""
     harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
     new = [f"{r['rule']}: {r['message']}" for r in harsher if r not in asked.get("reasons", [])]
-    return " ".join(new) or "The rules have become stricter than what was approved."
+    return " ".join(new) or "The verdict became stricter than the approved one."
 
 
 def probe_effect(context: ActionContext, ctx: StepContext) -> Probe:

@@ -86,7 +86,7 @@ def _check_effect(context: ActionContext, step: Step, deadline: float) -> dict[s
         return {"name": step["title"], "ok": ok, "detail": "" if ok else "What it did is gone."}
     rows = context.executor.verify([step], context.target)
     ok = bool(rows) and all(row["ok"] for row in rows)
-    return {"name": step["title"], "ok": ok, "detail": "" if ok else "It cannot be told whether it still stands."}
+    return {"name": step["title"], "ok": ok, "detail": "" if ok else "Unknown whether it is still in effect."}
 
 
 def ancestors(steps: list[Step], step: Step) -> set[str]:
@@ -109,7 +109,7 @@ def unhealthy_error(context: ActionContext, free: list[Step]) -> dict[str, Any] 
         return None
     bad = [str(c["name"]) for c in report["checks"] if not c["ok"]]
     message = (
-        f"{free[0]['title']} cannot be undone, and before it these do not hold: {', '.join(bad)}. It was not begun. "
+        f"{free[0]['title']} cannot be undone, and these checks before it failed: {', '.join(bad)}. It was not begun. "
         "A check that can only hold afterwards says so with `before_no_return: false`."
     )
     return {"code": UNHEALTHY_CODE, "message": message, "details": {"step": free[0]["key"], "checks": bad}}

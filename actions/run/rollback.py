@@ -118,7 +118,7 @@ def verify_rollback(context: ActionContext, images: dict[str, bytes]) -> Rollbac
         ctx, _ = step_context(context, step, deadline)  # a question, no attempt: it has no transcript to be shown
         ctx = replace(ctx, before_image=partial(images.get, step["key"]))
         is_back = context.executor.probe_undo(ctx) == Probe.DONE
-        detail = "" if is_back else "It is not undone, though its undo said so."
+        detail = "" if is_back else "Its undo reported success, but it is not undone."
         if is_back and before is not None and step["key"] in before and before[step["key"]] != step["precondition"]:
             is_back, detail = False, "What was there before is not what is there now."
         report.checks.append(sanitize({"name": step["title"], "ok": is_back, "detail": detail}))
@@ -132,7 +132,7 @@ def current_preconditions(context: ActionContext, report: RollbackReport) -> dic
     try:
         return {s["key"]: s["precondition"] for s in make_draft(context).steps}
     except PlanRefused as refused:
-        detail = sanitize_text(f"It cannot be planned again as things stand: {refused}")
+        detail = sanitize_text(f"It cannot be planned again: {refused}")
         report.checks.append({"name": "planned again", "ok": True, "detail": detail})
         return {}
 

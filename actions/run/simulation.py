@@ -59,7 +59,7 @@ def simulate_step(context: ActionContext, step: Mapping[str, Any], ctx: StepCont
     if len(intended) > MAX_NAMED:
         ctx.log(f"… and {len(intended) - MAX_NAMED:,} more changes, which the plan names.")
     if is_already_done(context, ctx):
-        ctx.log("A look at the target says that this is done already.")
+        ctx.log("Already done, as read from the target.")
     return Outcome(True, "simulated", facts={"simulated": True, "intended": intended[:MAX_NAMED]})
 
 
@@ -84,9 +84,9 @@ def check_untouched(context: ActionContext) -> dict[str, Any]:
     try:
         digest = digest_of(digest_body(context, make_draft(context)))
     except PlanRefused as refused:
-        return _check(name, f"Somebody else changed it meanwhile; it could not be planned again: {refused}")
+        return _check(name, f"Someone else changed it; it could not be planned again: {refused}")
     if digest != context.plan.digest:
-        return _check(name, "Somebody else changed it meanwhile; this run did not.")
+        return _check(name, "Someone else changed it; this run did not.")
     return _check(name, "Planned again, it comes to the same plan.")
 
 

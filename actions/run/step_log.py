@@ -45,7 +45,7 @@ class AttemptLog(list[str]):
             self.append(" ".join(sanitize_text(text).splitlines())[:MAX_LINE_CHARACTERS])
             return
         if not self.left_out:
-            self.append(f"… what came after the first {MAX_LOG_LINES:,} lines is left out.")
+            self.append(f"… output after the first {MAX_LOG_LINES:,} lines is omitted.")
         self.left_out += 1
 
     def used(self) -> dict[str, Any]:

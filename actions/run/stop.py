@@ -67,7 +67,7 @@ def spike_error(error: dict[str, Any] | None) -> dict[str, Any]:
     """The error of a risk spike: what was noted of it when the run was asked to stop."""
     if error and error.get("code") == SPIKE:
         return error
-    return {"code": SPIKE, "message": "What the run is watched by no longer holds.", "details": {}}
+    return {"code": SPIKE, "message": "A check failed during the run.", "details": {}}
 
 
 # How the runner ends what cannot be carried, and what it logs of every turn.
@@ -166,4 +166,4 @@ def spike_transition(context: ActionContext, facts: dict[str, Any]) -> Transitio
 def describe_spike(facts: dict[str, Any]) -> str:
     if facts["why"] == "error_rate":
         return f"{facts['failures']} of {facts['attempts']} attempts at its steps failed, more than it may be."
-    return f"While it ran, these ceased to hold: {', '.join(facts['checks'])}."
+    return f"Checks failed during the run: {', '.join(facts['checks'])}."

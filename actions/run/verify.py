@@ -53,7 +53,7 @@ def verification_transition(context: ActionContext, report: dict[str, Any]) -> T
         return _stop_transition(context, packs, report)
     if not report["ok"]:
         bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
-        error = {"code": "verification_failed", "message": f"These checks do not hold: {bad}.", "details": {}}
+        error = {"code": "verification_failed", "message": f"Checks failed: {bad}.", "details": {}}
         return _undo_transition(context, error, packs, report)
     result = {"success": True, "data": data_of(context), "error": None, **not_done(context)}
     return Transition(

@@ -108,7 +108,9 @@ def has_active_owner(requester: Principal) -> bool:
 
 def inactive_requester_transition(context: ActionContext) -> Transition:
     """Nothing runs for a requester whose account was closed after it was proposed."""
-    message = "The account that proposed this, or its owner's, is no longer active. Somebody else can propose it again."
+    message = (
+        "The account that proposed this, or its owner's, is no longer active. Another person can propose it again."
+    )
     error = {"code": "requester_inactive", "message": message, "details": {}}
     return Transition(
         context.action,

@@ -104,10 +104,10 @@ def _cost(facts: Facts) -> Iterator[Candidate]:
     delta = facts["cost_delta"]
     limits = [start for start, _ in reversed(COST) if start > CENT and (delta is None or Decimal(delta) >= start)]
     for limit in limits:
-        said = "Say what it costs: it is enough if that is" if delta is None else "Keep what it adds a month"
+        said = "State its cost: enough if that is" if delta is None else "Keep what it adds a month"
         yield f"{said} less than {limit:,f}.", {**facts, "cost_delta": str(limit - CENT)}
     if delta is None or Decimal(delta) > 0:
-        said = "Say what it costs, if that is nothing more" if delta is None else "Add nothing to the monthly cost"
+        said = "State its cost, if that is nothing more" if delta is None else "Add nothing to the monthly cost"
         yield f"{said}.", {**facts, "cost_delta": "0"}
 
 

@@ -17,7 +17,7 @@ class NotificationRule(models.Model):
         OPENED = "opened", "a request opened"
         REMINDER = "reminder", "still open: remind"
         ESCALATION = "escalation", "still open: escalate"
-        CHANGES_REQUESTED = "changes_requested", "changes were asked for"
+        CHANGES_REQUESTED = "changes_requested", "changes were requested"
         CLOSED = "closed", "it was closed"
 
     class To(models.TextChoices):

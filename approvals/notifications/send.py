@@ -30,18 +30,18 @@ log = structlog.get_logger(__name__)
 ACTOR = "system:notify"
 LEASE_S, MAX_ATTEMPTS, FIRST_PAUSE_S = 120, 6, 20
 EVENT_TEXTS = {
-    "opened": "waits for your decision",
-    "reminder": "still waits for your decision",
+    "opened": "awaits your decision",
+    "reminder": "still awaits your decision",
     "escalation": "is about to expire without a decision",
-    "changes_requested": "is asked to be changed",
+    "changes_requested": "needs changes",
 }
 OUTCOME_TEXTS = {
     "approved": "was approved",
     "rejected": "was rejected",
-    "expired": "expired: nobody decided in time",
-    "void": "was planned anew: what was asked is void",
+    "expired": "expired: not decided in time",
+    "void": "has a new plan: earlier approvals are void",
     "cancelled": "was withdrawn",
-    "open": "was approved, but waits again",
+    "open": "awaits approval again",
 }
 
 
@@ -133,15 +133,11 @@ def message_of(notification: Notification) -> tuple[str, str]:
         f"“{name}” in {place.name} {words}.",
         "",
         f"Proposed by {visible(str(request.requester))}. Asks for: {required_approvals or 'nobody'}.",
-        *(
-            [f"Time to decide ends {request.expires_at:%Y-%m-%d %H:%M} UTC."]
-            if notification.kind in WAITING_EVENTS
-            else []
-        ),
+        *([f"Expires {request.expires_at:%Y-%m-%d %H:%M} UTC."] if notification.kind in WAITING_EVENTS else []),
         "",
         f"{settings.INTERLOCK.address}{about.url or '/'}{'#decide' if notification.kind in WAITING_EVENTS else ''}",
         "",
-        "Look at the changes before you decide: your approval counts for exactly the plan that the page shows you.",
+        "Review the changes before you decide: you approve exactly the plan shown on the page.",
     ]
     return f"[{request.tenant.name}] {name} {words}".replace("\n", " "), "\n".join(lines)
 

@@ -180,7 +180,7 @@ class MatrixDraftForm(forms.ModelForm):
         for tier in TIERS:
             says, required_approvals = cleaned[f"{tier}_says"], cleaned[f"{tier}_required_approvals"]
             if bool(required_approvals) != (says == ROLES):
-                self.add_error(f"{tier}_says", "Name roles where roles are asked, and nowhere else.")
+                self.add_error(f"{tier}_says", "Name roles only where approvals are required.")
             elif says != DENIED:
                 rows[tier] = required_approvals
         place = cleaned.get("environment") or self.instance.environment

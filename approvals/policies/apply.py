@@ -98,7 +98,7 @@ def _effect_of(r: PolicyResult, softened: bool) -> str:
 
 def _message(r: PolicyResult, softened: bool) -> str:
     if r.error:
-        done = "It is only reported." if r.mode == "shadow" or softened else "A rule that errs denies."
+        done = "It is only reported." if r.mode == "shadow" or softened else "A policy that fails to evaluate denies."
         return f"It could not be evaluated: {r.error} {done}"
     if r.mode == "shadow":
         return f"In shadow: it would {_would(r)}. {r.message}".strip()
@@ -139,13 +139,13 @@ ONLY_RECOMMENDS = "In this environment agents only recommend: its owner accepts 
 
 def _reason_not_unattended(action: Mapping[str, Any], place: Mapping[str, Any], only_recommends: bool) -> str:
     if only_recommends:
-        return "A policy would let it run unattended, but this environment takes recommendations only."
+        return "A policy would allowed it without approval, but this environment takes recommendations only."
     if action["risk_class"] != "safe":
-        return f"A policy would let it run unattended, but it is {action['risk_class']}, and only safe types may."
+        return f"A policy would allowed it without approval, but it is {action['risk_class']}, and only safe types may."
     least, claimed = float(place.get("confident", MIN_CONFIDENCE)), action.get("confidence")
     if claimed is None or claimed < least:
         said = "nothing was claimed" if claimed is None else f"{claimed:g} was claimed"
-        return f"A policy would let it run unattended, but that takes a confidence of {least:g}, and {said}."
+        return f"A policy would allowed it without approval, but that takes a confidence of {least:g}, and {said}."
     return ""
 
 

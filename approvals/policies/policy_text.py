@@ -112,7 +112,7 @@ def _faults(policy_text: PolicyText, roles: set[str] | None) -> Iterator[dict[st
     if policy_text.mode not in MODES:
         yield issue(f"One of {', '.join(MODES)}.", "mode")
     if not policy_text.message.strip():
-        yield issue("Say what people should know when it applies, and what they can do.", "message")
+        yield issue("State the problem and what to do.", "message")
     if len(policy_text.message) > MAX_MESSAGE:
         yield issue(f"At most {MAX_MESSAGE} characters; this has {len(policy_text.message):,}.", "message")
     for name in ("expression", "message"):
@@ -171,17 +171,17 @@ EFFECT_TITLES = {
     "deny": "Deny",
     "require": "Ask for people",
     "warn": "Warn",
-    "allow_autonomous": "Let run unattended",
+    "allow_autonomous": "Allow without approval",
 }
 EFFECT_MEANINGS = {
-    "deny": "The action is denied, whoever would approve it.",
-    "require": "These people have to approve as well, besides those that the matrix asks.",
-    "warn": "Everybody who decides reads the message. Nothing is stopped.",
-    "allow_autonomous": "A safe, confident proposal runs without anybody, where the environment lets agents act.",
+    "deny": "The action is denied; no approval can change that.",
+    "require": "Adds required approvals to those of the matrix.",
+    "warn": "Shows the message to approvers. Blocks nothing.",
+    "allow_autonomous": "A safe, confident proposal runs without approval, if the environment allows agents to act.",
 }
 MODE_MEANINGS = {
     "enforce": "It counts.",
-    "shadow": "It is evaluated and noted on every action, and changes nothing: to try a policy before it counts.",
+    "shadow": "Evaluated and recorded on every action; changes no outcome.",
 }
 
 
@@ -190,13 +190,13 @@ def describe_effect(effect: str, required_approvals: Sequence[Mapping[str, Any]]
     asks = (
         f"asks for {describe_required_approvals(required_approvals)} besides"
         if required_approvals
-        else "asks for people besides"
+        else "requires approvals in addition"
     )
     return {
         "deny": "denies the action",
         "require": asks,
-        "warn": "warns and stops nothing",
-        "allow_autonomous": "lets a safe, confident proposal run unattended",
+        "warn": "warns and blocks nothing",
+        "allow_autonomous": "allows a safe, confident proposal without approval",
     }.get(effect, effect)
 
 
@@ -205,13 +205,13 @@ def describe_shadow_effect(effect: str, required_approvals: Sequence[Mapping[str
     asked = (
         f"asked for {describe_required_approvals(required_approvals)} besides"
         if required_approvals
-        else "asked for people besides"
+        else "required approvals in addition"
     )
     done = {
         "deny": "denied the action",
         "require": asked,
         "warn": "warned",
-        "allow_autonomous": "let it run unattended",
+        "allow_autonomous": "allowed it without approval",
     }.get(effect, effect)
     return f"would have {done}"
 
@@ -220,9 +220,9 @@ def describe_policy(policy_text: PolicyText) -> str:
     """The whole policy but its expression: what it does where that is true, whether it counts, who may pass it."""
     if policy_text.mode == "shadow":
         effect = describe_shadow_effect(policy_text.effect, policy_text.required_approvals)
-        said = f"In shadow: where this is true, it only notes that it {effect}."
+        said = f"Shadow: if true, it records that it {effect}."
     else:
-        said = f"Where this is true, it {describe_effect(policy_text.effect, policy_text.required_approvals)}."
+        said = f"If true, it {describe_effect(policy_text.effect, policy_text.required_approvals)}."
     return f"{said} {describe_overridable(policy_text.effect, policy_text.overridable)[1]}".strip()
 
 
@@ -231,5 +231,5 @@ def describe_overridable(effect: str, overridable: bool) -> tuple[str, str]:
     if effect not in ("deny", "require"):
         return "", ""
     if overridable:
-        return "Overridable", "It can be overridden: break-glass may pass it."
-    return "Hard", "It cannot be overridden: nobody passes it, break-glass neither."
+        return "Overridable", "It can be overridden: break-glass can override it."
+    return "Hard", "It cannot be overridden, not even by break-glass."

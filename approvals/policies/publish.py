@@ -135,7 +135,7 @@ def replace_matrix(
                 raise RulesChanged("The draft was reworded since it was approved.")
             at = database_time()
             if not ready.update(state="published", published_at=at, published_by_action=action_id):
-                raise RulesChanged("The draft was given up meanwhile.")
+                raise RulesChanged("The draft was abandoned meanwhile.")
         facts = {"action": str(action_id) if action_id else None, "draft": str(draft_id) if draft_id else None}
         record(
             NewEvent(
@@ -168,7 +168,7 @@ def _publish_version(
 
 def _change_state(version: PolicyVersion, sources: tuple[str, ...], **sets: Any) -> None:
     if not PolicyVersion.objects.filter(pk=version.pk, state__in=sources).update(**sets):
-        raise RulesChanged(f"Version {version.version} was given up meanwhile.")
+        raise RulesChanged(f"Version {version.version} was abandoned meanwhile.")
 
 
 def _record(

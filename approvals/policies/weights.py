@@ -71,7 +71,7 @@ def check_weights(percents: Mapping[str, Any], reason: str) -> None:
         if name in percents and not (type(percents[name]) is int and 0 <= percents[name] <= MAX_WEIGHT)
     ]
     if not reason.strip():
-        issues.append(_issue("Say why: weights decide who is asked.", "reason"))
+        issues.append(_issue("Give a reason: weights change the required approvals.", "reason"))
     elif len(reason) > MAX_REASON:
         issues.append(_issue(f"At most {MAX_REASON} characters.", "reason"))
     if issues:

@@ -28,7 +28,7 @@ def ineligible_to_decide(counted: Quorum, access: Access, *, approved: bool) -> 
     """
     request, principal = counted.request, access.principal
     roles = " or ".join(sorted({required["role"] for required in request.required_approvals}))
-    others = f"Ask somebody else who holds {roles}."
+    others = f"Ask another person with the role {roles}."
     if not access.is_person():
         return Ineligible("Agents cannot decide; a person has to.", [others])
     related = _describe_relation(request, access)
@@ -41,7 +41,7 @@ def ineligible_to_decide(counted: Quorum, access: Access, *, approved: bool) -> 
     if not counted.role_of(principal.pk):
         if any(access.role_in(required["role"], request.environment_id) for required in request.required_approvals):
             return Ineligible(TOO_LATE, [others, "Or have the action proposed again."])
-        return Ineligible(f"You hold no role that this request asks for here: {roles}.", [others, ASK_ADMIN])
+        return Ineligible(f"You have none of the required roles here: {roles}.", [others, ASK_ADMIN])
     if approved and not counted.role_to_fill(principal.pk):
         return Ineligible(
             "The required approvals that your roles could fill are taken; one person fills one.",
@@ -77,9 +77,9 @@ def _describe_relation(request: Request, access: Access) -> str:
     """The requester and everyone who answers for it never count: as it was when it opened, and as it is now."""
     principal = access.principal
     if principal.pk == request.requester_id:
-        return "You requested this, and nobody approves their own request."
+        return "You are the requester; requesters cannot approve their own actions."
     if str(principal.pk) in request.excluded or principal.pk in delegation_chain(request.requester):
-        return "An agent that you answer for requested this, and nobody approves their own request."
+        return "Your agent requested this; owners cannot approve the actions of their agents."
     return ""
 
 
@@ -117,7 +117,7 @@ def is_bulk_allowed(below: str, tier: str) -> bool:
 def require_bulk_allowed(below: str, tier: str) -> None:
     """Raise NotInBulk, in words, where a change of this tier has to be decided by itself."""
     if not below:
-        why = "This tenant lets nobody decide several at once."
+        why = "Bulk decisions are disabled in this tenant."
         raise NotAllowedInBulk(
             why, remedies=["Decide it by itself.", "A tenant admin can set up to which tier it is allowed."]
         )

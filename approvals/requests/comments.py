@@ -48,7 +48,7 @@ def add_comment(
     require_may_comment(access, environment_id)
     text = text.replace("\x00", "").strip()
     if not text:
-        raise CommentNeeded("Write what you have to say.", issues=[_issue("Write what you have to say.")])
+        raise CommentNeeded("The comment is empty.", issues=[_issue("The comment is empty.")])
     if len(text) > MAX_TEXT:
         raise Invalid("The comment is too long.", issues=[_issue(f"Keep it to {MAX_TEXT} characters.")])
     about = Comment.objects.filter(tenant=access.tenant, subject_kind=subject.kind, subject_id=subject.id)
@@ -107,8 +107,8 @@ def require_may_comment(access: Access, environment_id: UUID) -> None:
     """Raises Forbidden."""
     if not may_comment(access, environment_id):
         raise Forbidden(
-            "You may read this, but have no say in it.",
-            remedies=["Ask somebody who may propose, approve or operate here to comment for you."],
+            "You may read this, but not comment.",
+            remedies=["Ask someone who may propose, approve or operate here."],
         )
 
 

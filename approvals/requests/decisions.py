@@ -47,7 +47,7 @@ CLOSED_MESSAGES = {
     "approved": "It is already approved.",
     "rejected": "It is already rejected; propose the action again to ask once more.",
     "expired": "Its time ran out; propose the action again to ask once more.",
-    "void": "The plan changed, so what was asked is void; look at the new plan.",
+    "void": "The plan changed; this request is void. Review the new plan.",
     "cancelled": "It was withdrawn.",
 }
 
@@ -139,7 +139,7 @@ def _decide(
     if approved:
         _require_same_digest(request, digest)
     elif not comment:
-        raise CommentNeeded(issues=[comment_issue("Say why you reject.")])
+        raise CommentNeeded(issues=[comment_issue("Give a reason for the rejection.")])
     if len(comment) > MAX_COMMENT:
         raise Invalid("The comment is too long.", issues=[comment_issue(f"Keep it to {MAX_COMMENT} characters.")])
     if approved:
@@ -241,10 +241,10 @@ def lock_open_request(request_id: UUID, access: Access, kind: str) -> tuple[Requ
     if request.state != Request.State.OPEN:
         raise RequestClosed(CLOSED_MESSAGES[request.state], remedies=["Look at it again to see who decided what."])
     if request.is_overdue(now):
-        raise RequestExpired(remedies=["Propose the action again; it will be planned and judged afresh."])
+        raise RequestExpired(remedies=["Propose the action again; it will be planned and evaluated afresh."])
     if request.kind != kind:
         raise WrongRequestKind(
-            "Nobody is asked to approve this; its requester has to accept the dry-run diff."
+            "No approval needed; the requester must accept the dry-run diff."
             if request.kind == Request.Kind.ACCEPTANCE
             else "Required approvals have to be filled for this; accepting the diff does not fill them."
         )

@@ -74,7 +74,7 @@ def withdraw_change_request(
     with transaction.atomic():
         request, now = lock_open_request(request_id, access, Request.Kind.APPROVAL)
         if not withdraw_own_change_request(request, access, now, correlation_id, comment):
-            raise NothingToWithdraw("You have not asked for changes here.")
+            raise NothingToWithdraw("You have not requested changes here.")
         approve_if_complete(count_quorum(request), str(access.principal.pk), now, correlation_id)
         return request
 
@@ -90,7 +90,7 @@ def withdraw_approval(request_id: UUID, access: Access, *, comment: str = "", co
         made = Decision.objects.filter(request=request, principal=access.principal.pk, approved=True)
         decision = None if request.kind == Request.Kind.ACCEPTANCE else made.first()
         if decision is None:
-            raise NothingToWithdraw("You have not approved this; there is nothing to take back.")
+            raise NothingToWithdraw("You have not approved this; there is nothing to withdraw.")
         was_approved = request.state == Request.State.APPROVED
         facts = {**request_facts(request, access), "role": decision.role, "decided_at": decision.at.isoformat()}
         decision.delete()
@@ -136,7 +136,7 @@ def _request_changes(request_id: UUID, access: Access, comment: str, correlation
     counted = count_quorum(request, access.principal.pk)
     refuse_if(ineligible_to_decide(counted, access, approved=False))
     if not comment:
-        raise CommentNeeded("Say what has to change.", issues=[comment_issue("Say what has to change.")])
+        raise CommentNeeded("State the required changes.", issues=[comment_issue("State the required changes.")])
     if request.change_requests.filter(principal=access.principal.pk, withdrawn_at=None).exists():
         raise ChangesAlreadyRequested
     role = counted.role_of(access.principal.pk)

@@ -127,7 +127,7 @@ def _dequeue() -> PackJob | None:
 
 def _build(job: PackJob) -> None:
     if job.lease > MAX_ATTEMPTS:
-        _fail(job, "It was begun three times, and its worker was lost each time.")
+        _fail(job, "Started three times; its worker was lost each time.")
         return
     told = monotonic()
 

@@ -25,10 +25,10 @@ DECISION_LABELS = {
     "approval.rejected": "rejected",
     "approval.refused": "was refused",
     "approval.accepted": "accepted the dry run",
-    "approval.requested": "asked for approval",
+    "approval.requested": "requested approval",
     "approval.expired": "expired",
     "approval.withdrawn": "withdrew",
-    "approval.asked": "asked for changes",
+    "approval.asked": "requested changes",
 }
 TONES = {
     "completed": "ok",
@@ -69,7 +69,7 @@ def report_data(
     facts += [
         ("Events", f"#1 to #{head['seq']}"),
         ("As of", format_time(about["created_at"])),
-        ("Made for", about["audience"]),
+        ("Audience", about["audience"]),
     ]
     return {
         "title": title,

@@ -35,7 +35,7 @@ def erase_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict[str, 
     One transaction. Event `person.erased` on the person's subject, with counts. Raises Held, Invalid.
     """
     if not reason.strip():
-        issue = {"severity": "error", "field": "reason", "message": "Say on whose request, or why."}
+        issue = {"severity": "error", "field": "reason", "message": "Give the requester or the reason."}
         raise Invalid("Erasing needs its reason.", issues=[issue])
     with transaction.atomic():
         theirs = private_values_of(tenant, person)

@@ -21,8 +21,8 @@ def set_hold(tenant: UUID, reason: str, by: str, subject_id: UUID | None = None)
     """Let nothing of a subject, or of the whole tenant, be pruned or erased. Event `legal_hold.set`. Raises Invalid."""
     reason = " ".join(reason.split())
     if not reason or len(reason) > 500:
-        issue = {"severity": "error", "field": "reason", "message": "Say why, in at most 500 characters."}
-        raise Invalid("A hold needs its reason.", issues=[issue])
+        issue = {"severity": "error", "field": "reason", "message": "Give a reason of at most 500 characters."}
+        raise Invalid("A legal hold needs a reason.", issues=[issue])
     with transaction.atomic():
         made = LegalHold.objects.create(tenant=tenant, subject_id=subject_id, reason=reason, set_by=by)
         _record_event(made, "legal_hold.set", by, {"reason": reason})
@@ -56,8 +56,8 @@ def refuse_if_held(tenant: UUID, subject_ids: Iterable[UUID]) -> None:
     """Raises Held when a hold stands on any of them."""
     held = held_subjects(tenant, subject_ids)
     if held:
-        remedies = ["Whoever administers the tenant lifts the hold first, on /audit/retention/."]
-        raise UnderLegalHold(f"A legal hold stands on {len(held)} of what this would touch.", remedies=remedies)
+        remedies = ["An admin of the tenant must release the hold first: /audit/retention/."]
+        raise UnderLegalHold(f" A legal hold covers {len(held)} of what this would touch.", remedies=remedies)
 
 
 def _record_event(it: LegalHold, verb: str, by: str, private: dict[str, str]) -> None:

@@ -43,10 +43,10 @@ def _apply_form(request: HttpRequest, tenant: UUID, by: str) -> str:
         case "hold":
             subject = post.get("subject", "").strip()
             legal_holds.set_hold(tenant, post.get("reason", ""), by, _parse_id(subject) if subject else None)
-            return "It is held: nothing of it is pruned or erased until you lift the hold."
+            return "Legal hold added: nothing is pruned or erased until it is released."
         case "lift":
             legal_holds.lift_hold(tenant, _parse_id(post.get("hold", "")), by)
-            return "The hold is lifted."
+            return "Legal hold released."
         case "erase":
             return erasure.describe_erasure(
                 erasure.erase_known_person(tenant, _parse_id(post.get("principal", "")), post.get("reason", ""), by)

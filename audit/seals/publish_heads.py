@@ -53,9 +53,9 @@ def add_target(tenant: UUID, kind: str, address: str, every_s: int, by: str, all
     if fault := address_fault(kind, address):
         raise Invalid(fault)
     if not MIN_INTERVAL_S <= every_s <= MAX_INTERVAL_S:
-        raise Invalid(f"Heads are sent every {MIN_INTERVAL_S} to {MAX_INTERVAL_S} seconds.")
+        raise Invalid(f"Tree heads are sent every {MIN_INTERVAL_S} to {MAX_INTERVAL_S} seconds.")
     if HeadTarget.objects.filter(tenant=tenant).count() >= MAX_TARGETS:
-        raise Conflict(f"Heads go to at most {MAX_TARGETS} places. Remove one first.")
+        raise Conflict(f"Tree heads go to at most {MAX_TARGETS} sinks. Remove one first.")
     try:
         with transaction.atomic():
             target = HeadTarget.objects.create(
@@ -63,7 +63,7 @@ def add_target(tenant: UUID, kind: str, address: str, every_s: int, by: str, all
             )
             _record_event(target, "head_target.added", by)
     except IntegrityError:
-        raise Conflict("Heads are sent there already.") from None
+        raise Conflict("This sink exists already.") from None
     return target
 
 
@@ -84,7 +84,7 @@ def address_fault(kind: str, address: str) -> str:
     if kind == HeadTarget.Kind.HTTP:
         return url_fault(address)
     if kind != HeadTarget.Kind.EMAIL:
-        return "Send heads to a file, http or email."
+        return "Choose file, http or email."
     try:
         validate_email(address)
     except ValidationError:
@@ -114,7 +114,8 @@ def _to_http(target: HeadTarget, head: SignedTreeHead) -> None:
 
 def _to_email(target: HeadTarget, head: SignedTreeHead) -> None:
     text = (
-        f"{head.note}\nKeep this mail: it vouches for the first {head.size} entries of the audit log. To hold the log "
+        f"{head.note}\nKeep this mail: it holds the signed tree head of the first {head.size} entries of the audit log. "
+        "To hold the log "
         f"against it, paste the lines above at {settings.INTERLOCK.address}/verify/.\n"
     )
     EmailMessage(f"Audit log {target.tenant}: head {head.number}", text, to=[target.address]).send()

@@ -102,18 +102,18 @@ def _validate(tenant: UUID, depth: str, subject_id: UUID | None, first: int, upt
         raise Invalid(f"Verify one of {', '.join(DEPTHS)}.")
     if depth == "subject":
         if subject_id is None:
-            raise Invalid("Say which subject.")
+            raise Invalid("Enter the subject id.")
         if not Event.objects.filter(tenant=tenant, subject_id=subject_id).exists():
             raise NotFound
     if depth == "range" and (first < 0 or upto is None or upto <= first):
-        raise Invalid("Give a range of entries: from 0, and up to more than it begins with.")
+        raise Invalid("Give a range: from 0 or more, up to a larger number.")
     if head:
         try:
             foreign = any(kept.tenant != tenant for kept in read_external_heads(head))
         except InvalidNote as bad:
             raise Invalid(f"This is no head of this log: {bad}. Paste it whole, with its signature line.") from bad
         if foreign:
-            raise Invalid("This is no head of this log: it is another's. Paste it whole, with its signature line.")
+            raise Invalid("Not a tree head of this log. Paste the whole note with its signature line.")
 
 
 def _lock_tree(tenant: UUID) -> int:

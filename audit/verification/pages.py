@@ -35,14 +35,14 @@ DEPTHS = {
     "subject": "One subject",
 }
 BREAK_KINDS = {
-    "edited": "It holds other bytes than were sealed.",
-    "column_mismatch": "Its columns no longer say what was recorded.",
+    "edited": "Its bytes differ from the signed ones.",
+    "column_mismatch": "Its columns differ from the recorded bytes.",
     "deleted": "It is gone, and what came after it is there.",
     "missing": "It is gone.",
     "truncated": "It is gone, and so is everything after it.",
-    "inserted": "It was never sealed, and stands where a sealed event stood or none was.",
-    "reordered": "Sealed events or entries stand in each other's places.",
-    "forked": "Another history, whole in itself, stands where the sealed one stood.",
+    "inserted": "Inserted: it was never signed into the log.",
+    "reordered": "Signed events or entries are swapped.",
+    "forked": "The history was rewritten consistently; it differs from the signed one.",
     "opening_mismatch": "A private value is not the one that the event committed to.",
     "artifact_edited": "A file that an event names has other bytes.",
     "artifact_missing": "A file that an event names is gone.",
@@ -89,7 +89,7 @@ def add_target(request: HttpRequest, tenant: UUID) -> HttpResponse:
     every_s = form.get("every_s", "").strip()
     try:
         if not (every_s.isascii() and every_s.isdecimal() and len(every_s) <= MAX_DIGITS):
-            raise Invalid("Say in seconds how often heads are sent.")
+            raise Invalid("Give the interval in seconds.")
         is_private = bool(form.get("allow_private")) and may_reach_private_networks(request)
         publish_heads.add_target(
             tenant, form.get("kind", ""), form.get("address", "")[:500], int(every_s), who, is_private
@@ -176,14 +176,14 @@ BREAK_MESSAGES = {
     "reordered": "Its events are not in the order in which they were recorded.",
     "missing": "Something that must be in it is not there.",
     "truncated": "It ends too early: a part is missing.",
-    "forked": "The log here no longer continues this head: its past was rewritten since.",
-    "deleted": "The log here has lost entries that this head stands for.",
+    "forked": "The log was rewritten: it no longer continues this tree head.",
+    "deleted": "The log was truncated: entries under this tree head are missing.",
     "artifact_edited": "A file in it is not the one that was recorded.",
     "artifact_missing": "A file that was recorded is not in it.",
-    "bad_signature": "A signature on it does not hold.",
+    "bad_signature": "A signature is invalid.",
     "unknown_signer": UNKNOWN_SIGNER,
     "not_a_pack": "This file is not an evidence pack.",
-    "not_canonical": "The file was written anew, or something was added to it.",
+    "not_canonical": "The file was changed or extended.",
     "opening_mismatch": "A text in it is not the one that was recorded.",
 }
 
@@ -212,7 +212,7 @@ def public_verification(request: HttpRequest) -> HttpResponse:
         return response
     text, file = request.POST.get("head", "").strip(), request.FILES.get("pack")
     if not text and file is None:
-        context["issue"] = "Choose an evidence pack, or paste a head that you kept."
+        context["issue"] = "Choose an evidence pack, or paste a signed tree head."
         return render(request, "verify/page.html", context, status=422)
     results = _check_heads(text) if text else []
     if file is not None:
@@ -260,7 +260,11 @@ def _check_heads(text: str) -> list[PublicResult]:
         found = read_external_heads(text)
     except (InvalidNote, Problem) as bad:
         words = f"{bad}." if isinstance(bad, InvalidNote) else "Its log's keys cannot be read just now."
-        return [PublicResult("bad", "This head was not signed here", f"It does not hold: {words} {UNKNOWN_SIGNER}")]
+        return [
+            PublicResult(
+                "bad", "Tree head not signed by this installation", f"It does not hold: {words} {UNKNOWN_SIGNER}"
+            )
+        ]
     return [_check_head(kept) for kept in found[:MAX_HEADS]]
 
 
@@ -269,7 +273,7 @@ def _check_head(kept: ExternalHead) -> PublicResult:
     facts = [("Entries", f"{head.size}"), ("Signed", head.said("at")), ("Number", head.said("number"))]
     broken = check_external_head(kept.tenant, head)
     if broken is not None:
-        words = BREAK_MESSAGES.get(broken.kind, "The log here is not the one that this head stands for.")
+        words = BREAK_MESSAGES.get(broken.kind, "The log is not consistent with this tree head.")
         return PublicResult("bad", "The log was changed since", words, [*facts, ("How we know", broken.detail)])
     tree = seals.Tree.objects.filter(tenant=kept.tenant).first()
     if tree is None or tree.broken or tree.halted:
@@ -279,7 +283,7 @@ def _check_head(kept: ExternalHead) -> PublicResult:
     words = "It was signed here, and the signed log as it is now still begins with exactly the entries that it stands "
     words += "for. Whether each stored record still matches its entry, auditors verify"
     words += f"; last on {tree.verified_at:%Y-%m-%d %H:%M} UTC, and all did." if tree.verified_at else "."
-    return PublicResult("ok", "The log still holds what this head stands for", words, facts)
+    return PublicResult("ok", "Log consistent with this tree head", words, facts)
 
 
 def _keys_of(signers: list[str]) -> list[Key]:

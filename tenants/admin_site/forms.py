@@ -62,7 +62,7 @@ class MemberForm(forms.ModelForm):
         Role.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Who holds no role of yours any more disappears from this list.",
+        help_text="People without a role in your tenants disappear from this list.",
     )
 
     class Meta:

@@ -157,7 +157,9 @@ def issue_managed_token(
     Raises NotYourToken; Invalid for an agent that is unknown or somebody else's.
     """
     if access.token is not None or not access.is_person():
-        raise NotYourToken("Tokens are made by a signed-in person.", remedies=["Sign in and open Account, API tokens."])
+        raise NotYourToken(
+            "Only a signed-in person can create tokens.", remedies=["Sign in and open Account, API tokens."]
+        )
     managed = managed_principals(access.principal)
     who = next((p for p in managed if p.username == username), None) if username else access.principal
     if who is None:

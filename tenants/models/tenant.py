@@ -16,7 +16,7 @@ PERMISSIONS = {
     "operate": "Cancel, abort, retry, resume and roll back",
     "break_glass": "Run without approval in an emergency",
     "audit": "Read and export the audit log",
-    "administer": "Administer members, environments and rules",
+    "administer": "Administer members, environments and policies",
 }
 
 

@@ -77,6 +77,6 @@ def _access(request: HttpRequest) -> Access:
     if access is None:
         raise Forbidden(
             "You are signed in, but you belong to no tenant.",
-            remedies=["Ask somebody who administers your tenant to give you a role in it."],
+            remedies=["Ask an admin of your tenant for a role."],
         )
     return access

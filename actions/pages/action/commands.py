@@ -74,7 +74,9 @@ def decide_plan(request: HttpRequest, action_id: UUID) -> HttpResponse:
     access, sent = access_of(request), request.POST
     if sent.get("decision") == "ask":
         action = request_changes(access, action_id, sent.get("comment", ""), correlation_id=correlation_of(request))
-        messages.success(request, "You asked for changes. Its requester is told; nothing is approved meanwhile.")
+        messages.success(
+            request, "You requested changes. The requester is notified; the plan cannot be approved until then."
+        )
         return redirect_to(request, page_url(action))
     approved = sent.get("decision") == "approve"
     digest, comment = sent.get("digest", ""), sent.get("comment", "")
@@ -89,8 +91,8 @@ def withdraw_change_request(request: HttpRequest, action_id: UUID) -> HttpRespon
     """No longer ask for changes."""
     why = request.POST.get("reason", "")
     action = withdraw_requested_changes(access_of(request), action_id, why, correlation_id=correlation_of(request))
-    last = "" if action.state == "awaiting_approval" else " That was the last word missing."
-    messages.success(request, f"You no longer ask for changes.{last}")
+    last = "" if action.state == "awaiting_approval" else " Nothing else blocks it."
+    messages.success(request, f"You withdrew your request for changes.{last}")
     return redirect_to(request, page_url(action))
 
 
@@ -155,7 +157,7 @@ def rollback_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
         access_of(request), action_id, _read_reason(request), correlation_id=correlation_of(request)
     )
     if new:
-        messages.success(request, "This is the action that undoes it. It goes through the gate like any other.")
+        messages.success(request, "This action undoes the other one. It needs its own plan and approvals.")
     return redirect_to(request, page_url(action))
 
 
@@ -165,5 +167,5 @@ def retry_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
     mode = request.POST.get("mode", "") if request.POST.get("mode") in MODES else ""
     via = correlation_of(request)
     action = propose.retry(access_of(request), action_id, _read_reason(request), mode=mode, correlation_id=via)
-    messages.success(request, "Proposed again. It is planned and judged afresh.")
+    messages.success(request, "Proposed again with a new plan and policy evaluation.")
     return redirect_to(request, page_url(action))

@@ -41,7 +41,7 @@ TEXT = {"type": "string"}
 ABOUT: Schema = {
     "required": ["reason"],
     "properties": {
-        "title": {"title": "Title", "description": "Left empty, it is made from the change.", "maxLength": 200, **TEXT},
+        "title": {"title": "Title", "description": "Empty: generated from the change.", "maxLength": 200, **TEXT},
         "reason": {
             "title": "Reason",
             "description": "Why this, and why now. Approvers and auditors read it.",
@@ -89,7 +89,7 @@ MORE: Schema = {
             "properties": {
                 "every_s": {
                     "title": "Look every (s)",
-                    "description": "At checks that say `during`, while it runs.",
+                    "description": "Interval of checks marked `during`.",
                     "type": "integer",
                     "minimum": 1,
                     "maximum": 3600,

@@ -34,7 +34,7 @@ def abort_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
     if request.method == "POST":
         reason = read_reason(request)
         action = stop.abort(access, action_id, reason, correlation_id=correlation_of(request))
-        messages.warning(request, "Asked to stop. The run stops at its next checkpoint and undoes what was done.")
+        messages.warning(request, "Abort requested. The run stops at its next checkpoint and rolls back.")
         return redirect_to(request, f"/actions/{action.pk}/run/")
     action = allowed.find_action(access, action_id)
     may = "abort" in allowed.allowed_verbs(access, action)
@@ -67,7 +67,7 @@ def roll_back_to_checkpoint(request: HttpRequest, action_id: UUID) -> HttpRespon
     """Take a run back to just after the step that the form names."""
     via, to = correlation_of(request), request.POST.get("to", "").replace("\x00", "")[:200]
     action = rollback_to_step(access_of(request), action_id, to, read_reason(request), correlation_id=via)
-    messages.warning(request, "It goes back to that checkpoint, and is held there until somebody says how to go on.")
+    messages.warning(request, "Rolling back to that checkpoint. The run is then held for an operator.")
     return redirect_to(request, f"/actions/{action.pk}/run/")
 
 
@@ -118,7 +118,7 @@ def describe_recovery(plan: Plan) -> list[str]:
         if s.get("fallback_for") in number
     ]
     kept = [str(number[s["key"]]) for s in plan.steps if s.get("may_skip") is False]
-    never = [f"Never left out: step {', '.join(kept)}."] if kept and len(kept) < len(number) else []
+    never = [f"Never skipped: step {', '.join(kept)}."] if kept and len(kept) < len(number) else []
     return [*describe_policy(plan.recovery), *stand_ins, *never]
 
 

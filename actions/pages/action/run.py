@@ -88,7 +88,7 @@ def _entry_rows(entry: LogEntry) -> list[tuple[str, str]]:
     if look == "e":
         return [*said, ("e", f"{word}: {message or code or 'no reason given'}")]
     if facts.get("settled_by"):
-        return [*said, ("w", f"{word}, on a person's word")]
+        return [*said, ("w", f"{word}, confirmed by a person")]
     if facts.get("simulated"):
         return [*said, ("o", "simulated")]
     return [*said, (look, f"{word}: {message}" if message and look == "w" else word)]
@@ -120,13 +120,13 @@ FEW_CHECKS = 6
 REPORT_FORMAT = "interlock.verification/1"
 VERDICTS = ("action.complete", "action.roll_back", "action.fail")
 HELD_HELP = {
-    "freeze": "Its environment is held. It goes on by itself, from here, once somebody releases that.",
-    "in_doubt": "It cannot be told whether this step took effect. Look at the target, then say what you found.",
-    "rollback_failed": "A step would not be undone. Put the target right, or give up and leave it as it is.",
-    "replans": "What was approved ceased to hold again and again, so it never began. Give up, then propose it again.",
-    "checkpoint": "It went back to a checkpoint. It can go on from there, be rolled back wholly, or be given up.",
-    "risk_spike": "What it is watched by no longer holds. Look at why, then say how to go on.",
-    "quarantine": "What it would undo is in quarantine by now. Have that cleared first, then let it go on.",
+    "freeze": "The environment is frozen. The run resumes here when it is unfrozen.",
+    "in_doubt": "Unknown whether this step took effect. Check the target, then record the outcome.",
+    "rollback_failed": "Undo of a step failed. Repair the target and retry, or end the action as failed.",
+    "replans": "The target kept drifting, so the run never started. End it as failed, then propose again.",
+    "checkpoint": "Rolled back to a checkpoint. Resume, roll back completely, or end as failed.",
+    "risk_spike": "A check failed during the run. Find the cause, then resume or roll back.",
+    "quarantine": "The resources to undo are quarantined. Clear the quarantine, then resume.",
 }
 
 
@@ -198,7 +198,7 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         "is_live": action.state not in ENDED,
         "is_running": action.state in (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK),
         "held_label": HELD_LABELS.get(action.held_reason, action.held_reason),
-        "held_help": HELD_HELP.get(action.held_reason, "A person has to say how to go on."),
+        "held_help": HELD_HELP.get(action.held_reason, "A person must resolve it."),
         "doubtful": doubtful,
         "undoable": [
             s

@@ -106,7 +106,7 @@ def acknowledge_incident(request: HttpRequest, incident_id: UUID) -> HttpRespons
 @require_member
 def decline_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     commands_incidents.decline(access_of(request), incident_id, _read_text(request, "reason"), **_correlation(request))
-    messages.warning(request, "Declined. Nobody has it now, and those who look after that are told.")
+    messages.warning(request, "Declined. The incident is unassigned and escalated.")
     return redirect_to(request, f"/incidents/{incident_id}/")
 
 

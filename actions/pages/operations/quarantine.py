@@ -31,7 +31,7 @@ class QuarantineForm(forms.Form):
         label="Why",
         max_length=4_000,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="Whoever clears it reads it.",
+        help_text="Shown to the person who clears it.",
     )
 
     def __init__(self, *args: Any, places: list[Environment], **kwargs: Any) -> None:
@@ -44,7 +44,7 @@ class ClearForm(forms.Form):
         label="What you found",
         max_length=4_000,
         widget=forms.Textarea(attrs={"rows": 4}),
-        help_text="How the resource stands now, and how you know. Those who approve rely on it.",
+        help_text="State of the resource and how you checked it. Approvers rely on it.",
     )
     ticket = forms.CharField(label="Ticket", max_length=120, required=False)
 

@@ -102,7 +102,9 @@ def environment_page(request: HttpRequest, slug: str) -> HttpResponse:
 @require_member
 def freeze_environment(request: HttpRequest, slug: str) -> HttpResponse:
     thrown = freeze.freeze(access_of(request), slug, _read_reason(request), correlation_id=correlation_of(request))
-    messages.warning(request, f"{thrown.environment.name} is held. Nothing starts; what runs stops at its checkpoint.")
+    messages.warning(
+        request, f"{thrown.environment.name} is frozen. No action starts; runs stop at their next checkpoint."
+    )
     return redirect_to(request, f"/environments/{slug}/")
 
 
@@ -134,7 +136,7 @@ def breakers_context(access: Access) -> list[dict[str, Any]]:
 def reset_breaker_view(request: HttpRequest, breaker_id: UUID) -> HttpResponse:
     reason = request.POST.get("reason", "").replace("\x00", "").strip()[:4_000]
     breaker = reset_breaker(access_of(request), breaker_id, reason, correlation_id=correlation_of(request))
-    messages.success(request, f"The breaker of {breaker_name(breaker)} is closed. What waited behind it may start.")
+    messages.success(request, f"The breaker of {breaker_name(breaker)} is closed. Waiting actions can start.")
     return redirect_to(request, "/system/")
 
 
@@ -211,7 +213,7 @@ def _describe_block(action: Action, queues: set[str], now: Any, waits: Sequence[
     if action.state == State.AWAITING_APPROVAL:
         return "people who have to decide"
     if action.state == State.HELD:
-        return "an operator who has to say how to go on"
+        return "an operator to resolve it"
     if action.not_before and action.not_before > now:
         return f"its start time, {action.not_before:%d %b %H:%M} UTC"
     queue = "decide" if action.state in TO_DECIDE else "execute"
@@ -241,7 +243,7 @@ def external_status() -> list[dict[str, Any]]:
     except (BrokerError, redis.RedisError, OSError) as error:
         gone = f"does not answer ({type(error).__name__}); work is accepted, and runs when it is back"
         return [{"name": "Message broker", "ok": False, "detail": gone}]
-    names = ", ".join(sorted(name.partition("@")[0] for name in answers)) or "nobody answers; a busy one may be slow to"
+    names = ", ".join(sorted(name.partition("@")[0] for name in answers)) or "no answer; a busy worker may respond late"
     late = swept_at is None or time() - swept_at > SWEEPS_MISSED * settings.INTERLOCK.sweep_s
     when = "no sweep is known of" if swept_at is None else f"last {duration(max(time() - swept_at, 0))} ago"
     return [

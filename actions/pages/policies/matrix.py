@@ -106,7 +106,7 @@ def edit_matrix_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     require_may_change_matrix(access, place.tenant_id, place.pk)
     if request.method != "POST":
         if draft.state != "draft":
-            raise NotADraft(remedies=["Draft it anew from the matrix that is in force: Rules, Matrix."])
+            raise NotADraft(remedies=["Draft again from the published matrix: Policies, Approval matrix."])
         return render(
             request, "policies/matrix_editor.html", matrix_editor_context(place, tier_forms(draft.rows), draft=draft)
         )
@@ -132,7 +132,7 @@ def abandon_matrix_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     access = access_of(request)
     draft = find_matrix_draft(access, draft_id)
     drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_of(request))
-    messages.success(request, f"The draft for {draft.environment.slug} is given up. Its rows stay in the log.")
+    messages.success(request, f"The draft for {draft.environment.slug} is abandoned. Its rows stay in the log.")
     return redirect("matrix")
 
 
@@ -200,9 +200,9 @@ def to_matrix_rows(typed: Iterable[TierForm]) -> tuple[Rows, list[dict[str, Any]
         elif it.says == ROLES and it.required_approvals():
             rows[it.tier] = it.required_approvals()
         elif it.says == ROLES:
-            issues.append(issue("Say how many people of which role, or choose that nobody is asked.", it.tier))
+            issues.append(issue("Give roles and counts, or choose “No approval”.", it.tier))
         elif it.says != DENIED:
-            issues.append(issue("Choose what happens: denied, nobody is asked, or these people.", it.tier))
+            issues.append(issue("Choose one: denied, no approval, or required approvals.", it.tier))
     return rows, issues
 
 

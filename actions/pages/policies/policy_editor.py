@@ -162,7 +162,7 @@ def draft_backtest_status(kind: str, draft_id: UUID) -> dict[str, Any]:
     standing = backtest_status(kind, draft_id)
     words = standing.words
     if standing.may and standing.backtest is not None:
-        moved = " Other rules changed since: it may come out otherwise by now." if standing.rules_changed else ""
+        moved = " Other policies changed since; the result may differ now." if standing.rules_changed else ""
         words = describe_backtest(standing.backtest) + moved
     return {"words": words, "is_good": standing.may, "address": f"/policies/{kind}/{draft_id}/backtest/"}
 
@@ -234,7 +234,7 @@ def abandon_policy_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     access = access_of(request)
     draft = find_version(access, draft_id)
     drafts.abandon_policy_draft(draft.pk, by=access, correlation_id=correlation_of(request))
-    messages.success(request, f"{draft} is given up. Its text stays in the log.")
+    messages.success(request, f"{draft} is abandoned. Its text stays in the log.")
     return redirect("policy", draft.policy_id)
 
 

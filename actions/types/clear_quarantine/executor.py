@@ -26,7 +26,7 @@ SCHEMA: dict[str, Any] = {
         },
         "found": {
             "title": "What you found",
-            "description": "How the resource stands now, and how you know. Those who approve it rely on it.",
+            "description": "State of the resource and how you checked it. Approvers rely on it.",
             "type": "string",
             "maxLength": 4000,
             "x-widget": "textarea",
@@ -69,7 +69,7 @@ class ClearQuarantine:
         if kept.standing != "in_force":
             raise PlanRefused([error("It has been cleared already.", "quarantine")])
         if kept.held_by is not None:
-            words = f"The action that left it so has not ended. Settle that first: {kept.held_by}."
+            words = f"The action that caused it has not ended. Resolve it first: {kept.held_by}."
             raise PlanRefused([error(words, "quarantine")])
         return build_draft(kept, "clear")
 
@@ -80,7 +80,7 @@ class ClearQuarantine:
         with own_connection():
             kept = quarantine_store().find(target.tenant_id, UUID(spec["quarantine"]))
         if kept is None or kept.standing != AFTER[spec["verb"]]:
-            raise PlanRefused("It does not stand any more as this left it, so there is nothing to undo.")
+            raise PlanRefused("It changed since; there is nothing to undo.")
         return build_draft(kept, OPPOSITE[spec["verb"]])
 
     def apply(self, ctx: StepContext) -> Outcome:

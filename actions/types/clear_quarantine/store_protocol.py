@@ -47,5 +47,5 @@ def register_quarantine_store(keeper: QuarantineStore) -> None:
 def quarantine_store() -> QuarantineStore:
     """Whoever keeps them. Raises PlanRefused where nobody does: then nothing is cleared."""
     if not _stores:
-        raise PlanRefused([error("Nobody here keeps quarantines, so none can be cleared.", "quarantine")])
+        raise PlanRefused([error("No quarantine keeper is configured, so none can be cleared.", "quarantine")])
     return _stores[0]

@@ -32,7 +32,7 @@ SCHEMA: dict[str, Any] = {
     "properties": {
         "sections": {
             "title": "Sections",
-            "description": "What to look at; everything when left out.",
+            "description": "Sections to collect; empty: all.",
             "type": "array",
             "items": {"type": "string", "enum": list(SECTIONS)},
             "minItems": 1,

@@ -39,7 +39,7 @@ SCHEMA: dict[str, Any] = {
     },
 }
 PROBES = {"before": Probe.NOT_DONE, "after": Probe.DONE, "else": Probe.UNKNOWN}
-MOVED = "The rules changed since this was planned, so nothing was touched. Propose it again."
+MOVED = "The policies changed since planning. Nothing was changed. Propose it again."
 
 
 class ConfigChange:
@@ -47,7 +47,7 @@ class ConfigChange:
 
     name = "config_change"
     version = "1"
-    title = "Change the rules"
+    title = "Change policies"
     description = "Publishes or retires a guard policy, or replaces the approval matrix of an environment."
     schema = SCHEMA
     security_level = "critical"
@@ -77,7 +77,7 @@ class ConfigChange:
         spec = plan_steps[0]["spec"]
         with own_connection():
             if side_in_force(spec) != "after":
-                raise PlanRefused("The rules have changed since; draft what should be in force, and propose that.")
+                raise PlanRefused("The policies changed since. Draft and propose the wanted version.")
             return build_draft(change_from_spec(invert_spec(spec)))
 
     def apply(self, ctx: StepContext) -> Outcome:
@@ -107,7 +107,7 @@ class ConfigChange:
                 changed = apply_change(spec, ctx.action_id, key)
         except Problem as problem:
             return Outcome(False, "precondition", f"{problem.detail} {MOVED}")
-        ctx.log("The rules are in force." if changed else "It was in force already.")
+        ctx.log("The policies are in force." if changed else "It was in force already.")
         return Outcome(True, facts={"changed": changed})
 
 
@@ -146,7 +146,7 @@ def describe_change(swap: RuleChange) -> str:
 def _verify_step(step: dict[str, Any], found: str) -> dict[str, Any]:
     words = {
         "after": "It is in force.",
-        "before": "The earlier rules are in force.",
-        "else": "Other rules are in force.",
+        "before": "The earlier policies are in force.",
+        "else": "Other policies are in force.",
     }
     return {"name": step["title"], "ok": found == "after", "detail": words[found]}

@@ -29,7 +29,7 @@ def register_backtest_reader(told: BacktestReader) -> None:
 def require_backtest(kind: str, draft: UUID) -> dict[str, Any]:
     """The backtest of a draft. Raises PlanRefused if it has none that counts, also where nobody knows of any."""
     if not _backtest_readers:
-        raise PlanRefused([error("Whether this was backtested cannot be told, so it is not published.", "draft")])
+        raise PlanRefused([error("No backtest is known for it, so it is not published.", "draft")])
     try:
         return _backtest_readers[0](kind, draft)
     except Problem as problem:
@@ -166,7 +166,7 @@ def _matrix_draft(draft: UUID, target: Target) -> RuleChange:
     if found is None:
         raise PlanRefused([error("There is no such draft of a matrix here.", "draft")])
     if found.environment_id != target.environment_id:
-        words = "A matrix is changed by an action in its own environment, so that its own rules judge it."
+        words = "An approval matrix is changed by an action in its own environment."
         raise PlanRefused([error(words, "draft")])
     if found.state not in ("draft", "retired"):
         raise PlanRefused([error(f"This draft is {found.state}; only a draft or a retired one can be.", "draft")])

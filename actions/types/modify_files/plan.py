@@ -281,9 +281,9 @@ def matches_state(state: dict[str, Any], seen: FileSnapshot | None) -> bool:
 def describe_drift(path: str, state: dict[str, Any], seen: FileSnapshot | None) -> str:
     """Say in words how a file differs from the recorded state. Names digests and modes, never content."""
     if seen is None:
-        return f"{path} has been deleted since. Propose the change anew."
+        return f"{path} was deleted since. Propose the change again."
     if not state["exists"]:
-        return f"{path} exists now, but should not. Propose the change anew."
+        return f"{path} exists now. Propose the change again."
     if seen.sha256 != state["sha256"]:
         return f"{path} has been changed since (expected sha256 {state['sha256'][:12]}, found {seen.sha256[:12]})."
     if seen.mode_text != state["mode"]:

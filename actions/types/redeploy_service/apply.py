@@ -138,7 +138,7 @@ def restart_service(ctx: StepContext, house: ServiceDir) -> bool:
     if after["release"] is None:
         return stop_service(ctx, house, before)
     if end["token"] != key and not is_same_deployment(end, before):
-        raise StepRefused("precondition", "Somebody else has redeployed this service meanwhile." + PROPOSE_AGAIN)
+        raise StepRefused("precondition", "Someone else redeployed this service meanwhile." + PROPOSE_AGAIN)
     run = run_settings(ctx)
     if run_digest(run) != after["run"]:
         raise StepRefused("settings", "How the service is run was changed since this was planned." + PROPOSE_AGAIN)
@@ -155,7 +155,7 @@ def restart_service(ctx: StepContext, house: ServiceDir) -> bool:
 def stop_service(ctx: StepContext, house: ServiceDir, before: ServiceState) -> bool:
     end = house.end()
     if end["token"] is not None and not is_same_deployment(end, before):
-        raise StepRefused("precondition", "Somebody else has redeployed this service meanwhile." + PROPOSE_AGAIN)
+        raise StepRefused("precondition", "Someone else redeployed this service meanwhile." + PROPOSE_AGAIN)
     if end["token"] is None and house.runs(None):
         return False
     house.supervisor.stop()
@@ -200,7 +200,7 @@ def restore_service(ctx: StepContext, house: ServiceDir) -> bool:
     spec, image, end = ctx.step["spec"], parse_image(ctx.before_image()), house.end()
     before, record = spec["before"], image["record"]
     if not is_between_states(end, spec):
-        raise StepRefused("precondition", "Somebody else has redeployed this service since, so it is left as it is.")
+        raise StepRefused("precondition", "Someone else redeployed this service since; it is left unchanged.")
     if (record or {}).get("token") != before["token"]:
         raise StepRefused("no_image", "What was kept of the service is not what this plan began with.")
     relinked = end["current"] != before["current"]

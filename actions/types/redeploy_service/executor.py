@@ -53,7 +53,7 @@ class RedeployService:
     version = "1"
     title = "Redeploy a service"
     description = (
-        "Switch a service to another release and restart it. If it is not well, the release before comes back."
+        "Switch a service to another release and restart it. If it is unhealthy, the previous release is restored."
     )
     schema = SCHEMA
     security_level = "high"
@@ -160,7 +160,7 @@ class RedeployService:
             well = wait_until_healthy(ctx, house, record["token"], health_gate_terms(service))
         if well.ok:
             return outcome
-        words = f"Release {record['release']} is back, but it is not well either. {well.message}"
+        words = f"Release {record['release']} is restored, but also unhealthy. {well.message}"
         return Outcome(False, "previous_unhealthy", words, well.facts)
 
     def probe(self, ctx: StepContext) -> Probe:

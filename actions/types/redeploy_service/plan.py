@@ -375,7 +375,7 @@ def refuse_if_changed_since(steps: dict[str, dict[str, Any]], house: ServiceDir)
         raise PlanRefused(f"The service has been redeployed since ({found}). Propose the release that it should run.")
     switched = steps.get(SWITCH)
     if switched and after["current"] and (fault := release_fault(house, after["current"], switched["spec"]["digest"])):
-        raise PlanRefused(f"{fault} Somebody changed it since, so this can no longer be undone.")
+        raise PlanRefused(f"{fault} It changed since, so this can no longer be undone.")
 
 
 def undo_operations(steps: dict[str, dict[str, Any]], house: ServiceDir, target: Target) -> dict[str, Any]:

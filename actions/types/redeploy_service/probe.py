@@ -187,7 +187,7 @@ def run_health_gate(ctx: StepContext) -> Outcome:
     if outcome.ok:
         with lock_service(ctx.target, spec["path"], ctx.deadline, ctx.stopping) as house:
             if gated_token(house, spec) != token:
-                return Outcome(False, "precondition", "Somebody else has redeployed this service meanwhile.")
+                return Outcome(False, "precondition", "Someone else redeployed this service meanwhile.")
             house.write_record({**(house.record() or {}), "passed": True})
         ctx.log("healthy")
     return outcome

@@ -181,8 +181,8 @@ def follow_runner(ctx: StepContext, fd: int, keeper: subprocess.Popen[bytes] | N
         if state == "waiting":
             raise StepRefused("keeper", "The process that looks after the command did not start.", retryable=True)
         if state != "alive":
-            words = "The command was begun, but whatever looked after it is gone, so nobody knows how it ended."
-            raise StepRefused("in_doubt", f"{words} A person looks at the deployment and settles the step.")
+            words = "The command was started, but its supervisor is gone; the outcome is unknown."
+            raise StepRefused("in_doubt", f"{words} Check the deployment and resolve the step.")
         if not told_at and (ctx.stopping() or time.monotonic() >= ctx.deadline):
             told_at = time.monotonic()
             signal_runner(fd, signal.SIGTERM)

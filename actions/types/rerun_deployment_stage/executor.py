@@ -180,7 +180,7 @@ def stage_as_planned(ctx: StepContext) -> tuple[Deployment, Stage]:
     if deployment is None or stage is None:
         raise StepRefused("settings", issues[0].message if issues else f"There is no stage {spec['stage']} any more.")
     if command_digest(deployment, stage) != spec["command_sha256"]:
-        raise StepRefused("settings", f"The stage {stage.name} is declared otherwise since this was planned.")
+        raise StepRefused("settings", f"The stage {stage.name} was redefined since planning.")
     return deployment, stage
 
 
@@ -264,7 +264,7 @@ def resolve_by_check(ctx: StepContext, place: DeploymentDir, job: StageJob, refu
     says = run_check(place, job.stage, job.deployment)
     if says is None:
         raise refused
-    ctx.log(f"nobody saw how the command ended; its check says that it is {'done' if says else 'not done'}")
+    ctx.log(f"outcome of the command unknown; its check reports {'done' if says else 'not done'}")
     if says:
         return {"ended": "exited", "exit_code": 0, "why": "", "duration_ms": 0}
     apply.remove_order(place, job.key)

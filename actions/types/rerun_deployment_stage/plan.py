@@ -59,7 +59,7 @@ def refuse_early(deployment: Deployment, earlier: Sequence[str], stages: dict[st
             raise PlanRefused([error(words, "stage")])
     busy = next((name for name, entry in stages.items() if entry["result"] == "running"), None)
     if busy:
-        words = f"The stage {busy} of {deployment.name} is running, or whoever ran it was lost. Settle that first."
+        words = f"The stage {busy} of {deployment.name} is running or its runner was lost. Resolve that first."
         raise PlanRefused([error(words, "stage")])
 
 
@@ -87,7 +87,7 @@ def invert_step(
     spec = step["spec"]
     stage, entry = deployment.stage(spec["stage"]), state.read_entry(place, spec["stage"])
     if stage is None or command_digest(deployment, stage) != spec["command_sha256"]:
-        raise PlanRefused(f"The stage {spec['stage']} is declared otherwise since, so this can no longer be undone.")
+        raise PlanRefused(f"The stage {spec['stage']} was redefined since, so this can no longer be undone.")
     if not is_done(step, entry):
         raise PlanRefused(f"The stage {spec['stage']} has been run again since. Propose what should happen to it now.")
     if spec["op"] == UNDO:

@@ -57,7 +57,7 @@ class RerunHealthcheck(ReadOnly):
     name = "rerun_healthcheck"
     version = "1"
     title = "Rerun a healthcheck"
-    description = "Ask a service over HTTP or TCP whether it is well, with timings. Changes nothing."
+    description = "Check the health of a service over HTTP or TCP, with timings. Changes nothing."
     schema = SCHEMA
 
     def validate(self, parameters: dict[str, Any], target: Target) -> list[Issue]:
@@ -71,7 +71,7 @@ class RerunHealthcheck(ReadOnly):
                 error(f"{target.environment} has no healthcheck {parameters['check']!r}. It has: {names}.", "check")
             ]
         extra = [name for name in HTTP_DETAILS if name in parameters]
-        issues = [error("The named healthcheck says this already. Leave it out, or give url.", name) for name in extra]
+        issues = [error("The named health check sets this already. Omit it, or give url.", name) for name in extra]
         return issues + configured_faults(question)
 
     def plan(self, parameters: dict[str, Any], target: Target) -> Draft:

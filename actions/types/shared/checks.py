@@ -26,12 +26,12 @@ from actions.types.shared.safe_path import Unreachable, open_parent, open_root, 
 
 MAX_CHECKS = 50
 FILE_LIMIT = 16 * 1024 * 1024  # bytes of a file that is read for a check
-TRIES = {"title": "Tries", "description": "Ask again until it holds, so often at most.", "default": 1, **TIMES}
+TRIES = {"title": "Tries", "description": "Retry until it passes, at most so often.", "default": 1, **TIMES}
 NAME = {"title": "Name", "type": "string", "minLength": 1, "maxLength": 100}
 WHEN: dict[str, Any] = {
     "during": {
         "title": "Also while it runs",
-        "description": "Asked again and again during the run; one that does not hold stops it.",
+        "description": "Repeated during the run; a failure stops it.",
         "type": "boolean",
     },
     "before_no_return": {
@@ -45,7 +45,7 @@ WHEN: dict[str, Any] = {
 check_schema: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "Checks",
-    "description": "What must hold before the action counts as completed. One that does not hold undoes the run.",
+    "description": "Checks that must pass before the action completes. A failed check rolls the run back.",
     "type": "array",
     "maxItems": MAX_CHECKS,
     "items": {

@@ -24,8 +24,8 @@ DEFAULT_POLICY: dict[str, Any] = {
 }
 STRATEGY_TEXTS = {
     "retry": "Tried again after {}.",
-    "fallback": "Gives way after {} to what stands in for it; where nothing does, all is undone.",
-    "skip": "Left out after {}.",
+    "fallback": "Fallback after {}; without a fallback step, all steps are undone.",
+    "skip": "Skipped after {}.",
     "abort": "All is undone after {}.",
 }
 INTERLOCK_CODES = frozenset(
@@ -64,7 +64,7 @@ recovery_schema: dict[str, Any] = {
             "type": "object",
             "additionalProperties": False,
             "required": ["type"],
-            "description": "Proposed when this one has failed with an error that says fallback.",
+            "description": "Proposed when this action fails with an error mapped to fallback.",
             "properties": {
                 "type": {"title": "Type", "type": "string", "minLength": 1, "maxLength": 64},
                 "parameters": {"title": "Parameters", "type": "object"},
@@ -117,10 +117,10 @@ def recovery_issues(executor: Executor, asked: Mapping[str, Any]) -> Iterator[Is
         if code in INTERLOCK_CODES:
             yield error(f"Interlock itself stops a step with {code}; leave this out.", at)
         elif strategy != "abort" and said.get(code) == "abort":
-            yield error(f"{executor.title} says that after {code} nothing may go on: abort, or leave it out.", at)
+            yield error(f"{executor.title} says that after {code} the run must not continue: use abort or skip.", at)
     leads_there = "fallback" in policy["strategies"].values()
     if policy["fallback"] and not leads_there:
-        yield error("Nothing leads to it: say for which error codes, under strategies.", "recovery.fallback")
+        yield error("Never used: name its error codes under strategies.", "recovery.fallback")
     if "fallback" in asked.get("strategies", {}).values() and not policy["fallback"]:
         yield warning(
             "No action to fall back to is given: where the plan has no step for it either, this aborts.",
@@ -143,7 +143,7 @@ def describe_policy(policy: Mapping[str, Any]) -> list[str]:
     fallback = policy["fallback"]
     if fallback:
         name = fallback.get("title") or fallback["type"]
-        found.append(f"If it gives way and no step stands in, all is undone, and {name} is proposed as an action.")
+        found.append(f"If it fails and has no fallback step, all steps are undone and {name} is proposed as an action.")
     return found
 
 

@@ -119,16 +119,16 @@ def prove_event(tenant: UUID, event: Event) -> EventProof:
     found = EventProof(digest.hex(), digest == bytes(event.hash), leaf.hex())
     proven = read_inclusion_proof(tenant, event)
     if proven is None:
-        found.words = "Not sealed yet: the sealer is a few seconds behind. Its chain already holds it."
+        found.words = "Not in the signed log yet: signing takes a few seconds. The hash chain already contains it."
         return found
     found.log_index, found.size, found.root = proven["log_index"], proven["size"], proven["root"].hex()
     found.checkpoint, found.signed_by = proven["checkpoint"], proven["signed_by"]
     found.steps, top = follow_path(leaf, proven["log_index"], proven["size"], proven["proof"])
     found.fits = top == proven["root"] and bool(found.signed_by)
     if top != proven["root"]:
-        found.words = "The path does not lead to the head's root: this is not the event that was sealed."
+        found.words = "Proof failed: this is not the event that was signed."
     elif not found.signed_by:
-        found.words = "No key of the tenant signed this head."
+        found.words = "No key of the tenant signed this tree head."
     return found
 
 

@@ -204,7 +204,7 @@ def parse_day(text: str) -> date | None:
 def _issues_of_period(kept: Mapping[str, str]) -> list[dict[str, str]]:
     since, until = date.fromisoformat(kept["since"]), date.fromisoformat(kept["until"])
     if since > until:
-        return [_issue("until", "A period ends on the day it begins, or later.")]
+        return [_issue("until", "The period must end on or after its first day.")]
     if (until - since).days >= MAX_DAYS:
         return [_issue("since", "A report covers two years at most. Ask for several.")]
     return []

@@ -50,7 +50,7 @@ def request_report(
         raise Invalid(message, issues=[{"severity": "error", "message": message, "field": "format"}])
     parameters = check_parameters(tenant, report, asked)
     if ReportRun.objects.filter(tenant=tenant, by=by, status__in=WAITING).count() >= MAX_WAITING:
-        raise Conflict(f"{MAX_WAITING} reports of yours are being made. Wait for one, or cancel one.")
+        raise Conflict(f"{MAX_WAITING} of your reports are running. Wait for one or cancel one.")
     with transaction.atomic():
         run = ReportRun.objects.create(
             tenant=tenant,
@@ -76,7 +76,7 @@ def cancel_run(tenant: UUID, by: str, run_id: UUID, *, correlation_id: str = "")
             raise NotFound
         at = database_time()
         if not found.filter(status__in=WAITING).update(status="cancelled", finished_at=at, claim=None):
-            raise Conflict("This report is made already, or was given up. There is nothing to cancel.")
+            raise Conflict("This report is done or cancelled. There is nothing to cancel.")
         run = found.get()
         record_run_event(run, "report.cancelled", by, {}, correlation_id)
     return run

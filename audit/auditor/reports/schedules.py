@@ -29,7 +29,7 @@ GRACE = timedelta(minutes=10)
 """After a period's end: by then its last events are sealed and indexed."""
 MAX_SCHEDULES, MAX_RECIPIENTS = 50, 20
 ADDRESS = re.compile(r"[^@\s<>,;\"\x00-\x1f]+@[^@\s<>,;\"\x00-\x1f]+\.[^@\s<>,;\"\x00-\x1f]+")
-LAPSED = "whoever set it up may no longer audit the tenant"
+LAPSED = "its creator is no longer an auditor of the tenant"
 
 
 def create(

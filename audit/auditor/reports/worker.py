@@ -71,10 +71,10 @@ def dequeue() -> ReportRun | None:
 def make_report(run: ReportRun) -> None:
     """Write the file, then the end of the run, its event and its mails in one transaction. Raises Lost."""
     if run.attempts > MAX_ATTEMPTS:
-        fail_run(run, "it was begun three times, and its worker was lost each time")
+        fail_run(run, "started three times; its worker was lost each time")
         return
     if not may_still_audit(run.tenant, run.by):
-        fail_run(run, "whoever asked for it may no longer audit the tenant")
+        fail_run(run, "its requester is no longer an auditor of the tenant")
         return
     report, count, head = find_report(run.kind), RowCount(), newest_head(run.tenant)
     ReportPart.objects.filter(run=run).delete()
@@ -105,7 +105,7 @@ def build_header(run: ReportRun, report: Report, head: SignedTreeHead | None) ->
             ("head of", f"{head.at:%Y-%m-%d %H:%M:%S} UTC, signed by key {head.key_id}"),
         ]
         if head
-        else [("sealed head", "none yet: nothing of this tenant's log is sealed")]
+        else [("sealed head", "none yet: this log has no signed tree head")]
     )
     return ReportHeader(
         [

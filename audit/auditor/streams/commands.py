@@ -101,12 +101,12 @@ def find_stream(tenant: UUID, stream_id: UUID) -> Stream:
 
 def pause(tenant: UUID, stream_id: UUID, by: str) -> str:
     delivery.pause(find_stream(tenant, stream_id), by)
-    return "It is paused; nothing is lost, it goes on where it was."
+    return "Paused. Nothing is lost; it resumes where it stopped."
 
 
 def resume(tenant: UUID, stream_id: UUID, by: str) -> str:
     delivery.resume(find_stream(tenant, stream_id), by)
-    return "It goes on where it was."
+    return "Resumed where it stopped."
 
 
 def remove(tenant: UUID, stream_id: UUID, by: str) -> str:

@@ -119,7 +119,7 @@ def _handle_failure(stream: Stream, batch: Sequence[SealedEvent], reached: int, 
     failures, now = stream.failures + 1, database_time()
     log.warning("stream_delivery_failed", stream=str(stream.pk), failures=failures, why=str(why))
     if why.status == 410:
-        pause(stream, by=ACTOR, why="the receiver says that it is gone (410)")
+        pause(stream, by=ACTOR, why="the receiver answered 410 Gone")
         return
     if _is_refusal(why) and failures >= MAX_REFUSED_ATTEMPTS:
         _send_one_by_one(stream, batch, reached)
