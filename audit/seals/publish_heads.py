@@ -114,7 +114,8 @@ def _to_http(target: HeadTarget, head: SignedTreeHead) -> None:
 
 def _to_email(target: HeadTarget, head: SignedTreeHead) -> None:
     text = (
-        f"{head.note}\nKeep this mail: it holds the signed tree head of the first {head.size} entries of the audit log. "
+        f"{head.note}\nKeep this mail: it holds the signed tree head of the first {head.size} entries "
+        f"of the audit log. "
         "To hold the log "
         f"against it, paste the lines above at {settings.INTERLOCK.address}/verify/.\n"
     )
