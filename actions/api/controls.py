@@ -73,7 +73,7 @@ def unfreeze_environment(request: HttpRequest, slug: str, body: FreezeIn) -> dic
 
 
 @environments_router.get(
-    "/caps", response=ConcurrencyLimitsOut, summary="How many actions may run at once, and how many do"
+    "/concurrency-limits", response=ConcurrencyLimitsOut, summary="How many actions may run at once, and how many do"
 )
 def list_concurrency_limits(request: HttpRequest) -> dict[str, Any]:
     """The caps that count actions where you may view. They are set in the admin."""

@@ -8,6 +8,7 @@ source, those for type checking included.
 import ast
 import io
 import re
+import sys
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -96,6 +97,43 @@ def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
     return groups
 
 
+def rooms_of(floor: str) -> dict[str, set[str]]:
+    """Which rooms of a floor a room imports, without what follows from the rest (transitive reduction)."""
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        parts = name.split(".")
+        if parts[0] != floor or len(parts) < 2 or not is_room(floor, parts[1]):
+            continue
+        targets = graph.setdefault(parts[1], set())
+        for target in imports_of(path, known):
+            there = target.split(".")
+            if there[0] == floor and len(there) > 1 and there[1] != parts[1] and is_room(floor, there[1]):
+                targets.add(there[1])
+    return {
+        room: {t for t in targets if not any(t in reachable(graph, other) for other in targets - {t})}
+        for room, targets in graph.items()
+    }
+
+
+def is_room(floor: str, name: str) -> bool:
+    """Whether a name is a directory of a floor that the picture shows."""
+    return (ROOT / floor / name).is_dir() and name not in ("management", "migrations", "templatetags")
+
+
+def picture() -> str:
+    """Floors and rooms as a Mermaid chart: an arrow means "imports"; what follows from other arrows is left out."""
+    lines = ["```mermaid", "flowchart TB"]
+    for floor in FLOORS:
+        lines.append(f'    subgraph {floor}["{floor}/"]')
+        graph = rooms_of(floor)
+        lines += [f"        {floor}_{room}[{room}]" for room in sorted(graph)]
+        lines += [f"        {floor}_{room} --> {floor}_{t}" for room in sorted(graph) for t in sorted(graph[room])]
+        lines.append("    end")
+    lines += [f"    {upper} --> {lower}" for upper, lower in zip(FLOORS, FLOORS[1:], strict=False)]
+    return "\n".join([*lines, "```"])
+
+
 def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
     """Every node that can be reached from a node."""
     seen: set[str] = set()
@@ -148,4 +186,4 @@ def report() -> str:
 
 
 if __name__ == "__main__":
-    print(report())
+    print(picture() if "picture" in sys.argv[1:] else report())
