@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.incidents.messages import check_webhook, decrypt_secrets, store_secrets
 from actions.models import ConcurrencyLimit, IncidentRule, Webhook
 from actions.models.incident import DEFAULT_ENDINGS, ENDINGS

@@ -7,22 +7,18 @@ from uuid import UUID
 from django.conf import settings
 
 from actions.audit_hooks import subjects
-from actions.audit_hooks.change_reports import register_reports as connect_reports
-from actions.audit_hooks.subjects import register_evidence as connect_packs
-from actions.audit_hooks.subjects import register_subjects as connect_names
 from actions.backtests.start import backtest_facts
 from actions.controls.quarantine import DatabaseQuarantineStore
-from actions.controls.wake_up import wake_and_publish
-from actions.controls.worker_routing import limited_routes, node_queue
+from actions.controls.worker_queues import limited_routes, node_queue, wake_and_publish
 from actions.lifecycle.commit import Changed, advance, committed
 from actions.lifecycle.context import ActionContext
 from actions.live import connection_access
 from actions.live.messages import change_messages, publish_log_written
 from actions.models import Action
 from actions.models.states import TO_DECIDE, TO_EXECUTE
-from actions.run.step_log import lines_written
-from actions.types.clear_quarantine.store_protocol import register_quarantine_store as quarantines_kept
-from actions.types.config_change.rule_targets import register_backtest_reader as backtests_needed
+from actions.run.transcript import lines_written
+from actions.types.clear_quarantine.store_protocol import register_quarantine_store
+from actions.types.config_change.rule_targets import register_backtest_reader
 from approvals.errors import AlreadyStarted
 from approvals.models import Request
 from approvals.requests.decisions import request_decided
@@ -30,27 +26,27 @@ from approvals.requests.withdraw import request_reopened
 
 
 def connect_signals() -> None:
-    request_decided.connect(on_request_settled, dispatch_uid="actions.signals")
+    request_decided.connect(on_request_decided, dispatch_uid="actions.signals")
     request_reopened.connect(on_request_reopened, dispatch_uid="actions.signals")
     committed.connect(on_committed, dispatch_uid="actions.signals")
     lines_written.connect(on_lines_written, dispatch_uid="actions.signals.said")
     connection_access.register_permission_signals()
-    backtests_needed(backtest_facts)
-    quarantines_kept(DatabaseQuarantineStore())
-    connect_names()
-    connect_packs()
+    register_backtest_reader(backtest_facts)
+    register_quarantine_store(DatabaseQuarantineStore())
+    subjects.register_subjects()
+    subjects.register_evidence()
     subjects.register_erasure()
-    connect_reports()
+    subjects.register_reports()
 
 
-# What a settled or reopened request means for its action; heard synchronously, inside the deciding transaction.
+# Follow a decided or reopened request: move its action, inside the same transaction.
 
 
 VERBS = {"approved": "approve", "rejected": "reject"}
 
 
-def on_request_settled(sender: Any, *, request: Request, outcome: str, by: str, at: datetime, **kwargs: Any) -> None:
-    """Approve or reject the action of a request that just settled. Locks the action row, after the request's."""
+def on_request_decided(sender: Any, *, request: Request, outcome: str, by: str, at: datetime, **kwargs: Any) -> None:
+    """Approve or reject the action of a decided request. Locks the action's row, after the request's."""
     if request.subject_kind != "action" or outcome not in VERBS:
         return
     verb = VERBS[outcome]
@@ -64,7 +60,7 @@ def on_request_settled(sender: Any, *, request: Request, outcome: str, by: str, 
 def on_request_reopened(
     sender: Any, *, request: Request, by: str, correlation_id: str, ttl_s: int, **kwargs: Any
 ) -> None:
-    """Take an approved action back to its people. Raises AlreadyBegun if it is no longer waiting to start."""
+    """Take an approved action back to awaiting approval. Raises AlreadyStarted if it no longer waits to start."""
     if request.subject_kind != "action":
         return
     facts = {
@@ -78,13 +74,13 @@ def on_request_reopened(
 
 
 def approval_lifetime_s(action_id: UUID, at: datetime) -> int:
-    """How long an approval may be used: its usual life, counted from when the action may begin."""
+    """How long an approval may be used: its usual lifetime, counted from when the action may start."""
     not_before = Action.objects.filter(pk=action_id).values_list("not_before", flat=True).first()
     wait_s = max(0, (not_before - at).total_seconds()) if not_before else 0
     return int(wait_s) + int(settings.INTERLOCK.approval_ttl_s)
 
 
-# After a commit: wake the workers that have the next turn, and tell the open pages, once per group.
+# After a commit: wake up the workers that have the next turn, and notify open pages, once per group.
 
 
 QUEUE_STATES = (("decide", TO_DECIDE), ("execute", TO_EXECUTE))
@@ -92,12 +88,12 @@ INCIDENT_STATES = {"failed", "held", "rolled_back"}
 
 
 def on_lines_written(sender: Any, *, contexts: list[ActionContext], **kwargs: Any) -> None:
-    """Tell the open pages of these actions that there is more to read. Never raises."""
+    """Notify the open pages of these actions of new log lines. Never raises."""
     publish_log_written(context.action for context in contexts)
 
 
 def on_committed(sender: Any, *, changes: list[Changed], **kwargs: Any) -> None:
-    """One nudge per queue, one message per environment, whatever the number of actions: one trip. Never raises."""
+    """Send one wake-up per queue and one message per environment, for any number of actions, at once. Never raises."""
     queues = [route for name, states in QUEUE_STATES for route in _routes(name, states, changes)]
     if not INCIDENT_STATES.isdisjoint(c.state for c in changes):
         queues.append("incidents")
@@ -105,7 +101,7 @@ def on_committed(sender: Any, *, changes: list[Changed], **kwargs: Any) -> None:
 
 
 def _routes(queue: str, states: tuple[str, ...], changes: list[Changed]) -> list[str]:
-    """Where to nudge for what is free now: a node's own queue, or everybody's and those that serve its environment."""
+    """The queues to wake up: a node's own, or the general one and those of workers limited to the environment."""
     free = [c for c in changes if not c.leased and c.state in states]
     nodes = sorted({c.node for c in free})
     limited = limited_routes(queue, {c.environment_id for c in free if not c.node}) if "" in nodes else []

@@ -20,8 +20,8 @@ from actions.api.schemas import (
     RetryIn,
     RollbackIn,
 )
-from actions.commands import decide, propose, resume, rollback, stop
-from actions.commands.comment import comment_on, resolve_thread
+from actions.commands import propose, review, rollback, stop_resume
+from actions.commands.review import comment_on, resolve_thread
 from actions.commands.rollback import rollback_to_step
 from actions.lifecycle.allowed import find_action
 from actions.queries.action_detail import serialize_principal
@@ -37,14 +37,14 @@ def accept_plan_diff(request: HttpRequest, action_id: str, body: AcceptIn) -> di
     """The requester accepts exactly the diff of the plan with this digest, where no required approval is asked for."""
     return action_response(
         request,
-        decide.accept(access_of(request), parse_id(action_id), body.digest, correlation_id=correlation_of(request)),
+        review.accept(access_of(request), parse_id(action_id), body.digest, correlation_id=correlation_of(request)),
     )
 
 
 @router.post("/actions/{action_id}/approve", response=RETURNS_ACTION, summary="Approve or reject")
 def approve_plan(request: HttpRequest, action_id: str, body: DecisionIn) -> dict[str, Any]:
     """Approve exactly the plan with this digest, or reject with a comment. 409 if the plan is another one by now."""
-    done = decide.approve(
+    done = review.approve(
         access_of(request),
         parse_id(action_id),
         body.approved,
@@ -60,7 +60,7 @@ def request_changes(request: HttpRequest, action_id: str, body: CommentIn) -> di
     """State the required changes. Until you withdraw it, or the action is proposed anew, nothing is approved."""
     access, via = access_of(request), correlation_of(request)
     return action_response(
-        request, decide.request_changes(access, parse_id(action_id), body.comment, correlation_id=via)
+        request, review.request_changes(access, parse_id(action_id), body.comment, correlation_id=via)
     )
 
 
@@ -71,7 +71,7 @@ def withdraw_change_request(request: HttpRequest, action_id: str, body: CommentI
     """Withdraw your wish for changes. If every required approval is filled by then, that approves the action."""
     access, via = access_of(request), correlation_of(request)
     return action_response(
-        request, decide.withdraw_requested_changes(access, parse_id(action_id), body.comment, correlation_id=via)
+        request, review.withdraw_requested_changes(access, parse_id(action_id), body.comment, correlation_id=via)
     )
 
 
@@ -80,7 +80,7 @@ def withdraw_plan_approval(request: HttpRequest, action_id: str, body: CommentIn
     """Take your approval back before the run begins; an approved action then asks its people again."""
     access, via = access_of(request), correlation_of(request)
     return action_response(
-        request, decide.withdraw_approval(access, parse_id(action_id), body.comment, correlation_id=via)
+        request, review.withdraw_approval(access, parse_id(action_id), body.comment, correlation_id=via)
     )
 
 
@@ -89,7 +89,9 @@ def cancel_action(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[
     """Withdraw an action that has not begun."""
     return action_response(
         request,
-        stop.cancel(access_of(request), parse_id(action_id), body.reason, correlation_id=correlation_of(request)),
+        stop_resume.cancel(
+            access_of(request), parse_id(action_id), body.reason, correlation_id=correlation_of(request)
+        ),
     )
 
 
@@ -98,14 +100,14 @@ def abort_action(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[s
     """Stop at the next checkpoint and undo what was done; before it began, the same as cancel."""
     return action_response(
         request,
-        stop.abort(access_of(request), parse_id(action_id), body.reason, correlation_id=correlation_of(request)),
+        stop_resume.abort(access_of(request), parse_id(action_id), body.reason, correlation_id=correlation_of(request)),
     )
 
 
 @router.post("/actions/{action_id}/resume", response=RETURNS_ACTION, summary="Settle a held action")
 def resume_action(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, Any]:
     """Continue, roll back or give up an action that is held."""
-    done = resume.resume(
+    done = stop_resume.resume(
         access_of(request),
         parse_id(action_id),
         body.reason,

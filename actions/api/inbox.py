@@ -9,7 +9,7 @@ from ninja import Field, Query, Router, Schema
 
 from actions.api.request_context import access_of, correlation_of, refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, RequestBody
-from actions.commands.decide import decide_many
+from actions.commands.review import decide_many
 from actions.queries.action_detail import serialize_principal
 from actions.queries.inbox import Filters, InboxEntry, fetch_entries
 

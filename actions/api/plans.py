@@ -9,12 +9,12 @@ from ninja import Field, Query, Router, Schema
 from actions.api.plan_schemas import LogPage
 from actions.api.request_context import access_of
 from actions.api.schemas import ChangePage
-from actions.commands.comment import record_view
+from actions.commands.review import record_view
 from actions.lifecycle.allowed import find_action
 from actions.models import Action, Plan
 from actions.preflight.summary import as_markdown, as_yaml
 from actions.queries.explain import explain
-from actions.queries.run_log import Cursor, read_part
+from actions.queries.run_view import Cursor, read_part
 from approvals.policies.api_schemas import RequiredApprovalOut
 from audit.changes.document import Change, parse_changes, text_diff
 from audit.errors import Conflict, NotFound, Unavailable

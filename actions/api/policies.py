@@ -12,8 +12,7 @@ from actions.api.request_context import access_of, action_response, correlation_
 from actions.api.schemas import ActionOut, RequestBody
 from actions.backtests import start
 from actions.backtests.draft_rules import load_draft
-from actions.backtests.evaluate import KINDS, describe_verdict
-from actions.backtests.single import backtest_action, to_dict
+from actions.backtests.evaluate import KINDS, backtest_action, describe_verdict, to_dict
 from actions.backtests.start import backtest_status
 from actions.commands.propose import find_policy_proposal, propose_policy_change
 from actions.models.backtest import Backtest, BacktestDifference

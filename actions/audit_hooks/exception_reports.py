@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from actions.audit_hooks.change_history import describe_exception
+from actions.audit_hooks.change_reports import describe_exception
 from actions.models import PredictionAccuracy
 from audit.auditor.reports.registry import Column, Report, ReportScope, Row
 from audit.changes.visible import visible

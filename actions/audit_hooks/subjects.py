@@ -1,15 +1,18 @@
-"""What actions register with the audit log: titles, evidence files, erasure."""
+"""Hooks of actions in the audit log: titles of subjects, evidence files, erasure, reports."""
 
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
 
+from actions.audit_hooks.change_reports import CHANGES_REPORT, DUTIES_REPORT
+from actions.audit_hooks.exception_reports import EXCEPTIONS_REPORT, VERIFICATIONS_REPORT
 from actions.controls.circuit_breaker import breaker_subject
 from actions.models import Action, CircuitBreaker, Incident, JournalEntry, Plan
 from actions.models.states import ENDED, State
 from approvals.models import PolicyVersion
 from audit.auditor.log.subject_page import register_links
+from audit.auditor.reports.registry import register_report
 from audit.evidence.contents import Contribution, register_contributor
 from audit.log.events import Subject
 from audit.log.subjects import register_describer
@@ -17,6 +20,11 @@ from audit.retention.archives import register_ended_check
 from audit.retention.erasure import register_eraser
 from audit.verify import canonical_bytes
 from tenants.models import Environment
+
+
+def register_reports() -> None:
+    for report in (CHANGES_REPORT, DUTIES_REPORT, EXCEPTIONS_REPORT, VERIFICATIONS_REPORT):
+        register_report(report)
 
 
 def register_subjects() -> None:

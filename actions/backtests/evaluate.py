@@ -1,11 +1,17 @@
-"""Evaluate many plans under two rule sets, and compare the verdicts. No database."""
+"""Evaluate plans under two rule sets and compare the verdicts: many plans in bulk, or one action in detail."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from actions.backtests.draft_rules import RuleSet
+from actions.backtests.draft_rules import DraftRules, RuleSet, load_draft
+from actions.errors import NothingToBacktest
+from actions.lifecycle.allowed import find_action
+from actions.models import Action
 from approvals.policies.active_policies import ActivePolicy
 from approvals.policies.apply import (
     apply_policies,
@@ -15,8 +21,10 @@ from approvals.policies.apply import (
     policy_facts,
     to_policy_results,
 )
+from approvals.policies.fact_schema import FACTS
 from approvals.policies.sandbox.process import ExpressionResult, evaluate_batch
 from approvals.verdict import Verdict, count_by_role, describe_required_approvals
+from tenants.access import Access
 
 KINDS = {
     "denied": "would be denied",
@@ -88,7 +96,7 @@ def differences(before: VerdictLike, after: VerdictLike) -> list[str]:
     return found
 
 
-# Many plans under two sets of rules at once: every expression is evaluated once per plan, in bulk. No database.
+# Many plans in bulk: each expression is evaluated once per plan. No database.
 
 
 @dataclass(frozen=True)
@@ -146,3 +154,151 @@ def _verdict(
         return base
     answers = [(policy_results[r.expression].value, policy_results[r.expression].error) for r in rules]
     return apply_policies(base, to_policy_results(rules, answers), facts)
+
+
+# One action in detail: its verdict today, its verdict with the draft, and why.
+
+
+TEXTS = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|//[^\n]*")
+"""Texts and comments."""
+NAMES = re.compile(r"[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class FactRead:
+    """A fact that the expression names, with its value on this action."""
+
+    name: str
+    value: Any
+    what: str
+
+
+@dataclass(frozen=True)
+class PolicyOutcome:
+    """A guard policy, and what it came to on this action; `side` is today, then, or both.
+
+    `value`: True, False, or None with the error.
+    """
+
+    policy: str
+    slug: str
+    version: int
+    effect: str
+    mode: str
+    value: bool | None
+    error: str
+    side: str
+
+
+@dataclass(frozen=True)
+class SingleBacktest:
+    """`went` is how the plan was judged at the time; `today` and `then` judge the same facts by the rules of now."""
+
+    candidate: DraftRules
+    action: Action
+    now: datetime
+    went: dict[str, Any]
+    today: Verdict
+    then: Verdict
+    differences: list[str]
+    asked: list[PolicyOutcome]
+    read: list[FactRead]
+
+    @property
+    def is_otherwise(self) -> bool:
+        return bool(self.differences)
+
+
+def backtest_action(access: Access, kind: str, draft_id: UUID, action_id: UUID | str) -> SingleBacktest:
+    """Rehearse a draft on an action that the caller may view. Stores nothing.
+
+    Raises what `candidate_for` raises; NotFound for an action; NothingToRehearse for one without a judged plan.
+    """
+    return backtest_found(load_draft(access, kind, draft_id), find_action(access, action_id))
+
+
+def backtest_found(candidate: DraftRules, action: Action) -> SingleBacktest:
+    """As `rehearse`, for what was found already. The action needs its plan joined."""
+    plan = action.plan
+    if plan is None or not plan.facts:
+        raise NothingToBacktest(
+            "This action has no evaluated plan, so no policy can be tested on it.",
+            remedies=["Choose an action that got past its dry run."],
+        )
+    at = plan.created_at
+    today, then = (evaluate(deepcopy(rules.over(plan.facts)), rules.policies, at) for rules in _sides(candidate))
+    return SingleBacktest(
+        candidate,
+        action,
+        at,
+        comparable(plan.verdict),
+        today,
+        then,
+        differences(comparable(today), comparable(then)),
+        _policy_outcomes(today, then),
+        facts_read(candidate, plan.facts, at),
+    )
+
+
+def facts_read(candidate: DraftRules, facts: Mapping[str, Any], now: datetime) -> list[FactRead]:
+    """The facts that the draft's expression names, with their values; for a matrix, none."""
+    if candidate.rule is None or not is_readable(facts):
+        return []
+    values = policy_facts(facts, evaluate_without_policies(candidate.then.over(facts)), now)
+    if isinstance(values, str):
+        return []
+    return [
+        FactRead(name, values[name], FACTS[name].what)
+        for name in facts_named(candidate.rule.expression)
+        if name in values
+    ]
+
+
+def facts_named(expression: str) -> list[str]:
+    """The documented facts that an expression names outside of texts and comments, in the order in which it does."""
+    found: dict[str, None] = {}
+    for chain in NAMES.findall(TEXTS.sub("''", expression)):
+        parts = re.sub(r"\s", "", chain).split(".")
+        fact = next((".".join(parts[:n]) for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in FACTS), None)
+        if fact:
+            found[fact] = None
+    return list(found)
+
+
+def to_dict(rehearsal: SingleBacktest) -> dict[str, Any]:
+    """A rehearsal for programs."""
+    c = rehearsal.candidate
+    return {
+        "kind": c.kind,
+        "draft": c.draft,
+        "title": c.title,
+        "digest": c.digest,
+        "action": rehearsal.action.pk,
+        "now": rehearsal.now,
+        "went": rehearsal.went,
+        "otherwise": rehearsal.is_otherwise,
+        "today": {**comparable(rehearsal.today), "reasons": rehearsal.today.reasons},
+        "then": {**comparable(rehearsal.then), "reasons": rehearsal.then.reasons},
+        "differences": rehearsal.differences,
+        "policies": [asdict(each) for each in rehearsal.asked],
+        "read": [asdict(each) for each in rehearsal.read],
+    }
+
+
+def _sides(candidate: DraftRules) -> tuple[RuleSet, RuleSet]:
+    return candidate.today, candidate.then
+
+
+def _policy_outcomes(today: Verdict, then: Verdict) -> list[PolicyOutcome]:
+    """Every policy of either side, once: those of both, then those that differ."""
+    before = {(r["policy"], r["version"]): r for r in today.policy_results}
+    after = {(r["policy"], r["version"]): r for r in then.policy_results}
+    fields = ("policy", "slug", "version", "effect", "mode", "value", "error")
+    return [
+        PolicyOutcome(**{name: r[name] for name in fields}, side=_side(key in before, key in after))
+        for key, r in {**before, **after}.items()
+    ]
+
+
+def _side(before: bool, after: bool) -> str:
+    return "both" if before and after else "then" if after else "today"

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from actions.backtests.draft_rules import DraftRules, digest_now, load_draft
 from actions.backtests.evaluate import KINDS
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.errors import BacktestNeeded, BacktestUnderWay, WrongState
 from actions.models.backtest import UNDER_WAY, Backtest, BacktestDifference
 from approvals.policies.active_policies import epoch_of

@@ -3,7 +3,7 @@
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.engine.sweep import resume_unfrozen, stop_frozen_runs
 from actions.errors import NotAllowed, WrongState
 from actions.models import Freeze

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
-from actions.commands.comment import comment_on
+from actions.commands.review import comment_on
 from actions.errors import IncidentChanged, NotAllowed
 from actions.incidents.delivery import enqueue_mails, enqueue_webhooks
 from actions.incidents.open import rules_of

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
-from actions.commands.stop import moved_or_wrong_state
+from actions.commands.stop_resume import moved_or_wrong_state
 from actions.errors import BadSubmission
 from actions.intake.submission import Submission
 from actions.intake.submit import build_action, check_submission, submit

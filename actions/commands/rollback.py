@@ -6,8 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from actions.commands.propose import resubmission_of
-from actions.commands.resume import resume_verb
-from actions.commands.stop import advance_for, moved_or_wrong_state
+from actions.commands.stop_resume import advance_for, moved_or_wrong_state, resume_verb
 from actions.errors import NothingToUndo, OnlySimulated, WrongState
 from actions.intake.submit import submit
 from actions.lifecycle.allowed import STOPPABLE, UNDOABLE, S, describe_state, find_action, may_propose_again, require
@@ -16,8 +15,8 @@ from actions.lifecycle.journal import Journal
 from actions.lifecycle.transitions import Note
 from actions.models import Action
 from actions.models.states import State
-from actions.run.irreversible import ancestors, is_irreversible
 from actions.run.stop import CHECKPOINT
+from actions.run.verify import ancestors, is_irreversible
 from audit.errors import Invalid
 from tenants.access import Access
 

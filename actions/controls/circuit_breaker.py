@@ -17,7 +17,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import Q, QuerySet
 
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.errors import NotAllowed, WrongState
 from actions.models import Action, CircuitBreaker
 from actions.models.states import ENDED, State

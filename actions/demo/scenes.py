@@ -11,8 +11,8 @@ from typing import Any
 
 from django.conf import settings
 
-from actions.commands import decide, stop
 from actions.commands import incidents as incident_commands
+from actions.commands import review, stop_resume
 from actions.demo.people import World
 from actions.engine.runner import Runner
 from actions.engine.sweep import expire_overdue
@@ -71,7 +71,7 @@ class Stage:
     def approve(self, action: Action, *who: str, comment: str = "") -> Action:
         assert action.plan is not None
         for name in who:
-            decide.approve(self.access(name), action.pk, True, action.plan.digest, comment)
+            review.approve(self.access(name), action.pk, True, action.plan.digest, comment)
         return self.carry(action)
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ def rejected(stage: Stage) -> Action:
         ticket="OPS-8801",
     )
     comment = "2000 connections need 20 GB of memory that this host does not have. Use the pooler."
-    decide.approve(stage.access("approver"), action.pk, False, None, comment)
+    review.approve(stage.access("approver"), action.pk, False, None, comment)
     return stage.carry(action)
 
 
@@ -193,7 +193,7 @@ def cancelled(stage: Stage) -> Action:
         title="Double the order service's pool",
         reason="Try whether the pool is the bottleneck.",
     )
-    stop.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
+    stop_resume.cancel(stage.access("operator"), action.pk, "Found the slow query instead.")
     return stage.carry(action)
 
 

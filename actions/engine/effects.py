@@ -16,8 +16,8 @@ from actions.engine.failpoints import failpoint
 from actions.lifecycle.context import ActionContext, EffectResult, EffectTimeout, RunEffect, StartEffect, Workflow
 from actions.lifecycle.transitions import Transition
 from actions.models import Action
-from actions.run.step_log import flush_lines
 from actions.run.stop import STOP_FIELDS, copy_stop_request
+from actions.run.transcript import flush_lines
 
 FOREVER = float("inf")
 

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
-from actions.controls.worker_routing import WorkerScope, own_scope, register_node
+from actions.controls.worker_queues import WorkerScope, own_scope, register_node
 from actions.models import Lease
 
 log = structlog.get_logger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from redis import RedisError
 
-from actions.controls.wake_up import redis_client
+from actions.controls.worker_queues import redis_client
 from actions.lifecycle.transitions import Transition
 
 log = structlog.get_logger(__name__)

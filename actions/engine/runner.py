@@ -20,12 +20,11 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from actions.controls.freeze import reload_with_limits
-from actions.controls.wake_up import take_pending, wake_up
-from actions.engine.dequeue import dequeue, release
+from actions.controls.worker_queues import take_pending, wake_up
+from actions.engine.dequeue import dequeue, load_contexts, release, reload_rules
 from actions.engine.effects import ActiveAction, Effect, EffectPool, Heartbeat
 from actions.engine.failpoints import failpoint
 from actions.engine.lease import LeaseHolder
-from actions.engine.load_contexts import load_contexts, reload_rules
 from actions.engine.prometheus_counters import log_turn
 from actions.lifecycle.commit import commit
 from actions.lifecycle.context import AwaitEffects, EffectResult, RunEffect, StartEffect, WorkflowRequest

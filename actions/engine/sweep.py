@@ -18,15 +18,15 @@ from django.db.models.functions import Now
 from actions.controls.circuit_breaker import half_open_due
 from actions.controls.freeze import FREEZE
 from actions.controls.limits import delete_full
-from actions.controls.worker_routing import ANY_SCOPE, live_scopes, publish_routes
+from actions.controls.worker_queues import ANY_SCOPE, live_scopes, publish_routes
 from actions.engine.dequeue import STATES, has_waiting
-from actions.intake.fallback_action import fallback_submission
+from actions.intake.submission import fallback_submission
 from actions.intake.submit import submit
 from actions.lifecycle.commit import advance, commit, record_note
 from actions.lifecycle.transitions import Note, Transition
 from actions.models import Action, Freeze, IdempotencyKey, Lease
 from actions.models.states import State
-from actions.run.step_log import delete_ended
+from actions.run.transcript import delete_ended
 from approvals.requests.lifecycle import expire_due, void_open
 from audit.errors import Problem
 from audit.models import Event

@@ -19,7 +19,7 @@ from actions.lifecycle.context import target_of
 from actions.lifecycle.journal import Journal
 from actions.lifecycle.transitions import Note, Transition
 from actions.models import Action, Incident, IncidentRule, JournalEntry, Quarantine, ResourceLock
-from actions.preflight.sanitize import sanitize
+from actions.preflight.plan import sanitize
 from actions.types.collect_diagnostics.executor import NEED_ROOT, SECTIONS, fit_to_limit
 from actions.types.protocol import StepContext, Target
 from audit.changes.masking import mask

@@ -1,17 +1,22 @@
-"""A submission: the fields of the contract, and the checks they must pass."""
+"""A submission: its fields, the checks they must pass, the scan for secrets, and the fallback it may declare."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import jsonschema_rs
 
-from actions.types.protocol import Executor, Issue
-from actions.types.shared.checks import check_schema
-from actions.types.shared.recovery_policy import ROLLBACK_MODES, ROLLBACK_ORDERS, recovery_schema
+from actions.types.protocol import Executor, Issue, Target, error
+from actions.types.registry import get_executor, permission_for
+from actions.types.shared.checks import check_schema, validate_checks
+from actions.types.shared.recovery_policy import ROLLBACK_MODES, ROLLBACK_ORDERS, recovery_issues, recovery_schema
+from audit.changes.masking import find_secrets
+from audit.errors import Problem
 from audit.log.canonical_json import canonical, digest_of
+from tenants.access import Access
+from tenants.models import Environment
 
 LEVELS = ("low", "medium", "high", "critical")
 MODES = ("apply", "simulate")
@@ -70,9 +75,9 @@ def _validator(schema: dict[str, Any]) -> Any:
 
 def schema_issues(schema: dict[str, Any], value: Any, prefix: str) -> Iterator[Issue]:
     """Every way in which a value does not fit a JSON Schema (2020-12), each with a dotted field path."""
-    for error in _validator(schema).iter_errors(value):
-        path = ".".join(str(p) for p in (prefix, *error.instance_path) if p != "")
-        yield Issue("error", error.message[:300], path)
+    for found in _validator(schema).iter_errors(value):
+        path = ".".join(str(p) for p in (prefix, *found.instance_path) if p != "")
+        yield Issue("error", found.message[:300], path)
 
 
 def field_issues(s: Submission) -> Iterator[Issue]:
@@ -119,7 +124,7 @@ def level_issues(s: Submission, executor: Executor, level: str) -> Iterator[Issu
         yield Issue("error", words, "security_level")
 
 
-# What a submission may say about its way back, and about what should stop it while it runs.
+# Options for the rollback and the watchdog.
 
 
 ROLLBACK_OPTIONS = {"order": ROLLBACK_ORDERS, "mode": ROLLBACK_MODES}
@@ -158,3 +163,125 @@ def _watch_issues(watch: Any) -> Iterator[Issue]:
         yield Issue("error", "A share of the attempts, above 0 and at most 1.", "watch.error_rate")
     if "then" in watch and watch["then"] not in WATCH_OUTCOMES:
         yield Issue("error", f"One of {', '.join(WATCH_OUTCOMES)}.", "watch.then")
+
+
+# The recovery policy, and the fallback action.
+
+
+@dataclass(frozen=True)
+class FallbackAction:
+    """The action to fall back to, as its own submission will have it."""
+
+    type: str
+    parameters: dict[str, Any]
+    checks: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, said: dict[str, Any]) -> "FallbackAction":
+        return cls(said["type"], said.get("parameters", {}), said.get("checks", []))
+
+
+def fallback_issues(s: Submission, executor: Executor, target: Target, access: Access) -> Iterator[Issue]:
+    """What is wrong with a (schema-valid) `recovery` by the type that is proposed. No query."""
+    if not s.recovery:
+        return
+    yield from recovery_issues(executor, s.recovery)
+    if s.recovery.get("fallback"):
+        yield from _fallback_issues(FallbackAction.of(s.recovery["fallback"]), target, access)
+
+
+def _fallback_issues(fallback: FallbackAction, target: Target, access: Access) -> Iterator[Issue]:
+    """What its own intake would refuse, as far as it can be known before it is needed."""
+    try:
+        executor = get_executor(fallback.type)
+    except Problem as problem:
+        yield error(" ".join([problem.detail, *problem.remedies]), "recovery.fallback.type")
+        return
+    if not access.can(permission_for(fallback.type), target.environment_id):
+        yield error(f"You may not propose {executor.title.lower()} here.", "recovery.fallback.type")
+    at = "recovery.fallback.parameters"
+    wrong = list(schema_issues(executor.schema, fallback.parameters, at))
+    yield from wrong
+    if not wrong:
+        for issue in executor.validate(fallback.parameters, target):
+            yield Issue(issue.severity, issue.message, f"{at}.{issue.field}" if issue.field else at)
+    wrong = list(schema_issues(check_schema, fallback.checks, "recovery.fallback.checks"))
+    yield from wrong
+    for issue in [] if wrong else validate_checks(fallback.checks, target):
+        yield Issue(issue.severity, issue.message, f"recovery.fallback.{issue.field}")
+
+
+def fallback_submission(environment: Environment, said: dict[str, Any], of: Any) -> Submission:
+    """The submission of a declared fallback of an action: its own words where it has some, else that action's."""
+    return Submission(
+        type=said["type"],
+        environment=environment.slug,
+        parameters=said.get("parameters", {}),
+        reason=said.get("reason") or f"Fallback of {of.title}: {of.reason}"[:4_000],
+        title=said.get("title") or f"Fallback: {of.title}"[:200],
+        target=said.get("target", of.target),
+        checks=said.get("checks", []),
+        ticket=of.ticket,
+        external_url=of.external_url,
+        confidence=of.confidence,
+        priority=of.priority,
+        timeout_s=said.get("timeout_s", of.timeout_s),
+        accept=said.get("accept", False),
+    )
+
+
+# Screening: what no submission of any type may carry. Every screener sees every submission before anything is stored.
+
+
+Screener = Callable[[Submission], Iterable[Issue]]
+_screeners: list[Screener] = []
+MAX_FINDINGS = 20
+
+
+def register_screener(function: Screener) -> Screener:
+    """Have every submission screened by this function."""
+    _screeners.append(function)
+    return function
+
+
+def screen(submission: Submission) -> Iterator[Issue]:
+    for look in _screeners:
+        yield from look(submission)
+
+
+@register_screener
+def find_secret_issues(submission: Submission) -> Iterator[Issue]:
+    """Refuse probable secrets anywhere in a submission, naming the place and never the value."""
+    found = 0
+    for path, text in _texts(submission):
+        for finding in find_secrets(text):
+            found += 1
+            if found > MAX_FINDINGS:
+                return
+            where = f" (line {finding.line}, column {finding.column})"
+            yield Issue(
+                "error",
+                f"This looks like a secret: {finding.kind}{where}. Secrets must not enter actions; put the value into "
+                "the target's own secret store and refer to it.",
+                path,
+            )
+
+
+def _texts(s: Submission) -> Iterator[tuple[str, str]]:
+    for name in ("title", "reason", "ticket", "external_url"):
+        yield name, getattr(s, name)
+    yield from _strings(s.parameters, "parameters")
+    yield from _strings(s.checks, "checks")
+    yield from _strings(s.target, "target")
+    yield from _strings(s.recovery, "recovery")
+
+
+def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _strings(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for n, inner in enumerate(value):
+            yield from _strings(inner, f"{path}.{n}")

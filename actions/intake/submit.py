@@ -9,11 +9,17 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from actions.controls.circuit_breaker import breaker_key
-from actions.controls.worker_routing import known_node, queue_time
+from actions.controls.worker_queues import known_node, queue_time
 from actions.errors import BadSubmission, KeyReused, NotAllowed
-from actions.intake.fallback_action import fallback_issues
-from actions.intake.secret_scan import screen
-from actions.intake.submission import MAX_BYTES, Submission, field_issues, level_issues, schema_issues
+from actions.intake.submission import (
+    MAX_BYTES,
+    Submission,
+    fallback_issues,
+    field_issues,
+    level_issues,
+    schema_issues,
+    screen,
+)
 from actions.lifecycle.commit import Changed, action_subject, committed
 from actions.lifecycle.context import target_in
 from actions.models import Action, IdempotencyKey

@@ -14,7 +14,7 @@ from django.db import transaction
 from actions.controls.limits import limit_facts, split_by_limits
 from actions.controls.resource_locks import LOCKING_STATES, acquire, blocking_locks, leave_queue, release
 from actions.controls.sql import RUNNING
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.models import Action
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 from redis import RedisError
 
-from actions.controls.wake_up import redis_client
+from actions.controls.worker_queues import redis_client
 from actions.lifecycle.commit import Changed
 from actions.models import Action
 

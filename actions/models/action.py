@@ -48,7 +48,7 @@ class Action(models.Model):
     timeout_s = models.PositiveIntegerField(default=600)
     not_before = models.DateTimeField(null=True)
     turn_at = models.DateTimeField(db_default=Now(), editable=False)
-    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.controls.worker_routing`."""
+    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.controls.worker_queues`."""
     node = models.CharField(max_length=100, blank=True, default="", db_default="")
     """The node whose worker alone may carry it; empty for any worker's. `target` says what the proposal named."""
     accepted_in_advance = models.BooleanField(default=False)

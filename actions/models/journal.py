@@ -59,7 +59,7 @@ class JournalEntry(models.Model):
     facts = models.JSONField(default=dict)
     log = models.TextField(blank=True)
     metrics = models.JSONField(null=True)
-    """What an attempt used (`actions.run.resource_usage`), on the line that ends it; null where nothing was
+    """What an attempt used (`actions.run.transcript`), on the line that ends it; null where nothing was
     measured.
     """
 
@@ -89,7 +89,8 @@ class LogLine(models.Model):
     """
     Log lines of one attempt that has not ended yet, as one worker wrote them: `text` begins with line `first` (from 0).
 
-    Written by `actions.run.step_log`, about once a second while there are new lines, fenced by the worker's lease. The
+    Written by `actions.run.transcript`, about once a second while there are new lines, fenced by the worker's lease.
+    The
     line of the ledger that ends the attempt carries its whole log; from then on these rows count for nothing, and the
     sweep deletes them.
     """

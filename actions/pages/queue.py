@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
-from actions.commands.decide import decide_many
+from actions.commands.review import decide_many
 from actions.controls.freeze import visible_freezes
 from actions.lifecycle.allowed import allowed_verbs, find_action
 from actions.models import Action

@@ -1,25 +1,155 @@
-"""From an executor's draft to the immutable plan: digest, artifacts, summary, verdict."""
+"""
+From an executor's draft to the immutable plan: the facts of its evaluation, its digest, artifacts and verdict.
+
+Facts are counts and names, never the change itself.
+"""
 
 import hashlib
+import math
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from actions.lifecycle.context import ActionContext, before_image_context
+from actions.lifecycle.context import ActionContext, before_image_context, find_dependents
 from actions.models import Action, BeforeImage, Plan
 from actions.preflight.duration_estimate import estimate_duration
-from actions.preflight.facts import build_facts, count_changes
 from actions.preflight.step_graph import build_rollback_plan, order_steps
 from actions.preflight.summary import describe_draft
 from actions.types.protocol import Draft
 from actions.types.shared.recovery_policy import merge_policy
 from approvals.blast.advice import advise
-from approvals.policies.apply import evaluate, facts_digest
+from approvals.policies.apply import MIN_CONFIDENCE, evaluate, facts_digest
 from approvals.verdict import Verdict
 from audit.changes.document import serialize_changes
 from audit.log.artifacts import ArtifactRows, pack_artifact
-from audit.log.canonical_json import canonical, digest_of
+from audit.log.canonical_json import MAX_INTEGER, canonical, digest_of
+from tenants.models import Resource
+from tenants.models.working_hours import working_window
 from tenants.vault import encrypt
+
+
+def count_changes(draft: Draft) -> dict[str, int]:
+    """Count what a draft would do: resources, changes by operation, steps by how they can be undone."""
+    operations = Counter(c.operation for c in draft.changes)
+    undo = Counter(step["compensation"]["kind"] for step in draft.steps)
+    return {
+        "resources": len(draft.resources),
+        "changes": len(draft.changes),
+        "creates": operations["create"],
+        "modifies": operations["modify"] + operations["replace"],
+        "deletes": operations["delete"] + operations["replace"],
+        "steps": len(draft.steps),
+        "reversible": undo["reversible"],
+        "lossy": undo["lossy"],
+        "irreversible": undo["irreversible"],
+    }
+
+
+def build_facts(context: ActionContext, draft: Draft) -> dict[str, Any]:
+    """The facts of one action and its draft, in the form `approvals.verdict` documents."""
+    action, environment = context.action, context.action.environment
+    return {
+        "tenant": {"id": str(action.tenant_id), "slug": environment.tenant.slug},
+        "environment": {
+            "id": str(environment.pk),
+            "slug": environment.slug,
+            "risk_class": environment.risk_class,
+            "recommendation_only": environment.settings.get("recommendation_only", True) is not False,
+            "confident": required_confidence(environment.settings),
+        },
+        "action": {
+            "type": action.type,
+            "security_level": action.security_level,
+            "risk_class": action.risk_class,
+            "requester": str(action.requester_id),
+            "requester_kind": action.requester.kind,
+            "confidence": action.confidence,
+            "accepted_in_advance": action.accepted_in_advance,
+            "is_undo": action.undo_of_id is not None,
+            **({"mode": "simulate"} if action.simulated else {}),
+        },
+        "plan": count_changes(draft),
+        "resources": [_resource(context, r) for r in draft.resources],
+        "cost_delta": None if draft.cost_delta is None else str(Decimal(draft.cost_delta)),
+        "dependents": find_dependents(_known(context, draft), context.edges, context.resources),
+        "history": context.history,
+        "window": working_window(environment.settings, context.now),
+        "weights": context.weights,
+        "matrix": context.matrix,
+    }
+
+
+def required_confidence(settings: dict[str, Any]) -> float:
+    """The confidence an environment asks of what runs unattended; nothing below the built-in floor, whatever is set."""
+    asked = settings.get("confident", MIN_CONFIDENCE)
+    return max(MIN_CONFIDENCE, float(asked)) if isinstance(asked, int | float) else 1.0
+
+
+def _known(context: ActionContext, draft: Draft) -> list[Resource]:
+    found = (_found(context, named) for named in draft.resources)
+    return [resource for resource in found if resource is not None]
+
+
+def _found(context: ActionContext, named: dict[str, str]) -> Resource | None:
+    """A resource in the inventory, entered with the environment before its name or without."""
+    here = context.resources.get((named["kind"], _name_here(context, named["name"])))
+    return here or context.resources.get((named["kind"], named["name"]))
+
+
+def _name_here(context: ActionContext, name: str) -> str:
+    """A resource's name as the environment's inventory has it: executors put the environment before it."""
+    return name.removeprefix(f"{context.action.environment.slug}:")
+
+
+def _resource(context: ActionContext, named: dict[str, str]) -> dict[str, Any]:
+    known = _found(context, named)
+    cost = known.monthly_cost if known else None
+    return {
+        "kind": named["kind"],
+        "name": _name_here(context, named["name"]),
+        "risk_class": known.risk_class if known else context.action.environment.risk_class,
+        "monthly_cost": None if cost is None else str(cost),
+        "known": known is not None,
+        **({"shared": True} if named.get("shared") else {}),
+    }
+
+
+# Make values from executors and targets storable: in both databases, in JSON and in the log.
+
+
+MAX_DEPTH = 30
+MAX_CHARACTERS = 20_000
+
+
+def sanitize(value: Any, depth: int = 0) -> Any:
+    """
+    The same value with what cannot be stored made visible: NUL (PostgreSQL has no text with it), lone surrogates (no
+    UTF-8 form), numbers that JSON readers cannot hold, other types and endless nesting as text; texts cut at 20,000
+    characters. A single such value would otherwise fail the transaction that carries many actions.
+    """
+    kind = type(value)
+    if value is None or kind is bool or (kind is int and abs(value) <= MAX_INTEGER):
+        return value
+    if kind is float and math.isfinite(value):
+        return value
+    if isinstance(value, dict | list | tuple) and depth < MAX_DEPTH:
+        if isinstance(value, dict):
+            return {sanitize_text(key): sanitize(inner, depth + 1) for key, inner in value.items()}
+        return [sanitize(inner, depth + 1) for inner in value]
+    return sanitize_text(value)
+
+
+def sanitize_text(value: Any) -> str:
+    text = str(value)
+    if len(text) > MAX_CHARACTERS:
+        text = text[:MAX_CHARACTERS] + "…"
+    return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()
+
+
+# The plan: digest, artifacts, summary, verdict.
+
 
 PLAN_FORMAT = "interlock.plan/1"
 

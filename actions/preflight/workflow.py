@@ -12,8 +12,7 @@ from actions.lifecycle.commit import action_subject
 from actions.lifecycle.context import ActionContext, EffectResult, RunEffect, Workflow, commit_durably
 from actions.lifecycle.transitions import Note, Transition
 from actions.models.states import State
-from actions.preflight.plan import PlannedAction, make_plan
-from actions.preflight.sanitize import sanitize
+from actions.preflight.plan import PlannedAction, make_plan, sanitize
 from actions.types.protocol import PlanRefused
 from approvals.models import Request
 from approvals.policies.apply import facts_digest

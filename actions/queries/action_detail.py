@@ -15,7 +15,7 @@ from actions.models.states import ENDED, SEED_VOCABULARY
 from actions.preflight.duration_estimate import duration_estimate, known_runs, step_estimates
 from actions.preflight.step_graph import build_rollback_plan
 from actions.queries.approval_status import ApprovalStatus, describe_blockers, fetch_approval_status
-from actions.run.resource_usage import total_usage, usage_by_step
+from actions.run.transcript import total_usage, usage_by_step
 from approvals.quorum.suggested_approvers import suggested_approvers
 from tenants.access import Access, visible_to
 from tenants.models import Principal

@@ -9,10 +9,9 @@ import structlog
 from actions.lifecycle.context import ActionContext
 from actions.lifecycle.transitions import Note
 from actions.models import JournalEntry
-from actions.preflight.sanitize import sanitize, sanitize_text
-from actions.run.resource_usage import usage_facts
+from actions.preflight.plan import sanitize, sanitize_text
 from actions.run.simulation import simulate_step
-from actions.run.step_log import AttemptLog
+from actions.run.transcript import AttemptLog, usage_facts
 from actions.types.protocol import Outcome, Probe, StepContext
 from actions.types.shared.recovery_policy import RetryDecision
 from approvals.policies.apply import evaluate
@@ -37,7 +36,7 @@ class AttemptResult:
     wait_s: float = 0.0
 
     metrics: dict[str, Any] | None = None
-    """What it used (`actions.run.resource_usage`)."""
+    """What it used (`actions.run.transcript`)."""
 
     def __post_init__(self) -> None:
         """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""

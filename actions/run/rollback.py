@@ -23,8 +23,7 @@ from actions.lifecycle.context import ActionContext, EffectResult, RunEffect, co
 from actions.lifecycle.prediction_accuracy import measure_run
 from actions.lifecycle.transitions import Note, Transition, quarantine_notes
 from actions.models import JournalEntry, Quarantine
-from actions.preflight.plan import make_draft
-from actions.preflight.sanitize import sanitize, sanitize_text
+from actions.preflight.plan import make_draft, sanitize, sanitize_text
 from actions.preflight.step_graph import DEFAULT_ROLLBACK, UNDOABLE, undo_order
 from actions.run.attempt import (
     AttemptResult,

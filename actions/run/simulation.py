@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from actions.lifecycle.context import ActionContext, IntendedChange
-from actions.preflight.plan import digest_body, make_draft
-from actions.preflight.sanitize import sanitize_text
+from actions.preflight.plan import digest_body, make_draft, sanitize_text
 from actions.types.protocol import Outcome, PlanRefused, Probe, StepContext
 from audit.changes.document import Change, parse_changes
 from audit.log.artifacts import read_artifact

@@ -30,7 +30,6 @@ from actions.run.attempt import (
     log_and_metrics,
     receipt_note,
 )
-from actions.run.irreversible import check_before_irreversible, no_return_notes, startable_steps, unhealthy_error
 from actions.run.retry import (
     BUDGET,
     counted_steps,
@@ -41,6 +40,7 @@ from actions.run.retry import (
     retry_facts,
 )
 from actions.run.stop import describe_stop, handle_watch, start_watching, stop_outcome
+from actions.run.verify import check_before_irreversible, no_return_notes, startable_steps, unhealthy_error
 from actions.types.protocol import Outcome, Probe
 from actions.types.shared.recovery_policy import RetryDecision
 

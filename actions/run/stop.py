@@ -16,7 +16,7 @@ from actions.lifecycle.context import (
 )
 from actions.lifecycle.transitions import Note, Transition
 from actions.models import Action
-from actions.preflight.sanitize import sanitize, sanitize_text
+from actions.preflight.plan import sanitize, sanitize_text
 from actions.types.shared.checks import checks_during_run, run_checks
 
 ABORTED: dict[str, Any] = {"code": "aborted", "message": "A person aborted the run.", "details": {}}

@@ -23,12 +23,11 @@ from actions.preflight.workflow import (
     verdict_note,
 )
 from actions.run.attempt import intent_entry
-from actions.run.irreversible import startable_steps
 from actions.run.retry import counted_steps
 from actions.run.rollback import roll_back
 from actions.run.simulation import load_intended
 from actions.run.steps import MAX_PARALLEL_STEPS, ready_steps, run_steps
-from actions.run.verify import verify
+from actions.run.verify import startable_steps, verify
 from approvals.models import Request
 from approvals.requests.decisions import is_quorum_met
 from approvals.verdict import is_stricter

@@ -8,7 +8,7 @@ It becomes a Celery worker of two processes, one of which can decide while the o
 import os
 import sys
 
-from actions.controls.worker_routing import WorkerScope
+from actions.controls.worker_queues import WorkerScope
 from config.env import Environment, load
 from config.run.processes import worker
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.commands import decide, propose, resume, rollback, stop
+from actions.commands import propose, review, rollback, stop_resume
 from actions.errors import BadSubmission, KeyReused, NotAllowed, NothingToUndo, WrongState
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
@@ -29,7 +29,7 @@ def waiting(committed_cast):
 def test_two_approvers_of_the_very_plan_let_a_change_run(committed_cast, waiting):
     assert waiting.state == "awaiting_approval"
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "looks right")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "looks right")
     assert carry(waiting).state == "completed"
     assert (root_of(committed_cast.prod) / "app.conf").read_text() == "after\n"
     granted = Event.objects.filter(subject_id=waiting.pk, verb="approval.granted")
@@ -41,29 +41,29 @@ def test_two_approvers_of_the_very_plan_let_a_change_run(committed_cast, waiting
 @pytest.mark.parametrize("who", ["operator", "agent", "auditor", "admin"])
 def test_nobody_without_a_approval_may_approve_and_the_attempt_is_recorded(committed_cast, waiting, who):
     with pytest.raises(NotEligible):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     assert Action.objects.get(pk=waiting.pk).state == "awaiting_approval"
     assert verbs_of(waiting)[-1] == "approval.refused"
 
 
 def test_a_stale_digest_is_refused_and_fills_no_approval(committed_cast, waiting):
     with pytest.raises(StaleDigest):
-        decide.approve(committed_cast.access("approver"), waiting.pk, True, "0" * 64, "")
+        review.approve(committed_cast.access("approver"), waiting.pk, True, "0" * 64, "")
     assert not Request.objects.get(subject_id=waiting.pk).decisions.exists()
 
 
 def test_one_rejection_with_a_comment_ends_it(committed_cast, waiting):
-    decide.approve(committed_cast.access("approver"), waiting.pk, False, None, "not today")
+    review.approve(committed_cast.access("approver"), waiting.pk, False, None, "not today")
     now = carry(waiting)
     assert now.state == "rejected"
     assert (root_of(committed_cast.prod) / "app.conf").read_text() == "before\n"
     with pytest.raises(WrongState):
-        decide.approve(committed_cast.access("approver2"), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access("approver2"), waiting.pk, True, waiting.plan.digest, "")
 
 
 def test_a_file_changed_after_approval_voids_both_approvals_and_says_what_changed(committed_cast, waiting):
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     (root_of(committed_cast.prod) / "app.conf").write_text("meanwhile\n")
     now = carry(waiting)
     assert now.state == "awaiting_approval"
@@ -75,7 +75,7 @@ def test_a_file_changed_after_approval_voids_both_approvals_and_says_what_change
 
 def test_an_approver_removed_before_the_start_does_not_count(committed_cast, waiting):
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     committed_cast.approver2.groups.clear()
     now = carry(waiting)
     assert now.state == "awaiting_approval"
@@ -96,24 +96,24 @@ def test_its_requester_withdraws_an_action_that_has_not_begun(committed_cast, wa
     assert Action.objects.get(pk=waiting.pk).state == "cancelled"
     assert Request.objects.get(subject_id=waiting.pk).state == "cancelled"
     with pytest.raises(WrongState):
-        stop.cancel(committed_cast.access("operator"), waiting.pk, "again")
+        stop_resume.cancel(committed_cast.access("operator"), waiting.pk, "again")
 
 
 def test_an_approver_may_not_withdraw_somebody_elses_action(committed_cast, waiting):
     with pytest.raises(NotAllowed):
-        stop.cancel(committed_cast.access("approver"), waiting.pk, "")
+        stop_resume.cancel(committed_cast.access("approver"), waiting.pk, "")
     assert Action.objects.get(pk=waiting.pk).state == "awaiting_approval"
 
 
 def test_a_cancel_takes_the_action_from_the_worker_that_plans_it(committed_cast):
     action = an_action(committed_cast, "preflight", lease=a_running_lease("decide"))
-    stop.cancel(committed_cast.access("operator"), action.pk, "")
+    stop_resume.cancel(committed_cast.access("operator"), action.pk, "")
     now = Action.objects.get(pk=action.pk)
     assert (now.state, now.lease_id) == ("cancelled", None)
 
 
 def test_an_ended_action_is_proposed_again_as_a_linked_one(committed_cast, waiting):
-    stop.cancel(committed_cast.access("operator"), waiting.pk, "")
+    stop_resume.cancel(committed_cast.access("operator"), waiting.pk, "")
     again = propose.retry(committed_cast.access("operator"), waiting.pk, "now it is time")
     assert (again.retry_of_id, again.state, again.parameters) == (waiting.pk, "queued", waiting.parameters)
     assert Action.objects.get(pk=waiting.pk).state == "cancelled"
@@ -130,8 +130,8 @@ def test_what_changed_nothing_cannot_be_rolled_back(committed_cast):
 def test_a_held_action_is_given_up_by_an_operator_only(committed_cast):
     action = an_action(committed_cast, "held")
     with pytest.raises(NotAllowed):
-        resume.resume(committed_cast.access("approver"), action.pk, "")
-    now = resume.resume(committed_cast.access("operator"), action.pk, "beyond repair", how="give_up")
+        stop_resume.resume(committed_cast.access("approver"), action.pk, "")
+    now = stop_resume.resume(committed_cast.access("operator"), action.pk, "beyond repair", how="give_up")
     assert now.state == "failed"
 
 
@@ -189,7 +189,7 @@ def test_allowed_names_what_each_person_could_do(committed_cast, waiting):
 
 def test_a_matrix_that_was_relaxed_after_an_approver_left_lets_the_plan_run(committed_cast, waiting):
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     committed_cast.approver2.groups.clear()
     MatrixRow.objects.filter(environment=committed_cast.prod).update(required_approvals=[])
     Action.objects.filter(pk=waiting.pk).update(accepted_in_advance=True)
@@ -198,7 +198,7 @@ def test_a_matrix_that_was_relaxed_after_an_approver_left_lets_the_plan_run(comm
 
 def test_a_matrix_that_was_tightened_after_approval_asks_again(committed_cast, waiting):
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     required_approvals = [{"role": "approver", "count": 2}, {"role": "security", "count": 1}]
     MatrixRow.objects.filter(environment=committed_cast.prod).update(required_approvals=required_approvals)
     now = carry(waiting)
@@ -209,7 +209,7 @@ def test_a_matrix_that_was_tightened_after_approval_asks_again(committed_cast, w
 
 def test_a_matrix_row_that_was_removed_after_approval_stops_the_run(committed_cast, waiting):
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
+        review.approve(committed_cast.access(who), waiting.pk, True, waiting.plan.digest, "")
     MatrixRow.objects.filter(environment=committed_cast.prod).delete()
     now = carry(waiting)
     assert (now.state, now.error["code"]) == ("failed", "denied_at_start")

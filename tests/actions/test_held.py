@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.commands import decide, propose, resume, rollback
+from actions.commands import propose, review, rollback, stop_resume
 from actions.errors import WrongState
 from actions.lifecycle import allowed
 from actions.lifecycle.commit import action_subject
@@ -43,7 +43,7 @@ def drifting(committed_cast):
     parameters = {"changes": edit("a.conf")["changes"] + edit("b.conf")["changes"]}
     action = carry(factory_propose(committed_cast, parameters=parameters))
     for n in range(4):
-        decide.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
+        review.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
         (root / "b.conf").write_text(f"drift {n}\n")
         action = carry(action)
     assert (action.state, action.held_reason, action.started_at) == ("held", "replans", None)
@@ -56,7 +56,7 @@ def test_an_action_held_before_it_began_cannot_be_let_run(committed_cast, drifti
         required_approvals=[{"role": "approver", "count": 2}]
     )
     with pytest.raises(WrongState, match="never began"):
-        resume.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
+        stop_resume.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
     assert carry(drifting).state == "held"
     assert verbs_of(drifting)[-1] == "action.hold"
     assert not JournalEntry.objects.filter(action=drifting).exists()
@@ -65,7 +65,7 @@ def test_an_action_held_before_it_began_cannot_be_let_run(committed_cast, drifti
 
 def test_an_action_held_before_it_began_can_be_given_up_and_proposed_again(committed_cast, drifting):
     access = committed_cast.access("operator")
-    assert resume.resume(access, drifting.pk, "", how="give_up").state == "failed"
+    assert stop_resume.resume(access, drifting.pk, "", how="give_up").state == "failed"
     again = carry(propose.retry(access, drifting.pk, "now it is quiet"))
     assert (again.state, again.retry_of_id) == ("awaiting_approval", drifting.pk)
     assert not BeforeImage.objects.filter(action=drifting).exists()
@@ -77,7 +77,7 @@ def test_a_step_in_doubt_is_neither_repeated_nor_forgotten_without_a_persons_wor
     assert (in_doubt.state, in_doubt.held_reason) == ("held", "in_doubt")
     before = read_ledger(ledger)
     with pytest.raises(WrongState, match="took effect"):
-        resume.resume(committed_cast.access("operator"), in_doubt.pk, "go", how=how)
+        stop_resume.resume(committed_cast.access("operator"), in_doubt.pk, "go", how=how)
     assert carry(in_doubt).state == "held"
     assert read_ledger(ledger) == before
 
@@ -90,14 +90,14 @@ def test_the_verb_rollback_asks_for_that_word_too(committed_cast, in_doubt):
 
 def test_a_step_that_a_person_found_done_is_undone_with_the_others(committed_cast, in_doubt):
     access = committed_cast.access("operator")
-    resume.resume(access, in_doubt.pk, "the provider says it ran", how="rollback", step_done=True)
+    stop_resume.resume(access, in_doubt.pk, "the provider says it ran", how="rollback", step_done=True)
     with registry.register_executor(Losing()):
         carry(in_doubt)
     assert balance(root_of(committed_cast.dev) / ".ledger").get("cell-2", 0) == 0
 
 
 def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doubt, monkeypatch):
-    way_on = resume.resume_verb
+    way_on = stop_resume.resume_verb
 
     def meanwhile(action, *asked):
         record(NewEvent(action.tenant_id, action_subject(action), "incident.opened", "system:incidents"))
@@ -105,7 +105,7 @@ def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doub
 
     monkeypatch.setattr(allowed, "way_on", meanwhile)
     access = committed_cast.access("operator")
-    resume.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
+    stop_resume.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
     assert {"incident.opened", "step.resolved", "action.resume"} <= set(verbs_of(in_doubt))
 
 
@@ -121,6 +121,6 @@ def test_a_rollback_that_met_a_fault_of_ours_goes_on_backward(committed_cast, mo
     assert (held.state, held.held_reason) == ("held", "internal_error")
     assert (root / "app.conf").read_text() == "after\n"
     (root / "sign").write_text("the check would hold now")
-    resume.resume(committed_cast.access("operator"), action.pk, "the key is back", how="continue")
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "the key is back", how="continue")
     now = carry(action)
     assert (now.state, (root / "app.conf").read_text()) == ("rolled_back", "before\n")

@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.models import Action
 from approvals.models import MatrixRow
 from approvals.policies.matrix import remove_row, set_row
@@ -57,10 +57,10 @@ def test_a_matrix_tightened_while_it_was_held_keeps_it_from_going_on(committed_c
     assert action.state == "held"
     retire(rules[0].pk, None, SETUP)
     tighten(cast)
-    resume.resume(cast.access("operator"), action.pk, "go on", how="continue")
+    stop_resume.resume(cast.access("operator"), action.pk, "go on", how="continue")
     again = carry(action)
     assert (again.state, again.held_reason) == ("held", "policy") and done(cast) == {"cell-1": 1}
-    resume.resume(cast.access("operator"), action.pk, "undo it", how="rollback")
+    stop_resume.resume(cast.access("operator"), action.pk, "undo it", how="rollback")
     assert carry(action).state == "rolled_back" and done(cast) == {}
 
 

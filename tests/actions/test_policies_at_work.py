@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from actions.commands import decide, resume
+from actions.commands import review, stop_resume
 from actions.models import Action
 from approvals.models import Policy, PolicyVersion
 from approvals.policies.active_policies import bump_epoch
@@ -70,16 +70,16 @@ def test_a_policy_that_requires_a_approval_adds_it(committed_cast):
     action = carry(a_change(committed_cast, "prod"))
     assert action.state == "awaiting_approval"
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
+        review.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
     assert Action.objects.get(pk=action.pk).state == "awaiting_approval"
-    decide.approve(committed_cast.access("security"), action.pk, True, action.plan.digest, "")
+    review.approve(committed_cast.access("security"), action.pk, True, action.plan.digest, "")
     assert carry(action).state == "completed"
 
 
 def test_a_policy_published_after_approval_is_heeded_at_the_start(committed_cast):
     action = carry(a_change(committed_cast, "prod"))
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
+        review.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
     publish(committed_cast, "environment.name == 'prod'")
     now = carry(action)
     assert (now.state, now.error["code"]) == ("failed", "denied_at_start")
@@ -97,7 +97,7 @@ def test_a_policy_that_turns_red_during_a_run_holds_it_at_the_next_checkpoint(co
     assert (action.state, action.held_reason) == ("held", "policy")
     assert "because" in action.error["message"]
     assert balance(root_of(committed_cast.dev) / ".ledger") == {"cell-1": 1}
-    resume.resume(committed_cast.access("operator"), action.pk, "undo it", how="rollback")
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "undo it", how="rollback")
     assert carry(action).state == "rolled_back"
     assert balance(root_of(committed_cast.dev) / ".ledger") == {}
 

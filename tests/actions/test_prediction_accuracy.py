@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from actions.commands import decide, resume, stop
+from actions.commands import review, stop_resume
 from actions.commands.propose import dry_run
 from actions.engine.sweep import expire_overdue
 from actions.intake.submission import Submission
@@ -72,10 +72,10 @@ def test_a_run_that_a_person_gave_up_is_kept_and_one_that_never_began_is_not(com
     held = done(committed_cast)
     Action.objects.filter(pk=held.pk).update(state="held", held_reason="operator", completed_at=None)
     PredictionAccuracy.objects.all().delete()
-    resume.resume(committed_cast.access("operator"), held.pk, "Enough.", how="give_up")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "Enough.", how="give_up")
     assert PredictionAccuracy.objects.get(action=held).state == "failed"
     unplanned = an_action(committed_cast, "awaiting_approval")
-    stop.cancel(committed_cast.access("operator"), unplanned.pk, "Never mind.")
+    stop_resume.cancel(committed_cast.access("operator"), unplanned.pk, "Never mind.")
     refused = carry(propose(committed_cast, parameters=edit("new.conf", operation="create"), accept=True))
     assert refused.state in ("completed", "failed")
     assert not PredictionAccuracy.objects.filter(action=unplanned).exists() and expire_overdue() is not None
@@ -139,7 +139,7 @@ def test_hours_and_weights_are_facts_and_a_change_of_weights_is_noticed_at_the_s
     assert action.plan.facts["window"]["declared"] is True
     assert action.plan.facts["weights"] == {"working_hours": 200}
     for name in ("approver", "approver2"):
-        decide.approve(cast.access(name), action.pk, True, action.plan.digest, "")
+        review.approve(cast.access(name), action.pk, True, action.plan.digest, "")
     set_weights(cast.acme, {"working_hours": 0}, "They do not.", by="system:setup")
     now = carry(action)
     assert now.state == "completed" and "policy.evaluated" in verbs_of(now)
@@ -157,7 +157,7 @@ def test_what_was_approved_at_work_is_asked_again_when_nobody_is_there(committed
     cast.prod.settings |= {"hours": {**never, "days": [later]}}
     cast.prod.save()
     for name in ("approver", "approver2"):
-        decide.approve(cast.access(name), action.pk, True, action.plan.digest, "")
+        review.approve(cast.access(name), action.pk, True, action.plan.digest, "")
     now = carry(action)
     assert (now.state, now.tier) == ("awaiting_approval", "high")
     assert now.plan.facts["window"]["outside"] is True

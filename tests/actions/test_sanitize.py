@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from actions.models import Action, JournalEntry
-from actions.preflight.sanitize import sanitize
+from actions.preflight.plan import sanitize
 from actions.types import registry
 from actions.types.protocol import Outcome, PlanRefused
 from tests.actions.factory import propose

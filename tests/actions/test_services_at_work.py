@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actions.commands import decide, rollback
+from actions.commands import review, rollback
 from actions.models import Action, JournalEntry
 from actions.types.redeploy_service import RedeployService
 from tests.actions.factory import propose, root_of
@@ -44,7 +44,7 @@ def test_a_service_is_deployed_redeployed_and_undone(committed_cast: Cast, web: 
     undo = carry(undo)
     if undo.state == "awaiting_approval":
         assert undo.plan is not None
-        decide.accept(committed_cast.access("operator"), undo.pk, undo.plan.digest)
+        review.accept(committed_cast.access("operator"), undo.pk, undo.plan.digest)
         undo = carry(undo)
     assert (undo.state, web.running(), web.current()) == ("completed", ["r1"], "releases/r1")
     assert len(web.starts()) == 3

@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db import connection
 
-from actions.commands import decide
+from actions.commands import review
 from actions.models import Action
 from actions.types import registry
 from audit.models import Event
@@ -33,7 +33,7 @@ def test_a_version_that_came_after_the_approval_is_named_at_the_start(committed_
     (root_of(cast.prod) / "app.conf").write_text("before\n")
     action = carry(propose(cast, environment="prod", parameters=edit()))
     for who in ("approver", "approver2"):
-        decide.approve(cast.access(who), action.pk, True, action.plan.digest, "")
+        review.approve(cast.access(who), action.pk, True, action.plan.digest, "")
     published(cast.acme, "p", expression="plan.deletes > 9")
     assert carry(action).state == "completed"
     assert judged(action) == [("preflight", "require_approval", [("p", 1)]), ("start", "require_approval", [("p", 2)])]

@@ -23,8 +23,11 @@ from tests.support.vectors import vectors
 
 IN_TOTO = json.loads((vectors("in-toto") / "cases.json").read_text())
 (DSSE,) = json.loads((vectors("dsse") / "vectors.json").read_text())["vectors"]
-CASES = [(check, case) for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
-         for case in IN_TOTO[name]]  # fmt: skip
+CASES = [
+    (check, case)
+    for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
+    for case in IN_TOTO[name]
+]
 
 
 @pytest.mark.parametrize(("check", "case"), CASES, ids=[case["name"] for _, case in CASES])

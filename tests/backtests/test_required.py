@@ -6,7 +6,7 @@ import pytest
 
 from actions.backtests import start
 from actions.backtests.start import backtest_status, require_backtest
-from actions.commands.decide import approve
+from actions.commands.review import approve
 from actions.commands.rollback import rollback
 from actions.errors import BacktestNeeded
 from actions.models import Action, Backtest

@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actions.backtests.draft_rules import RuleSet
-from actions.backtests.evaluate import KINDS, describe_verdict, difference_kind, differences, evaluate_plans
-from actions.backtests.single import facts_named
+from actions.backtests.evaluate import (
+    KINDS,
+    describe_verdict,
+    difference_kind,
+    differences,
+    evaluate_plans,
+    facts_named,
+)
 from approvals.policies.active_policies import ActivePolicy
 from approvals.policies.apply import evaluate
 from tests.approvals.factory import facts_of

@@ -15,7 +15,7 @@ from tests.benchmarks.turn import Carry, Incomplete, take_turn
 
 from actions.intake.submit import submit  # isort: skip  (after the set-up in product)
 from actions.models import JournalEntry  # isort: skip
-from actions.commands.decide import approve
+from actions.commands.review import approve
 
 from actions.lifecycle.allowed import find_action  # isort: skip
 

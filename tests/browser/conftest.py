@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from actions.commands.decide import approve
+from actions.commands.review import approve
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.lifecycle.allowed import find_action

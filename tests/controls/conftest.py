@@ -1,2 +1,3 @@
-from tests.actions.conftest import cast as cast
-from tests.actions.conftest import committed_cast as committed_cast
+from tests.actions.conftest import a_lease, cast, committed_cast, ledger, ledger_type
+
+__all__ = ["a_lease", "cast", "committed_cast", "ledger", "ledger_type"]

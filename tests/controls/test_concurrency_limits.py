@@ -5,7 +5,7 @@ import threading
 import pytest
 from django.db import connection
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.engine.dequeue import dequeue
 from actions.engine.sweep import waiting_queues
 from actions.errors import WrongState
@@ -105,10 +105,10 @@ def test_a_person_resumes_nothing_beyond_a_cap(cast):
     held = an_action(cast, "held", started_at="2026-01-01T00:00Z")
     (running,) = start(*waiting_ones(cast, 1))
     with pytest.raises(WrongState) as refused:
-        resume.resume(cast.access("operator"), held.pk, "go on")
+        stop_resume.resume(cast.access("operator"), held.pk, "go on")
     assert "1 of 1 actions run in dev" in refused.value.detail
     commit([Transition(Action.objects.get(pk=running.pk), "hold", sets={"held_reason": "operator"}, release=True)])
-    assert resume.resume(cast.access("operator"), held.pk, "go on").state == "in_progress"
+    assert stop_resume.resume(cast.access("operator"), held.pk, "go on").state == "in_progress"
 
 
 @pytest.mark.django_db(transaction=True)

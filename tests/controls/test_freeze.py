@@ -8,9 +8,9 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actions.commands import freeze, resume, rollback
+from actions.commands import freeze, rollback, stop_resume
 from actions.controls import freeze as controls_freeze
-from actions.engine import load_contexts, sweep
+from actions.engine import dequeue, sweep
 from actions.engine import runner as runners
 from actions.engine.runner import Runner
 from actions.engine.sweep import waiting_queues
@@ -107,7 +107,7 @@ def test_a_start_that_meets_the_switch_leaves_no_claim_and_waits(committed_cast,
     action = proposed(committed_cast)
     decide = Runner("decide")
     decide.drain(), decide.stop()
-    real = load_contexts.load_contexts
+    real = dequeue.load_contexts
 
     def thrown_after_the_claim(*given):
         if not Freeze.objects.exists():
@@ -212,11 +212,11 @@ def test_where_a_cap_has_no_room_for_all_that_was_held_the_others_follow(committ
 def test_while_it_is_set_nobody_resumes_or_rolls_back_what_it_holds(committed_cast, told):
     during(told, "001", lambda: throw(committed_cast))
     action = carry(proposed(committed_cast))
-    for call in (resume.resume, rollback.rollback):
+    for call in (stop_resume.resume, rollback.rollback):
         with pytest.raises(WrongState) as refused:
             call(committed_cast.access("operator"), action.pk, "now")
         assert "dev is frozen" in refused.value.detail
-    assert resume.resume(committed_cast.access("operator"), action.pk, "leave it", how="give_up").state == "failed"
+    assert stop_resume.resume(committed_cast.access("operator"), action.pk, "leave it", how="give_up").state == "failed"
 
 
 def test_only_who_operates_the_place_says_so_and_says_why(committed_cast):

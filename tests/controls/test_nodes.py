@@ -8,9 +8,8 @@ import sys
 import pytest
 from django.db.models.functions import Now
 
-from actions.controls import worker_routing
-from actions.controls.wake_up import is_woken
-from actions.controls.worker_routing import WorkerScope, register_node
+from actions.controls import worker_queues
+from actions.controls.worker_queues import WorkerScope, is_woken, register_node
 from actions.engine.dequeue import dequeue
 from actions.engine.sweep import waiting_queues
 from actions.lifecycle.commit import Changed
@@ -73,7 +72,7 @@ def test_what_waits_for_a_node_says_since_when_nobody_is_there(cast):
 
 def test_the_nudge_goes_to_the_nodes_own_queue(cast, redis_client, monkeypatch):
     sent = []
-    monkeypatch.setattr("actions.controls.wake_up._send_task", sent.append)
+    monkeypatch.setattr("actions.controls.worker_queues._send_task", sent.append)
     for node in ("", "web-1"):
         on_committed(None, changes=[Changed(cast.dev.pk, cast.acme.pk, cast.dev.pk, "approved", 1, False, node)])
     assert sent == ["execute", "execute.node.web-1"] and is_woken("execute.node.web-1")
@@ -88,9 +87,9 @@ def test_the_sweep_wakes_live_nodes_and_tells_of_workers_for_some_environments(c
     an_action(cast, "approved", environment=cast.staging)
     scope = WorkerScope(serves=("acme/staging",))
     assert set(waiting_queues()) == {"execute", "execute.node.web-1", scope.route("execute")}
-    monkeypatch.setitem(worker_routing._known_routes, "at", float("-inf"))
-    assert worker_routing.limited_routes("execute", {cast.staging.pk}) == [scope.route("execute")]
-    assert worker_routing.limited_routes("execute", {cast.dev.pk}) == []
+    monkeypatch.setitem(worker_queues._known_routes, "at", float("-inf"))
+    assert worker_queues.limited_routes("execute", {cast.staging.pk}) == [scope.route("execute")]
+    assert worker_queues.limited_routes("execute", {cast.dev.pk}) == []
 
 
 def test_an_agent_without_anything_to_be_for_says_what_to_set():

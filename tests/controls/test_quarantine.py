@@ -5,7 +5,7 @@ import json
 import pytest
 from django.db.models.functions import Now
 
-from actions.commands import decide, resume, rollback
+from actions.commands import review, rollback, stop_resume
 from actions.controls.quarantine import put_in_quarantine, quarantines_of
 from actions.errors import AlreadyQuarantined, BadSubmission, NotAllowed, ResourceInUse
 from actions.lifecycle.commit import advance
@@ -39,7 +39,7 @@ def clearing(cast, shut, **more) -> Action:
 
 def cleared(cast, shut) -> Action:
     action = clearing(cast, shut)
-    decide.approve(cast.access("approver"), action.pk, True, action.plan.digest, "I looked")
+    review.approve(cast.access("approver"), action.pk, True, action.plan.digest, "I looked")
     return carry(action)
 
 
@@ -102,8 +102,8 @@ def test_it_takes_somebody_else_to_clear_it_also_where_the_matrix_asks_nobody(co
     assert action.plan.verdict["required_approvals"] == [{"role": "approver", "count": 1}]
     assert action.tier == "high"
     with pytest.raises(Exception, match="nobody approves their own"):
-        decide.approve(committed_cast.access("operator"), action.pk, True, action.plan.digest, "")
-    decide.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "I looked")
+        review.approve(committed_cast.access("operator"), action.pk, True, action.plan.digest, "")
+    review.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "I looked")
     action = carry(action)
     assert action.state == "completed"
     shut.refresh_from_db()
@@ -118,7 +118,7 @@ def test_it_takes_somebody_else_to_clear_it_also_where_the_matrix_asks_nobody(co
 def test_a_check_that_does_not_hold_after_it_was_cleared_puts_it_back(committed_cast, root, shut):
     check = {"kind": "file", "path": "app.conf", "contains": "mended"}
     action = clearing(committed_cast, shut, checks=[check])
-    decide.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
+    review.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
     assert carry(action).state == "rolled_back"
     assert set(quarantines_of([shut.key])) == {shut.key}
 
@@ -128,7 +128,7 @@ def test_undoing_a_clearance_puts_it_back_after_people_approved_that(committed_c
     undo, is_new = rollback.rollback(committed_cast.access("operator"), done.pk, "too early")
     assert is_new
     undo = carry(undo)
-    decide.approve(committed_cast.access("approver"), undo.pk, True, undo.plan.digest, "")
+    review.approve(committed_cast.access("approver"), undo.pk, True, undo.plan.digest, "")
     assert carry(undo).state == "completed"
     assert set(quarantines_of([shut.key])) == {shut.key}
 
@@ -136,7 +136,7 @@ def test_undoing_a_clearance_puts_it_back_after_people_approved_that(committed_c
 def test_one_that_was_cleared_meanwhile_is_not_cleared_twice(committed_cast, root, shut):
     first, second = clearing(committed_cast, shut), clearing(committed_cast, shut)
     for action in (first, second):
-        decide.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
+        review.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
     first = carry(first)
     second = Action.objects.get(pk=second.pk)
     assert {first.state, second.state} == {"completed", "failed"}
@@ -152,7 +152,7 @@ def test_what_an_unsettled_action_left_is_cleared_only_after_that_has_ended(comm
     with pytest.raises(BadSubmission) as refused:
         clearing(committed_cast, shut)
     assert "has not ended" in refused.value.extra["issues"][0]["message"]
-    resume.resume(committed_cast.access("operator"), held.pk, "leave it", how="give_up")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "leave it", how="give_up")
     assert cleared(committed_cast, shut).state == "completed"
 
 
@@ -178,14 +178,14 @@ def test_a_rollback_of_what_somebody_else_put_in_quarantine_is_held(committed_ca
     parameters = {"steps": 2, "fail_at": 2, "exclusive": True}
     action = carry(propose(committed_cast, type="ledger", parameters=parameters, accept=True))
     assert action.held_reason == "in_doubt"
-    resume.resume(committed_cast.access("operator"), action.pk, "", how="give_up")
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "", how="give_up")
     Quarantine.objects.all().delete()
     put_in_quarantine(committed_cast.access("operator"), "dev", "cell", "cell-1", "odd")
     rollback.rollback(committed_cast.access("operator"), action.pk, "undo it")
     held = carry(action)
     assert (held.state, held.held_reason) == ("held", "quarantine")
     Quarantine.objects.update(cleared_at=Now(), cleared_by_action=held)
-    resume.resume(committed_cast.access("operator"), held.pk, "it is free")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "it is free")
     assert carry(held).state == "rolled_back"
     assert "step.undone" in verbs_of(held)
 

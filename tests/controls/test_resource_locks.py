@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actions.commands import resume, stop
+from actions.commands import stop_resume
 from actions.controls.resource_locks import acquire, blocking_locks, lock_requests, release
 from actions.engine.sweep import waiting_queues
 from actions.models import Action, ResourceLock
@@ -133,7 +133,7 @@ def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(
     assert "It waits its turn at cell <code>cell-1</code>" in page
     seen = verbs_of(behind)
     assert carry(behind).state == "approved" and verbs_of(behind) == seen, "it waits without being picked up"
-    resume.resume(committed_cast.access("operator"), doubtful.pk, "not there", how="give_up", step_done=False)
+    stop_resume.resume(committed_cast.access("operator"), doubtful.pk, "not there", how="give_up", step_done=False)
     assert "execute" in waiting_queues()
     assert carry(behind).state == "completed"
     assert not ResourceLock.objects.exists()
@@ -144,7 +144,7 @@ def test_an_action_withdrawn_while_it_waits_leaves_the_queue(committed_cast, led
     assert take_one(holder, lock_requests(committed_cast.dev.pk, [{"kind": "cell", "name": "cell-1"}]))
     behind = carry(propose(committed_cast, type="ledger", parameters={"steps": 1, "exclusive": True}, accept=True))
     assert behind.state == "approved" and ResourceLock.objects.filter(action=behind, held=False).exists()
-    stop.cancel(committed_cast.access("operator"), behind.pk, "no longer needed")
+    stop_resume.cancel(committed_cast.access("operator"), behind.pk, "no longer needed")
     assert not ResourceLock.objects.filter(action=behind).exists()
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.db import OperationalError, transaction
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.controls.resource_locks import acquire, lock_requests
 from actions.engine import runner as runners
 from actions.engine.dequeue import dequeue
@@ -110,7 +110,7 @@ def test_of_two_failed_steps_a_person_settles_the_one_in_doubt(committed_cast, l
     lines = {"action": action, "plan": plan, "lease": 0, "at": datetime.now(UTC), "attempt": 9}
     JournalEntry.objects.create(**lines, step=plan.steps[0]["key"], kind="failure", facts={"code": "told_to_fail"})
     assert (action.state, action.held_reason) == ("held", "in_doubt")
-    resume.resume(committed_cast.access("operator"), action.pk, "I looked", step_done=True)
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "I looked", step_done=True)
     assert list(JournalEntry.objects.filter(lease=0, kind="receipt").values_list("step", flat=True)) == ["002:cell-2"]
 
 

@@ -8,8 +8,8 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from actions.commands import decide, resume, rollback
-from actions.commands import stop as commands_stop
+from actions.commands import review, rollback, stop_resume
+from actions.commands import stop_resume as commands_stop
 from actions.engine.runner import Runner
 from actions.engine.sweep import end_expired_leases, expire_overdue, waiting_queues
 from actions.errors import WrongState
@@ -92,18 +92,18 @@ def test_a_step_that_nobody_can_probe_holds_the_action_until_a_person_settles_it
     assert (action.state, action.held_reason) == ("held", "in_doubt")
     assert balance(ledger) == {"cell-1": 1}
     access = committed_cast.access("operator")
-    resume.resume(access, action.pk, "I looked: it is not done", how="rollback", step_done=False)
+    stop_resume.resume(access, action.pk, "I looked: it is not done", how="rollback", step_done=False)
     now = carry(action)
     assert (now.state, now.held_reason) == ("held", "rollback_failed"), "a blind undo cannot be verified either"
     assert balance(ledger) == {}
-    assert resume.resume(access, action.pk, "done by hand", how="give_up").state == "failed"
+    assert stop_resume.resume(access, action.pk, "done by hand", how="give_up").state == "failed"
 
 
 def test_a_person_may_say_that_the_step_in_doubt_is_done(committed_cast, ledger_type, ledger):
     ledger_type.before = lambda ctx: Outcome(False, "lost", "?") if ctx.step["key"].startswith("002") else None
     action = run(committed_cast, steps=3, blind=True)
     assert (action.state, action.held_reason) == ("held", "in_doubt")
-    resume.resume(committed_cast.access("operator"), action.pk, "the provider says it ran", step_done=True)
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "the provider says it ran", step_done=True)
     now = carry(action)
     assert "step.resolved" in verbs_of(action)
     assert now.error["code"] == "verification_failed", "a person's word does not replace the verification"
@@ -115,7 +115,7 @@ def test_a_failing_undo_holds_the_action_and_can_be_tried_again(committed_cast, 
     action = run(committed_cast, steps=2, fail_verify=True, fail_undo_at=1)
     assert (action.state, action.held_reason) == ("held", "rollback_failed")
     assert balance(ledger) == {"cell-1": 1}
-    resume.resume(committed_cast.access("operator"), action.pk, "try again")
+    stop_resume.resume(committed_cast.access("operator"), action.pk, "try again")
     now = carry(action)
     assert now.state == "held"
     undo = JournalEntry.objects.filter(action=action, kind="undo_failure").values_list("attempt", flat=True)
@@ -201,7 +201,7 @@ def test_a_request_that_nobody_decides_expires_with_its_action(committed_cast):
     assert Action.objects.get(pk=action.pk).state == "expired"
     assert Request.objects.get(subject_id=action.pk).state == "expired"
     with pytest.raises(WrongState):
-        decide.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
+        review.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "")
 
 
 def test_an_approval_that_is_not_used_in_time_expires(committed_cast, ledger_type):
@@ -219,7 +219,7 @@ def test_an_approval_whose_time_is_up_starts_nothing_even_if_no_sweep_has_been_b
     later = database_time() + timedelta(hours=1)
     action = carry(propose(committed_cast, environment="prod", parameters=edit(), not_before=later))
     for who in ("approver", "approver2"):
-        decide.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
+        review.approve(committed_cast.access(who), action.pk, True, action.plan.digest, "")
     yesterday = database_time() - timedelta(days=1)
     Action.objects.filter(pk=action.pk).update(expires_at=yesterday, not_before=yesterday)
     assert carry(action).state == "approved"
@@ -232,7 +232,7 @@ def test_a_target_that_keeps_drifting_is_held_after_three_new_plans(committed_ca
     path.write_text("0\n")
     action = carry(propose(committed_cast, parameters=edit()))
     for n in range(4):
-        decide.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
+        review.accept(committed_cast.access("operator"), action.pk, action.plan.digest)
         path.write_text(f"drift {n}\n")
         action = carry(action)
     assert (action.state, action.held_reason) == ("held", "replans")
@@ -323,7 +323,7 @@ def test_a_rollback_after_giving_up_undoes_the_step_that_stayed_in_doubt(committ
     action = run(committed_cast, steps=3)
     assert (action.state, action.held_reason) == ("held", "in_doubt")
     access = committed_cast.access("operator")
-    resume.resume(access, action.pk, "cannot tell", how="give_up")
+    stop_resume.resume(access, action.pk, "cannot tell", how="give_up")
     rollback.rollback(access, action.pk, "undo whatever is there")
     assert carry(action).state == "rolled_back"
     assert balance(ledger) == {}

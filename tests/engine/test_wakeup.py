@@ -3,8 +3,8 @@
 import pytest
 
 from actions import tasks
-from actions.controls.wake_up import clear_flag, is_woken
-from actions.engine.worker import get_runner, release_all
+from actions.controls.worker_queues import clear_flag, is_woken
+from actions.tasks import get_runner, release_all
 from tests.actions.factory import propose
 
 

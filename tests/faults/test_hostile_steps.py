@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from actions.models import Action, JournalEntry
-from actions.run.step_log import MAX_LINE_CHARACTERS, MAX_LOG_LINES
+from actions.run.transcript import MAX_LINE_CHARACTERS, MAX_LOG_LINES
 from audit.models import Artifact, Event
 from tests.actions.factory import edit, propose, root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.engine.sweep import end_expired_leases
 from actions.models import Action, Quarantine
 from actions.models.states import ENDED
@@ -49,7 +49,7 @@ def test_the_state_before_is_back_whoever_is_killed(committed_cast, product_envi
             action.refresh_from_db()
             if action.held_reason == "rollback_failed":
                 (root / MENDED).touch()
-                resume.resume(committed_cast.access("operator"), action.pk, "mended", how="continue")
+                stop_resume.resume(committed_cast.access("operator"), action.pk, "mended", how="continue")
                 kills += carried(workers, action, chance)
             check(Action.objects.select_related("plan").get(pk=action.pk), root, before, case)
             Quarantine.objects.all().delete()

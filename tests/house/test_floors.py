@@ -15,7 +15,7 @@ MODULES = sorted(
     for path in (ROOT / floor).rglob("*.py")
     if "migrations" not in path.relative_to(ROOT).parts
 )
-LINES, FUNCTION_LINES = 400, 50  # hard limits; we aim at 150 and 40
+LINES, FUNCTION_LINES = 500, 50  # hard limits; we aim at 300 and 40
 REFUSED_NAMES = {"services.py", "utils.py", "helpers.py", "managers.py"}
 
 

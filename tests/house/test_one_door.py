@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from actions.lifecycle.diagram import render_page
-from actions.lifecycle.transitions import MOVES
+from actions.lifecycle.transitions import MOVES, render_page
 from actions.models.states import ACTIVE, ENDED, LIVE, State
 from tests.house.test_floors import MODULES, named
 
@@ -33,7 +32,7 @@ ALLOWED = {
     "actions/controls/circuit_breaker.py": {"row.state", "self.row.state"},  # a circuit breaker's
     "audit/evidence/jobs.py": {"update(state=)"},  # a pack's, being built
     "audit/evidence/collect.py": {"self.state"},  # how the events tell that a subject ended
-    "actions/incidents/open.py": {"ticket.state", "update(state=)"},  # a ticket's
+    "actions/incidents/open.py": {"incident.state", "update(state=)"},  # an incident's
     "actions/incidents/delivery.py": {"update(state=)"},  # a delivery's
 }
 """What looks like a write of an action's state and is none: file → expressions."""

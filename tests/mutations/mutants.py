@@ -185,7 +185,7 @@ MUTANTS = [
     Mutant(
         "a run is judged by the matrix of its plan",
         "stricter of both",
-        "actions.engine.load_contexts:with_current_rules",
+        "actions.engine.dequeue:with_current_rules",
         '{**_1, "matrix": _2, "weights": _3} if _1 else {}',
         "dict(_1)",
         ("tests/actions/test_matrix_at_work.py",),

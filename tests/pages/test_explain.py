@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from actions.commands.decide import approve
+from actions.commands.review import approve
 from actions.lifecycle.allowed import find_action
 from actions.models import Action
 from actions.queries.explain import explain

@@ -7,7 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from actions.commands.decide import approve
+from actions.commands.review import approve
 from actions.models import Action
 from tests.cast import Cast
 from tests.pages.conftest import Propose

@@ -94,7 +94,7 @@ def test_withdrawing_ends_it_and_says_so(place: Cast, propose: Propose) -> None:
 def test_a_reopened_action_says_that_the_target_drifted(place: Cast, propose: Propose, carry: Any) -> None:
     from pathlib import Path
 
-    from actions.commands.decide import approve
+    from actions.commands.review import approve
     from actions.lifecycle.allowed import find_action
 
     root = Path(place.prod.root)

@@ -139,7 +139,7 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
 def test_a_long_log_is_fetched_in_parts_and_beyond_that_only_when_asked_for(
     place: Cast, propose: Propose, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("actions.queries.run_log.MAX_CHARACTERS", 20)
+    monkeypatch.setattr("actions.queries.run_view.MAX_CHARACTERS", 20)
     monkeypatch.setattr("actions.pages.action.run.MAX_UNASKED", 10)
     changes = {"changes": [a_file(f"{n}.txt")["changes"][0] for n in range(6)]}
     action = propose("dev", accept=True, parameters=changes)

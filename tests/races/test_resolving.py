@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from actions.commands import decide, stop
+from actions.commands import review, stop_resume
 from actions.engine.runner import Runner
 from actions.engine.sweep import expire_overdue
 from actions.models import Action, JournalEntry
@@ -58,7 +58,7 @@ def waiting(place: Cast) -> list[Action]:
 
 def vote(place: Cast, who: str, action: Action, approved: bool = True) -> Callable[[], Any]:
     access, comment = place.access(who), "" if approved else "no"
-    return lambda: decide.approve(access, action.pk, approved, action.plan.digest, comment)
+    return lambda: review.approve(access, action.pk, approved, action.plan.digest, comment)
 
 
 def request_on(action: Action) -> Request:
@@ -112,7 +112,7 @@ def test_approve_racing_the_sweep_that_expires(place, waiting):
 def test_approve_racing_a_withdrawal(place, waiting):
     operator = place.access("operator")
     for n, action in enumerate(waiting):
-        race = [vote(place, "approver", action), lambda a=action: stop.cancel(operator, a.pk, "never mind")]
+        race = [vote(place, "approver", action), lambda a=action: stop_resume.cancel(operator, a.pk, "never mind")]
         told = at_once(race if n % 2 else race[::-1])
         voted, withdrew = told if n % 2 else told[::-1]
         request = request_on(action)

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from actions.audit_hooks.change_history import ChangeHistory, Decided, fold_history
-from actions.audit_hooks.change_reports import overlaps
+from actions.audit_hooks.change_reports import ChangeHistory, Decided, fold_history, overlaps
 from actions.models import Action, PredictionAccuracy
 from audit.auditor.explore.index import run_slice
 from audit.auditor.reports.registry import ReportScope, find_report, registered_reports

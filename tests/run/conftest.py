@@ -1,3 +1,3 @@
-from tests.actions.conftest import cast, committed_cast
+from tests.actions.conftest import a_lease, cast, committed_cast, ledger, ledger_type
 
-__all__ = ["cast", "committed_cast"]
+__all__ = ["a_lease", "cast", "committed_cast", "ledger", "ledger_type"]

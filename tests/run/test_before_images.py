@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.engine import failpoints, runner
 from actions.engine.runner import Runner
 from actions.engine.sweep import end_expired_leases
@@ -87,7 +87,7 @@ def ends_as_it_must(cast, monkeypatch, case) -> None:
             assert len(named_in_quarantine(action)) == 1, "all or nothing stops at the first undo that fails"
             assert named_in_quarantine(action) <= {f"cell-{n}" for n in case["stuck"]}
             (root / MENDED).touch()
-            resume.resume(cast.access("operator"), action.pk, "mended", how="continue")
+            stop_resume.resume(cast.access("operator"), action.pk, "mended", how="continue")
             action = carry(action)
     check(action, root, before, case)
     Quarantine.objects.all().delete()

@@ -6,11 +6,11 @@ import time
 import pytest
 from django.db import connection
 
-from actions.engine.load_contexts import load_contexts
+from actions.engine.dequeue import load_contexts
 from actions.engine.runner import Runner
 from actions.models import Action, JournalEntry, LogLine
-from actions.queries.run_log import LIVE, Cursor, read_part
-from actions.run.step_log import MAX_LOG_LINES, MIN_AGE_S, RESUMED_LINE, AttemptLog, delete_ended, flush_lines
+from actions.queries.run_view import LIVE, Cursor, read_part
+from actions.run.transcript import MAX_LOG_LINES, MIN_AGE_S, RESUMED_LINE, AttemptLog, delete_ended, flush_lines
 from tests.actions.factory import a_running_lease, propose
 from tests.actions.running import carry
 

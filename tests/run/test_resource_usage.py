@@ -7,7 +7,7 @@ import pytest
 from actions.lifecycle.allowed import find_action
 from actions.models import JournalEntry
 from actions.queries.action_detail import serialize_action
-from actions.run.resource_usage import Meter, total_usage, usage_facts
+from actions.run.transcript import Meter, total_usage, usage_facts
 from audit.models import Event
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry

@@ -8,9 +8,9 @@ from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from actions.commands import propose, rollback, stop
+from actions.commands import propose, rollback, stop_resume
 from actions.controls import limits
-from actions.controls.wake_up import wake_up
+from actions.controls.worker_queues import wake_up
 from actions.errors import BadSubmission
 from actions.models import Action, JournalEntry, RetryBudget
 from actions.run import retry
@@ -89,7 +89,7 @@ def test_a_long_wait_is_in_nobody_s_hands_and_an_abort_ends_it(committed_cast, l
         JournalEntry.objects.filter(action=waits, kind="intent", attempt=2).update(facts={})
         assert execute.drain() == 1
         assert executor.tries[2] == 2
-        stop.abort(committed_cast.access("operator"), waits.pk, "Enough.")
+        stop_resume.abort(committed_cast.access("operator"), waits.pk, "Enough.")
         assert execute.drain() == 1
     assert (state_of(waits), executor.tries[2]) == ("rolled_back", 2)
     assert balance(ledger) == {} and doubles(ledger) == []
@@ -107,7 +107,7 @@ def test_others_run_during_a_wait_and_an_abort_cuts_it_short(committed_cast, led
         assert record.facts["wait_s"] > 0 and record.facts["retry_at"] > timezone.now().isoformat()
         other = asked(committed_cast, steps=1, parameters={"cells": [8]})
         other_done(decide, other)
-        stop.abort(committed_cast.access("operator"), waits.pk, "Enough.")
+        stop_resume.abort(committed_cast.access("operator"), waits.pk, "Enough.")
         beside.join(20)
     assert not beside.is_alive()
     assert state_of(other) == "completed"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from actions.commands import stop as commands_stop
+from actions.commands import stop_resume as commands_stop
 from actions.models import Action, Quarantine
 from actions.types.protocol import Outcome, Probe
 from audit.log.artifacts import read_artifact

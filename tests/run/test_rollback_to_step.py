@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.commands.rollback import rollback_targets, rollback_to_step
 from actions.errors import NotAllowed, WrongState
 from actions.models import Action, JournalEntry, Quarantine
@@ -44,7 +44,7 @@ def test_a_run_goes_back_to_just_after_a_step_and_holds_there(at_step_three, led
 
 
 def test_from_a_checkpoint_it_can_go_on_and_does_again_what_was_undone(committed_cast, at_step_three, ledger):
-    resume.resume(committed_cast.access("operator"), at_step_three.pk, "go on", how="continue")
+    stop_resume.resume(committed_cast.access("operator"), at_step_three.pk, "go on", how="continue")
     action = carry(at_step_three)
     assert action.state == "completed"
     assert balance(ledger) == cells(1, 2, 3, 4)
@@ -52,13 +52,13 @@ def test_from_a_checkpoint_it_can_go_on_and_does_again_what_was_undone(committed
 
 
 def test_from_a_checkpoint_it_can_go_back_wholly(committed_cast, at_step_three, ledger):
-    resume.resume(committed_cast.access("operator"), at_step_three.pk, "no", how="rollback")
+    stop_resume.resume(committed_cast.access("operator"), at_step_three.pk, "no", how="rollback")
     assert carry(at_step_three).state == "rolled_back"
     assert balance(ledger) == {}
 
 
 def test_from_a_checkpoint_it_can_be_given_up(committed_cast, at_step_three, ledger):
-    resume.resume(committed_cast.access("operator"), at_step_three.pk, "as it is", how="give_up")
+    stop_resume.resume(committed_cast.access("operator"), at_step_three.pk, "as it is", how="give_up")
     assert carry(at_step_three).state == "failed"
     assert balance(ledger) == cells(1)
 
@@ -78,7 +78,7 @@ def test_a_held_action_goes_back_to_a_checkpoint_too_and_failed_steps_are_begun_
     assert (held.state, held.held_reason) == ("held", "checkpoint")
     assert balance(ledger) == cells(1)
     ledger_type.before = lambda ctx: None
-    resume.resume(committed_cast.access("operator"), held.pk, "put right", how="continue")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "put right", how="continue")
     assert carry(held).state == "completed"
     assert balance(ledger) == cells(1, 2, 3, 4)
     assert Quarantine.objects.get().cleared_at is None  # what was in quarantine stays there until people clear it
@@ -96,7 +96,7 @@ def test_a_checkpoint_must_be_one(committed_cast, at_step_three):
         rollback_to_step(access, at_step_three.pk, "nine", "")
     with pytest.raises(NotAllowed):
         rollback_to_step(committed_cast.access("approver"), at_step_three.pk, "001:cell-1", "")
-    resume.resume(access, at_step_three.pk, "", how="give_up")
+    stop_resume.resume(access, at_step_three.pk, "", how="give_up")
     with pytest.raises(WrongState, match="is failed"):
         rollback_to_step(access, at_step_three.pk, "001:cell-1", "")
 
@@ -123,7 +123,7 @@ def test_who_gives_up_a_step_in_doubt_leaves_its_resource_in_quarantine(committe
     ledger_type.before = lambda ctx: Outcome(False, "lost", "Who knows?") if "002" in ctx.step["key"] else None
     parameters = {"steps": 2, "blind": True}
     held = carry(propose(committed_cast, type="ledger", parameters=parameters, accept=True))
-    resume.resume(committed_cast.access("operator"), held.pk, "cannot tell", how="give_up")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "cannot tell", how="give_up")
     shut = Quarantine.objects.get()
     assert (shut.name, shut.because, shut.action_id) == ("cell-2", "in_doubt", held.pk)
     assert "quarantine.set" in verbs_of(held)

@@ -3,7 +3,7 @@
 import pytest
 
 # from audit.verification.chain import verify_subject
-from actions.commands import decide, rollback
+from actions.commands import review, rollback
 from actions.engine.runner import Runner
 from actions.models import Action, BeforeImage, JournalEntry
 from approvals.models import MatrixRow
@@ -74,7 +74,7 @@ def test_a_file_changed_after_acceptance_stops_the_run_and_asks_again(committed_
     path.write_text("before\n")
     action = carry(propose(committed_cast, parameters=edit()))
     access = committed_cast.access("operator")
-    decide.accept(access, action.pk, action.plan.digest)
+    review.accept(access, action.pk, action.plan.digest)
     path.write_text("somebody else was here\n")
     now = carry(action)
     assert now.state == "awaiting_approval"
@@ -106,7 +106,7 @@ def test_a_completed_action_is_undone_by_a_linked_one_through_the_gate(committed
     assert new
     undo = carry(undo)
     assert undo.state == "awaiting_approval"
-    decide.accept(access, undo.pk, undo.plan.digest)
+    review.accept(access, undo.pk, undo.plan.digest)
     undo = carry(undo)
     assert undo.state == "completed"
     assert undo.undo_of_id == action.pk

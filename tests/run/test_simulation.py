@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from actions.commands.propose import retry
-from actions.commands.resume import resume_verb
 from actions.commands.rollback import rollback
-from actions.commands.stop import abort
+from actions.commands.stop_resume import abort, resume_verb
 from actions.engine.runner import Runner
 from actions.errors import BadSubmission, OnlySimulated, WrongState
 from actions.intake.submission import Submission

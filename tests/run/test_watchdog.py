@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from actions.commands import resume
+from actions.commands import stop_resume
 from actions.types.protocol import Outcome
 from tests.actions.factory import propose, root_of
 from tests.actions.running import carry, verbs_of
@@ -63,7 +63,7 @@ def test_a_running_attempt_is_told_and_the_run_may_go_on_once_it_is_well_again(
     assert (held.state, facts_of(held, "action.hold")["stopped"]) == ("held", "cancelled_attempt")
     ledger_type.before = lambda ctx: None
     sign.write_text("well")
-    resume.resume(committed_cast.access("operator"), held.pk, "it is back", how="continue")
+    stop_resume.resume(committed_cast.access("operator"), held.pk, "it is back", how="continue")
     assert carry(held).state == "completed"
     assert balance(ledger) == {"cell-1": 1}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actions.commands import decide
+from actions.commands import review
 from actions.models import Action, JournalEntry
 from approvals.models import Decision, Request
 from audit.models import Event
@@ -17,7 +17,7 @@ def approved(cast) -> tuple[World, Action]:
     world = World(cast)
     world.required_approvals()
     action = world.asked()
-    decide.approve(cast.access("approver"), action.pk, True, action.plan.digest, "")
+    review.approve(cast.access("approver"), action.pk, True, action.plan.digest, "")
     assert Action.objects.get(pk=action.pk).state == "approved"
     return world, action
 

@@ -8,7 +8,7 @@ row; in the Django admin there is no door that could make the attempt come true,
 
 import pytest
 
-from actions.commands import decide as commands_decide
+from actions.commands import review as commands_decide
 from actions.models import Action
 from approvals.models import Request
 from tenants.roles import remove_member

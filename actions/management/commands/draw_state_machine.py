@@ -3,7 +3,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from actions.lifecycle.diagram import render_page
+from actions.lifecycle.transitions import render_page
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from actions.commands.comment import comment_on, resolve_thread
+from actions.commands.review import comment_on, resolve_thread
 from actions.lifecycle.allowed import find_action
 from actions.models import Action, Plan
 from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member

@@ -8,8 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from actions.commands import propose, resume, rollback, stop
-from actions.commands.decide import accept, approve, request_changes, withdraw_approval, withdraw_requested_changes
+from actions.commands import propose, rollback, stop_resume
+from actions.commands.review import accept, approve, request_changes, withdraw_approval, withdraw_requested_changes
 from actions.intake.submission import MODES
 from actions.lifecycle.allowed import allowed_verbs, latest_request
 from actions.models import Action
@@ -126,7 +126,9 @@ def _read_reason(request: HttpRequest) -> str:
 @require_POST
 @require_member
 def cancel_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    action = stop.cancel(access_of(request), action_id, _read_reason(request), correlation_id=correlation_of(request))
+    action = stop_resume.cancel(
+        access_of(request), action_id, _read_reason(request), correlation_id=correlation_of(request)
+    )
     messages.success(request, "Withdrawn. Nothing was changed.")
     return redirect_to(request, page_url(action))
 
@@ -138,7 +140,7 @@ def resume_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
     found = {"yes": True, "no": False}.get(request.POST.get("step_done", ""))
     how = request.POST.get("how", "")
     via = correlation_of(request)
-    action = resume.resume(
+    action = stop_resume.resume(
         access_of(request), action_id, _read_reason(request), how=how, step_done=found, correlation_id=via
     )
     return redirect_to(request, f"/actions/{action.pk}/run/")

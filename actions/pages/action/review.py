@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from actions.commands.comment import record_view
+from actions.commands.review import record_view
 from actions.controls.blockers import find_blockers
 from actions.controls.resource_locks import blocking_locks_of_waiting
 from actions.lifecycle.allowed import find_action

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from actions.commands import stop
+from actions.commands import stop_resume
 from actions.commands.rollback import rollback_targets, rollback_to_step
 from actions.lifecycle import allowed
 from actions.lifecycle.journal import Journal
@@ -33,7 +33,7 @@ def abort_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
     access = access_of(request)
     if request.method == "POST":
         reason = read_reason(request)
-        action = stop.abort(access, action_id, reason, correlation_id=correlation_of(request))
+        action = stop_resume.abort(access, action_id, reason, correlation_id=correlation_of(request))
         messages.warning(request, "Abort requested. The run stops at its next checkpoint and rolls back.")
         return redirect_to(request, f"/actions/{action.pk}/run/")
     action = allowed.find_action(access, action_id)

@@ -18,9 +18,18 @@ from actions.preflight.duration_estimate import duration_estimate, known_runs
 from actions.queries.action_list import HELD_LABELS
 from actions.queries.activity import ActivityEntry, fetch_activity
 from actions.queries.incidents import latest_incident
-from actions.queries.run_log import LIVE, Cursor, LogEntry, read_part
-from actions.queries.run_view import build_steps, current_time, draw_graph, summarize_progress, timeline
-from actions.run.resource_usage import total_usage
+from actions.queries.run_view import (
+    LIVE,
+    Cursor,
+    LogEntry,
+    build_steps,
+    current_time,
+    draw_graph,
+    read_part,
+    summarize_progress,
+    timeline,
+)
+from actions.run.transcript import total_usage
 from audit.changes.visible import visible
 from audit.log.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access

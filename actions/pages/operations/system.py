@@ -23,7 +23,7 @@ from actions.commands import freeze
 from actions.controls.blockers import Blocker, find_blockers
 from actions.controls.circuit_breaker import MAX_BREAKERS, breaker_name, reset_breaker, visible_breakers
 from actions.controls.freeze import environment_status, visible_freezes, visible_limits
-from actions.controls.wake_up import is_woken, last_sweep, redis_client
+from actions.controls.worker_queues import is_woken, last_sweep, redis_client
 from actions.models import Action, Lease, ResourceLock
 from actions.models.states import TO_DECIDE, TO_EXECUTE, State
 from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member

@@ -14,8 +14,7 @@ from django.views.decorators.http import require_POST
 
 from actions.backtests import start
 from actions.backtests.draft_rules import DraftRules, load_draft
-from actions.backtests.evaluate import KINDS, comparable, describe_verdict
-from actions.backtests.single import SingleBacktest, backtest_found
+from actions.backtests.evaluate import KINDS, SingleBacktest, backtest_found, comparable, describe_verdict
 from actions.backtests.start import GOOD_FOR, backtest_status
 from actions.backtests.worker import CUT_OFFS
 from actions.commands.propose import PolicyProposal, find_policy_proposal, propose_policy_change

@@ -1,22 +1,32 @@
-"""Decide on plans: approve, reject, accept, request changes, withdraw; one action or several in one go."""
+"""Review plans: approve, reject, accept, request changes, withdraw, comment; one action or several at once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+from django.db import DatabaseError
+
 from actions.errors import WrongState
 from actions.lifecycle.allowed import S, describe_state, find_action, latest_request
-from actions.models import Action
+from actions.lifecycle.commit import action_subject
+from actions.models import Action, Plan
+from actions.models.states import State
 from approvals.errors import DigestNeeded
-from approvals.models import Request
+from approvals.models import Comment, Request
 from approvals.quorum.eligibility import MAX_BULK, bulk_below, require_bulk_allowed
+from approvals.requests.comments import add_comment
+from approvals.requests.comments import resolve_thread as resolve_comment_thread
 from approvals.requests.decisions import accept as accept_request
 from approvals.requests.decisions import decide
-from approvals.requests.withdraw import request_changes as ask_request
-from approvals.requests.withdraw import withdraw_approval as withdraw_withdraw_approval
+from approvals.requests.view_tracking import record_view as record_request_view
+from approvals.requests.withdraw import request_changes as add_change_request
+from approvals.requests.withdraw import withdraw_approval as withdraw_request_approval
 from approvals.requests.withdraw import withdraw_change_request
-from audit.errors import Invalid, Problem
+from audit.errors import Invalid, NotFound, Problem
 from tenants.access import Access
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, cor
             f"This action is {describe_state(action.state)}; an approval can be withdrawn only before the run starts.",
             remedies=["Abort the run instead, if it is still running."],
         )
-    withdraw_withdraw_approval(request.pk, access, comment=comment, correlation_id=correlation_id)
+    withdraw_request_approval(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find_action(access, action_id)
 
 
@@ -118,5 +128,76 @@ def require_open_request(action: Action, kind: str) -> Request:
 def request_changes(access: Access, action_id: UUID, comment: str, *, correlation_id: str = "") -> Action:
     """Say what has to change before this can be approved. Raises what `approvals.requests.withdraw` raises."""
     request = require_open_request(find_action(access, action_id), "approval")
-    ask_request(request.pk, access, comment=comment, correlation_id=correlation_id)
+    add_change_request(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find_action(access, action_id)
+
+
+# Comments and threads.
+
+
+def comment_on(
+    access: Access,
+    action_id: UUID,
+    text: str,
+    *,
+    digest: str = "",
+    change: int | None = None,
+    line: int | None = None,
+    reply_to: UUID | None = None,
+    correlation_id: str = "",
+) -> Comment:
+    """Comment on a plan of an action (its current one without a digest), or on change n of it, or reply.
+
+    Raises NotFound, Invalid, CommentNeeded, TooManyComments.
+    """
+    action = find_action(access, action_id)
+    plan = action.plan
+    if digest and (plan is None or plan.digest != digest):
+        plan = None if "\x00" in digest else action.plans.filter(digest=digest).order_by("-version").first()
+        if plan is None:
+            raise NotFound
+    changes = plan.counts.get("changes", 0) if plan else 0
+    if change is not None and not 1 <= change <= changes:
+        raise Invalid(issues=[_issue(f"The plan has {changes} changes; number {change} is none of them.", "change")])
+    if line is not None and change is None:
+        raise Invalid(issues=[_issue("`line` needs `change`.", "line")])
+    if line is not None and not 1 <= line <= 10_000_000:
+        raise Invalid(issues=[_issue("Lines are counted from 1.", "line")])
+    return add_comment(
+        access,
+        action_subject(action),
+        action.environment_id,
+        text,
+        digest=plan.digest if plan else "",
+        change=change,
+        line=line,
+        reply_to=reply_to,
+        correlation_id=correlation_id,
+    )
+
+
+def resolve_thread(
+    access: Access, action_id: UUID, comment_id: UUID, done: bool, *, correlation_id: str = ""
+) -> tuple[Action, Comment]:
+    """Resolve a thread about an action, or take it up again. Raises NotFound."""
+    action = find_action(access, action_id)
+    return action, resolve_comment_thread(
+        access, action_subject(action), comment_id, done, correlation_id=correlation_id
+    )
+
+
+def _issue(message: str, field: str) -> dict[str, str]:
+    return {"severity": "error", "message": message, "field": field}
+
+
+# Which plan and changes an approver has seen.
+
+
+def record_view(access: Access, action: Action, plan: Plan | None, opened: Iterable[int] = (), total: int = 0) -> None:
+    """Note that the caller has been shown this plan, and these changes of it. Never fails the look itself."""
+    if plan is None or action.state != State.AWAITING_APPROVAL:
+        return
+    try:
+        record_request_view(latest_request(action), access, plan.digest, opened, total)
+    except DatabaseError as error:
+        log.warning("view_not_recorded", action=str(action.pk), error=str(error))
