@@ -4,7 +4,6 @@ import pytest
 
 from actions.commands import propose, review, rollback, stop_resume
 from actions.errors import WrongState
-from actions.lifecycle import allowed
 from actions.lifecycle.commit import action_subject
 from actions.models import Action, BeforeImage, JournalEntry
 from actions.types import registry
@@ -97,13 +96,13 @@ def test_a_step_that_a_person_found_done_is_undone_with_the_others(committed_cas
 
 
 def test_an_event_that_comes_meanwhile_turns_nobody_away(committed_cast, in_doubt, monkeypatch):
-    way_on = stop_resume.resume_verb
+    resume_verb = stop_resume.resume_verb
 
     def meanwhile(action, *asked):
         record(NewEvent(action.tenant_id, action_subject(action), "incident.opened", "system:incidents"))
-        return way_on(action, *asked)
+        return resume_verb(action, *asked)
 
-    monkeypatch.setattr(allowed, "way_on", meanwhile)
+    monkeypatch.setattr(stop_resume, "resume_verb", meanwhile)
     access = committed_cast.access("operator")
     stop_resume.resume(access, in_doubt.pk, "the provider says it ran", how="continue", step_done=True)
     assert {"incident.opened", "step.resolved", "action.resume"} <= set(verbs_of(in_doubt))

@@ -166,6 +166,6 @@ def test_a_breaker_that_cannot_be_told_is_no_reason_for_a_run_to_fail(committed_
     def away(*args):
         raise InterfaceError("connection already closed")
 
-    monkeypatch.setattr(circuit_breaker, "_tell", away)
+    monkeypatch.setattr(circuit_breaker, "_record", away)
     with scripted(fails={1: [BUSY, Outcome(True)]}):
         assert run(committed_cast, steps=1).state == "completed"

@@ -253,7 +253,9 @@ def test_a_fault_of_ours_in_one_script_fails_that_action_and_no_other(committed_
     from actions.preflight import workflow
 
     sound = workflow.verdict_transition
-    monkeypatch.setattr(workflow, "judged", lambda case, r: 1 / 0 if case.action.title == "bad" else sound(case, r))
+    monkeypatch.setattr(
+        workflow, "verdict_transition", lambda context, r: 1 / 0 if context.action.title == "bad" else sound(context, r)
+    )
     bad = propose(committed_cast, type="ledger", parameters={}, accept=True, title="bad")
     good = propose(committed_cast, type="ledger", parameters={}, accept=True, title="good")
     assert carry(good).state == "completed"

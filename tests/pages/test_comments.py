@@ -73,7 +73,7 @@ def test_the_api_lists_makes_and_resolves(place: Cast, propose: Propose, monkeyp
         assert program.post(here, body)[0] == 422, body
     assert program.post(here, {"text": "x", "digest": "0" * 64})[0] == 404
     assert program.post(here, {"text": "x", "reply_to": str(action.pk)})[0] == 404
-    monkeypatch.setattr(comments, "MOST", 2)
+    monkeypatch.setattr(comments, "MAX_COMMENTS", 2)
     assert program.post(here, {"text": "x"})[1]["code"] == "too_many_comments"
     assert Comment.objects.count() == 2
 
