@@ -21,7 +21,7 @@ from audit.log.events import Subject
 from audit.log.subjects import names_of_event_actors
 from audit.models import Artifact, Event, PrivateValue
 from audit.verify.events import (
-    FORMATS,
+    FORMAT,
     Broken,
     Openings,
     Readable,
@@ -155,7 +155,7 @@ def collect(tenant: UUID, subject: Subject, last: Event, redaction: Redaction, p
     """Everything but proofs, statement and report. Raises Broken, ArtifactMissing."""
     head = {"seq": last.seq, "hash": bytes(last.hash).hex()}
     about = {
-        "format": FORMATS["attestation.json"],
+        "format": FORMAT,
         "subject": {"kind": subject.kind, "id": str(subject.id)},
         "head": head,
         "created_at": _format_time(last),

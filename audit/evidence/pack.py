@@ -18,10 +18,9 @@ from audit.log.events import Subject
 from audit.models import Event
 from audit.seals.keys import signing_key
 from audit.verify.container import MAX_PACK_BYTES, directory_entry, end_record, local_header
-from audit.verify.events import FORMATS, Broken, safe_text, subject_name
-from audit.verify.packs import CHAIN_FILES, EXTRA, MAX_FILES
+from audit.verify.events import FORMAT, Broken, safe_text, subject_name
+from audit.verify.packs import ATTESTATION, CHAIN_FILES, EXTRA, MAX_FILES
 
-ATTESTATION = "attestation.json"
 ATTACHED_BYTES = 16 << 20
 """A pack up to this size is attached to its report whole; a larger one without its artifacts; else not at all."""
 
@@ -63,7 +62,7 @@ class Pack:
 
 @dataclass(frozen=True)
 class PackRequest:
-    """What pack is wanted. `head_size`: lead the proofs to the signed head of that size, which somebody kept.
+    """Options of a pack. `head_size`: lead the proofs to the signed head of that size, which somebody kept.
 
     `report`: with the PDF inside. `extra_files` (flat ASCII names) go below `extra/`.
     """
@@ -107,7 +106,7 @@ def _assemble(tenant: UUID, found: PackContents, seal: HeadProof, wish: PackRequ
     signers: list[Signer] = [(key.key_id, key.sign)]
     members = [*found.members, *seal.members, *_extra_members(wish.extra_files or {})]
     about = {
-        "format": FORMATS[ATTESTATION],
+        "format": FORMAT,
         "tenant": str(tenant),
         "subject": found.about["subject"],
         "head": found.about["head"],
@@ -143,8 +142,9 @@ def _sign(
 ) -> Pack:
     """Put the files in their order, list them, sign the list."""
     withheld = {"artifacts": sorted({*found.withheld, *(found.packed if without else ())}), "private": found.closed}
-    fixed = CHAIN_FILES[2]
-    ordered = sorted(members, key=lambda m: (fixed.index(m.path) if m.path in fixed else len(fixed), m.path))
+    ordered = sorted(
+        members, key=lambda m: (CHAIN_FILES.index(m.path) if m.path in CHAIN_FILES else len(CHAIN_FILES), m.path)
+    )
     files = [member.listed() for member in ordered]
     first = sign_statement({**about, "withheld": withheld}, files, signers)
     pack = Pack((Member.of(ATTESTATION, first), *ordered))
@@ -161,58 +161,58 @@ def _extra_members(extra_files: Mapping[str, bytes]) -> Iterator[Member]:
         yield Member.of(path, content)
 
 
-# README.md of a pack: what is in it, for an auditor who has never seen one. ASCII, and the same bytes every time.
+# README.md of a pack, for an auditor who has never seen one: ASCII, and the same bytes every time.
 
 
 README = """# Evidence of {name}
 
 Events #1 to #{seq}, as of {at}. Made for: {audience}.{redacted}
 
-## What is in this file
+## Contents
 
-| File | Holds | Trust in it rests on |
+| File | Contains | Protected by |
 |---|---|---|
 | attestation.json | signed list of all other files (in-toto Statement v1 in a DSSE envelope) | its signature |
-| events.jsonl | what was recorded, an event a line; each holds the hash of the one before | chain, signature, proofs |
+| events.jsonl | the events, one per line; each contains the hash of the one before | chain, signature, proofs |
 | openings.jsonl | texts that events only commit to, with the salts that open the commitments | events |
-| proofs.jsonl, head.txt | the way from events to a signed head of the whole log (RFC 9162) | the head's signature |
-| keys.json | public keys of this log, with the times in which they count | compare with what you know |
-| decisions.json, timeline.md | who decided what; what happened | follow from events and openings |
-| artifacts/ | plans, change documents, logs, reports, named by their SHA-256 | named by events |
-| changes/ | each change document as a page, as those who approved it saw it | signature |
-| context/ | names of people, and what else was known when this was made | signature |
+| proofs.jsonl, head.txt | proofs from events to a signed head of the whole log (RFC 9162) | the head's signature |
+| keys.json | public keys of this log, and when each is valid | compare with the key that you trust |
+| decisions.json, timeline.md | who decided what; what happened | derived from events and openings |
+| artifacts/ | plans, change documents, logs, reports, named by their SHA-256 | events, which name them |
+| changes/ | each change document as a page, as its approvers saw it | signature |
+| context/ | names of people, and other records from the time of export | signature |
 {report}
-## How to check it
+## Verify it
 
     python -m audit.verify FILE --key KEY
 
-The verifier needs Python 3.11 and the package `cryptography`, and nothing of Interlock but its folder `audit/verify`.
-Get it, and the key, from somewhere else than this file. This pack says that it is signed with
+The verifier needs Python 3.11, the package `cryptography`, and nothing of Interlock except its folder `audit/verify`.
+Get the verifier and the key from a source other than this file. This pack states that it is signed with
 
     {vkey}
 
-Without `--key` the verifier only says that nothing was changed since somebody signed it. With `--head FILE` it compares
-the head with those that you kept. Other tools read it too: `attestation.json` is an ordinary DSSE envelope
-(securesystemslib, in-toto, cosign), `head.txt` an ordinary signed note.
+Without `--key`, the verifier only shows that nothing was changed since somebody signed it. With `--head FILE`, it also
+compares the head with tree heads that you kept. Other tools can read the pack: `attestation.json` is an ordinary DSSE
+envelope (securesystemslib, in-toto, cosign), `head.txt` an ordinary signed note.
 
-Which decision was about which plan: events `approval.*` carry the plan's digest; the event `preflight.planned` with the
-same digest names the plan's artifacts, among them the change document that changes/ shows.
+To find the plan of a decision: events `approval.*` contain the plan's digest. The event `preflight.planned` with the
+same digest names the plan's artifacts. One of them is the change document that changes/ shows.
 """
-README_REPORT_ROW = "| report.pdf | the same on paper, with this evidence attached inside (PDF/A-3a) | signature |\n"
+README_REPORT_ROW = "| report.pdf | the report, with this evidence attached inside (PDF/A-3a) | signature |\n"
 
 
 def build_readme(about: Mapping[str, Any], found: PackContents, vkey: str, has_report: bool) -> bytes:
-    said = []
+    withheld = ""
     if found.closed:
-        said.append(f"these private values are withheld: {', '.join(map(safe_text, found.closed))}")
+        withheld += f" These private values are withheld: {', '.join(map(safe_text, found.closed))}."
     if found.withheld:
-        said.append(f"{len(found.withheld)} artifacts are withheld; the statement lists their SHA-256")
+        withheld += f" {len(found.withheld)} artifacts are withheld. The statement lists their SHA-256."
     return README.format(
         name=subject_name(about["subject"]),
         seq=about["head"]["seq"],
         at=safe_text(about["created_at"]),
         audience=about["audience"],
-        redacted=f" In it {'; '.join(said)}." if said else "",
+        redacted=withheld,
         report=README_REPORT_ROW if has_report else "",
         vkey=vkey,
     ).encode("ascii", "replace")

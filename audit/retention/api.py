@@ -77,7 +77,7 @@ def retention(request: HttpRequest) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     return {
         "keep_days": read_keep_days(tenant),
-        "holds": [_serialize_hold(row) for row in legal_holds.standing_holds(tenant)],
+        "holds": [_serialize_hold(row) for row in legal_holds.active_holds(tenant)],
         "archives": [_serialize_archive(row) for row in archives.list_archives(tenant)],
     }
 
@@ -113,7 +113,7 @@ def erase(request: HttpRequest, body: ErasureIn) -> dict[str, Any]:
 
 @router.get("/archives/{uuidstr:archive_id}", summary="Download an archive")
 def download(request: HttpRequest, archive_id: str) -> StreamingHttpResponse:
-    """`python -m audit.verify.archive FILE` verifies it."""
+    """`python -m audit.verify FILE` verifies it."""
     row = archives.find_archive(tenant_to_audit(request), UUID(archive_id))
     return stream_response(request, read_archive(row), "application/gzip", row.file)
 

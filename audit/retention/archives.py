@@ -25,7 +25,8 @@ from audit.models.seals import Archive, Leaf, Retention, SignedTreeHead
 from audit.retention.legal_holds import held_subjects
 from audit.seals.keys import verifiers
 from audit.seals.tree import StoredNodes
-from audit.verify.archive import FORMAT, BrokenArchive, verify_archive
+from audit.verify import Broken
+from audit.verify.archive import FORMAT, verify_archive
 from audit.verify.merkle import Frontier
 from audit.verify.signed_note import verify_note
 
@@ -137,11 +138,9 @@ def _verify_file(path: Path, tenant: UUID) -> None:
     """Verify a file as a stranger would, against a key of this tenant. Raises Conflict."""
     try:
         with path.open("rb") as file:
-            found = verify_archive(file)
-    except BrokenArchive as broken:
+            verify_archive(file, verifiers(tenant))
+    except Broken as broken:
         raise Conflict(f"The archive {path.name} does not verify: {broken}") from broken
-    if found.key not in {key.vkey for key in verifiers(tenant)}:
-        raise Conflict(f"The archive {path.name} is not signed by a key of this tenant.")
 
 
 def prune_archived(tenant: UUID) -> int:

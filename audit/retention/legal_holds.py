@@ -40,7 +40,7 @@ def lift_hold(tenant: UUID, hold_id: UUID, by: str) -> None:
         _record_event(standing, "legal_hold.lifted", by, {})
 
 
-def standing_holds(tenant: UUID) -> list[LegalHold]:
+def active_holds(tenant: UUID) -> list[LegalHold]:
     """The holds that stand, the newest first."""
     return list(LegalHold.objects.filter(tenant=tenant, lifted_at=None).order_by("-set_at")[:500])
 
@@ -56,8 +56,8 @@ def refuse_if_held(tenant: UUID, subject_ids: Iterable[UUID]) -> None:
     """Raises Held when a hold stands on any of them."""
     held = held_subjects(tenant, subject_ids)
     if held:
-        remedies = ["An admin of the tenant must release the hold first: /audit/retention/."]
-        raise UnderLegalHold(f" A legal hold covers {len(held)} of what this would touch.", remedies=remedies)
+        remedies = ["An admin of the tenant must lift the hold first: /audit/retention/."]
+        raise UnderLegalHold(f"A legal hold covers {len(held)} of what this would touch.", remedies=remedies)
 
 
 def _record_event(it: LegalHold, verb: str, by: str, private: dict[str, str]) -> None:

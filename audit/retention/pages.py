@@ -43,10 +43,10 @@ def _apply_form(request: HttpRequest, tenant: UUID, by: str) -> str:
         case "hold":
             subject = post.get("subject", "").strip()
             legal_holds.set_hold(tenant, post.get("reason", ""), by, _parse_id(subject) if subject else None)
-            return "Legal hold added: nothing is pruned or erased until it is released."
+            return "Legal hold added: nothing is pruned or erased until it is lifted."
         case "lift":
             legal_holds.lift_hold(tenant, _parse_id(post.get("hold", "")), by)
-            return "Legal hold released."
+            return "Legal hold lifted."
         case "erase":
             return erasure.describe_erasure(
                 erasure.erase_known_person(tenant, _parse_id(post.get("principal", "")), post.get("reason", ""), by)
@@ -69,7 +69,7 @@ def download(request: HttpRequest, tenant: UUID, archive_id: UUID) -> StreamingH
 
 
 def _render_page(request: HttpRequest, tenant: UUID, refused: Problem | None = None) -> HttpResponse:
-    standing = legal_holds.standing_holds(tenant)
+    standing = legal_holds.active_holds(tenant)
     names = actor_names(tenant, {row.set_by for row in standing})
     context: dict[str, Any] = {
         "here": "audit",

@@ -128,7 +128,7 @@ def verify_head(note: str, keys: list[PublicKey]) -> signed_note.TreeHead:
     head = signed_note.parse_tree_head(text)
     if head.origin != by[0].name:
         raise InvalidNote(f"it is a head of {head.origin}, signed by {by[0].name}")
-    at = parse_time(head.said("at"))
+    at = parse_time(head.extension("at"))
     if not any(key.counts_at(at) for key in by if isinstance(key, PublicKey)):
         raise InvalidNote(
             f"it says that it was signed at {format_time(at)}, when its key no longer, or not yet, counted"

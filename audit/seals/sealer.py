@@ -133,7 +133,7 @@ def _check_tree(row: Tree, note: str, ring: Sequence[SigningKey]) -> GrowingTree
         frontier = Frontier.unpacked(row.size, bytes(row.frontier))
         if note or row.number or row.size:
             head = keys.verify_head(note, keys.verifiers(row.tenant, ring))
-            if (head.size, head.root, head.said("number")) != (row.size, frontier.root(), str(row.number)):
+            if (head.size, head.root, head.extension("number")) != (row.size, frontier.root(), str(row.number)):
                 raise InvalidNote("the tree that is stored is not the one that was signed last")
         key = keys.current_key(row.tenant, ring)
     except (ValueError, Problem) as doubt:

@@ -152,9 +152,9 @@ class LogWalk:
         if said.root != self.frontier.root():
             raise diagnose.wrong_root(head, said.root, self.pending, self.base)
         stored = (head.size, bytes(head.root), str(head.number), keys.format_time(head.at))
-        if stored != (said.size, said.root, said.said("number"), said.said("at")):
+        if stored != (said.size, said.root, said.extension("number"), said.extension("at")):
             raise Broken("edited", name, "its columns are not what was signed")
-        if self.number and said.said("previous") != digest_of_note(self.previous):
+        if self.number and said.extension("previous") != digest_of_note(self.previous):
             raise Broken("edited", f"head #{self.number}", f"it is not the one that {name} was signed after")
         self.number, self.previous = head.number, head.note
         self.heads += 1

@@ -23,7 +23,7 @@ from audit.seals.keys import origin_of
 from audit.verification import jobs
 from audit.verification.log import ExternalHead, check_external_head, read_external_heads
 from audit.verification.status import integrity
-from audit.verify import Broken, CannotCheck, Key, Summary, verify_file
+from audit.verify import Broken, CannotCheck, Summary, verify_file
 from audit.verify.signed_note import InvalidNote, Verifier
 from audit.web import auditors_only, may_administer, may_reach_private_networks, tenant_to_administer
 
@@ -236,12 +236,9 @@ def _check_pack(file: Any) -> PublicResult:
 
 def _describe_pack(found: Summary) -> PublicResult:
     facts = [("About", found.subject), ("Events", f"{found.seq}"), ("Files", f"{found.artifacts}")]
-    facts += [("Signed by key", ", ".join(found.signers))] if found.signers else []
+    facts += [("Signed by key", ", ".join(found.signers))]
     facts += [("Sealed", f"up to #{found.sealed}, in a head over {found.log_size} entries")] if found.sealed else []
     facts += [("Withheld", f"{found.withheld} files, {found.closed} texts")] if found.withheld or found.closed else []
-    if not found.signers:
-        words = "Nothing in it was changed, but packs of this kind are not signed: it does not show who made it."
-        return PublicResult("warn", "Intact, not authenticated", words, facts)
     if not found.is_trusted:
         return PublicResult("warn", "Intact, signed by an unknown key", UNKNOWN_SIGNER, facts)
     words = "A key of this installation signed it, and nothing in it was changed since: every event, text and file in "
@@ -270,7 +267,7 @@ def _check_heads(text: str) -> list[PublicResult]:
 
 def _check_head(kept: ExternalHead) -> PublicResult:
     head = kept.head
-    facts = [("Entries", f"{head.size}"), ("Signed", head.said("at")), ("Number", head.said("number"))]
+    facts = [("Entries", f"{head.size}"), ("Signed", head.extension("at")), ("Number", head.extension("number"))]
     broken = check_external_head(kept.tenant, head)
     if broken is not None:
         words = BREAK_MESSAGES.get(broken.kind, "The log is not consistent with this tree head.")
@@ -286,10 +283,10 @@ def _check_head(kept: ExternalHead) -> PublicResult:
     return PublicResult("ok", "Log consistent with this tree head", words, facts)
 
 
-def _keys_of(signers: list[str]) -> list[Key]:
+def _keys_of(signers: list[str]) -> list[Verifier]:
     """Keys of this installation with these ids, that were not revoked."""
     rows = seals.SigningKey.objects.filter(key_id__in=signers[:16], revoked_at=None)[:64]
-    return [Key.read(Verifier(origin_of(row.tenant), bytes(row.public)).vkey) for row in rows]
+    return [Verifier(origin_of(row.tenant), bytes(row.public)) for row in rows]
 
 
 def _is_within_limit(address: str) -> bool:

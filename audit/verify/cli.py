@@ -1,6 +1,6 @@
 """The verifier's command line: `python -m audit.verify FILE [--key KEY …] [--head FILE …] [--json]`.
 
-Exit status: 0 it holds, 1 it does not, 2 it could not be looked at.
+FILE is an evidence pack or an archive of the log. Exit status: 0 intact, 1 broken, 2 could not be checked.
 """
 
 import argparse
@@ -10,36 +10,42 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from audit.verify.archive import ArchiveSummary, is_archive, verify_archive
 from audit.verify.events import Broken
 from audit.verify.packs import Summary, verify_file
-from audit.verify.trust import CannotCheck, ExternalHeads, Key
+from audit.verify.signed_note import CannotCheck
+from audit.verify.trust import ExternalHeads, read_key
 
-ADVICE = """Nothing in the file was changed since it was signed. Who signed it, you must know from elsewhere: ask for
-the public key of their log in a way that you trust, and give it with --key."""
+ADVICE = """Nothing in the file was changed since it was signed, but nobody has confirmed whose key signed it. Get the
+public key of the log from a source that you trust, and pass it with --key."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the verdict on one file; return the exit status."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
-        keys = [Key.read(vkey) for given in asked.key for vkey in _vkeys(given)]
-        kept = ExternalHeads.read("\n".join(Path(path).read_text("utf-8") for path in asked.head))
-        with Path(asked.file).open("rb") as file:
-            found = verify_file(file, keys, kept, asked.least)
+        found = _verify(options)
     except Broken as broken:
-        said = {"ok": False, "kind": broken.kind, "item": broken.item, "detail": broken.detail}
-        print(json.dumps(said) if asked.json else f"BROKEN {broken}")
+        report = {"ok": False, "kind": broken.kind, "item": broken.item, "detail": broken.detail}
+        print(json.dumps(report) if options.json else f"BROKEN {broken}")
         return 1
     except (OSError, UnicodeDecodeError, CannotCheck) as error:
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
-        print(f"cannot verify {asked.file}: {reason}", file=sys.stderr)
+        print(f"cannot verify {options.file}: {reason}", file=sys.stderr)
         return 2
-    print(json.dumps({"ok": True, "verdict": str(found), **asdict(found)}) if asked.json else _words(found))
+    if options.json:
+        print(json.dumps({"ok": True, "verdict": str(found), **asdict(found)}))
+    else:
+        print(found if found.is_trusted else f"{found}\n{ADVICE}")
     return 0
 
 
-def _words(found: Summary) -> str:
-    return str(found) if found.is_trusted or not found.signers else f"{found}\n{ADVICE}"
+def _verify(options: argparse.Namespace) -> Summary | ArchiveSummary:
+    keys = [read_key(vkey) for given in options.key for vkey in _vkeys(given)]
+    external_heads = ExternalHeads.read("\n".join(Path(path).read_text("utf-8") for path in options.head))
+    with Path(options.file).open("rb") as file:
+        verify = verify_archive if is_archive(file) else verify_file
+        return verify(file, keys, external_heads, options.least)
 
 
 def _vkeys(given: str) -> list[str]:
@@ -50,8 +56,10 @@ def _vkeys(given: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m audit.verify", description="Verify an evidence pack.")
-    parser.add_argument("file", metavar="FILE", help="the pack, a .zip")
+    parser = argparse.ArgumentParser(
+        prog="python -m audit.verify", description="Verify an evidence pack, or an archive of the log."
+    )
+    parser.add_argument("file", metavar="FILE", help="an evidence pack (.zip) or an archive (.jsonl.gz)")
     parser.add_argument(
         "--key",
         action="append",
@@ -64,10 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE",
-        help="heads that you kept: signed notes, or lines of `verify_audit --save-heads`",
+        help="tree heads that you kept: signed notes, or lines of `verify_audit --save-heads`",
     )
     parser.add_argument(
         "--least", type=int, default=1, metavar="N", help="how many of the given keys must have signed (default 1)"
     )
-    parser.add_argument("--json", action="store_true", help="say it for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
     return parser

@@ -38,18 +38,18 @@ class Reader:
         self.directory: list[bytes] = []
         self.places: dict[str, tuple[int, int]] = {}
 
-    def first(self, names: tuple[str, ...]) -> tuple[str, bytes]:
-        """Name and content of the first file, whose size is not known from elsewhere; one of `names`."""
+    def first(self, name: str) -> bytes:
+        """The content of the first file, whose size is not known from elsewhere."""
         start = self._take(30, "file")
-        name = self._take(min(struct.unpack("<H", start[26:28])[0], 100), "file").decode("ascii", "replace")
-        if start[:4] != b"PK\3\4" or name not in names:
-            raise Broken("not_a_pack", names[0], "this file is not an evidence pack, or its first bytes were changed")
+        found = self._take(min(struct.unpack("<H", start[26:28])[0], 100), "file").decode("ascii", "replace")
+        if start[:4] != b"PK\3\4" or found != name:
+            raise Broken("not_a_pack", name, "this file is not an evidence pack, or its first bytes were changed")
         size = struct.unpack("<I", start[18:22])[0]
         if size > MAX_WHOLE_BYTES:
             raise Broken("not_a_pack", name, "it is larger than any first file of a pack")
         content = self._take(size, name)
         self._expect(start + name.encode(), name, zlib.crc32(content), size)
-        return name, content
+        return content
 
     def member(self, name: str, size: int, sha256: str) -> Broken | None:
         """Read the next file; return what is wrong with its content. Raises for what is wrong around it."""

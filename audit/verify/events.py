@@ -200,41 +200,23 @@ def safe_text(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 .:/@+_-]", "?", text)
 
 
-# The files that follow from the rest: manifest (version 1), statement (version 2), decisions and timeline.
+# The files that are derived: the statement, decisions.json and timeline.md.
 
 
-FORMATS = {"manifest.json": "interlock.evidence/1", "attestation.json": "interlock.evidence/2"}
-STATUS = "intact, not authenticated"
-STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "urn:interlock:evidence:2"
-ASSURANCE = {
-    1: "Intact, not authenticated:\nevery event holds the hash of the one before it, but nothing is signed. "
-    "Check: `python -m audit.verify FILE`",
-    2: "Every event holds the\nhash of the one before it, and all files are signed. "
-    "Check: `python -m audit.verify FILE --key KEY`",
-}
+FORMAT = "interlock.evidence/1"
+STATEMENT, PREDICATE = "https://in-toto.io/Statement/v1", "urn:interlock:evidence:1"
+ASSURANCE = (
+    "Every event contains the\nhash of the one before it, and all files are signed. "
+    "Verify: `python -m audit.verify FILE --key KEY`"
+)
 
 
 def subject_name(subject: Mapping[str, Any]) -> str:
     return safe_text(f"{subject['kind']} {subject['id']}")
 
 
-def manifest_json(last: Mapping[str, Any], head: str, files: Sequence[Mapping[str, Any]]) -> bytes:
-    """The manifest of version 1, from the last event: it follows from the events and the other files alone."""
-    return canonical_bytes(
-        {
-            "format": FORMATS["manifest.json"],
-            "status": STATUS,
-            "tenant": last["tenant"],
-            "subject": last["subject"],
-            "head": {"seq": last["seq"], "hash": head},
-            "created_at": last["at"],
-            "files": files,
-        }
-    )
-
-
 def statement_json(about: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> bytes:
-    """The in-toto statement of version 2, which is what is signed: what the pack is about, and every file in it."""
+    """The in-toto statement, which is signed: the subject of the pack, and every file in it."""
     subjects = [
         {"name": file["path"], "digest": {"sha256": file["sha256"]}, "annotations": {"size": file["size"]}}
         for file in files
@@ -247,11 +229,8 @@ class Readable:
 
     def __init__(self, about: Mapping[str, Any], write: Callable[[str, bytes], object]) -> None:
         self.write, self.decided = write, 0
-        version = int(about["format"][-1])
         seq, last = about["head"]["seq"], safe_text(about["created_at"])
-        self._timeline(
-            f"# Evidence of {subject_name(about['subject'])}\n\n{seq} events up to {last}. {ASSURANCE[version]}\n"
-        )
+        self._timeline(f"# Evidence of {subject_name(about['subject'])}\n\n{seq} events up to {last}. {ASSURANCE}\n")
         self._timeline(
             "\n| # | Time (UTC) | Event | Outcome | Actor | Facts | Artifacts |\n|---|---|---|---|---|---|---|\n"
         )

@@ -11,16 +11,23 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from audit.verify.merkle import HASH_BYTES, MAX_SIZE
+
+try:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError:  # then the command line says what to install
+    InvalidSignature = Ed25519PublicKey = None  # type: ignore[assignment, misc]
 
 ED25519 = b"\1"
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 16
 SIGNATURE = re.compile(r"— (?P<name>[^ +]+) (?P<blob>[A-Za-z0-9+/=]+)")
 DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
+
+
+class CannotCheck(Exception):
+    """Checking signatures needs the Python package `cryptography`, which is not installed here."""
 
 
 class InvalidNote(ValueError):
@@ -39,11 +46,19 @@ class Verifier:
         return key_id_of(self.name, self.public)
 
     @property
+    def id(self) -> str:
+        """The key id in hex."""
+        return self.key_id.hex()
+
+    @property
     def vkey(self) -> str:
         """The key as C2SP writes it: `name+key id+base64(algorithm | public key)`."""
         return f"{self.name}+{self.key_id.hex()}+{_base64(ED25519 + self.public)}"
 
     def is_by(self, signature: bytes, text: bytes) -> bool:
+        """Whether this key signed the text. Raises CannotCheck."""
+        if Ed25519PublicKey is None:
+            raise CannotCheck(CannotCheck.__doc__)
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text)
         except InvalidSignature:
@@ -53,19 +68,19 @@ class Verifier:
 
 @dataclass(frozen=True)
 class TreeHead:
-    """What a head says: `size` leaves have the root `root`. `more` are its further lines, in order."""
+    """A tree head: `size` leaves have the root `root`. `extensions` are its further lines, in order."""
 
     origin: str
     size: int
     root: bytes
-    more: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
 
     def text(self) -> str:
-        return "\n".join([self.origin, str(self.size), _base64(self.root), *self.more, ""])
+        return "\n".join([self.origin, str(self.size), _base64(self.root), *self.extensions, ""])
 
-    def said(self, word: str) -> str:
-        """What the further line that begins with `word` says, or "": ours are `number`, `at` and `previous`."""
-        return next((line.partition(" ")[2] for line in self.more if line.partition(" ")[0] == word), "")
+    def extension(self, word: str) -> str:
+        """The value of the extension line that begins with `word`, or "". Ours are `number`, `at` and `previous`."""
+        return next((line.partition(" ")[2] for line in self.extensions if line.partition(" ")[0] == word), "")
 
 
 @dataclass(frozen=True)
@@ -106,19 +121,19 @@ def sign_text(text: str, name: str, key_id: bytes, sign: Callable[[bytes], bytes
 
 
 def digest_of_note(note: str) -> str:
-    """What the head after this one says as its `previous`."""
+    """The `previous` of the head after this one."""
     return _base64(hashlib.sha256(note.encode()).digest())
 
 
 def parse_note(data: str) -> Note:
-    """Split a note into text and signatures. Raises BadNote."""
+    """Split a note into text and signatures. Raises InvalidNote."""
     if len(data.encode("utf-8", "replace")) > MAX_NOTE_BYTES:
-        raise InvalidNote("it is longer than any head")
+        raise InvalidNote("it is too long for a signed head")
     if any((ord(c) < 0x20 and c != "\n") or c == "\x7f" or 0xD800 <= ord(c) < 0xE000 for c in data):
-        raise InvalidNote("it holds characters that no signed note has")
+        raise InvalidNote("it contains characters that no signed note has")
     text, found, rest = data.rpartition("\n\n")
     if not found or not rest.endswith("\n"):
-        raise InvalidNote("it has no signature: a head ends in a line that begins with a long dash")
+        raise InvalidNote("it has no signature: a signed head ends with a line that begins with a long dash")
     lines = rest[:-1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise InvalidNote("it has too many signatures")
@@ -126,7 +141,7 @@ def parse_note(data: str) -> Note:
 
 
 def verify_note(data: str, verifiers: Iterable[Verifier]) -> tuple[str, list[Verifier]]:
-    """The note's text, and those who signed it. Raises BadNote if nobody did, or a known key's signature is bad."""
+    """The note's text, and those who signed it. Raises InvalidNote if nobody did, or a known key's signature is bad."""
     note = parse_note(data)
     known = {(v.name, v.key_id): v for v in verifiers}
     by: list[Verifier] = []
@@ -138,18 +153,18 @@ def verify_note(data: str, verifiers: Iterable[Verifier]) -> tuple[str, list[Ver
             raise InvalidNote(f"the signature by {line.name} ({line.key_id.hex()}) is not of this text")
         by.append(verifier)
     if not by:
-        raise InvalidNote("no signature is by a key that is known here")
+        raise InvalidNote("no key that is known here signed it")
     return note.text, by
 
 
 def parse_tree_head(text: str) -> TreeHead:
-    """Raises BadNote when the text of a note is not that of a checkpoint."""
+    """Read the text of a note as a tree head. Raises InvalidNote."""
     lines = text.split("\n")
     if len(lines) < 4 or lines.pop() != "" or "" in lines or not DECIMAL.fullmatch(lines[1]):
-        raise InvalidNote("it is not a head: those have an origin, a size and a root, a line each")
+        raise InvalidNote("it is not a tree head: a tree head has an origin, a size and a root, one line each")
     size, root = int(lines[1]), _unbase64(lines[2])
     if len(root) != HASH_BYTES or size > MAX_SIZE:
-        raise InvalidNote("its root is not 32 bytes in base64, or its size is beyond any log")
+        raise InvalidNote("its root is not 32 bytes in base64, or its size is too large")
     return TreeHead(lines[0], size, root, tuple(lines[3:]))
 
 

@@ -17,7 +17,7 @@ from audit.log import artifacts
 from audit.log.canonical_json import canonical
 from audit.log.events import record
 from audit.seals.keys import signing_key
-from audit.verify import Key, signed_note, verify_file
+from audit.verify import read_key, signed_note, verify_file
 from audit.verify.container import directory_entry, end_record, local_header
 from tests.audit.cast import TENANT, a_subject, an_entry
 
@@ -51,7 +51,7 @@ def packed(subject, wish=LEAN):
 
 
 def our_key():
-    return Key.read(signing_key(TENANT).vkey)
+    return read_key(signing_key(TENANT).vkey)
 
 
 def verdict(data, *keys, **options):
@@ -94,7 +94,7 @@ class Stranger:
     def __init__(self, seed=1, name="somebody/else"):
         self.private = Ed25519PrivateKey.from_private_bytes(random.Random(seed).randbytes(32))
         self.verifier = signed_note.Verifier(name, self.private.public_key().public_bytes_raw())
-        self.key = Key.read(self.verifier.vkey)
+        self.key = read_key(self.verifier.vkey)
         self.signer = (self.key.id, self.private.sign)
 
     def listed(self):

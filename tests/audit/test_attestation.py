@@ -16,7 +16,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from audit.evidence.attestation import InvalidStatement, check_descriptor, check_statement
-from audit.verify import Key
+from audit.verify import Verifier
 from audit.verify.trust import pae
 from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
 from tests.support.vectors import vectors
@@ -55,7 +55,7 @@ def envelope(db):
     return json.loads(members_of(packed(a_story()))["attestation.json"])
 
 
-def as_theirs(key: Key) -> SSlibKey:
+def as_theirs(key: Verifier) -> SSlibKey:
     return SSlibKey(key.id, "ed25519", "ed25519", {"public": key.public.hex()})
 
 

@@ -150,7 +150,7 @@ def test_record_tries_again_when_another_event_got_there_first(monkeypatch):
     subject = a_subject()
     record(an_entry(subject))
     answers = [{subject.id: ChainHead(0, b"")}]
-    monkeypatch.setattr(events, "heads", lambda ids: answers.pop() if answers else read_chain_heads(ids))
+    monkeypatch.setattr(events, "read_chain_heads", lambda ids: answers.pop() if answers else read_chain_heads(ids))
     assert record(an_entry(subject)) == 2
     assert answers == []
 

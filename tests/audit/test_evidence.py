@@ -47,7 +47,7 @@ def test_ordinary_tools_read_it_and_find_everything_that_was_recorded(subject):
     assert files["events.jsonl"] == b"".join(bytes(event.body) + b"\n" for event in stored)
     about = statement_of(files)["predicate"]
     assert about["head"] == {"seq": 5, "hash": bytes(stored[4].hash).hex()}
-    assert (about["format"], about["audience"], about["sealed"]) == ("interlock.evidence/2", "full", 5)
+    assert (about["format"], about["audience"], about["sealed"]) == ("interlock.evidence/1", "full", 5)
     openings = [json.loads(line) for line in files["openings.jsonl"].splitlines()]
     assert [(o["seq"], o["name"]) for o in openings] == [(1, "reason"), (3, "comment")]
     decisions = json.loads(files["decisions.json"])

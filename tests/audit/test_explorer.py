@@ -299,7 +299,7 @@ def test_an_event_is_followed_to_the_signed_head_and_a_changed_leaf_is_not(cast,
     )
     event.body = bytes(event.body).replace(b"action.preflight", b"action.approved!")
     other = prove_event(cast.acme.pk, event)
-    assert other.fits is False and not other.is_stored_hash and "not the event that was sealed" in other.words
+    assert other.fits is False and not other.is_stored_hash and "not the event that was signed" in other.words
 
 
 def test_every_page_for_auditors_says_how_the_log_stands(cast, changes):

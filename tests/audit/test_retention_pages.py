@@ -40,9 +40,9 @@ def test_an_admin_says_how_long_and_what_is_held_and_an_auditor_sees_it(cast: Ca
     [
         ({"do": "keep", "keep_days": "7"}, "Between 30 and"),
         ({"do": "keep", "keep_days": "soon"}, "Between 30 and"),
-        ({"do": "hold", "reason": " "}, "needs its reason"),
+        ({"do": "hold", "reason": " "}, "A legal hold needs a reason."),
         ({"do": "hold", "reason": "x", "subject": "nobody"}, "not an id"),
-        ({"do": "lift", "hold": "01900000-0000-7000-8000-000000000000"}, "nothing here"),
+        ({"do": "lift", "hold": "01900000-0000-7000-8000-000000000000"}, "Not found"),
         ({"do": "erase", "principal": "x", "reason": "y"}, "not an id"),
         ({"do": "nothing"}, "Choose what to do"),
     ],

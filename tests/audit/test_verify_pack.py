@@ -112,9 +112,8 @@ def test_garbage_is_refused_without_a_traceback():
         canonical_bytes({**envelope, "signatures": [1]}),
         b'{"format":"interlock.evidence/1","head":{"hash":""},"files":[]}',
     ):
-        for name in ("manifest.json", "attestation.json"):
-            with pytest.raises(Broken):
-                verdict(encoded([(name, first)]))
+        with pytest.raises(Broken):
+            verdict(encoded([("attestation.json", first)]))
 
 
 def test_mutated_packs_are_refused_without_a_traceback(pack):
@@ -160,7 +159,8 @@ def test_a_key_with_our_id_is_not_our_key(pack):
     members["keys.json"] = canonical_bytes([stranger.listed()])
     members["head.txt"], members["proofs.jsonl"] = b"", b""
     forged = signed_anew(members, stranger.signer, sealed=0)
-    impostor = verify.Key(our_key().name, stranger.key.id, our_key().public)
+    same_id = type("SameId", (verify.Verifier,), {"id": stranger.key.id})
+    impostor = same_id(our_key().name, our_key().public)
     assert refusal(forged, impostor) == "bad_signature"
 
 
@@ -326,16 +326,16 @@ def test_kept_heads_must_agree(subject, pack):
     head = SignedTreeHead.objects.filter(tenant=TENANT).order_by("-number").first()
     last = bytes(Event.objects.get(subject_id=subject.id, seq=5).hash).hex()
     kept = ExternalHeads.read(f"{head.note}\n{subject.id} 5 {last}\n{head.note}")
-    assert verdict(pack, kept=kept).is_head_kept
+    assert verdict(pack, external_heads=kept).is_head_kept
     assert not verdict(
-        pack, kept=ExternalHeads.read(f"{subject.id} 3 {'0' * 64}\n".replace(str(subject.id), "0" * 36))
+        pack, external_heads=ExternalHeads.read(f"{subject.id} 3 {'0' * 64}\n".replace(str(subject.id), "0" * 36))
     ).is_head_kept
     other = head.note.replace(head.note.split("\n")[2], base64.b64encode(bytes(32)).decode())
-    assert refusal(pack, kept=ExternalHeads.read(other)) == "forked"
+    assert refusal(pack, external_heads=ExternalHeads.read(other)) == "forked"
     older = head.note.replace(f"\n{head.size}\n", f"\n{head.size + 1}\n")
-    assert refusal(pack, kept=ExternalHeads.read(older)) == "head_unknown"
-    assert refusal(pack, kept=ExternalHeads.read(f"{subject.id} 5 {'0' * 64}")) == "forked"
-    assert refusal(pack, kept=ExternalHeads.read(f"{subject.id} 6 {'0' * 64}")) == "missing"
+    assert refusal(pack, external_heads=ExternalHeads.read(older)) == "head_unknown"
+    assert refusal(pack, external_heads=ExternalHeads.read(f"{subject.id} 5 {'0' * 64}")) == "forked"
+    assert refusal(pack, external_heads=ExternalHeads.read(f"{subject.id} 6 {'0' * 64}")) == "missing"
     with pytest.raises(Broken):
         ExternalHeads.read("nothing")
 
@@ -357,8 +357,6 @@ def test_the_verifier_runs_without_django(pack, tmp_path):
     assert (good.returncode, good.stderr) == (0, "") and json.loads(good.stdout)["is_trusted"]
     without = run_alone(str(file), site=False)
     assert without.returncode == 2 and "cryptography" in without.stderr
-    old = run_alone(str(Path(__file__).parent / "corpus" / "v1-full.zip"), site=False)
-    assert old.returncode == 0 and old.stdout.startswith("intact, not authenticated: 5 events")
 
 
 def test_it_says_so_in_words_and_by_its_status(pack, tmp_path, capsys):
@@ -367,7 +365,7 @@ def test_it_says_so_in_words_and_by_its_status(pack, tmp_path, capsys):
     keys.write_text(f"# ours\n{signing_key(TENANT).vkey}\n")
     heads.write_text(SignedTreeHead.objects.filter(tenant=TENANT).order_by("-number").first().note)
     assert main([str(file)]) == 0
-    assert "give it with --key" in capsys.readouterr().out
+    assert "pass it with --key" in capsys.readouterr().out
     assert main([str(file), "--key", str(keys), "--head", str(heads)]) == 0
     assert capsys.readouterr().out.startswith("verified, signed by key ")
     assert main([str(file), "--key", Stranger().verifier.vkey]) == 1

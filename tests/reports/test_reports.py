@@ -50,7 +50,7 @@ def test_every_report_over_real_changes(told, place):
         "Approver as approver",
         "Approver2 as approver",
     ]
-    assert rows[0]["requested_by"] == "Operator" and "nobody approves their own" in rows[0]["exceptions"][0]
+    assert rows[0]["requested_by"] == "Operator" and "requesters cannot approve their own" in rows[0]["exceptions"][0]
     everywhere, looked_at = rows_of("changes", place)
     assert looked_at == 2 and everywhere[1]["exceptions"] == [
         "ran without approval: the matrix row asks for no required approval"

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.db import connection, transaction
 
@@ -17,6 +17,7 @@ from audit.models.seals import Leaf, SignedTreeHead, Tile, Tree
 from audit.seals import keys
 from audit.seals.sealer import seal_all
 from audit.verify.merkle import Frontier, leaf_hash
+from audit.verify.signed_note import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 
@@ -207,8 +208,8 @@ def cut_back(number: int) -> None:
 def sign_anew(root: bytes, head: SignedTreeHead) -> str:
     """A head as the tenant's own key would sign it: who has the installation's key can."""
     key = keys.signing_key(TENANT)
-    said = keys.notes.read_checkpoint(keys.notes.read_note(head.note).text)
-    return key.sign_note(keys.notes.Checkpoint(said.origin, said.size, root, said.more).text())
+    signed = parse_tree_head(parse_note(head.note).text)
+    return key.sign_note(replace(signed, root=root).text())
 
 
 def _name(event: Event) -> str:

@@ -10,8 +10,9 @@ from audit.database import clock
 from audit.database.clock import uuid7
 from audit.log.events import record
 from audit.models import Event, seals
-from audit.models.seals import Leaf, SignedTreeHead, Tile, Tree
+from audit.models.seals import Leaf, SignedTreeHead, SigningKey, Tile, Tree
 from audit.seals import keys, sealer
+from audit.seals import tree as tree_nodes
 from audit.seals.sealer import seal, seal_all
 from audit.seals.tree import StoredNodes, iterate_proofs, newest_head, proofs_for, prove_consistency
 from audit.verification.status import integrity, sealing_delays
@@ -53,7 +54,7 @@ def test_every_event_gets_one_place_and_a_head_signs_them(subjects):
         assert indexes == list(range(count)) and Event.objects.filter(tenant=tenant).count() == count
         tree, head = Frontier(), head_of(tenant)
         tree.extend(leaves_of(tenant))
-        assert (head.size, head.root, head.said("number")) == (count, tree.root(), "1")
+        assert (head.size, head.root, head.extension("number")) == (count, tree.root(), "1")
         assert head.origin == f"interlock/{tenant}"
 
 
@@ -63,10 +64,10 @@ def test_a_later_head_continues_the_one_before(subjects):
     record(an_entry(subjects[0]))
     assert (seal().events, seal().events) == (1, 0)
     after = head_of(TENANT)
-    assert (before.size, after.size, after.said("number")) == (11, 12, "2")
+    assert (before.size, after.size, after.extension("number")) == (11, 12, "2")
     proof = prove_consistency(TENANT, before.size, after.size)
     assert verify_consistency(before.size, after.size, before.root, after.root, proof)
-    assert after.said("previous") == signed_note.digest_of_note(note) and head_of(OTHER).said("number") == "1"
+    assert after.extension("previous") == signed_note.digest_of_note(note) and head_of(OTHER).extension("number") == "1"
 
 
 def test_every_event_of_a_subject_is_proved_to_the_head(subjects):
@@ -86,9 +87,8 @@ def test_every_event_of_a_subject_is_proved_to_the_head(subjects):
 
 def test_tiles_hold_what_will_not_change_any_more(monkeypatch):
     """With tiles of four, 70 events make tiles on three levels, whatever the batches they come in."""
-    for module in ("tiles", "nodes"):
-        monkeypatch.setattr(f"audit.seals.{module}.TILE", 4)
-    monkeypatch.setattr("audit.seals.tree.LEVELS", 2)
+    monkeypatch.setattr(tree_nodes, "TILE", 4)
+    monkeypatch.setattr(tree_nodes, "LEVELS", 2)
     subject, tree = a_subject(), Frontier()
     for batch in (3, 1, 9, 4, 20, 33):
         for _ in range(batch):
@@ -162,8 +162,8 @@ def test_silence_is_signed_after_a_while(subjects):
     before = head_of(TENANT)
     assert (seal().heads, seal().heads) == (1, 0)
     after = head_of(TENANT)
-    assert (after.size, after.root) == (before.size, before.root) and after.said("number") == "2"
-    assert after.said("at") > before.said("at")
+    assert (after.size, after.root) == (before.size, before.root) and after.extension("number") == "2"
+    assert after.extension("at") > before.extension("at")
 
 
 @pytest.mark.parametrize("doubt", ["frontier", "size", "number", "key", "note"])
@@ -177,7 +177,7 @@ def test_nothing_is_signed_on_top_of_a_doubt_and_others_go_on(subjects, doubt):
         Tree.objects.filter(tenant=TENANT).update(**{doubt: kept[doubt] + 1})
     elif doubt == "key":
         keys.revoke(TENANT, keys.signing_key(TENANT).key_id)
-        row = keys.models.SigningKey.objects.filter(tenant=TENANT, is_current=False)
+        row = SigningKey.objects.filter(tenant=TENANT, is_current=False)
         row.update(revoked_at=None)
     else:
         SignedTreeHead.objects.create(

@@ -74,7 +74,7 @@ def test_what_is_no_note_is_refused(note):
 def test_a_checkpoint_says_origin_size_and_root():
     said = TreeHead("interlock/acme", 17, b"r" * 32, ("number 3", "at noon"))
     assert parse_tree_head(said.text()) == said
-    assert (said.said("number"), said.said("at"), said.said("else")) == ("3", "noon", "")
+    assert (said.extension("number"), said.extension("at"), said.extension("else")) == ("3", "noon", "")
     lines = said.text().split("\n")
     assert lines[:3] == ["interlock/acme", "17", base64.b64encode(b"r" * 32).decode()]
 
