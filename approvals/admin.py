@@ -1,5 +1,6 @@
-"""The rules in the admin: drafts are edited; what is in force is read, and changes through an action. Weights are
-set in place.
+"""The admin of this floor: drafts, the matrix in force, weights, notification rules and settings.
+
+Drafts are edited; published policies and the matrix are read-only and change through an action.
 """
 
 from typing import Any, ClassVar
@@ -7,14 +8,25 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db.models import Q, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from approvals.blast.factors import FACTORS
-from approvals.models import TIERS, BlastWeights, MatrixDraft, MatrixRow, PolicyVersion
-from approvals.notifications.admin import ApprovalSettingsAdmin, NotificationRuleAdmin
+from approvals.models import (
+    TIERS,
+    ApprovalSettings,
+    BlastWeights,
+    MatrixDraft,
+    MatrixRow,
+    NotificationRule,
+    PolicyVersion,
+)
+from approvals.notifications.enqueue import MAX_ADDRESSES
+from approvals.notifications.send import MAX_URLS, decrypt_urls, encrypt_urls, url_fault
 from approvals.policies import drafts
 from approvals.policies.admin_forms import MatrixDraftForm, PolicyVersionForm
 from approvals.policies.matrix import matrix_table
@@ -24,6 +36,7 @@ from approvals.policies.weights import MAX_REASON, set_weights
 from approvals.quorum.role_holders import role_holders_in
 from approvals.verdict import count_by_role, describe_required_approvals
 from tenants.access import Access, access_for, tenants_of
+from tenants.admin_site.scope import TenantScopedAdmin, administered_tenants, scope_to_tenants
 from tenants.models import Environment, Role, Tenant
 
 POLICY_FIELDS = ("expression", "effect", "required_approvals", "message", "overridable", "mode")
@@ -197,7 +210,7 @@ class MatrixDraftAdmin(DraftAdmin):
             self.message_user(request, f"{draft} is given up.", messages.SUCCESS)
 
 
-# The weights of the blast radius in the admin: edited in place by who administers the whole tenant, with a reason.
+# Weights are edited in place, with a reason, by people who administer the whole tenant.
 
 
 class WeightsForm(forms.ModelForm):
@@ -262,19 +275,6 @@ def _administered_tenants(request: HttpRequest) -> list[Any]:
     return [pk for pk, access in accesses(request).items() if access.can("administer")]
 
 
-# The threshold matrix in the admin, to read: it is changed by drafting the next one and having that approved.
-
-
-__all__ = [
-    "MatrixRowAdmin",
-    "ApprovalSettingsAdmin",
-    "BlastWeightsAdmin",
-    "MatrixDraftAdmin",
-    "NotificationRuleAdmin",
-    "PolicyVersionAdmin",
-]
-
-
 @admin.register(MatrixRow)
 class MatrixRowAdmin(admin.ModelAdmin):
     """Rows are written by actions, through `approvals.policies.matrix`; never by the admin."""
@@ -324,3 +324,103 @@ class MatrixRowAdmin(admin.ModelAdmin):
             address = reverse("admin:approvals_matrixdraft_add")
             row["draft_url"] = f"{address}?environment={row['environment'].pk}"
         return super().changelist_view(request, {**(extra_context or {}), "matrix": rows, "tiers": TIERS})
+
+
+# Notification rules and bulk decisions. Every change is an event.
+
+
+LINES_WIDGET = forms.Textarea(attrs={"rows": 3})
+
+
+class NotificationRuleForm(forms.ModelForm):
+    addresses = forms.CharField(required=False, widget=LINES_WIDGET, help_text="Mail addresses, one a line.")
+    services = forms.CharField(
+        required=False,
+        widget=LINES_WIDGET,
+        help_text="Apprise addresses, one a line. Kept encrypted and never shown again; empty keeps what is there.",
+    )
+
+    class Meta:
+        model = NotificationRule
+        fields: ClassVar[list[str]] = ["tenant", "environment", "event", "after_s", "to", "role", "addresses"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["addresses"] = "\n".join(self.instance.addresses or [])
+        if "after_s" in self.fields:
+            self.fields["after_s"].help_text = "Seconds after the opening. Empty: at once, at half time, at 80 %."
+
+    def clean_addresses(self) -> list[str]:
+        found = self.cleaned_data["addresses"].split()
+        for address in found:
+            validate_email(address)
+        if len(found) > MAX_ADDRESSES:
+            raise ValidationError(f"Name at most {MAX_ADDRESSES} addresses; use a list of your mail server.")
+        return list(found)
+
+    def clean_services(self) -> list[str]:
+        found = self.cleaned_data["services"].split()
+        if faults := [fault for url in found if (fault := url_fault(url))]:
+            raise ValidationError(faults[0])
+        if len(found) > MAX_URLS:
+            raise ValidationError(f"Name at most {MAX_URLS} services.")
+        return list(found)
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean() or {}
+        to, place = values.get("to"), values.get("environment")
+        tenant = values.get("tenant") or (self.instance.tenant if self.instance.tenant_id else None)
+        if place and tenant and place.tenant_id != tenant.pk:
+            self.add_error("environment", "Choose an environment of the same tenant.")
+        needed = {"role": "role", "addresses": "addresses"}.get(str(to))
+        if needed and not values.get(needed):
+            self.add_error(needed, "Say which.")
+        if to == NotificationRule.To.URLS and not values.get("services") and not self.instance.urls:
+            self.add_error("services", "Say which.")
+        return values
+
+
+@admin.register(NotificationRule)
+class NotificationRuleAdmin(TenantScopedAdmin):
+    """Where a tenant has no rule for an event, the built-in one applies; `nobody` silences it."""
+
+    form = NotificationRuleForm
+    personal = ("addresses",)
+    list_display = ("event", "tenant", "environment", "to", "after_s")
+    list_filter = ("event",)
+    list_select_related = ("tenant", "environment")
+    fields = ("tenant", "environment", "event", "after_s", "to", "role", "addresses", "services", "kept")
+    readonly_fields = ("kept",)
+
+    @admin.display(description="services kept")
+    def kept(self, rule: NotificationRule) -> str:
+        if not rule.pk or not rule.urls:
+            return "none"
+        return ", ".join(url.partition("://")[0] for url in decrypt_urls(rule))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("tenant", "kept") if obj else ("kept",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: NotificationRule, form: Any, change: bool) -> None:
+        if form.cleaned_data.get("services"):
+            encrypt_urls(obj, form.cleaned_data["services"])
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(ApprovalSettings)
+class ApprovalSettingsAdmin(TenantScopedAdmin):
+    list_display = ("tenant", "bulk_below")
+    list_select_related = ("tenant",)
+    fields = ("tenant", "bulk_below")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("tenant",) if obj else ()
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if db_field.name == "tenant":
+            field.queryset = scope_to_tenants(Tenant.objects.all(), administered_tenants(request), "pk")
+        return field

@@ -1,7 +1,7 @@
 """Settings from the environment: typed, and loud when they are wrong.
 
 A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with
-it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `config.run.generated_keys`)
+it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `generate_keys`)
 supplies it.
 """
 
@@ -10,6 +10,7 @@ import binascii
 import ipaddress
 import json
 import os
+import secrets
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -17,8 +18,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from config.services.databases import database_settings
-from config.services.mail import mail_settings
+from config.services.service_urls import database_settings, mail_settings
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOOPBACK_NAMES = {"localhost", ""}
@@ -204,3 +204,30 @@ def _describe_error(detail: Any) -> str:
 def _exit_with(problems: list[str]) -> NoReturn:
     print("Interlock cannot start with these settings:", *(f"  {p}" for p in problems), sep="\n", file=sys.stderr)
     raise SystemExit(2)
+
+
+def generate_keys(path: Path) -> bool:
+    """Write a signing key and a key-encryption key to `path` (mode 0600) unless it exists; True if made.
+
+    Written whole and linked into place, so that a crash leaves no half file and two racing starts agree on one.
+    """
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    content = {
+        "secret_key": secrets.token_urlsafe(48),
+        "kek": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "note": "Keep this file with your backups: without kek no encrypted value can be read again.",
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(content, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+        return True
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()

@@ -7,9 +7,8 @@ from csp.constants import NONE, SELF
 from config.env import BASE_DIR, load
 from config.services.celery_settings import *  # noqa: F403
 from config.services.celery_settings import broker_settings, every_seconds
-from config.services.databases import database_settings
 from config.services.logs import logging_settings
-from config.services.mail import mail_settings
+from config.services.service_urls import database_settings, mail_settings
 
 INTERLOCK = load()
 INTERLOCK_KEK = INTERLOCK.kek

@@ -6,12 +6,13 @@ from django.urls import include, path
 from audit.verification.pages import public_verification
 from config.http.api import api
 from config.http.health import healthz, metrics, readyz
+from tenants.pages.urls import admin_redirects
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
     path("metrics", metrics, name="metrics"),
-    path("admin/", include("tenants.pages.admin_redirects")),
+    path("admin/", include(admin_redirects)),
     path("admin/", admin.site.urls),
     path("api/", api.urls),
     path("audit/", include("audit.urls")),

@@ -7,7 +7,7 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the floors; models must be loaded first, so the import has to wait until here."""
-        from tenants.audit_hooks import erasure, names
+        from tenants.audit_hooks import registrations
 
-        names.register_audit_names()
-        erasure.register_name_erasure()
+        registrations.register_audit_names()
+        registrations.register_name_erasure()

@@ -96,7 +96,7 @@ def product_environment(transactional_db) -> dict[str, str]:
     """The environment for a process of the product (worker, web, command) that shares this test's database."""
     from django.db import connection
 
-    from config.services.databases import url_of
+    from config.services.service_urls import url_of
 
     options = connection.settings_dict["OPTIONS"]
     settings = {**connection.settings_dict, "OPTIONS": {**options, **APART} if VENDOR == "postgresql" else options}

@@ -16,7 +16,7 @@ from actions.preflight.duration_estimate import duration_estimate, known_runs, s
 from actions.preflight.step_graph import build_rollback_plan
 from actions.queries.approval_status import ApprovalStatus, describe_blockers, fetch_approval_status
 from actions.run.transcript import total_usage, usage_by_step
-from approvals.quorum.suggested_approvers import suggested_approvers
+from approvals.quorum.eligibility import suggested_approvers
 from tenants.access import Access, visible_to
 from tenants.models import Principal
 

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from approvals.models import Notification, NotificationRule, Request
 from approvals.quorum.count import count_quorum
-from approvals.quorum.suggested_approvers import suggested_approvers
+from approvals.quorum.eligibility import suggested_approvers
 from audit.database.clock import database_time, uuid7
 from tenants.models import Principal, Role
 

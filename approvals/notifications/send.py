@@ -1,12 +1,14 @@
-"""Send what is due: mail through Django, everything else through Apprise. Failing never touches a decision.
+"""Send what is due: mail through Django, everything else through Apprise. A failure never touches a decision.
 
-A notice is claimed before it is sent, and tried again with growing pauses; what is given up is an event on the subject
-and stands on its page.
+A notification is leased before it is sent, and retried with growing pauses; one that is abandoned is an event on the
+subject and is shown on its page. Apprise addresses carry credentials, so they are stored encrypted.
 """
 
+import json
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import apprise
@@ -17,7 +19,6 @@ from django.db import transaction
 from django.db.models import Q
 
 from approvals.models import Notification, NotificationRule, Request
-from approvals.notifications.encrypted_urls import decrypt_urls
 from approvals.notifications.enqueue import WAITING_EVENTS, enqueue_due
 from audit.changes.visible import visible
 from audit.database.clock import database_time
@@ -25,6 +26,48 @@ from audit.log.events import NewEvent, Subject, record
 from audit.log.subjects import describe_subject
 from audit.outgoing.webhook import guarded
 from tenants.models import Environment, Principal
+from tenants.vault import decrypt, encrypt
+
+HTTP_SCHEMES = (
+    "json xml form mmost ntfy rocket gotify matrix",
+    "slack discord msteams workflows gchat tgram pagerduty opsgenie",
+)
+SCHEMES = frozenset(
+    [
+        *HTTP_SCHEMES[0].split(),
+        *(f"{name}s" for name in HTTP_SCHEMES[0].split()),
+        *HTTP_SCHEMES[1].split(),
+        "webexteams",
+    ]
+)
+"""All of them speak HTTP, so that where they connect to can be judged."""
+MAX_URLS = 10
+
+
+def url_fault(url: str) -> str:
+    """Why this address cannot be used, in words; empty when it can. Pure."""
+    scheme = urlsplit(url).scheme if url.isprintable() and " " not in url else ""
+    if scheme not in SCHEMES:
+        return f"Write an Apprise address that begins with one of: {', '.join(sorted(SCHEMES))} (then ://)."
+    return ""
+
+
+def encrypt_urls(rule: NotificationRule, urls: list[str]) -> None:
+    """Put the addresses into the rule, encrypted for this rule alone; the caller saves it."""
+    rule.urls = encrypt(rule.tenant_id, json.dumps(urls).encode(), _encryption_context(rule)) if urls else None
+
+
+def decrypt_urls(rule: NotificationRule) -> list[str]:
+    """The addresses in the clear. Raises what `tenants.vault.decrypt` raises."""
+    if not rule.urls:
+        return []
+    found: list[str] = json.loads(decrypt(rule.tenant_id, bytes(rule.urls), _encryption_context(rule)))
+    return found
+
+
+def _encryption_context(rule: NotificationRule) -> str:
+    return f"notify rule {rule.pk}"
+
 
 log = structlog.get_logger(__name__)
 ACTOR = "system:notify"

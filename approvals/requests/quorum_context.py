@@ -6,7 +6,7 @@ from uuid import UUID
 
 from approvals.models import Decision, Request
 from approvals.quorum.count import count_quorum
-from approvals.quorum.suggested_approvers import suggested_approvers
+from approvals.quorum.eligibility import suggested_approvers
 from approvals.requests.decisions import can_decide
 from approvals.requests.view_tracking import describe_plan_view
 from tenants.access import Access

@@ -16,12 +16,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import IO
 
-from config.env import Environment, load, read, socket_directory
-from config.run.generated_keys import generate_keys
+from config.env import Environment, generate_keys, load, read, socket_directory
 from config.run.log_multiplexer import LogMultiplexer
 from config.run.parent_death_signal import die_with_parent
-from config.run.processes import DIE_WITH_PARENT, PYTHON, Process, configuration, processes
-from config.run.supervisor import Supervisor
+from config.run.processes import DIE_WITH_PARENT, PYTHON, Process, Supervisor, configuration, processes
 
 READY_S = 60
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

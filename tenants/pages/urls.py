@@ -1,4 +1,8 @@
+"""The addresses of sign-in, passwords and tokens, and the admin's own sign-in pages sent to ours."""
+
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from tenants.pages import passwords, sign_in, tokens
 
@@ -15,4 +19,11 @@ urlpatterns = [
     path("account/password/reset/sent/", passwords.ResetSent.as_view(), name="password_reset_done"),
     path("account/password/set/<uidb64>/<token>/", passwords.SetPassword.as_view(), name="password_reset_confirm"),
     path("account/", include((account, "tenants"))),
+]
+
+# Mounted before the admin site: its own sign-in pages have no throttle and record no event.
+admin_redirects = [
+    path("login/", RedirectView.as_view(pattern_name="sign-in", query_string=True)),
+    path("logout/", sign_in.sign_out),
+    path("password_change/", login_required(RedirectView.as_view(pattern_name="password_change"))),
 ]

@@ -13,8 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from approvals.models import GrantSince, MemberSince, Notification, NotificationRule, Request
 from approvals.notifications import enqueue, send
-from approvals.notifications.encrypted_urls import decrypt_urls, encrypt_urls, url_fault
-from approvals.notifications.send import send_due
+from approvals.notifications.send import decrypt_urls, encrypt_urls, send_due, url_fault
 from approvals.requests.decisions import decide
 from approvals.requests.lifecycle import cancel_open, expire_due, void_open
 from approvals.requests.withdraw import request_changes

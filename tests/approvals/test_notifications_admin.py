@@ -5,7 +5,7 @@ import json
 import pytest
 
 from approvals.models import ApprovalSettings, NotificationRule
-from approvals.notifications.encrypted_urls import decrypt_urls
+from approvals.notifications.send import decrypt_urls
 from audit.models import Event
 from tenants.models import Principal
 from tests.cast import Cast

@@ -6,7 +6,7 @@ import pytest
 
 from approvals.models import Decision
 from approvals.quorum.count import count_quorum
-from approvals.quorum.suggested_approvers import suggested_approvers
+from approvals.quorum.eligibility import suggested_approvers
 from approvals.requests.decisions import decide
 from audit.database.clock import database_time
 from tests.approvals.scene import DIGEST, Scene, a_request

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from config.services.databases import database_settings, url_of
+from config.services.service_urls import database_settings, url_of
 
 pytestmark = pytest.mark.dialect
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from config.env import BASE_DIR, Environment, is_loopback, socket_directory
-from config.run.generated_keys import generate_keys
+from config.env import BASE_DIR, Environment, generate_keys, is_loopback, socket_directory
 
 KEK = "eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="
 

@@ -1,6 +1,6 @@
 import pytest
 
-from config.services.mail import mail_settings
+from config.services.service_urls import mail_settings
 
 
 def test_without_a_server_mail_is_kept_in_files_that_only_the_installation_reads(tmp_path):

@@ -5,7 +5,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from actions.models import Action, Incident
-from config.services.databases import url_of
+from config.services.service_urls import url_of
 from tests.actions.factory import root_of
 from tests.faults.invariants import assert_each_effect_once, assert_sound, ledger_actions, wait_until_completed
 from tests.incidents.conftest import hold

@@ -137,7 +137,7 @@ MUTANTS = [
     Mutant(
         "a result that is not false is true",
         "deny by default",
-        "approvals.policies.sandbox.cel:is_true",
+        "approvals.policies.sandbox.worker:is_true",
         "_1.type() != _2.BOOL",
         "_1 is None",
         ("tests/policies/test_sandbox.py",),

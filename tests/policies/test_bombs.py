@@ -18,8 +18,8 @@ from actions.engine.runner import Runner
 from approvals.models import Policy, PolicyVersion
 from approvals.policies.active_policies import bump_epoch
 from approvals.policies.sandbox import process as cells
-from approvals.policies.sandbox.cel import MAX_CHARACTERS
 from approvals.policies.sandbox.process import MAX_MEMORY_BYTES, MAX_S, SandboxProcess
+from approvals.policies.sandbox.worker import MAX_CHARACTERS
 from audit.database.clock import database_time
 from tests.actions.factory import edit, propose, root_of, with_rules
 from tests.cast import make_cast

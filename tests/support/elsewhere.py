@@ -9,7 +9,7 @@ import psycopg
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 
-from config.services.databases import database_settings, url_of
+from config.services.service_urls import database_settings, url_of
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
 from django.db import connection
 
-from config.services.databases import database_settings
+from config.services.service_urls import database_settings
 from tests import servers
 
 OPTIONS = {**servers.POSTGRES_OPTIONS, "max_connections": "60", "shared_buffers": "32MB"}

@@ -71,12 +71,12 @@ class SandboxProcess:
         if not sources:
             return []
         with self._lock:
-            told = self._ask({"facts": facts})
+            loaded = self._ask({"facts": facts})
             policy_results = []
             for source in sources:
-                if self._process is None and not told.get("error"):
-                    told = self._ask({"facts": facts})
-                answer = told if told.get("error") else self._ask({"holds": source})
+                if self._process is None and not loaded.get("error"):
+                    loaded = self._ask({"facts": facts})
+                answer = loaded if loaded.get("error") else self._ask({"is_true": source})
                 policy_results.append(ExpressionResult(answer.get("value"), answer.get("error", "")))
             return policy_results
 
@@ -94,8 +94,8 @@ class SandboxProcess:
             answers = self._stream(tried, many[len(found) :])
             if len(found) + len(answers) < len(many):
                 alone = self.evaluate(tried, many[len(found) + len(answers)])
-                for source, ruling in zip(tried, alone, strict=True):
-                    if patience is not None and source in patience and ruling.was_cut_off:
+                for source, result in zip(tried, alone, strict=True):
+                    if patience is not None and source in patience and result.was_cut_off:
                         patience[source] -= 1
                 answers.append(alone)
             for policy_results in answers:
@@ -116,7 +116,7 @@ class SandboxProcess:
             try:
                 process = self._running()
                 assert process.stdin is not None and process.stdout is not None
-                send(process.stdin, {"many": list(many), "sources": list(sources)})
+                send(process.stdin, {"batch": list(many), "sources": list(sources)})
                 while len(answers) < len(many):
                     got = receive(process.stdout, time.monotonic() + MAX_S)["policy_results"]
                     answers.append([ExpressionResult(value, error) for value, error in got])

@@ -1,8 +1,11 @@
-"""DATABASE_URL to Django's settings and back."""
+"""The URLs of services as Django's settings: DATABASE_URL (and back), and where mail goes.
+
+Mail: smtp://user:password@host:587?tls=starttls, smtps://host:465, or files below `var` by default.
+"""
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlencode, urlsplit
 
 SQLITE_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA recursive_triggers=ON;"
 SQLITE_OPTIONS = {
@@ -55,3 +58,31 @@ def url_of(settings: dict[str, Any]) -> str:
 
 def _sqlite(name: str) -> dict[str, Any]:
     return {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": dict(SQLITE_OPTIONS), "TEST": {}}
+
+
+PORTS = {"smtp": 25, "smtps": 465}
+
+
+def mail_settings(url: str, var: Path) -> dict[str, Any]:
+    """Django's EMAIL_* settings for a mail URL. Raises ValueError with what is wrong."""
+    if not url:
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+            "EMAIL_FILE_PATH": str(var / "mail"),
+        }
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError("must look like smtp://user:password@host:587?tls=starttls or smtps://host:465")
+    tls = parse_qs(parts.query).get("tls", [""])[0]
+    if tls not in ("", "starttls"):
+        raise ValueError("knows tls=starttls; for TLS from the first byte write smtps://")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or PORTS[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": tls == "starttls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_TIMEOUT": 10,
+    }

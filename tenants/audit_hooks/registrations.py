@@ -1,11 +1,13 @@
-"""What the audit log calls people and tenants, and who may read it."""
+"""What this floor registers with the audit log: the names of people and tenants, who may read it, and the erasure of names."""
 
 from uuid import UUID
 
+from audit.errors import Conflict
 from audit.log.events import Subject
 from audit.log.subjects import register_actor_names, register_agent_owners, register_describer, register_environments
+from audit.retention.erasure import register_eraser
 from audit.web import register_audit_check
-from tenants.access import holds
+from tenants.access import belongs_to, holds
 from tenants.models import Environment, Principal, Tenant
 
 
@@ -45,3 +47,34 @@ def may_audit(tenant: UUID, principal: UUID) -> bool:
     found = Principal.objects.filter(pk=principal).first()
     place = Tenant.objects.filter(pk=tenant).first()
     return found is not None and place is not None and holds(found, "audit", place)
+
+
+# A person's name is erased once no other tenant knows it.
+
+
+ERASED_NAME = "Erased person"
+
+
+def register_name_erasure() -> None:
+    register_eraser("names", erase_names)
+
+
+def erase_names(tenant: UUID, person: UUID) -> int:
+    """
+    Take name, username and address from a principal; return 1, or 0 where another tenant still knows them.
+
+    Raises Conflict while the account is active: somebody could still act under a name that is gone.
+    """
+    principal = Principal.objects.select_for_update().filter(pk=person).first()
+    if principal is None:
+        return 0
+    belongs = {t.pk for t in belongs_to(principal)}
+    if principal.is_active and tenant in belongs:
+        raise Conflict(
+            f"{principal.username} can still sign in.", remedies=["Deactivate the account, then erase what it wrote."]
+        )
+    if principal.is_active or belongs - {tenant}:
+        return 0
+    principal.display_name, principal.email, principal.username = ERASED_NAME, "", f"erased-{principal.pk}"
+    principal.save(update_fields=["display_name", "email", "username"])
+    return 1
