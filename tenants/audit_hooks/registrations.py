@@ -1,4 +1,4 @@
-"""What this floor registers with the audit log: the names of people and tenants, who may read it, and the erasure of names."""
+"""What this floor registers with the audit floor: names of people and tenants, who may read the log, name erasure."""
 
 from uuid import UUID
 
