@@ -43,7 +43,7 @@ POLICY_FIELDS = ("expression", "effect", "required_approvals", "message", "overr
 
 
 def accesses(request: HttpRequest) -> dict[UUID, Access]:
-    """The reader's accesses, of the tenants in which they administer anything; read once per request."""
+    """The user's accesses, of the tenants in which they administer anything; read once per request."""
     kept: dict[UUID, Access] | None = getattr(request, "_accesses", None)
     if kept is None:
         found = [access_for(request.user, t) for t in tenants_of(request.user)] if request.user.is_authenticated else []
@@ -53,7 +53,7 @@ def accesses(request: HttpRequest) -> dict[UUID, Access]:
 
 
 def administered_environments(request: HttpRequest) -> QuerySet[Environment]:
-    """The environments that the reader administers."""
+    """The environments that the user administers."""
     ids = [pk for access in accesses(request).values() for pk in access.environments_where("administer")]
     return Environment.objects.filter(pk__in=ids).select_related("tenant").order_by("tenant__slug", "slug")
 
@@ -68,9 +68,9 @@ def correlation_id_of(request: HttpRequest) -> str:
 
 
 class DraftAdmin(admin.ModelAdmin):
-    """What both kinds of drafts have in common: drafts are edited, everything else is only read, nothing is deleted."""
+    """The admin of both kinds of drafts: drafts are edited, everything else is read-only, nothing is deleted."""
 
-    actions = ("give_up",)
+    actions = ("abandon",)
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(accesses(request))
@@ -130,23 +130,23 @@ class PolicyVersionAdmin(DraftAdmin):
             access = self.access_to(request, obj.policy.home_id)
             drafts.edit_policy_draft(obj.pk, form.policy_text(), by=access, correlation_id=correlation_id_of(request))
             return
-        said = form.cleaned_data
+        values = form.cleaned_data
         made = drafts.draft_policy(
-            said["home"],
-            said["slug"],
+            values["home"],
+            values["slug"],
             form.policy_text(),
-            by=self.access_to(request, said["home"].pk),
-            everywhere=said["everywhere"],
+            by=self.access_to(request, values["home"].pk),
+            everywhere=values["everywhere"],
             correlation_id=correlation_id_of(request),
         )
         obj.pk, obj.policy, obj.version, obj._state.adding = made.pk, made.policy, made.version, False
 
     @admin.action(description="Abandon the selected drafts", permissions=["change"])
-    def give_up(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
+    def abandon(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
         for version in queryset.filter(state="draft"):
             access = self.access_to(request, version.policy.home_id)
             drafts.abandon_policy_draft(version.pk, by=access, correlation_id=correlation_id_of(request))
-            self.message_user(request, f"{version} is given up.", messages.SUCCESS)
+            self.message_user(request, f"{version} was abandoned.", messages.SUCCESS)
 
 
 @admin.register(MatrixDraft)
@@ -185,7 +185,7 @@ class MatrixDraftAdmin(DraftAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """Start from what is in force in the environment that the address names."""
+        """Start from the matrix in force of the environment that the URL names."""
         initial = super().get_changeform_initial_data(request)
         place = (
             administered_environments(request).filter(pk=str(initial["environment"])).first()
@@ -203,11 +203,11 @@ class MatrixDraftAdmin(DraftAdmin):
         obj.pk, obj.tenant_id, obj._state.adding = made.pk, made.tenant_id, False
 
     @admin.action(description="Abandon the selected drafts", permissions=["change"])
-    def give_up(self, request: HttpRequest, queryset: QuerySet[MatrixDraft]) -> None:
+    def abandon(self, request: HttpRequest, queryset: QuerySet[MatrixDraft]) -> None:
         for draft in queryset.filter(state="draft"):
             access = self.access_to(request, draft.tenant_id)
             drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_id_of(request))
-            self.message_user(request, f"{draft} is given up.", messages.SUCCESS)
+            self.message_user(request, f"{draft} was abandoned.", messages.SUCCESS)
 
 
 # Weights are edited in place, with a reason, by people who administer the whole tenant.
@@ -217,7 +217,7 @@ class WeightsForm(forms.ModelForm):
     reason = forms.CharField(
         max_length=MAX_REASON,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Why the weights change. Less weight may ask fewer people, so this is kept with the event.",
+        help_text="Why the weights change. Lower weights may require fewer approvals, so the event keeps this reason.",
     )
 
     class Meta:
@@ -264,10 +264,10 @@ class BlastWeightsAdmin(admin.ModelAdmin):
         return False
 
     def save_model(self, request: HttpRequest, obj: BlastWeights, form: Any, change: bool) -> None:
-        said = form.cleaned_data
-        percents = {name: said[name] for name in FACTORS}
+        values = form.cleaned_data
+        percents = {name: values[name] for name in FACTORS}
         access = accesses(request)[obj.tenant_id]
-        set_weights(obj.tenant, percents, said["reason"], by=access, correlation_id=correlation_id_of(request))
+        set_weights(obj.tenant, percents, values["reason"], by=access, correlation_id=correlation_id_of(request))
         obj._state.adding = False
 
 
@@ -277,7 +277,7 @@ def _administered_tenants(request: HttpRequest) -> list[Any]:
 
 @admin.register(MatrixRow)
 class MatrixRowAdmin(admin.ModelAdmin):
-    """Rows are written by actions, through `approvals.policies.matrix`; never by the admin."""
+    """Read-only: rows are written by actions, through `approvals.policies.matrix`."""
 
     list_display = ("environment", "tier", "asks")
     list_select_related = ("environment",)
@@ -285,20 +285,20 @@ class MatrixRowAdmin(admin.ModelAdmin):
     fields = ("environment", "tier", "asks", "lacks")
     readonly_fields = fields
 
-    @admin.display(description="asks")
+    @admin.display(description="required approvals")
     def asks(self, rule: MatrixRow) -> str:
-        return describe_required_approvals(rule.required_approvals) or "nobody"
+        return describe_required_approvals(rule.required_approvals) or "none"
 
-    @admin.display(description="who is missing")
+    @admin.display(description="people missing")
     def lacks(self, rule: MatrixRow) -> str:
-        """Roles that fewer people hold than the row asks for."""
+        """Roles with fewer people than the row requires."""
         held = role_holders_in({rule.environment_id: rule.tenant_id})[rule.environment_id]
         few = [
-            f"{count} × {role} asked, {len(held.get(role, ()))} hold it"
+            f"{count} × {role} required, {len(held.get(role, ()))} hold the role"
             for role, count in count_by_role(rule.required_approvals).items()
             if len(held.get(role, ())) < count
         ]
-        return "; ".join(few) or "nobody"
+        return "; ".join(few) or "none"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MatrixRow]:
         return super().get_queryset(request).filter(environment__in=administered_environments(request))
@@ -333,11 +333,11 @@ LINES_WIDGET = forms.Textarea(attrs={"rows": 3})
 
 
 class NotificationRuleForm(forms.ModelForm):
-    addresses = forms.CharField(required=False, widget=LINES_WIDGET, help_text="Mail addresses, one a line.")
+    addresses = forms.CharField(required=False, widget=LINES_WIDGET, help_text="Email addresses, one per line.")
     services = forms.CharField(
         required=False,
         widget=LINES_WIDGET,
-        help_text="Apprise addresses, one a line. Kept encrypted and never shown again; empty keeps what is there.",
+        help_text="Apprise addresses, one per line. Stored encrypted, never shown again. Leave empty to keep them.",
     )
 
     class Meta:
@@ -348,7 +348,9 @@ class NotificationRuleForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         self.initial["addresses"] = "\n".join(self.instance.addresses or [])
         if "after_s" in self.fields:
-            self.fields["after_s"].help_text = "Seconds after the opening. Empty: at once, at half time, at 80 %."
+            self.fields[
+                "after_s"
+            ].help_text = "Seconds after the request opened. Empty: at once, at half time, at 80 %."
 
     def clean_addresses(self) -> list[str]:
         found = self.cleaned_data["addresses"].split()
@@ -368,15 +370,15 @@ class NotificationRuleForm(forms.ModelForm):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        to, place = values.get("to"), values.get("environment")
+        to, environment = values.get("to"), values.get("environment")
         tenant = values.get("tenant") or (self.instance.tenant if self.instance.tenant_id else None)
-        if place and tenant and place.tenant_id != tenant.pk:
+        if environment and tenant and environment.tenant_id != tenant.pk:
             self.add_error("environment", "Choose an environment of the same tenant.")
         needed = {"role": "role", "addresses": "addresses"}.get(str(to))
         if needed and not values.get(needed):
-            self.add_error(needed, "Say which.")
+            self.add_error(needed, "Enter at least one.")
         if to == NotificationRule.To.URLS and not values.get("services") and not self.instance.urls:
-            self.add_error("services", "Say which.")
+            self.add_error("services", "Enter at least one.")
         return values
 
 
@@ -392,7 +394,7 @@ class NotificationRuleAdmin(TenantScopedAdmin):
     fields = ("tenant", "environment", "event", "after_s", "to", "role", "addresses", "services", "kept")
     readonly_fields = ("kept",)
 
-    @admin.display(description="services kept")
+    @admin.display(description="stored services")
     def kept(self, rule: NotificationRule) -> str:
         if not rule.pk or not rule.urls:
             return "none"

@@ -1,6 +1,4 @@
-"""The rules over HTTP: the approval matrix, the weights of the blast radius, policies and their drafts. Publishing
-takes an action.
-"""
+"""The rules over HTTP: approval matrix, blast-radius weights, policies and their drafts. Publishing needs an action."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -45,7 +43,7 @@ matrix_router = Router(tags=["approvals"])
 
 
 class MatrixCellOut(Schema):
-    """`effect`: `deny` (no row), `hold` until the required approvals are filled, `allow` (a row that asks nobody)."""
+    """`effect`: `deny` (no row), `require_approval`, `allow` (a row without required approvals)."""
 
     tier: Literal["low", "medium", "high", "critical"]
     effect: Literal["deny", "require_approval", "allow"]
@@ -65,7 +63,7 @@ class MatrixOut(Schema):
 
 
 @matrix_router.get(
-    "/matrix", response=MatrixOut, summary="Who has to approve what: environment × tier → required approvals"
+    "/matrix", response=MatrixOut, summary="The approval matrix: environment × tier → required approvals"
 )
 def read_matrix(request: HttpRequest) -> dict[str, Any]:
     """The environments that you may view, each with all four tiers. Where no row exists, every change is denied."""
@@ -86,9 +84,6 @@ def _serialize_matrix_row(environment: Environment, cells: list[dict[str, Any]])
     }
 
 
-# The weights of the blast radius over HTTP.
-
-
 weights_router = Router(tags=["approvals"])
 
 
@@ -100,12 +95,14 @@ class WeightsIn(StrictBody):
     weights: dict[str, Annotated[int, Field(strict=True, ge=0, le=MAX_WEIGHT)]] = Field(
         ..., description=f"Per cent, 0 to {MAX_WEIGHT}, by factor; one left out stays.", examples=[{"deletions": 150}]
     )
-    reason: str = Field(..., description="Why: kept with the event.", json_schema_extra={"maxLength": 500})
+    reason: str = Field(
+        ..., description="Why the weights change. Stored with the event.", json_schema_extra={"maxLength": 500}
+    )
 
 
-@weights_router.get("/blast/weights", response=WeightsOut, summary="How much each factor of the blast radius weighs")
+@weights_router.get("/blast/weights", response=WeightsOut, summary="The weights of the blast radius")
 def read_weights(request: HttpRequest) -> dict[str, Any]:
-    """Your tenant's weights in per cent; 100 unless somebody set another."""
+    """Your tenant's weights in per cent; the default is 100."""
     access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
     if not access.environments_where("view") and not access.can("administer"):
         raise Forbidden("You may view no environment here.", remedies=["Ask a tenant admin for a role that may view."])
@@ -114,13 +111,10 @@ def read_weights(request: HttpRequest) -> dict[str, Any]:
 
 @weights_router.put("/blast/weights", response=WeightsOut, summary="Change the weights of the blast radius")
 def change_weights(request: HttpRequest, body: WeightsIn) -> dict[str, Any]:
-    """For who administers the tenant. In force at once, for every plan that is judged from then on."""
+    """For admins of the tenant. Applies at once to every plan that is evaluated from then on."""
     access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
     via = getattr(request, "correlation_id", "")
     return {"weights": set_weights(access.tenant, body.weights, body.reason, by=access, correlation_id=via)}
-
-
-# Rules over HTTP: read policies, draft them and the matrix, check an expression. Publishing takes an action.
 
 
 policies_router = Router(tags=["policies"])
@@ -129,7 +123,7 @@ MAX_MATRIX_DRAFTS = 200
 
 @policies_router.get("/policies", response=PolicyList, summary="Guard policies")
 def list_policies(request: HttpRequest) -> dict[str, Any]:
-    """Your tenant's policies and the global ones, by name; each with what is in force and with its drafts."""
+    """Your tenant's policies and the global ones, by name; each with its version in force and its drafts."""
     access = _access(request)
     ordered = Policy.objects.filter(readable_policies(access)).select_related("tenant").order_by("slug", "id")
     open_versions = PolicyVersion.objects.filter(state__in=["draft", "published"]).select_related("author")
@@ -140,7 +134,7 @@ def list_policies(request: HttpRequest) -> dict[str, Any]:
 
 @policies_router.post("/policies", response={201: VersionOut}, summary="Draft a policy")
 def draft_policy(request: HttpRequest, body: NewPolicyIn) -> Status[Any]:
-    """Checked now, in force once published. Faults of the expression name their line and column."""
+    """The policy is checked now and in force once published. Faults of the expression name their line and column."""
     access = _access(request)
     made = drafts.draft_policy(
         access.tenant,
@@ -153,7 +147,7 @@ def draft_policy(request: HttpRequest, body: NewPolicyIn) -> Status[Any]:
     return Status(201, _serialize_version(made, access))
 
 
-@policies_router.get("/policies/facts", response=FactsOut, summary="What a policy may read")
+@policies_router.get("/policies/facts", response=FactsOut, summary="The facts that a policy may read")
 def read_facts(request: HttpRequest) -> dict[str, Any]:
     items = [{"name": name, "kind": fact.kind, "what": fact.what} for name, fact in FACTS.items()]
     return {"version": FACTS_VERSION, "items": items}
@@ -196,9 +190,9 @@ def draft_version(request: HttpRequest, policy_id: UUID, body: PolicyTextIn) -> 
     return Status(201, _serialize_version(made, access))
 
 
-@policies_router.put("/policies/drafts/{uuid:draft_id}", response=VersionOut, summary="Reword a draft")
+@policies_router.put("/policies/drafts/{uuid:draft_id}", response=VersionOut, summary="Edit a draft")
 def edit_draft(request: HttpRequest, draft_id: UUID, body: EditIn) -> dict[str, Any]:
-    """`seen` keeps you from writing over what somebody else changed meanwhile."""
+    """`seen` keeps you from overwriting a change of someone else."""
     access = _access(request)
     find_version(access, draft_id)
     return _serialize_version(
@@ -209,7 +203,7 @@ def edit_draft(request: HttpRequest, draft_id: UUID, body: EditIn) -> dict[str, 
     )
 
 
-@policies_router.post("/policies/drafts/{uuid:draft_id}/abandon", response=VersionOut, summary="Give a draft up")
+@policies_router.post("/policies/drafts/{uuid:draft_id}/abandon", response=VersionOut, summary="Abandon a draft")
 def abandon_draft(request: HttpRequest, draft_id: UUID) -> dict[str, Any]:
     access = _access(request)
     find_version(access, draft_id)
@@ -229,12 +223,14 @@ def list_matrix_drafts(request: HttpRequest) -> dict[str, Any]:
 
 @policies_router.post("/matrix/drafts", response={201: MatrixDraftOut}, summary="Draft the matrix of an environment")
 def draft_matrix(request: HttpRequest, body: NewMatrixDraftIn) -> Status[Any]:
-    """The whole matrix of one environment: a tier left out denies."""
+    """The whole matrix of one environment. A tier left out is denied."""
     access = _access(request)
-    place = Environment.objects.filter(tenant=access.tenant, slug=body.environment).first()
-    if place is None or not access.can("view", place.pk):
+    environment = Environment.objects.filter(tenant=access.tenant, slug=body.environment).first()
+    if environment is None or not access.can("view", environment.pk):
         raise Invalid(issues=[issue(f"You have no environment {body.environment[:63]!r}.", "environment")])
-    made = drafts.draft_matrix(place, body.required_approvals(), by=access, correlation_id=_correlation_id(request))
+    made = drafts.draft_matrix(
+        environment, body.required_approvals(), by=access, correlation_id=_correlation_id(request)
+    )
     return Status(201, _serialize_matrix_draft(made))
 
 
@@ -249,7 +245,7 @@ def edit_matrix_draft(request: HttpRequest, draft_id: UUID, body: MatrixEditIn) 
 
 
 @policies_router.post(
-    "/matrix/drafts/{uuid:draft_id}/abandon", response=MatrixDraftOut, summary="Give a matrix draft up"
+    "/matrix/drafts/{uuid:draft_id}/abandon", response=MatrixDraftOut, summary="Abandon a draft of the matrix"
 )
 def abandon_matrix_draft(request: HttpRequest, draft_id: UUID) -> dict[str, Any]:
     access = _access(request)
@@ -275,7 +271,7 @@ def _serialize_policy(access: Access, policy: Policy, versions: list[PolicyVersi
 
 
 def _serialize_version(version: PolicyVersion, access: Access) -> dict[str, Any]:
-    """A version; who wrote a global one, and by which action it came, is told at its home only."""
+    """A version. The author and the publishing action of a global one are shown in its home tenant only."""
     fields = (
         "id",
         "policy_id",
@@ -296,8 +292,8 @@ def _serialize_version(version: PolicyVersion, access: Access) -> dict[str, Any]
     author = version.author.username if version.author and is_home else None
     if not is_home:
         shown["published_by_action"] = None
-    said = {"slug": version.policy.slug, "author": author, "digest": fingerprint(policy_text_of(version))}
-    return {**shown, **said, "yaml": as_yaml(version)}
+    joined = {"slug": version.policy.slug, "author": author, "digest": fingerprint(policy_text_of(version))}
+    return {**shown, **joined, "yaml": as_yaml(version)}
 
 
 def _serialize_matrix_draft(draft: MatrixDraft) -> dict[str, Any]:

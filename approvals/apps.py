@@ -6,7 +6,7 @@ class ApprovalsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect the floors; models must be loaded first, so the import has to wait until here."""
+        """Register with the floors below. Models must be loaded first, so these imports wait until here."""
         from approvals.policies import subjects
         from approvals.quorum import access_review
         from approvals.requests import comments

@@ -1,4 +1,4 @@
-"""What can be wrong with a decision. Each message says why and what to do next."""
+"""Errors of this floor. Each message says why and what to do next."""
 
 from audit.errors import Conflict, Forbidden, Invalid
 

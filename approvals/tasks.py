@@ -1,4 +1,4 @@
-"""Thin Celery tasks of this floor; what waits is in the database."""
+"""Thin Celery tasks of this floor; the work that waits is in the database."""
 
 from celery import shared_task
 
@@ -8,7 +8,7 @@ from approvals.requests.withdraw import approve_lapsed
 
 @shared_task(ignore_result=True)
 def notify() -> None:
-    """Approve what only lapsed wishes held, and tell people what waits. Runs every few seconds; harmless to repeat."""
+    """Approve requests blocked only by lapsed change requests, and send notifications. Harmless to repeat."""
     approve_lapsed()
     while send_due() >= 50:
         pass

@@ -21,11 +21,10 @@ STRICTNESS: dict[str, int] = {"allow": 0, "require_approval": 1, "deny": 2}
 class Verdict:
     """`tier` is the effective one. `required_approvals` are {"role", "count"}.
 
-    `acceptance`: nobody but the requester is asked, and only for the dry-run diff. `reasons` are {"rule", "effect",
+    `acceptance`: only the requester decides, by accepting the dry-run diff. `reasons` are {"rule", "effect",
     "message"}, in the order in which they applied; effects are raise, require, allow and deny.
 
-    `policy_results` says of every guard policy that was asked what it came to, also of those that did not apply, in
-    order:
+    `policy_results` holds the result of every guard policy, also of those that did not apply, in order:
     {"policy": id, "slug", "version", "effect", "mode", "required_approvals", "value": true, false or null, "error"}.
     """
 
@@ -39,21 +38,21 @@ class Verdict:
 
 
 def evaluate_matrix(facts: Mapping[str, Any]) -> Verdict:
-    """Judge one plan by its facts (their shape: docs/blast_radius.md).
+    """Evaluate one plan by its facts (their shape: docs/blast_radius.md).
 
-    Raises nothing: facts that do not read as agreed are denied, and the reason says so.
+    Raises nothing: facts that cannot be read are denied, and the reason says so.
     """
     try:
         blast = score_blast_radius(facts)
         tier, reasons = effective_tier(facts, blast)
         required_approvals = _required_by_matrix(facts["matrix"], tier)
-        asks = not changes_nothing(facts["plan"]) and not facts["action"]["accepted_in_advance"]
+        needs_acceptance = not changes_nothing(facts["plan"]) and not facts["action"]["accepted_in_advance"]
         slug, simulated = facts["environment"]["slug"], is_simulated(facts)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         return _unreadable(error)
     if required_approvals is None:
         message = (
-            f"The approval matrix has no row for {tier} changes in {slug}, and what is not allowed is denied. "
+            f"The approval matrix has no row for {tier} changes in {slug}, so they are denied. "
             "A tenant admin can add the row."
         )
         return Verdict("deny", tier, [], False, [*reasons, make_reason("matrix", "deny", message)], blast)
@@ -81,7 +80,7 @@ def evaluate_matrix(facts: Mapping[str, Any]) -> Verdict:
         *reasons,
         make_reason("matrix", "allow", f"The approval matrix requires no approval for {tier} changes in {slug}."),
     ]
-    if asks:
+    if needs_acceptance:
         message = "No approval needed, so the requester must accept the dry-run diff before it runs."
         return Verdict(
             "require_approval", tier, [], True, [*reasons, make_reason("acceptance", "require", message)], blast
@@ -104,20 +103,18 @@ def _describe_simulated(required_approvals: Sequence[Mapping[str, Any]]) -> str:
 
 
 def is_stricter(new: Verdict, old_approvals: Sequence[Mapping[str, Any]], old_outcome: str) -> bool:
-    """Whether what the old verdict granted does not cover the new one: a harsher outcome, or a required approval not
-    asked for.
-    """
+    """Whether the old verdict does not cover the new one: a stricter outcome, or an additional required approval."""
     if STRICTNESS[new.outcome] > STRICTNESS[old_outcome]:
         return True
     return bool(count_by_role(new.required_approvals) - count_by_role(old_approvals))
 
 
 def count_by_role(required_approvals: Sequence[Mapping[str, Any]]) -> Counter[str]:
-    """How many people each role must bring. A role may stand in several rows."""
-    wanted: Counter[str] = Counter()
+    """How many people of each role are required. A role may be in several rows."""
+    people: Counter[str] = Counter()
     for required in required_approvals:
-        wanted[required["role"]] += required["count"]
-    return wanted
+        people[required["role"]] += required["count"]
+    return people
 
 
 def describe_required_approvals(required_approvals: Sequence[Mapping[str, Any]]) -> str:
@@ -148,20 +145,19 @@ def _required_by_matrix(matrix: Mapping[str, Any], tier: str) -> list[dict[str, 
 def _unreadable(error: Exception) -> Verdict:
     factor = {
         "name": "unreadable",
-        "why": "the facts could not be read, so the worst is assumed",
+        "why": "the facts could not be read: the maximum is assumed",
         "points": 100,
         "max": 100,
     }
     message = (
-        f"The facts of this action could not be evaluated ({type(error).__name__}: {error}), "
-        "and what cannot be judged is denied."
+        f"The facts of this action could not be evaluated ({type(error).__name__}: {error}), so the action is denied."
     )
     return Verdict(
         "deny", "critical", [], False, [make_reason("facts", "deny", message)], BlastRadius(100, "critical", [factor])
     )
 
 
-# The rules about changing the rules. Pure, built in, and out of every policy's and every matrix's reach.
+# The built-in rules: no policy and no matrix overrides them.
 
 
 CONFIG_CHANGE = "config_change"
@@ -171,19 +167,19 @@ FALLBACK: tuple[Mapping[str, Any], ...] = ({"role": "approver", "count": MIN_PEO
 
 
 def is_rule_change(facts: Mapping[str, Any]) -> bool:
-    """Whether the action changes rules: then policies only warn, and `approvals_for_rules` says who decides."""
+    """Whether the action changes rules: then policies only warn, and `approvals_for_rule_change` names who decides."""
     return bool(facts["action"]["type"] == CONFIG_CHANGE)
 
 
 def approvals_for_rule_change(matrix: Mapping[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """The required approvals of a change of rules by the environment's matrix {tier: required approvals}, and why,
-    in words. Raises nothing.
+    """The required approvals of a rule change by the environment's matrix {tier: required approvals}, and a sentence
+    that says why. Raises nothing.
     """
     row = matrix.get("critical")
     if requires_enough_people(row):
         required_approvals = [dict(required) for required in row or ()]
         return required_approvals, "A policy change needs the approvals of the critical row of the approval matrix."
-    why = "asks fewer" if "critical" in matrix else "is missing"
+    why = "requires fewer" if "critical" in matrix else "is missing"
     return [dict(required) for required in FALLBACK], (
         f"A policy change needs at least {MIN_PEOPLE} people, and the critical row of the approval matrix {why}; "
         f"so {MIN_PEOPLE} approvers decide."
@@ -191,8 +187,8 @@ def approvals_for_rule_change(matrix: Mapping[str, Any]) -> tuple[list[dict[str,
 
 
 def approvals_for_clearing_quarantine(required_approvals: Any) -> tuple[list[dict[str, Any]], str]:
-    """The required approvals of what ends a quarantine, and why where the matrix asks nobody: somebody else has to
-    look, too.
+    """The required approvals for clearing a quarantine, and why where the matrix requires none: a second person must
+    approve.
     """
     if required_approvals:
         return [dict(required) for required in required_approvals], ""
@@ -201,12 +197,12 @@ def approvals_for_clearing_quarantine(required_approvals: Any) -> tuple[list[dic
 
 
 def requires_enough_people(row: Any) -> bool:
-    """Whether a critical row, as the matrix keeps it or None, asks for as many people as a change of rules takes."""
+    """Whether a critical row of the matrix (None: no row) requires as many people as a rule change needs."""
     return _people(row) >= MIN_PEOPLE
 
 
 def _people(row: Any) -> int:
-    """How many people a row asks for; 0 for one that does not read."""
+    """How many people a row requires; 0 for one that cannot be read."""
     try:
         counts = [required["count"] for required in row if isinstance(required["role"], str) and required["role"]]
     except (TypeError, LookupError):

@@ -1,7 +1,6 @@
-"""
-What would lower the tier: single changes to a proposal, each with the score and tier that it would lead to. Pure.
+"""Advice on lowering the tier: single changes to a proposal, each with the score and tier it leads to. Pure.
 
-A candidate is a sentence and the facts as they would be; it is kept only if judging those facts comes to a lower tier.
+A candidate is a sentence and the facts as they would be; it is kept only if those facts evaluate to a lower tier.
 Where a change leaves open what exactly would remain (which files a smaller batch holds), the facts assume the worst.
 """
 
@@ -19,10 +18,9 @@ CENT = Decimal("0.01")
 
 
 def advise(facts: Facts, tier: str) -> list[dict[str, Any]]:
-    """
-    Each single change that would bring `tier`, the one judged, down: {"what", "score", "tier"}, the furthest first.
+    """Each single change that would lower `tier`, the evaluated one: {"what", "score", "tier"}, the lowest first.
 
-    Empty for the lowest tier, for facts that do not read, and where something else than these facts holds the tier up.
+    Empty for the lowest tier, for facts that cannot be read, and where something else than these facts raises the tier.
     """
     try:
         if tier == LEVELS[0] or score_and_tier(facts)[1] != tier:
@@ -33,24 +31,24 @@ def advise(facts: Facts, tier: str) -> list[dict[str, Any]]:
 
 
 def score_and_tier(facts: Facts) -> tuple[int, str]:
-    """The score of facts, and the tier that the judge makes of it."""
+    """The score of facts, and their effective tier."""
     blast = score_blast_radius(facts)
     return blast.score, effective_tier(facts, blast)[0]
 
 
 def _advice(facts: Facts, tier: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for kind in (_deletions, _batches, _leaving_out, _undo, _cost, _hours, _other_environment):
+    for kind in (_deletions, _batches, _separate_sensitive, _undo, _cost, _hours, _other_environment):
         for what, then in kind(facts):
             points, reached = score_and_tier(then)
             if LEVELS.index(reached) < LEVELS.index(tier):
                 found.append({"what": what, "score": points, "tier": reached})
-                break  # of each kind the mildest that is enough
+                break  # of each kind the smallest change that is enough
     return sorted(found, key=lambda advice: advice["score"])
 
 
 def _deletions(facts: Facts) -> Iterator[Candidate]:
-    """Fewer deletions: what is not deleted is left out of the plan."""
+    """Fewer deletions: the rest is not in the plan."""
     plan = facts["plan"]
     deletes = plan["deletes"]
     for most in sorted({start - 1 for start, _ in DELETED if 0 < start <= deletes}, reverse=True):
@@ -77,8 +75,8 @@ def _batches(facts: Facts) -> Iterator[Candidate]:
         yield words, {**facts, "plan": then}
 
 
-def _leaving_out(facts: Facts) -> Iterator[Candidate]:
-    """The most sensitive resources apart, where the inventory knows them and something else remains."""
+def _separate_sensitive(facts: Facts) -> Iterator[Candidate]:
+    """The most sensitive resources in an action of their own, if the inventory knows them and others remain."""
     resources = facts["resources"]
     if changes_nothing(facts["plan"]) or not all(r["known"] for r in resources):
         return
@@ -86,8 +84,8 @@ def _leaving_out(facts: Facts) -> Iterator[Candidate]:
     rest = [r for r in resources if RISK_CLASSES.index(r["risk_class"]) < worst]
     if rest:
         names = [r["name"] for r in resources if RISK_CLASSES.index(r["risk_class"]) == worst]
-        told = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if names[MAX_NAMED:] else "")
-        what = f"Change what is {RISK_CLASSES[worst]} in an action of its own: {told}."
+        named = ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if names[MAX_NAMED:] else "")
+        what = f"Change {RISK_CLASSES[worst]} resources in an action of their own: {named}."
         yield what, {**facts, "resources": rest}
 
 
@@ -96,7 +94,7 @@ def _undo(facts: Facts) -> Iterator[Candidate]:
     for name, how in (("lossy", "only with loss"), ("irreversible", "not at all")):
         if plan[name]:
             steps = count_of(plan[name], "step")
-            then = {**plan, name: 0, "reversible": plan.get("reversible", 0) + plan[name]}
+            then = {**plan, name: 0, "reversible": plan["reversible"] + plan[name]}
             yield f"Find a way to undo the {steps} that can be undone {how}.", {**facts, "plan": then}
 
 
@@ -104,11 +102,11 @@ def _cost(facts: Facts) -> Iterator[Candidate]:
     delta = facts["cost_delta"]
     limits = [start for start, _ in reversed(COST) if start > CENT and (delta is None or Decimal(delta) >= start)]
     for limit in limits:
-        said = "State its cost: enough if that is" if delta is None else "Keep what it adds a month"
-        yield f"{said} less than {limit:,f}.", {**facts, "cost_delta": str(limit - CENT)}
+        advice = "State its cost: enough if it is" if delta is None else "Keep the added monthly cost"
+        yield f"{advice} less than {limit:,f}.", {**facts, "cost_delta": str(limit - CENT)}
     if delta is None or Decimal(delta) > 0:
-        said = "State its cost, if that is nothing more" if delta is None else "Add nothing to the monthly cost"
-        yield f"{said}.", {**facts, "cost_delta": "0"}
+        advice = "State its cost, if it adds none" if delta is None else "Add nothing to the monthly cost"
+        yield f"{advice}.", {**facts, "cost_delta": "0"}
 
 
 def _hours(facts: Facts) -> Iterator[Candidate]:
@@ -119,12 +117,12 @@ def _hours(facts: Facts) -> Iterator[Candidate]:
 
 
 def _other_environment(facts: Facts) -> Iterator[Candidate]:
-    """Elsewhere first: all else the same, though what is not in the inventory is then as risky as that place."""
-    place = facts["environment"]
-    here = RISK_CLASSES.index(place["risk_class"])
-    if place["slug"].lower() in PRODUCTION and not changes_nothing(facts["plan"]):
-        then = {**place, "slug": "elsewhere"}
+    """Another environment first, all else the same; unknown resources are then as risky as that environment."""
+    environment = facts["environment"]
+    here = RISK_CLASSES.index(environment["risk_class"])
+    if environment["slug"].lower() in PRODUCTION and not changes_nothing(facts["plan"]):
+        then = {**environment, "slug": "elsewhere"}
         yield "Try it first in an environment that is not production.", {**facts, "environment": then}
     for risk in reversed(RISK_CLASSES[:here]):
-        then = {**place, "slug": "elsewhere", "risk_class": risk}
+        then = {**environment, "slug": "elsewhere", "risk_class": risk}
         yield f"Try it first in a {risk} environment.", {**facts, "environment": then}

@@ -1,8 +1,6 @@
-"""
-The factors of the blast radius: each reads the facts and says how many points it is worth, of how many, and why.
+"""The factors of the blast radius: each reads the facts and returns its points, the maximum, and why.
 
-Pure, integers only, before any weight. Every factor grows with what it counts, so more of anything is never worth
-less. What was not known when older facts were gathered (history, dependents, window) is worth nothing.
+Pure, integers only, before any weight. Every factor grows with what it counts: more of anything never scores less.
 """
 
 from collections import Counter
@@ -28,12 +26,12 @@ ACTION_TYPE = {"safe": 0, "guarded": 4, "dangerous": 10}
 DEPENDENTS = ((0, 0), (1, 4), (3, 7), (10, 11), (30, 15))
 FAILED_PERCENT = ((0, 0), (1, 3), (10, 5), (25, 8), (50, 12), (75, 15))
 FEWEST_RUNS = 3
-"""Fewer ended runs than this say nothing about the next one."""
+"""Fewer ended runs than this do not count."""
 OUTSIDE = 10
 
 Facts = Mapping[str, Any]
 FactorResult = tuple[str, int, int]
-"""Why, points, most."""
+"""Why, points, maximum."""
 
 
 def changes_nothing(plan: Mapping[str, Any]) -> bool:
@@ -42,17 +40,17 @@ def changes_nothing(plan: Mapping[str, Any]) -> bool:
 
 
 def check_counts(facts: Facts) -> None:
-    """Raise ValueError or TypeError for counts that are none."""
+    """Raise ValueError or TypeError for counts that are not whole numbers."""
     for name in COUNTS:
         _whole(facts["plan"][name], f"plan.{name}")
     if not isinstance(facts["resources"], list):
-        raise TypeError("resources is no list")
+        raise TypeError("resources is not a list")
 
 
 def environment(facts: Facts) -> FactorResult:
     slug, risk = facts["environment"]["slug"], _known(facts["environment"]["risk_class"])
     if changes_nothing(facts["plan"]):
-        return f"{slug} is a {risk} environment, and it is only read", READ_ONLY[risk], ENVIRONMENT_MAX
+        return f"{slug} is a {risk} environment, and the action only reads", READ_ONLY[risk], ENVIRONMENT_MAX
     if slug.lower() in PRODUCTION:
         why = f"{slug} is a {risk} environment, and it is production"
         return why, ENVIRONMENT[risk] + PRODUCTION_EXTRA, ENVIRONMENT_MAX
@@ -90,11 +88,11 @@ def resource_risk(facts: Facts) -> FactorResult:
     if changes_nothing(facts["plan"]):
         return "no resource is changed", 0, most
     known = [_known(resource["risk_class"]) for resource in facts["resources"] if resource["known"]]
-    strangers = sum(1 for resource in facts["resources"] if not resource["known"])
+    unknown = sum(1 for resource in facts["resources"] if not resource["known"])
     inherited = _known(facts["environment"]["risk_class"])
-    worst = max(known + ([inherited] if strangers or not known else []), key=RISK_CLASSES.index)
+    worst = max(known + ([inherited] if unknown or not known else []), key=RISK_CLASSES.index)
     why = f"the most sensitive resource touched is {worst}"
-    if strangers or not known:
+    if unknown or not known:
         why = f"not in the inventory, so taken to be as {inherited} as the environment"
         if known and worst != inherited:
             why = f"the most sensitive resource touched is {worst}; others are {why}"
@@ -104,7 +102,7 @@ def resource_risk(facts: Facts) -> FactorResult:
 def monthly_cost(facts: Facts) -> FactorResult:
     most = COST[-1][1]
     if facts["cost_delta"] is None:
-        return "what it adds to the monthly cost is not known, which raises the tier", COST_UNKNOWN, most
+        return "the monthly cost is not known, which raises the tier", COST_UNKNOWN, most
     delta = Decimal(facts["cost_delta"])
     if not delta.is_finite():
         raise ValueError(f"cost_delta is not a number: {facts['cost_delta']}")
@@ -120,41 +118,39 @@ def action_type(facts: Facts) -> FactorResult:
 
 
 def dependents(facts: Facts) -> FactorResult:
-    """What stands on the resources that are changed, near and far, as the inventory knows it."""
-    most, known = DEPENDENTS[-1][1], facts.get("dependents")
-    if known is None or changes_nothing(facts["plan"]):
-        return "no dependents are known of" if known is None else "nothing is changed", 0, most
+    """The resources that depend on those that are changed, directly or not, as the inventory knows them."""
+    most, known = DEPENDENTS[-1][1], facts["dependents"]
+    if changes_nothing(facts["plan"]):
+        return "nothing is changed", 0, most
     count = _whole(known["count"], "dependents.count")
     if known["more"]:
-        return "too much depends on what is changed to be followed to the end, so the most is assumed", most, most
+        return "more depends on the changed resources than could be counted: the maximum is assumed", most, most
     if not count:
-        return "nothing in the inventory depends on what is changed", 0, most
+        return "nothing in the inventory depends on the changed resources", 0, most
     names = ", ".join(known["names"])
     others = count - len(known["names"])
-    told = f"{names} and {others} more" if names and others else names or "in other environments"
-    return f"{things_that_depend(count)}: {told}", _step(DEPENDENTS, count), most
+    listed = f"{names} and {others} more" if names and others else names or "in other environments"
+    return f"{things_that_depend(count)}: {listed}", _step(DEPENDENTS, count), most
 
 
 def recent_failures(facts: Facts) -> FactorResult:
-    """How often the last runs of this type and target, in this environment, did not end well."""
-    most, known = FAILED_PERCENT[-1][1], facts.get("history")
-    if known is None:
-        return "no earlier runs are known of", 0, most
+    """How often the last runs of this type on this target and environment failed or were rolled back."""
+    most, known = FAILED_PERCENT[-1][1], facts["history"]
     ended, failed = _whole(known["ended"], "history.ended"), _whole(known["failed"], "history.failed")
     if failed > ended:
         raise ValueError(f"history: {failed} of {ended} failed")
     what = f"{facts['action']['type']} in {facts['environment']['slug']}"
     if ended < FEWEST_RUNS:
-        return f"{count_of(ended, 'recent run') if ended else 'no recent run'} of {what}: too few to tell", 0, most
+        return f"{count_of(ended, 'recent run') if ended else 'no recent run'} of {what}: too few to count", 0, most
     percent = max(1, failed * 100 // ended) if failed else 0
     why = f"{failed} of the last {ended} runs of {what} failed or were rolled back"
-    return why if failed else f"the last {ended} runs of {what} ended well", _step(FAILED_PERCENT, percent), most
+    return why if failed else f"the last {ended} runs of {what} succeeded", _step(FAILED_PERCENT, percent), most
 
 
 def working_hours(facts: Facts) -> FactorResult:
-    """Whether anybody is at work there when it would run, by the environment's declared hours."""
-    window = facts.get("window")
-    if window is None or not window["declared"]:
+    """Whether it is evaluated within the environment's declared working hours."""
+    window = facts["window"]
+    if not window["declared"]:
         return "no working hours are declared for this environment", 0, OUTSIDE
     if changes_nothing(facts["plan"]):
         return "nothing is changed", 0, OUTSIDE
@@ -162,7 +158,7 @@ def working_hours(facts: Facts) -> FactorResult:
         raise TypeError(f"window.outside is neither yes nor no: {window['outside']!r}")
     where = "outside" if window["outside"] else "within"
     return (
-        f"judged at {window['local']}, {where} the working hours ({window['words']})",
+        f"evaluated at {window['local']}, {where} the working hours ({window['words']})",
         OUTSIDE * window["outside"],
         OUTSIDE,
     )
@@ -209,5 +205,5 @@ def _step(table: Sequence[tuple[int, int]], count: int) -> int:
 
 def _whole(value: Any, name: str) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is no count: {value!r}")
+        raise ValueError(f"{name} is not a count: {value!r}")
     return value

@@ -1,7 +1,7 @@
 """Blast radius: how far the damage could reach, as a number with its reasons. Pure, integers only.
 
-Each factor's points are weighted by what the tenant says (a percentage, 100 unless set) and added up in a fixed order
-until 100 is reached, so every point of the score can be traced to a sentence. docs/blast_radius.md says it in words.
+Each factor's points are weighted by the tenant's percentage (100 unless set) and added up in a fixed order until 100 is
+reached, so every point of the score has a sentence. docs/blast_radius.md explains it.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def tier_of(points: int) -> str:
 def score_blast_radius(facts: Mapping[str, Any]) -> BlastRadius:
     """Score one plan's facts. Raises LookupError, TypeError or ValueError when facts are missing or unknown."""
     check_counts(facts)
-    weights = facts.get("weights") or {}
+    weights = facts["weights"]
     factors, total = [], 0
     for name, find in FACTORS.items():
         why, points, most = find(facts)
@@ -61,7 +61,7 @@ def weight_of(weights: Mapping[str, Any], name: str) -> int:
     """The weight of one factor in per cent; only those other than 100 need to be named. Raises ValueError."""
     weight = weights.get(name, DEFAULT_WEIGHT)
     if type(weight) is not int or not 0 <= weight <= MAX_WEIGHT:
-        raise ValueError(f"weights.{name} is no percentage from 0 to {MAX_WEIGHT}: {weight!r}")
+        raise ValueError(f"weights.{name} is not a percentage from 0 to {MAX_WEIGHT}: {weight!r}")
     return weight
 
 
@@ -75,7 +75,7 @@ def make_reason(rule: str, effect: str, message: str) -> dict[str, str]:
 
 
 def effective_tier(facts: Mapping[str, Any], blast: BlastRadius) -> tuple[str, list[dict[str, str]]]:
-    """The tier after the floors that no score lifts, and a reason for each that applied."""
+    """The effective tier: the score's, raised by the rules that a low score does not lift; with a reason for each."""
     action, tier = facts["action"], LEVELS.index(blast.tier)
     reasons = [
         make_reason("blast_radius", "raise", f"The blast radius is {blast.score} of 100, which is {blast.tier}.")
@@ -93,13 +93,15 @@ def effective_tier(facts: Mapping[str, Any], blast: BlastRadius) -> tuple[str, l
     if action["risk_class"] == "dangerous" and tier < LEVELS.index("high"):
         tier = LEVELS.index("high")
         reasons.append(
-            make_reason("risk_class", "raise", f"{action['type']} is dangerous, and dangerous is never below high.")
+            make_reason(
+                "risk_class", "raise", f"{action['type']} is dangerous, and dangerous types are never below high."
+            )
         )
     if facts["cost_delta"] is None and tier < len(LEVELS) - 1:
         tier += 1
         reasons.append(
             make_reason(
-                "unknown_cost", "raise", f"What it costs is not known, which raises the tier by one, to {LEVELS[tier]}."
+                "unknown_cost", "raise", f"The cost is not known, which raises the tier by one, to {LEVELS[tier]}."
             )
         )
     return LEVELS[tier], reasons

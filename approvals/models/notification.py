@@ -8,23 +8,23 @@ from audit.database.clock import uuid7
 
 
 class NotificationRule(models.Model):
-    """Whom a tenant tells about its requests. Where it has no rule for an event, the built-in one applies.
+    """Whom a tenant notifies about its requests. Without a rule for an event, the built-in one applies.
 
     `urls` are Apprise addresses, encrypted under the tenant's key: they carry credentials.
     """
 
     class Event(models.TextChoices):
         OPENED = "opened", "a request opened"
-        REMINDER = "reminder", "still open: remind"
-        ESCALATION = "escalation", "still open: escalate"
+        REMINDER = "reminder", "reminder while open"
+        ESCALATION = "escalation", "escalation while open"
         CHANGES_REQUESTED = "changes_requested", "changes were requested"
-        CLOSED = "closed", "it was closed"
+        CLOSED = "closed", "the request closed"
 
     class To(models.TextChoices):
-        CANDIDATES = "candidates", "everybody who can fill an open required approval"
-        REQUESTER = "requester", "its requester"
-        ROLE = "role", "everybody in a role"
-        ADDRESSES = "addresses", "these mail addresses"
+        CANDIDATES = "candidates", "everyone who can fill an open required approval"
+        REQUESTER = "requester", "the requester"
+        ROLE = "role", "everyone in a role"
+        ADDRESSES = "addresses", "these email addresses"
         URLS = "urls", "these webhooks and services (Apprise)"
         NOBODY = "nobody", "nobody"
 
@@ -47,9 +47,10 @@ class NotificationRule(models.Model):
 
 
 class Notification(models.Model):
-    """One message to one recipient about one request, written before it is sent, so that nobody is told twice.
+    """One message to one recipient about one request, written before it is sent, so that nobody is notified twice.
 
-    `about` tells two of a kind apart (an ask's id). `recipient` is a principal's id, a mail address or a rule's id;
+    `about` distinguishes two of a kind (a change request's id). `recipient` is a principal's id, an email
+    address or a rule's id;
     `claimed_until` keeps a second sender away; `attempts` and `next_at` space out what failed.
     """
 

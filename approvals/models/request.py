@@ -37,9 +37,9 @@ class GrantSince(models.Model):
 
 
 class PlanView(models.Model):
-    """Which digest was shown to whom while it was asked for, and which of its changes they opened (from 1).
+    """Which plan (digest) a person was shown while the request was open, and which changes they opened (from 1).
 
-    `seconds` adds up the time between signs of reading; a longer silence counts for nothing.
+    `seconds` adds up the time between signs of reading; longer pauses do not count.
     """
 
     request = models.ForeignKey("approvals.Request", models.CASCADE, related_name="plan_views")
@@ -58,9 +58,9 @@ class PlanView(models.Model):
 
 
 class ChangeRequest(models.Model):
-    """One person's wish for changes. While it counts, the request cannot be approved. `comment` may be erased.
+    """One person's change request. While it counts, the request cannot be approved. `comment` may be erased.
 
-    It counts while its author may still decide: `approvals.quorum.count` finds that out and sets `counts`.
+    It counts while its author may still decide: `approvals.quorum.count` checks that and sets `counts`.
     """
 
     counts = True
@@ -86,7 +86,7 @@ class ChangeRequest(models.Model):
 
 
 class Comment(models.Model):
-    """What somebody said about a subject, or one change of one of its plans. `text` may be erased.
+    """A comment on a subject, or on one change of one of its plans. `text` may be erased.
 
     `change` is the change's number in the plan with `digest` (null: the whole plan), `line` a line of its new text.
     A reply names its thread's first comment as `parent`; threads are resolved, replies are not.
@@ -113,12 +113,11 @@ class Comment(models.Model):
 
 
 class Request(models.Model):
-    """What waits for people: required approvals to fill for exactly one digest of one subject. The subject is opaque
-    here.
+    """Required approvals that people fill for exactly one digest of one subject. The subject is opaque here.
 
     `excluded` holds the ids (strings) of everyone who can never count: the requester and their delegation chain, as
-    they were when it opened. At most one request per subject is open at any time. `notify_at` is when somebody is to
-    be told about it next; null when nobody is.
+    they were when it opened. At most one request per subject is open at any time. `notify_at` is when the next
+    notification is due; null for none.
     """
 
     class Kind(models.TextChoices):
@@ -175,14 +174,14 @@ class Request(models.Model):
         return f"{self.kind} of {self.subject_kind} {self.subject_id}: {self.state}"
 
     def is_overdue(self, now: datetime) -> bool:
-        """Whether its time is up, though no sweep may have written that down yet."""
+        """Whether its deadline has passed, even if no sweep has recorded that yet."""
         return self.state == self.State.OPEN and self.expires_at <= now
 
 
 class Decision(models.Model):
     """One person's verdict on one request. `role` is the required approval it fills; `comment` may be erased.
 
-    `plan_view` is what they had been shown of the plan by then, as `approvals.requests.view_tracking` words it.
+    `plan_view` is what they had seen of the plan by then, from `approvals.requests.view_tracking`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -63,11 +63,10 @@ class Policy(models.Model):
 
 
 class PolicyVersion(models.Model):
-    """One wording of a policy. A draft may be edited; what was once published never changes (see `immutable.py`).
+    """One version of a policy. A draft may be edited; a published one never changes (see `approvals.models.triggers`).
 
     `required_approvals` are {"role", "count"} and only for `require`. `published_by_action` is the action that last put
-    it in force;
-    null for one published at setup. A retired version may be published again.
+    it in force; null for one published at setup. A retired version may be published again.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -113,9 +112,7 @@ class PolicyVersion(models.Model):
 
 
 class MatrixDraft(models.Model):
-    """What the matrix of one environment would be: `rows` is {tier: required approvals}; a tier that is not there
-    denies.
-    """
+    """A draft of one environment's matrix: `rows` is {tier: required approvals}; a tier without a row is denied."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey("tenants.Tenant", models.CASCADE, related_name="+")
@@ -142,16 +139,13 @@ class MatrixDraft(models.Model):
 
 
 class RuleEpoch(models.Model):
-    """Counts the changes of the rules of one tenant, or of the global ones (`scope` is then all zeros)."""
+    """Counts the changes to the rules of one tenant, or to the global ones (`scope` is then all zeros)."""
 
     scope = models.UUIDField(primary_key=True)
     n = models.BigIntegerField(default=0)
 
     def __str__(self) -> str:
         return f"{self.scope}: {self.n}"
-
-
-# How much a tenant lets each factor of the blast radius weigh.
 
 
 def _percent(what: str) -> "models.PositiveSmallIntegerField[int, int]":
@@ -162,20 +156,20 @@ def _percent(what: str) -> "models.PositiveSmallIntegerField[int, int]":
 class BlastWeights(models.Model):
     """A tenant's weights in per cent, 0 to 300, a column per factor; no row: 100 each. Set by `weights.set_weights`.
 
-    A weight moves the score only; the judge's own floors (security level, dangerous, unknown cost) stay.
+    A weight changes the score only; the rules of the effective tier (security level, dangerous, unknown cost) stay.
     """
 
     tenant = models.OneToOneField("tenants.Tenant", models.CASCADE, primary_key=True, related_name="blast_weights")
-    environment = _percent("where it lands, and how risky that place is")
-    resources_touched = _percent("how many things it changes")
-    deletions = _percent("how many things it deletes")
+    environment = _percent("the environment and its risk class")
+    resources_touched = _percent("how many resources it changes")
+    deletions = _percent("how many resources it deletes")
     irreversibility = _percent("steps that cannot be undone, or only with loss")
-    resource_risk = _percent("the most sensitive thing it changes")
-    monthly_cost = _percent("what it adds to the monthly cost")
+    resource_risk = _percent("the most sensitive resource it changes")
+    monthly_cost = _percent("the added monthly cost")
     action_type = _percent("the risk class of the type of action")
-    dependents = _percent("what depends on the things it changes")
-    recent_failures = _percent("how often such actions failed lately")
-    working_hours = _percent("running outside the declared hours")
+    dependents = _percent("resources that depend on those it changes")
+    recent_failures = _percent("how often such actions failed recently")
+    working_hours = _percent("running outside the declared working hours")
 
     class Meta:
         verbose_name_plural = "blast weights"
@@ -193,17 +187,15 @@ class BlastWeights(models.Model):
         return {name: getattr(self, name) for name in FACTORS}
 
     def unusual(self) -> dict[str, Any]:
-        """The weights other than 100: what the facts of a judgement carry."""
+        """The weights other than 100: what the facts of an evaluation carry."""
         return {name: percent for name, percent in self.percents().items() if percent != DEFAULT_WEIGHT}
 
 
 class MatrixRow(models.Model):
-    """One row of the threshold matrix: in this environment, a change of this tier needs these required approvals
-    filled.
+    """One row of the approval matrix: in this environment, a change of this tier needs these required approvals.
 
-    `required_approvals` is a list of {"role": name, "count": people ≥ 1}. An empty list means "nobody is asked" and
-    must be written
-    on purpose: where no row exists, every change of that tier is denied.
+    `required_approvals` is a list of {"role": name, "count": people ≥ 1}. An empty list means "no approval needed" and
+    must be set on purpose: without a row, every change of that tier is denied.
     """
 
     class Tier(models.TextChoices):
@@ -234,7 +226,7 @@ class MatrixRow(models.Model):
 
 
 class ApprovalSettings(models.Model):
-    """What a tenant chose about deciding. `bulk_below`: several at once only below this tier; empty: never."""
+    """A tenant's settings for decisions. `bulk_below`: bulk decisions only below this tier; empty: never."""
 
     tenant = models.OneToOneField("tenants.Tenant", models.CASCADE, primary_key=True, related_name="+")
     bulk_below = models.CharField(

@@ -1,8 +1,8 @@
 """Database triggers of this floor.
 
-Role tenure: since when a role is held, kept for every way of giving one. A membership starts again when it is made
-(again), when its role gets another name or group, and when its principal becomes active or a person. A grant starts
-again when its row is made or changed.
+Role tenure: since when a role is held, however it was given. A membership restarts when it is created (again), when its
+role gets another name or group, and when its principal becomes active or a person. A grant restarts when its row is
+created or changed.
 
 Policy versions: they count 1, 2, 3 without gaps; only a draft changes its text; none is deleted. States change
 draft to published or abandoned, and published to retired and back.
@@ -71,7 +71,7 @@ def role_tenure_triggers(now: str) -> list[tuple[str, str, str, str, str]]:
 
 
 def install_role_tenure_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Install the triggers, and count what stands already as having stood for ever; harmless when they are there."""
+    """Install the triggers; existing memberships and grants count from 1970. Harmless to repeat."""
     with connection.cursor() as cursor:
         for name, table, event, condition, statements in role_tenure_triggers(NOW[connection.vendor]):
             if connection.vendor == "postgresql":
@@ -103,7 +103,7 @@ def install_role_tenure_triggers(connection: BaseDatabaseWrapper) -> None:
 
 
 def remove_role_tenure_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Take the triggers out."""
+    """Remove the triggers."""
     with connection.cursor() as cursor:
         for name, table, *_ in role_tenure_triggers(NOW[connection.vendor]):
             if connection.vendor == "postgresql":
@@ -113,7 +113,7 @@ def remove_role_tenure_triggers(connection: BaseDatabaseWrapper) -> None:
                 cursor.execute(f"DROP TRIGGER IF EXISTS {name}")
 
 
-# Triggers on policy versions, for what no check constraint can say.
+# Policy versions: the rules that no check constraint can express.
 
 
 VERSION_TABLE = "approvals_policyversion"
@@ -144,7 +144,7 @@ VERSION_TRIGGERS = {
 
 
 def install_version_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Install the triggers; harmless when they are there."""
+    """Install the triggers; harmless to repeat."""
     with connection.cursor() as cursor:
         for verb, (name, is_wrong, message) in VERSION_TRIGGERS.items():
             for statement in _statements(connection.vendor, verb, name, _filled(connection.vendor, is_wrong), message):

@@ -19,7 +19,7 @@ from tenants.models import Principal, Role
 
 WAITING_EVENTS = ("opened", "reminder", "escalation")
 TIME_SHARE = {"opened": 0.0, "reminder": 0.5, "escalation": 0.8}
-"""When the built-in rules speak, as a share of the time to decide."""
+"""When the built-in rules apply, as a share of the time to decide."""
 DEFAULT_RULES = {
     "opened": NotificationRule(to="candidates"),
     "reminder": NotificationRule(to="candidates"),
@@ -33,7 +33,7 @@ MAX_ADDRESSES = 50
 
 @dataclass(frozen=True)
 class ScheduledNotification:
-    """At this time, by this rule, these are to be told."""
+    """A rule and the time at which it notifies its recipients."""
 
     event: str
     rule: NotificationRule
@@ -54,7 +54,7 @@ def applicable_rules(rules: Iterable[NotificationRule], request: Request, event:
 
 
 def notification_schedule(request: Request) -> list[ScheduledNotification]:
-    """Everything that an open request would have people told while nobody settles it, in order of time."""
+    """Every notification of an open request until somebody closes it, in order of time."""
     whole = (request.expires_at - request.opened_at).total_seconds()
     steps = []
     for event in WAITING_EVENTS:
@@ -65,7 +65,7 @@ def notification_schedule(request: Request) -> list[ScheduledNotification]:
 
 
 def enqueue_due(limit: int = 100) -> int:
-    """Write the notices of open requests whose time has come; return how many requests were looked at."""
+    """Store the notifications of open requests that are due; return how many requests were handled."""
     with transaction.atomic():
         now = database_time()
         due = Request.objects.select_for_update(skip_locked=True, of=("self",)).filter(state="open", notify_at__lte=now)
@@ -80,13 +80,13 @@ def enqueue_due(limit: int = 100) -> int:
 
 
 def enqueue_event(request: Request, event: str, about: UUID | str = "") -> None:
-    """Write the notices of something that happened; call it in the transaction in which it does."""
+    """Store the notifications of an event; call it in the event's transaction."""
     for rule in notification_rules_for(request, event):
         _enqueue(request, event, rule, str(about))
 
 
 def count_failed(request: Request) -> int:
-    """How many could not be told about a request, however often it was tried. One query."""
+    """How many notifications of a request failed for good. One query."""
     return request.notifications.filter(state=Notification.State.FAILED).count()
 
 
@@ -132,7 +132,7 @@ def reachable_by_mail(ids: Iterable[UUID]) -> list[str]:
     return [str(pk) for pk in people.order_by("pk").values_list("pk", flat=True)]
 
 
-# Tell people that requests were closed without a decision: expired, withdrawn or void. Many at once.
+# Requests closed without a decision: expired, withdrawn or void. Many at once.
 
 
 Pair = tuple[Request, NotificationRule]
@@ -140,9 +140,9 @@ TO = NotificationRule.To
 
 
 def enqueue_closed(request_ids: Collection[UUID]) -> None:
-    """Write the notices that these were settled; call it in the transaction that closed them.
+    """Store the notifications that these closed; call it in the transaction that closed them.
 
-    Requests for acceptance tell nobody. Six queries at most, however many are closed.
+    Requests for acceptance notify nobody. Six queries at most, however many are closed.
     """
     found = Request.objects.filter(pk__in=list(request_ids), kind=Request.Kind.APPROVAL)
     requests = list(found.select_related("requester"))
@@ -167,7 +167,7 @@ def enqueue_closed(request_ids: Collection[UUID]) -> None:
 
 
 def _recipients_of_pairs(pairs: Sequence[Pair]) -> list[list[str]]:
-    """As `notices.recipients` of each; the candidates of what is settled are nobody."""
+    """As `recipients` of each; a closed request has no candidates."""
     in_roles = _in_roles(pairs)
     people = [_people(request, rule, in_roles) for request, rule in pairs]
     reachable = set(reachable_by_mail({pk for some in people for pk in some})) if any(people) else set()

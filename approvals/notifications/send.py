@@ -40,12 +40,12 @@ SCHEMES = frozenset(
         "webexteams",
     ]
 )
-"""All of them speak HTTP, so that where they connect to can be judged."""
+"""All of them speak HTTP, so that the addresses they connect to can be checked."""
 MAX_URLS = 10
 
 
 def url_fault(url: str) -> str:
-    """Why this address cannot be used, in words; empty when it can. Pure."""
+    """Why this address cannot be used; empty when it can. Pure."""
     scheme = urlsplit(url).scheme if url.isprintable() and " " not in url else ""
     if scheme not in SCHEMES:
         return f"Write an Apprise address that begins with one of: {', '.join(sorted(SCHEMES))} (then ://)."
@@ -89,21 +89,21 @@ OUTCOME_TEXTS = {
 
 
 class DeliveryFailed(Exception):
-    """The other side did not take it; why, in words."""
+    """The other side did not accept it; the message says why."""
 
 
 def send_due(limit: int = 50) -> int:
-    """Write what is due, then send some of it; return how many notices were tried."""
+    """Store what is due, then send some of it; return how many notifications were tried."""
     while enqueue_due() >= 100:
         pass
-    claimed = _lease_due(limit)
+    leased = _lease_due(limit)
     done: Counter[tuple[Any, str, str]] = Counter()
-    for notification in claimed:
+    for notification in leased:
         done[notification.request, notification.kind, _attempt(notification)] += 1
     for (request, kind, state), count in done.items():
         if state in (Notification.State.SENT, Notification.State.FAILED):
             _record(request, f"notification.{state}", kind, count)
-    return len(claimed)
+    return len(leased)
 
 
 def _lease_due(limit: int) -> list[Notification]:
@@ -119,7 +119,7 @@ def _lease_due(limit: int) -> list[Notification]:
 
 
 def _attempt(notification: Notification) -> str:
-    """Try one notice and write down what came of it; return its state."""
+    """Try one notification and store the result; return its state."""
     request = notification.request
     if notification.kind in WAITING_EVENTS and Request.objects.get(pk=request.pk).state != Request.State.OPEN:
         Notification.objects.filter(pk=notification.pk).update(state=Notification.State.MOOT, claimed_until=None)
@@ -129,7 +129,7 @@ def _attempt(notification: Notification) -> str:
     try:
         _send(notification)
         state, kept = Notification.State.SENT, {**kept, "sent_at": now, "error": ""}
-    except Exception as error:  # libraries and servers fail in every way; the notice says how
+    except Exception as error:  # libraries and servers fail in every way; the row says how
         state = Notification.State.FAILED if attempts >= MAX_ATTEMPTS else Notification.State.DUE
         pause = timedelta(seconds=FIRST_PAUSE_S * 3 ** (attempts - 1))
         kept |= {"error": f"{type(error).__name__}: {error}"[:300], "next_at": now + pause}
@@ -149,33 +149,33 @@ def _send(notification: Notification) -> None:
     if notification.channel == "mail":
         to = _address(notification.recipient)
         if EmailMessage(title, body, settings.DEFAULT_FROM_EMAIL, [to]).send() != 1:
-            raise DeliveryFailed("the mail server took none")
+            raise DeliveryFailed("the mail server accepted no recipient")
         return
     rule = NotificationRule.objects.get(pk=notification.recipient, tenant=notification.request.tenant_id)
-    place = Environment.objects.get(pk=notification.request.environment_id)
+    environment = Environment.objects.get(pk=notification.request.environment_id)
     services = apprise.Apprise()
     for url in decrypt_urls(rule):
         if not services.add(url):
             raise DeliveryFailed("Apprise cannot read one of the rule's addresses")
-    with guarded(allow_private=place.settings.get("allow_private_targets") is True):
+    with guarded(allow_private=environment.settings.get("allow_private_targets") is True):
         if not services.notify(title=title, body=body):
-            raise DeliveryFailed("a service did not take it, or its address may not be reached from here")
+            raise DeliveryFailed("a service rejected it, or its address may not be reached from here")
 
 
 def message_of(notification: Notification) -> tuple[str, str]:
-    """Subject and text. Links lead to the page where it is decided, after signing in."""
+    """Subject and text. Links lead to the page with the decision form, after sign-in."""
     request = notification.request
     about = describe_subject(request.tenant_id, request.subject_kind, request.subject_id)
-    place = Environment.objects.get(pk=request.environment_id)
+    environment = Environment.objects.get(pk=request.environment_id)
     name = " ".join(visible(about.title or f"{request.subject_kind} {request.subject_id}").split())[:150]
     words = OUTCOME_TEXTS[request.state] if notification.kind == "closed" else EVENT_TEXTS[notification.kind]
     required_approvals = ", ".join(
         f"{required['count']} × {required['role']}" for required in request.required_approvals
     )
     lines = [
-        f"“{name}” in {place.name} {words}.",
+        f"“{name}” in {environment.name} {words}.",
         "",
-        f"Proposed by {visible(str(request.requester))}. Asks for: {required_approvals or 'nobody'}.",
+        f"Proposed by {visible(str(request.requester))}. Requires: {required_approvals or 'no approval'}.",
         *([f"Expires {request.expires_at:%Y-%m-%d %H:%M} UTC."] if notification.kind in WAITING_EVENTS else []),
         "",
         f"{settings.INTERLOCK.address}{about.url or '/'}{'#decide' if notification.kind in WAITING_EVENTS else ''}",
@@ -190,7 +190,7 @@ def _address(recipient: str) -> str:
         return recipient
     person = Principal.objects.filter(pk=UUID(recipient), is_active=True).exclude(email="").first()
     if person is None:
-        raise DeliveryFailed("this person has no mail address any more, or is no longer active")
+        raise DeliveryFailed("this person no longer has an email address, or is no longer active")
     return person.email
 
 

@@ -1,4 +1,4 @@
-"""The rules in force: read for many tenants at once, and counted so that whoever holds some can notice a change."""
+"""The policies in force, read for many tenants at once; and the epoch, by which readers notice a change."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def active_policies_for(tenant_ids: Iterable[UUID]) -> dict[UUID, list[ActivePol
 
 
 def active_policy_from(version: PolicyVersion) -> ActivePolicy:
-    """A version as the judge reads it, whatever its state: for rehearsals. Needs `policy` joined."""
+    """A version as evaluation reads it, whatever its state: for backtests. Needs `policy` joined."""
     return ActivePolicy(
         policy_id=version.policy_id,
         slug=version.policy.slug,
@@ -63,7 +63,7 @@ def active_policy_from(version: PolicyVersion) -> ActivePolicy:
 
 
 def epoch_sql(tenant: str) -> str:
-    """A scalar subquery for the epoch of a tenant, to ride along in a statement that is made anyway.
+    """A scalar subquery for the epoch of a tenant, to add to a statement that runs anyway.
 
     `tenant` is SQL for the tenant's id: a column, or a placeholder. The number grows with every change of a rule that
     guards the tenant, global ones included; it says that something changed, not what.
@@ -80,7 +80,7 @@ def epoch_of(tenant_id: UUID) -> int:
 
 
 def bump_epoch(tenant_id: UUID | None) -> None:
-    """Say that rules of a tenant (None: global ones) changed. In the transaction that changes them; locks the row."""
+    """Count a change to the rules of a tenant (None: global ones), in its transaction. Locks the row."""
     scope = RuleEpoch._meta.pk.get_db_prep_value(tenant_id or EVERYWHERE, connection)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""The admin's forms of drafts: each error stands beside its field, by the checks that hold everywhere."""
+"""The admin's forms for drafts: each error is shown beside its field, from the checks that the API uses too."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ MAX_PEOPLE = 20  # people of one role
 
 
 class RequiredApprovalsWidget(forms.MultiWidget):
-    """LINES lines of a role and a count."""
+    """ROLE_LINES lines of a role and a count."""
 
     def __init__(self, roles: Sequence[str] = ()) -> None:
         choices = [("", "no further role"), *((role, role) for role in roles)]
@@ -39,9 +39,9 @@ class RequiredApprovalsWidget(forms.MultiWidget):
         return [part for pair in pairs[:ROLE_LINES] for part in pair]
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        """One paragraph per line, each control with a name that a screen reader can say."""
+        """One paragraph per line, each control with a name for screen readers."""
         values = value if value and not any(isinstance(v, dict) for v in value) else self.decompress(value)
-        drawn = [
+        controls = [
             widget.render(
                 f"{name}_{n}",
                 part,
@@ -50,7 +50,7 @@ class RequiredApprovalsWidget(forms.MultiWidget):
             )
             for n, (widget, part) in enumerate(zip(self.widgets, values, strict=True))
         ]
-        lines = [(drawn[n], drawn[n + 1]) for n in range(0, len(drawn), 2)]
+        lines = [(controls[n], controls[n + 1]) for n in range(0, len(controls), 2)]
         return format_html("<div>{}</div>", format_html_join("", "<p>{} × {}</p>", ((b, a) for a, b in lines)))
 
 
@@ -71,19 +71,16 @@ class RequiredApprovalsField(forms.MultiValueField):
         required_approvals = []
         for role, count in zip(data_list[::2], data_list[1::2], strict=True):
             if role and not count:
-                raise forms.ValidationError(f"How many people of the role {role}?")
+                raise forms.ValidationError(f"Enter how many people of the role {role}.")
             if count and not role:
-                raise forms.ValidationError(f"{count} people of which role?")
+                raise forms.ValidationError(f"Choose the role of these {count} people.")
             if role:
                 required_approvals.append({"role": role, "count": count})
         return required_approvals
 
 
-# The admin's forms of drafts: what is wrong is said beside its field, by the checks that hold everywhere.
-
-
 DENIED, NOBODY, ROLES = "denied", "nobody", "roles"
-ROW_CHOICES = ((DENIED, "denied"), (NOBODY, "nobody is asked"), (ROLES, "these roles:"))
+ROW_CHOICES = ((DENIED, "denied"), (NOBODY, "no approval"), (ROLES, "these roles"))
 
 
 class PolicyVersionForm(forms.ModelForm):
@@ -96,7 +93,7 @@ class PolicyVersionForm(forms.ModelForm):
         max_length=64, label="name", help_text="Such as no-deletes-in-prod; drafts of one name are versions."
     )
     everywhere = forms.BooleanField(required=False, help_text="A global policy: guards every tenant.")
-    required_approvals = RequiredApprovalsField(help_text="For require: who has to approve besides.")
+    required_approvals = RequiredApprovalsField(help_text="For require: the additional approvals.")
 
     class Meta:
         model = PolicyVersion
@@ -118,8 +115,8 @@ class PolicyVersionForm(forms.ModelForm):
                 self.fields.pop(name, None)
 
     def policy_text(self) -> PolicyText:
-        said = self.cleaned_data
-        return PolicyText(**{name: said[name] for name in PolicyVersionForm.Meta.fields})
+        values = self.cleaned_data
+        return PolicyText(**{name: values[name] for name in PolicyVersionForm.Meta.fields})
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -144,14 +141,14 @@ def _row_choice(tier: str) -> forms.ChoiceField:
 
 
 class MatrixDraftForm(forms.ModelForm):
-    """A draft of the whole matrix of one environment: for each tier what it says, and the roles where it asks some."""
+    """A draft of the whole matrix of one environment: the rule of each tier, and its roles if it requires approvals."""
 
     roles: Sequence[str] = ()
-    low_says, low_required_approvals = _row_choice("low"), RequiredApprovalsField()
-    medium_says, medium_required_approvals = _row_choice("medium"), RequiredApprovalsField()
-    high_says, high_required_approvals = _row_choice("high"), RequiredApprovalsField()
-    critical_says, critical_required_approvals = _row_choice("critical"), RequiredApprovalsField()
-    TIER_FIELDS = tuple(f"{tier}_{part}" for tier in TIERS for part in ("says", "required_approvals"))
+    low_rule, low_required_approvals = _row_choice("low"), RequiredApprovalsField()
+    medium_rule, medium_required_approvals = _row_choice("medium"), RequiredApprovalsField()
+    high_rule, high_required_approvals = _row_choice("high"), RequiredApprovalsField()
+    critical_rule, critical_required_approvals = _row_choice("critical"), RequiredApprovalsField()
+    TIER_FIELDS = tuple(f"{tier}_{part}" for tier in TIERS for part in ("rule", "required_approvals"))
 
     class Meta:
         model = MatrixDraft
@@ -162,15 +159,15 @@ class MatrixDraftForm(forms.ModelForm):
         rows = self.initial.get("rows", self.instance.rows) or {}
         for tier in TIERS:
             required_approvals = rows.get(tier)
-            asked = RequiredApprovalsField(
+            field = RequiredApprovalsField(
                 [*self.roles, *_unknown_roles(required_approvals, self.roles)],
                 label=f"{tier}: roles",
                 initial=required_approvals or [],
             )
-            self.fields[f"{tier}_says"].initial = (
+            self.fields[f"{tier}_rule"].initial = (
                 DENIED if required_approvals is None else ROLES if required_approvals else NOBODY
             )
-            self.fields[f"{tier}_required_approvals"] = asked
+            self.fields[f"{tier}_required_approvals"] = field
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -178,10 +175,10 @@ class MatrixDraftForm(forms.ModelForm):
             return cleaned
         rows: dict[str, Any] = {}
         for tier in TIERS:
-            says, required_approvals = cleaned[f"{tier}_says"], cleaned[f"{tier}_required_approvals"]
-            if bool(required_approvals) != (says == ROLES):
-                self.add_error(f"{tier}_says", "Name roles only where approvals are required.")
-            elif says != DENIED:
+            rule, required_approvals = cleaned[f"{tier}_rule"], cleaned[f"{tier}_required_approvals"]
+            if bool(required_approvals) != (rule == ROLES):
+                self.add_error(f"{tier}_rule", "Name roles only where approvals are required.")
+            elif rule != DENIED:
                 rows[tier] = required_approvals
         place = cleaned.get("environment") or self.instance.environment
         try:

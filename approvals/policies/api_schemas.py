@@ -35,7 +35,7 @@ class PolicyTextIn(StrictBody):
     )
     effect: str = Field(..., json_schema_extra={"enum": EFFECTS})
     message: str = Field(..., description="What people read when it applies.", json_schema_extra={"maxLength": 500})
-    required_approvals: list[RequiredApprovalIn] = Field([], description="For `require`: who has to approve besides.")
+    required_approvals: list[RequiredApprovalIn] = Field([], description="For `require`: the additional approvals.")
     overridable: bool = Field(False, strict=True)
     mode: str = Field("enforce", json_schema_extra={"enum": ["enforce", "shadow"]})
 
@@ -44,7 +44,7 @@ class PolicyTextIn(StrictBody):
         return PolicyText(self.expression, self.effect, self.message, required_approvals, self.overridable, self.mode)
 
 
-SEEN_DIGEST = "The `digest` of the draft that you started from: 409 if somebody else changed it meanwhile."
+SEEN_DIGEST = "The `digest` of the draft that you started from. 409 if someone else changed it since."
 
 
 class EditIn(PolicyTextIn):
@@ -64,7 +64,7 @@ class ExpressionIn(StrictBody):
 
 class MatrixRowsIn(StrictBody):
     rows: dict[str, list[RequiredApprovalIn]] = Field(
-        ..., description="Required approvals by tier; a tier left out denies, [] asks nobody."
+        ..., description="Required approvals by tier. A tier left out is denied; [] requires no approval."
     )
 
     def required_approvals(self) -> dict[str, list[dict[str, Any]]]:
@@ -122,12 +122,12 @@ class VersionOut(Schema):
     created_at: datetime
     published_at: datetime | None
     published_by_action: UUID | None
-    digest: str = Field(..., description="Of the wording: names what an edit starts from.")
+    digest: str = Field(..., description="Digest of the text: names what an edit starts from.")
     yaml: str
 
 
 class PolicyRow(Schema):
-    """A policy, what is in force of it, and its drafts."""
+    """A policy, its version in force, and its drafts."""
 
     id: UUID
     slug: str
@@ -154,7 +154,7 @@ class MatrixDraftOut(Schema):
     created_at: datetime
     published_at: datetime | None
     published_by_action: UUID | None
-    digest: str = Field(..., description="Of the rows: names what an edit starts from.")
+    digest: str = Field(..., description="Digest of the rows: names what an edit starts from.")
 
 
 class MatrixDraftList(Schema):

@@ -1,7 +1,7 @@
 """Evaluate a plan: blast radius and matrix first, then every policy over the same facts. Runs in threads; no database.
 
 A policy can only make a verdict stricter, except `allow_autonomous`, which has its own narrow conditions. A policy that
-errs denies.
+fails to evaluate denies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ from approvals.verdict import (
 from audit.log.canonical_json import digest_of, is_plain
 
 MIN_CONFIDENCE = 0.8
-"""What a proposal must claim at least to run unattended, where its environment sets nothing else."""
+"""The confidence a proposal needs to run without approval, unless its environment sets another."""
 
 
 @dataclass(frozen=True)
 class PolicyResult:
-    """One policy, and what it came to on one set of facts: True, False, or None with the error."""
+    """One policy's result on one set of facts: True, False, or None with the error."""
 
     slug: str
     version: int
@@ -48,7 +48,7 @@ class PolicyResult:
         return f"policy {self.slug} v{self.version}"
 
     def to_dict(self) -> dict[str, Any]:
-        """What the verdict keeps of it; the words are the version's, which never change."""
+        """The verdict's record of it; the texts are the version's, which never change."""
         return {
             "policy": self.policy,
             "slug": self.slug,
@@ -61,15 +61,13 @@ class PolicyResult:
         }
 
 
-def apply_policies(base: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
-    """The verdict after the policies: denied by any that denies or errs, with every required approval that one
-    requires added.
-    """
-    verdict = replace(base, reasons=[*base.reasons], policy_results=[r.to_dict() for r in ruled])
+def apply_policies(base: Verdict, results: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
+    """The verdict after the policies: denied if one denies or fails, else with every required approval added."""
+    verdict = replace(base, reasons=[*base.reasons], policy_results=[r.to_dict() for r in results])
     softened = facts["action"]["type"] == CONFIG_CHANGE
     added: list[dict[str, Any]] = []
     denied = False
-    for r in ruled:
+    for r in results:
         if r.value is False and not r.error:
             continue
         effect = _effect_of(r, softened)
@@ -83,7 +81,7 @@ def apply_policies(base: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[
         return replace(
             verdict, outcome="require_approval", required_approvals=[*base.required_approvals, *added], acceptance=False
         )
-    return verdict if softened else _unattended(verdict, ruled, facts)
+    return verdict if softened else _unattended(verdict, results, facts)
 
 
 def _effect_of(r: PolicyResult, softened: bool) -> str:
@@ -101,27 +99,27 @@ def _message(r: PolicyResult, softened: bool) -> str:
         done = "It is only reported." if r.mode == "shadow" or softened else "A policy that fails to evaluate denies."
         return f"It could not be evaluated: {r.error} {done}"
     if r.mode == "shadow":
-        return f"In shadow: it would {_would(r)}. {r.message}".strip()
-    return r.message or {"require": f"Asks for {describe_required_approvals(list(r.required_approvals))} besides."}.get(
-        r.effect, "It applies."
-    )
+        return f"Shadow: it would {_would(r)}. {r.message}".strip()
+    return r.message or {
+        "require": f"Requires {describe_required_approvals(list(r.required_approvals))} in addition."
+    }.get(r.effect, "It applies.")
 
 
 def _would(r: PolicyResult) -> str:
     if r.effect == "require":
-        return f"ask for {describe_required_approvals(list(r.required_approvals))} besides"
-    return {"deny": "deny this", "warn": "warn", "allow_autonomous": "let this run unattended"}[r.effect]
+        return f"require {describe_required_approvals(list(r.required_approvals))} in addition"
+    return {"deny": "deny this", "warn": "warn", "allow_autonomous": "allow this without approval"}[r.effect]
 
 
-def _unattended(verdict: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
-    """Let a safe, confident proposal run unattended where a policy says so; keep agents to proposals elsewhere."""
-    action, place = facts["action"], facts["environment"]
-    only_recommends = bool(place.get("recommendation_only", True))
-    says_so = [
-        r for r in ruled if r.effect == "allow_autonomous" and r.mode == "enforce" and r.value is True and not r.error
+def _unattended(verdict: Verdict, results: Sequence[PolicyResult], facts: Mapping[str, Any]) -> Verdict:
+    """Allow a safe, confident proposal without approval where a policy does; elsewhere agents only recommend."""
+    action, environment = facts["action"], facts["environment"]
+    only_recommends = bool(environment.get("recommendation_only", True))
+    allowing = [
+        r for r in results if r.effect == "allow_autonomous" and r.mode == "enforce" and r.value is True and not r.error
     ]
-    if says_so:
-        why_not = _reason_not_unattended(action, place, only_recommends)
+    if allowing:
+        why_not = _reason_not_unattended(action, environment, only_recommends)
         reason = {"rule": "autonomy", "effect": "warn" if why_not else "allow", "message": why_not or RUNS_UNATTENDED}
         verdict.reasons.append(reason)
         if not why_not:
@@ -133,27 +131,24 @@ def _unattended(verdict: Verdict, ruled: Sequence[PolicyResult], facts: Mapping[
     return verdict
 
 
-RUNS_UNATTENDED = "It is safe, confident, and a policy lets it run unattended."
-ONLY_RECOMMENDS = "In this environment agents only recommend: its owner accepts what it proposes."
+RUNS_UNATTENDED = "It is safe and confident, and a policy allows it without approval."
+ONLY_RECOMMENDS = "In this environment agents only recommend: the agent's owner must accept it."
 
 
-def _reason_not_unattended(action: Mapping[str, Any], place: Mapping[str, Any], only_recommends: bool) -> str:
+def _reason_not_unattended(action: Mapping[str, Any], environment: Mapping[str, Any], only_recommends: bool) -> str:
     if only_recommends:
-        return "A policy would allowed it without approval, but this environment takes recommendations only."
+        return "A policy would allow it without approval, but in this environment agents only recommend."
     if action["risk_class"] != "safe":
-        return f"A policy would allowed it without approval, but it is {action['risk_class']}, and only safe types may."
-    least, claimed = float(place.get("confident", MIN_CONFIDENCE)), action.get("confidence")
+        return f"A policy would allow it without approval, but it is {action['risk_class']}; only safe types qualify."
+    least, claimed = float(environment.get("confident", MIN_CONFIDENCE)), action.get("confidence")
     if claimed is None or claimed < least:
-        said = "nothing was claimed" if claimed is None else f"{claimed:g} was claimed"
-        return f"A policy would allowed it without approval, but that takes a confidence of {least:g}, and {said}."
+        given = "none was given" if claimed is None else f"it is {claimed:g}"
+        return f"A policy would allow it without approval, but that needs a confidence of {least:g}, and {given}."
     return ""
 
 
-# The whole judgement: blast radius, matrix and guard policies over the same facts. Runs in threads; no database.
-
-
 def evaluate(facts: Mapping[str, Any], rules: Sequence[ActivePolicy], now: datetime) -> Verdict:
-    """Judge one plan: first by blast radius and matrix, then by every policy. A policy that errs denies."""
+    """Evaluate one plan: first blast radius and matrix, then every policy. A policy that fails to evaluate denies."""
     base = evaluate_without_policies(facts)
     if not is_readable(facts):
         return base
@@ -161,7 +156,7 @@ def evaluate(facts: Mapping[str, Any], rules: Sequence[ActivePolicy], now: datet
 
 
 def evaluate_without_policies(facts: Mapping[str, Any]) -> Verdict:
-    """What blast radius, matrix and built-in rules come to by themselves."""
+    """The verdict of blast radius, matrix and built-in rules alone."""
     base = evaluate_matrix(facts)
     if is_readable(facts) and facts["action"].get("type") == CONFIG_CHANGE and not is_simulated(facts):
         return apply_built_in_rules(base, facts)
@@ -171,7 +166,7 @@ def evaluate_without_policies(facts: Mapping[str, Any]) -> Verdict:
 
 
 def require_second_person(base: Verdict) -> Verdict:
-    """The end of a quarantine takes at least one approver, also where the matrix asks nobody."""
+    """Clearing a quarantine needs at least one approver, even if the matrix requires none."""
     required_approvals, why = approvals_for_clearing_quarantine(base.required_approvals)
     if base.outcome == "deny" or not why:
         return base
@@ -186,7 +181,7 @@ def require_second_person(base: Verdict) -> Verdict:
 
 
 def apply_built_in_rules(base: Verdict, facts: Mapping[str, Any]) -> Verdict:
-    """A change of the rules asks the people that the built-in rule names, whatever the matrix says or leaves out."""
+    """A rule change needs the approvals that the built-in rule names, whatever the matrix says."""
     required_approvals, why = approvals_for_rule_change(facts.get("matrix") or {})
     reasons = [r for r in base.reasons if r["rule"] != "matrix"]
     reason = {"rule": "built-in", "effect": "require", "message": why}
@@ -207,7 +202,7 @@ def is_readable(facts: Mapping[str, Any]) -> bool:
 def evaluate_policies(
     facts: Mapping[str, Any], rules: Sequence[ActivePolicy], base: Verdict, now: datetime
 ) -> list[PolicyResult]:
-    """What each policy comes to on these facts, in order. Facts that cannot be read make every policy err and deny."""
+    """The result of each policy on these facts, in order. If facts cannot be read, every policy fails and denies."""
     if not rules:
         return []
     data = policy_facts(facts, base, now)

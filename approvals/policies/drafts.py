@@ -1,6 +1,6 @@
-"""
-Draft a policy or a matrix: checked when it is saved, edited as long as it is a draft, and without effect until it is
-published (`approvals.policies.publish`), which takes an action of its own. Every change leaves before and after.
+"""Draft a policy or a matrix: checked when saved, edited while it is a draft, without effect until it is published.
+
+Publishing (`approvals.policies.publish`) needs an action of its own. Every change records before and after.
 """
 
 from dataclasses import asdict
@@ -37,8 +37,8 @@ def draft_policy(
 ) -> PolicyVersion:
     """Draft the next version of the policy of this name, or the first one of a new policy.
 
-    `everywhere`: a global policy, kept by `home`. Locks the policy. Event `policy.drafted`. Raises Invalid with
-    issues {severity, message, field, line?, column?}, NotYoursToRule, NotFound.
+    `everywhere`: a global policy, owned by `home`. Locks the policy. Event `policy.drafted`. Raises Invalid with
+    issues {severity, message, field, line?, column?}, MayNotChangeRules, NotFound.
     """
     actor = require_may_change_policies(by, home, everywhere=everywhere)
     require_valid_slug(slug)
@@ -56,9 +56,9 @@ def draft_policy(
 def edit_policy_draft(
     version_id: UUID, policy_text: PolicyText, *, by: By, seen: str = "", correlation_id: str = ""
 ) -> PolicyVersion:
-    """Reword a draft. Locks the policy. Event `policy.draft_edited`. Raises Invalid, NotADraft, NotFound.
+    """Edit a draft. Locks the policy. Event `policy.draft_edited`. Raises Invalid, NotADraft, NotFound.
 
-    `seen`: the `fingerprint` of the wording that the editor started from; DraftMoved if it is another one by now.
+    `seen`: the `fingerprint` of the text that the editor started from; DraftChanged if it changed since.
     """
     version = _get_policy_draft(version_id)
     policy = version.policy
@@ -79,7 +79,7 @@ def edit_policy_draft(
 
 
 def abandon_policy_draft(version_id: UUID, *, by: By, correlation_id: str = "") -> PolicyVersion:
-    """Give a draft up, for good. Event `policy.draft_abandoned`. Raises NotADraft, NotFound."""
+    """Abandon a draft, for good. Event `policy.draft_abandoned`. Raises NotADraft, NotFound."""
     version = _get_policy_draft(version_id)
     actor = require_may_change_policies(by, version.policy.home, everywhere=version.policy.is_global)
     with transaction.atomic():
@@ -92,7 +92,7 @@ def abandon_policy_draft(version_id: UUID, *, by: By, correlation_id: str = "") 
 
 
 def draft_matrix(environment: Environment, rows: MatrixRows, *, by: By, correlation_id: str = "") -> MatrixDraft:
-    """Draft the whole matrix of an environment: {tier: required approvals}; a tier left out denies. Event
+    """Draft the whole matrix of an environment: {tier: required approvals}; a tier left out is denied. Event
     `matrix.drafted`.
     """
     actor = require_may_change_matrix(by, environment.tenant_id, environment.pk)
@@ -110,7 +110,7 @@ def edit_matrix_draft(
 ) -> MatrixDraft:
     """Change a draft of a matrix. Event `matrix.draft_edited`. Raises Invalid, NotADraft, NotFound.
 
-    `seen`: `digest_of` the rows that the editor started from; DraftMoved if they are others by now.
+    `seen`: `digest_of` the rows that the editor started from; DraftChanged if they changed since.
     """
     found = _get_matrix_draft(draft_id)
     actor = require_may_change_matrix(by, found.tenant_id, found.environment_id)
@@ -129,7 +129,7 @@ def edit_matrix_draft(
 
 
 def abandon_matrix_draft(draft_id: UUID, *, by: By, correlation_id: str = "") -> MatrixDraft:
-    """Give a draft of a matrix up, for good. Event `matrix.draft_abandoned`. Raises NotADraft, NotFound."""
+    """Abandon a draft of a matrix, for good. Event `matrix.draft_abandoned`. Raises NotADraft, NotFound."""
     found = _get_matrix_draft(draft_id)
     actor = require_may_change_matrix(by, found.tenant_id, found.environment_id)
     with transaction.atomic():
@@ -145,10 +145,10 @@ def check_rows(environment: Environment, rows: Any) -> None:
     environment.
     """
     if not isinstance(rows, dict):
-        raise Invalid(issues=[issue("Rows are required approvals by tier.", "rows")])
+        raise Invalid(issues=[issue("Rows must be required approvals by tier.", "rows")])
     for tier, required_approvals in rows.items():
         if tier not in TIERS:
-            message = f"{str(tier)[:40]} is no tier; one of {', '.join(TIERS)}."
+            message = f"{str(tier)[:40]} is not a tier; use one of {', '.join(TIERS)}."
             raise Invalid(message, issues=[issue(message, "rows")])
         try:
             check_row(environment, tier, required_approvals)
@@ -158,7 +158,7 @@ def check_rows(environment: Environment, rows: Any) -> None:
 
 
 def policy_text_facts(policy_text: PolicyText | None) -> dict[str, Any] | None:
-    """A wording as an event's facts; its message, which is free text, goes beside them."""
+    """A policy's text as an event's facts; its message, which is free text, is stored as private."""
     return None if policy_text is None else {k: v for k, v in asdict(policy_text).items() if k != "message"}
 
 
@@ -171,7 +171,7 @@ def _lock_policy(home: Tenant, slug: str, everywhere: bool) -> Policy:
     except IntegrityError:  # another draft took the name between look and insert
         policy = Policy.objects.get(tenant=tenant, slug=slug)
     if policy.home_id != home.pk:
-        message = "A global policy of this name is kept by another tenant."
+        message = "A global policy of this name belongs to another tenant."
         raise Invalid(message, issues=[issue(message, "slug")])
     return Policy.objects.select_for_update().get(pk=policy.pk)
 

@@ -1,7 +1,6 @@
-"""
-The facts a guard policy may read: typed, documented, versioned. A name or type that is not here fails when saved.
+"""The facts a guard policy may read: typed, documented, versioned. An unknown name or type fails when saved.
 
-Names are dotted variables, not maps, so that a typo is an error with a line and a column instead of a rule that never
+Names are dotted variables, not maps, so that a typo is an error with a line and a column instead of a policy that never
 matches. Adding a fact raises no version; removing or retyping one does.
 """
 
@@ -22,31 +21,33 @@ class Fact:
 
 FACTS: dict[str, Fact] = {
     "action.type": Fact("string", "the action type, such as `modify_files`"),
-    "action.security_level": Fact("string", "low, medium, high or critical: by type and parameters, or raised"),
+    "action.security_level": Fact(
+        "string", "low, medium, high or critical, by type and parameters, or raised by a person"
+    ),
     "action.risk_class": Fact("string", "safe, guarded or dangerous: the type's"),
-    "action.confidence": Fact("double", "what an agent claims, 0 to 1; -1 where nothing was claimed"),
-    "action.accepted_in_advance": Fact("bool", "whether the requester accepted any dry-run diff beforehand"),
+    "action.confidence": Fact("double", "the confidence of the requester, 0 to 1; -1 if none was given"),
+    "action.accepted_in_advance": Fact("bool", "whether the requester accepted any dry-run diff in advance"),
     "action.is_undo": Fact("bool", "whether it undoes an earlier action"),
     "action.mode": Fact("string", "apply, or simulate: then nothing is changed, and no approval is needed"),
     "plan.resources": Fact("int", "how many resources it touches"),
     "plan.changes": Fact("int", "how many changes it makes"),
-    "plan.creates": Fact("int", "how many things it creates"),
-    "plan.modifies": Fact("int", "how many things it modifies"),
-    "plan.deletes": Fact("int", "how many things it deletes"),
+    "plan.creates": Fact("int", "how many resources it creates"),
+    "plan.modifies": Fact("int", "how many resources it modifies"),
+    "plan.deletes": Fact("int", "how many resources it deletes"),
     "plan.steps": Fact("int", "how many steps it has"),
     "plan.reversible": Fact("int", "steps that can be undone exactly"),
     "plan.lossy": Fact("int", "steps whose undo loses something"),
     "plan.irreversible": Fact("int", "steps that cannot be undone"),
     "plan.cost_known": Fact("bool", "whether the monthly cost delta is known"),
-    "plan.dependents": Fact("int", "resources that depend on what it touches, near and far; 0 where none is known"),
-    "plan.cost_delta": Fact("double", "the monthly cost delta; 0 where it is not known"),
+    "plan.dependents": Fact("int", "resources that depend on those it touches, directly or not; 0 if none is known"),
+    "plan.cost_delta": Fact("double", "the monthly cost delta; 0 if it is not known"),
     "resources": Fact(
         "resources",
-        f"kind, name, risk_class, known of each; of more than {MAX_RESOURCES:,} none can be read: that errs",
+        f"kind, name, risk_class, known of each; more than {MAX_RESOURCES:,} cannot be read, which is an error",
     ),
     "history.ended": Fact("int", "recent runs of the type on this target and environment: the last 20 of 30 days"),
     "history.failed": Fact("int", "how many of them failed or were rolled back"),
-    "history.failure_rate": Fact("double", "their share, 0 to 1; 0 where there are none"),
+    "history.failure_rate": Fact("double", "their share, 0 to 1; 0 if there are none"),
     "window.declared": Fact("bool", "whether the environment declares working hours"),
     "window.outside": Fact("bool", "whether it is evaluated outside them"),
     "blast.score": Fact("int", "the blast radius, 0 to 100"),
@@ -61,17 +62,17 @@ FACTS: dict[str, Fact] = {
 
 
 def flatten_facts(facts: Mapping[str, Any], *, score: int, tier: str, now: str) -> dict[str, Any]:
-    """Flatten what `judge` reads into what policies read. `now`: RFC 3339, UTC. Raises KeyError for a missing fact."""
-    action, plan, place = facts["action"], facts["plan"], facts["environment"]
+    """Flatten the facts of `evaluate` for policies. `now`: RFC 3339, UTC. Raises KeyError for a missing fact."""
+    action, plan, environment = facts["action"], facts["plan"], facts["environment"]
     delta = facts["cost_delta"]
-    confidence = action.get("confidence")
+    confidence = action["confidence"]
     return {
         "action.type": action["type"],
         "action.security_level": action["security_level"],
         "action.risk_class": action["risk_class"],
         "action.confidence": -1.0 if confidence is None else float(confidence),
         "action.accepted_in_advance": bool(action["accepted_in_advance"]),
-        "action.is_undo": bool(action.get("is_undo", False)),
+        "action.is_undo": bool(action["is_undo"]),
         "action.mode": str(action.get("mode", "apply")),
         **{f"plan.{name}": int(plan[name]) for name in PLAN_COUNTERS},
         "plan.cost_known": delta is not None,
@@ -80,17 +81,17 @@ def flatten_facts(facts: Mapping[str, Any], *, score: int, tier: str, now: str) 
         **_surroundings(facts),
         "blast.score": score,
         "blast.tier": tier,
-        "environment.name": place["slug"],
-        "environment.risk_class": place["risk_class"],
+        "environment.name": environment["slug"],
+        "environment.risk_class": environment["risk_class"],
         "requester.id": action["requester"],
         "requester.kind": action["requester_kind"],
-        "tenant.name": facts["tenant"].get("slug", ""),
+        "tenant.name": facts["tenant"]["slug"],
         "now": now,
     }
 
 
 def _resources(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Every resource, or none at all: a rule that looks for one must not miss it behind a thousand others."""
+    """Every resource, or none at all: a policy must not miss one because of a limit."""
     if len(found) > MAX_RESOURCES:
         return {}
     return {
@@ -102,23 +103,22 @@ def _resources(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _surroundings(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What older facts do not have yet reads as nothing known."""
     dependents, history, window = (_part(facts, name) for name in ("dependents", "history", "window"))
-    ended, failed = int(history.get("ended", 0)), int(history.get("failed", 0))
+    ended, failed = int(history["ended"]), int(history["failed"])
     return {
-        "plan.dependents": int(dependents.get("count", 0)),
+        "plan.dependents": int(dependents["count"]),
         "history.ended": ended,
         "history.failed": failed,
         "history.failure_rate": failed / ended if ended else 0.0,
-        "window.declared": bool(window.get("declared", False)),
-        "window.outside": bool(window.get("outside", False)),
+        "window.declared": bool(window["declared"]),
+        "window.outside": bool(window["outside"]),
     }
 
 
 def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = facts.get(name) or {}
+    part = facts[name]
     if not isinstance(part, Mapping):
-        raise TypeError(f"{name} is no map")
+        raise TypeError(f"{name} is not a map")
     return part
 
 

@@ -1,4 +1,4 @@
-"""The threshold matrix: read it as the judge wants it, and change it with a trace."""
+"""The approval matrix: read it as evaluation needs it, and change it with an event."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -29,32 +29,32 @@ def matrix_for(tenant_ids: Iterable[UUID]) -> dict[UUID, Matrix]:
 
 
 def matrix_table(environments: Iterable[Environment]) -> list[dict[str, Any]]:
-    """The matrix as people read it, a row per environment, every tier of it: missing ones deny. One query.
+    """The matrix as people read it, a row per environment with every tier: missing ones are denied. One query.
 
-    Rows are {"environment": Environment, "cells": [{"tier", "effect": deny|hold|allow, "required_approvals", "words",
-    "rule": id}]}.
+    Rows are {"environment": Environment, "cells": [{"tier", "effect": deny|require_approval|allow,
+    "required_approvals", "words", "rule": id}]}.
     """
     environments = list(environments)
     rules = {(r.environment_id, r.tier): r for r in MatrixRow.objects.filter(environment__in=environments)}
     return [
-        {"environment": place, "cells": [_table_cell(tier, rules.get((place.pk, tier))) for tier in TIERS]}
-        for place in environments
+        {"environment": each, "cells": [_table_cell(tier, rules.get((each.pk, tier))) for tier in TIERS]}
+        for each in environments
     ]
 
 
 def _table_cell(tier: str, rule: MatrixRow | None) -> dict[str, Any]:
     if rule is None:
         return {"tier": tier, "effect": "deny", "required_approvals": [], "words": "denied", "rule": None}
-    effect, said = (
+    effect, words = (
         ("require_approval", describe_required_approvals(rule.required_approvals))
         if rule.required_approvals
-        else ("allow", "nobody is asked")
+        else ("allow", "no approval")
     )
     return {
         "tier": tier,
         "effect": effect,
         "required_approvals": rule.required_approvals,
-        "words": said,
+        "words": words,
         "rule": rule.pk,
     }
 
@@ -62,10 +62,10 @@ def _table_cell(tier: str, rule: MatrixRow | None) -> dict[str, Any]:
 def set_row(
     environment: Environment, tier: str, required_approvals: list[dict[str, Any]], *, by: str, correlation_id: str = ""
 ) -> MatrixRow:
-    """Write the row of an environment and tier; an empty list asks nobody. Locks the row; records before and after.
+    """Write the row of an environment and tier; an empty list requires no approval. Locks the row.
 
-    Takes effect for every plan judged from now on, and for approved ones when they are judged again at their start.
-    Raises Invalid for required approvals that do not read, or that name a role whose people may not approve there.
+    Records before and after. Applies to every plan evaluated from now on, and to approved ones at their start.
+    Raises Invalid for required approvals that cannot be read, or that name a role whose people may not approve there.
     """
     check_row(environment, tier, required_approvals)
     with transaction.atomic():
@@ -94,16 +94,16 @@ def remove_row(rule: MatrixRow, *, by: str, correlation_id: str = "") -> None:
 
 
 def check_row(environment: Environment, tier: str, required_approvals: list[dict[str, Any]]) -> None:
-    """Raise Invalid for required approvals that do not read, or that nobody could ever fill."""
+    """Raise Invalid for required approvals that cannot be read, or that nobody can fill."""
     try:
         check_required_approvals(required_approvals)
     except ValueError as error:
         raise Invalid(str(error), issues=[_issue(str(error), "required_approvals")]) from None
     if tier not in MatrixRow.Tier.values:
-        raise Invalid(issues=[_issue(f"{tier} is no tier.", "tier")])
+        raise Invalid(issues=[_issue(f"{tier} is not a tier.", "tier")])
     unable = {required["role"] for required in required_approvals} - approving_roles(environment)
     if unable:
-        never = "so nobody could ever fill its required approval. Grant the role that permission first, or ask another."
+        never = "so nobody could fill it. Grant the role that permission first, or choose another role."
         issues = [
             _issue(f"{role} may not approve in {environment.slug}, {never}", "required_approvals")
             for role in sorted(unable)

@@ -17,7 +17,7 @@ By = Access | str
 
 
 def require_may_change_policies(by: By, home: Tenant, *, everywhere: bool = False) -> str:
-    """The actor of a change to a tenant's policies. Raises NotYoursToRule; NotFound for another tenant."""
+    """The actor of a change to a tenant's policies. Raises MayNotChangeRules; NotFound for another tenant."""
     if isinstance(by, str):
         return by
     if by.tenant.pk != home.pk:
@@ -26,21 +26,21 @@ def require_may_change_policies(by: By, home: Tenant, *, everywhere: bool = Fals
         raise MayNotChangeRules(remedies=["Ask a tenant admin for a role that may administer."])
     if everywhere and not administers_every_tenant(by):
         raise MayNotChangeRules(
-            "A global policy guards every tenant; only who administers all of them may draft it, signed in.",
+            "A global policy guards every tenant. Only a signed-in person who administers all of them may draft it.",
             remedies=["Draft it for your own tenant instead."],
         )
     return str(by.principal.pk)
 
 
 def require_may_change_matrix(by: By, tenant_id: UUID, environment_id: UUID) -> str:
-    """The actor of a change to one environment's matrix. Raises NotYoursToRule; NotFound for another tenant."""
+    """The actor of a change to one environment's matrix. Raises MayNotChangeRules; NotFound for another tenant."""
     if isinstance(by, str):
         return by
     if by.tenant.pk != tenant_id or not by.can("view", environment_id):
         raise NotFound
     if not by.can("administer", environment_id):
         raise MayNotChangeRules(
-            "Only people who administer the environment change its matrix.",
+            "Only admins of the environment change its matrix.",
             remedies=["Ask a tenant admin for a role that may administer there."],
         )
     return str(by.principal.pk)
@@ -49,16 +49,15 @@ def require_may_change_matrix(by: By, tenant_id: UUID, environment_id: UUID) -> 
 def environments_deciding_policies(tenant_id: UUID) -> list[Environment]:
     """Where changes of a tenant's policies are decided: its environments of the highest risk class, by slug.
 
-    A policy guards all of them, so nobody finds a lenient one to have it judged in. Where some of these have a critical
-    row of their own that asks enough people, the others are left out: one that was made a moment ago has none.
-    Two queries.
+    A policy guards all of them, so nobody can choose a lenient one. If some of these have a critical row that requires
+    enough people, only those are returned: an environment created a moment ago has none. Two queries.
     """
-    places = list(Environment.objects.filter(tenant=tenant_id).order_by("slug"))
-    highest = max((RISK_ORDER.index(place.risk_class) for place in places), default=0)
-    careful = [place for place in places if RISK_ORDER.index(place.risk_class) == highest]
-    rows = MatrixRow.objects.filter(environment__in=careful, tier="critical")
-    ruled = {row.environment_id for row in rows if requires_enough_people(row.required_approvals)}
-    return [place for place in careful if place.pk in ruled] or careful
+    environments = list(Environment.objects.filter(tenant=tenant_id).order_by("slug"))
+    highest = max((RISK_ORDER.index(each.risk_class) for each in environments), default=0)
+    riskiest = [each for each in environments if RISK_ORDER.index(each.risk_class) == highest]
+    rows = MatrixRow.objects.filter(environment__in=riskiest, tier="critical")
+    with_row = {row.environment_id for row in rows if requires_enough_people(row.required_approvals)}
+    return [each for each in riskiest if each.pk in with_row] or riskiest
 
 
 def author_of(by: By) -> Principal | None:

@@ -1,4 +1,4 @@
-"""What a policy says, whoever keeps it: its fields, the checks they must pass, and the text that people compare."""
+"""The text of a policy: its fields, their checks, the YAML that people compare, and its description in words."""
 
 import difflib
 import hashlib
@@ -47,7 +47,7 @@ def policy_text_of(version: PolicyVersion) -> PolicyText:
 
 
 def fingerprint(policy_text: PolicyText) -> str:
-    """What an editor sends back to say which wording it started from."""
+    """The digest that an editor sends back to say which text it started from."""
     return digest_of(asdict(policy_text))
 
 
@@ -61,7 +61,7 @@ def as_yaml(version: PolicyVersion) -> str:
 
 
 def text_digest(version: PolicyVersion) -> str:
-    """SHA-256 of `as_yaml`: what a plan names, so that nothing else is put in force."""
+    """SHA-256 of `as_yaml`: a plan names it, so that nothing else is published."""
     return hashlib.sha256(as_yaml(version).encode()).hexdigest()
 
 
@@ -86,11 +86,11 @@ def faults_of_expression(expression: str) -> list[dict[str, Any]]:
 
 
 def describe_fault(message: str) -> str:
-    """A fault as the library tells it, with what was probably meant, and without its list of everything it expected."""
+    """A fault as the library reports it, with a suggestion, without its list of everything it expected."""
     if found := UNDECLARED.fullmatch(message):
         near = difflib.get_close_matches(found[1], FACTS, 1, 0.6)
         meant = f" Did you mean {near[0]}?" if near else ""
-        return f"undeclared reference to '{found[1]}': there is no such fact.{meant}"
+        return f"undeclared reference to '{found[1]}': no such fact.{meant}"
     if found := NO_OVERLOAD.fullmatch(message):
         return f"{found[1].strip('_').replace('_', ' ')} does not work on ({found[2]}): the types do not fit."
     return message.split(" expecting {")[0].replace("'<EOF>'", "the end of the expression")
@@ -98,7 +98,7 @@ def describe_fault(message: str) -> str:
 
 def require_valid_slug(slug: str) -> None:
     if len(slug) > MAX_SLUG or not SLUG.fullmatch(slug):
-        message = f"Small letters, digits and single hyphens, at most {MAX_SLUG}: such as no-deletes-in-prod."
+        message = f"Use lower-case letters, digits and single hyphens, at most {MAX_SLUG}, such as no-deletes-in-prod."
         raise Invalid(message, issues=[issue(message, "slug")])
 
 
@@ -108,9 +108,9 @@ def issue(message: str, where: str) -> dict[str, Any]:
 
 def _faults(policy_text: PolicyText, roles: set[str] | None) -> Iterator[dict[str, Any]]:
     if policy_text.effect not in EFFECTS:
-        yield issue(f"One of {', '.join(EFFECTS)}.", "effect")
+        yield issue(f"Use one of {', '.join(EFFECTS)}.", "effect")
     if policy_text.mode not in MODES:
-        yield issue(f"One of {', '.join(MODES)}.", "mode")
+        yield issue(f"Use one of {', '.join(MODES)}.", "mode")
     if not policy_text.message.strip():
         yield issue("State the problem and what to do.", "message")
     if len(policy_text.message) > MAX_MESSAGE:
@@ -135,7 +135,7 @@ def _required_approval_faults(policy_text: PolicyText, roles: set[str] | None) -
         yield issue(str(error), "required_approvals")
         return
     if not required_approvals:
-        yield issue("Name the required approvals that it requires: a role, and how many people.", "required_approvals")
+        yield issue("Name at least one required approval: a role and how many people.", "required_approvals")
     if len(required_approvals) > MAX_REQUIRED_APPROVALS or any(
         required["count"] > MAX_REQUIRED_APPROVALS for required in required_approvals
     ):
@@ -147,7 +147,7 @@ def _required_approval_faults(policy_text: PolicyText, roles: set[str] | None) -
         yield issue("A role's name is at most 63 characters, all of them printable.", "required_approvals")
     for role in sorted({required["role"] for required in required_approvals} - roles) if roles is not None else ():
         yield issue(
-            f"{role} is no role that may approve here, so nobody could ever fill its required approval.",
+            f"{role} is not a role that may approve here, so nobody could fill it.",
             "required_approvals",
         )
 
@@ -164,12 +164,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-# What a policy does, in words: the same on every page, in the API and in a rehearsal. Pure.
+# A policy in words: the same on every page, in the API and in a backtest. Pure.
 
 
 EFFECT_TITLES = {
     "deny": "Deny",
-    "require": "Ask for people",
+    "require": "Require approvals",
     "warn": "Warn",
     "allow_autonomous": "Allow without approval",
 }
@@ -180,21 +180,21 @@ EFFECT_MEANINGS = {
     "allow_autonomous": "A safe, confident proposal runs without approval, if the environment allows agents to act.",
 }
 MODE_MEANINGS = {
-    "enforce": "It counts.",
+    "enforce": "Enforced.",
     "shadow": "Evaluated and recorded on every action; changes no outcome.",
 }
 
 
 def describe_effect(effect: str, required_approvals: Sequence[Mapping[str, Any]]) -> str:
     """`denies the action`: what it does where it is true."""
-    asks = (
-        f"asks for {describe_required_approvals(required_approvals)} besides"
+    requires = (
+        f"requires {describe_required_approvals(required_approvals)} in addition"
         if required_approvals
         else "requires approvals in addition"
     )
     return {
         "deny": "denies the action",
-        "require": asks,
+        "require": requires,
         "warn": "warns and blocks nothing",
         "allow_autonomous": "allows a safe, confident proposal without approval",
     }.get(effect, effect)
@@ -202,14 +202,14 @@ def describe_effect(effect: str, required_approvals: Sequence[Mapping[str, Any]]
 
 def describe_shadow_effect(effect: str, required_approvals: Sequence[Mapping[str, Any]]) -> str:
     """`would have denied the action`: what a shadow one would have done."""
-    asked = (
-        f"asked for {describe_required_approvals(required_approvals)} besides"
+    required = (
+        f"required {describe_required_approvals(required_approvals)} in addition"
         if required_approvals
         else "required approvals in addition"
     )
     done = {
         "deny": "denied the action",
-        "require": asked,
+        "require": required,
         "warn": "warned",
         "allow_autonomous": "allowed it without approval",
     }.get(effect, effect)
@@ -217,19 +217,19 @@ def describe_shadow_effect(effect: str, required_approvals: Sequence[Mapping[str
 
 
 def describe_policy(policy_text: PolicyText) -> str:
-    """The whole policy but its expression: what it does where that is true, whether it counts, who may pass it."""
+    """The policy except its expression: its effect if true, whether it is enforced, whether it can be overridden."""
     if policy_text.mode == "shadow":
         effect = describe_shadow_effect(policy_text.effect, policy_text.required_approvals)
-        said = f"Shadow: if true, it records that it {effect}."
+        text = f"Shadow: if true, it records that it {effect}."
     else:
-        said = f"If true, it {describe_effect(policy_text.effect, policy_text.required_approvals)}."
-    return f"{said} {describe_overridable(policy_text.effect, policy_text.overridable)[1]}".strip()
+        text = f"If true, it {describe_effect(policy_text.effect, policy_text.required_approvals)}."
+    return f"{text} {describe_overridable(policy_text.effect, policy_text.overridable)[1]}".strip()
 
 
 def describe_overridable(effect: str, overridable: bool) -> tuple[str, str]:
-    """A word and a sentence on whether it can be passed. What can be overridden is never called hard."""
+    """A word and a sentence on whether it can be overridden."""
     if effect not in ("deny", "require"):
         return "", ""
     if overridable:
-        return "Overridable", "It can be overridden: break-glass can override it."
-    return "Hard", "It cannot be overridden, not even by break-glass."
+        return "Overridable", "Break-glass can override it."
+    return "Hard", "Break-glass cannot override it."

@@ -1,9 +1,8 @@
-"""Put rules in force and take them out: one transaction each, guarded by what was in force when it was decided.
+"""Publish and retire rules: one transaction each, guarded by the rules that were in force when it was decided.
 
-Who publishes says which rules they believe to be in force; if others are by now, nothing changes and RulesChanged is
-raised. If the wanted ones are in force already, nothing changes either. `retire_now` and `set_row_now` are the way out
-of
-a lock-out, for who has the machine: no approval, and an event that says so.
+The caller names the rules that it expects to be in force; if they changed since, nothing changes and RulesChanged is
+raised. If the new ones are in force already, nothing changes either. `retire_now` and `set_row_now` recover from a
+lock-out, for operators of the machine: without approval, and with an event.
 """
 
 from typing import Any
@@ -34,7 +33,7 @@ def published_version(policy_id: UUID) -> int | None:
 def publish(
     version_id: UUID, action_id: UUID | None, by: str, *, expected: int | None, correlation_id: str = ""
 ) -> bool:
-    """Put a draft or a retired version in force instead of version `expected` (None: instead of none)."""
+    """Publish a draft or a retired version in place of version `expected` (None: no version is in force)."""
     version = PolicyVersion.objects.filter(pk=version_id).first()
     if version is None:
         raise NotFound
@@ -42,7 +41,7 @@ def publish(
 
 
 def retire(version_id: UUID, action_id: UUID | None, by: str, *, correlation_id: str = "", **facts: Any) -> bool:
-    """Take a published version out of force; its policy then has none."""
+    """Retire a published version; its policy then has none in force."""
     version = PolicyVersion.objects.filter(pk=version_id).first()
     if version is None:
         raise NotFound
@@ -65,9 +64,9 @@ def replace_version(
 ) -> bool:
     """Replace the version in force; return whether that changed anything.
 
-    `text_sha256` is that of the text of `wanted` that people approved (`wording.text_digest`); a draft that says
-    something else by now stays a draft. Locks the policy, as edits of drafts do; records `policy.published` or
-    `policy.retired` with before and after, and raises the epoch. Raises RulesMoved if neither `expected` nor `wanted`
+    `text_sha256` is that of the text of `wanted` that people approved (`policy_text.text_digest`); a draft that
+    changed since stays a draft. Locks the policy, as edits of drafts do; records `policy.published` or
+    `policy.retired` with before and after, and raises the epoch. Raises RulesChanged if neither `expected` nor `wanted`
     is in force, or `wanted` cannot be published; NotFound.
     """
     with transaction.atomic():
@@ -80,7 +79,7 @@ def replace_version(
             return False
         if current != expected:
             raise RulesChanged(
-                f"{policy.slug} is at {_describe_version(current)} by now, not at {_describe_version(expected)}."
+                f"{policy.slug} is now at {_describe_version(current)}, not at {_describe_version(expected)}."
             )
         before = versions[current] if current is not None else None
         if before is not None:
@@ -110,37 +109,36 @@ def replace_matrix(
     """Replace the matrix of an environment; return whether that changed anything.
 
     Locks the environment, writes each row through `approvals.policies.matrix`, and records `matrix.published` on the
-    whole.
-    `draft_id` is the draft that says so, which is then the published one. Raises RulesMoved, Invalid, NotFound.
+    whole matrix. `draft_id` is its draft, which is then published. Raises RulesChanged, Invalid, NotFound.
     """
     with transaction.atomic():
-        place = Environment.objects.select_for_update().filter(pk=environment_id).first()
-        if place is None:
+        environment = Environment.objects.select_for_update().filter(pk=environment_id).first()
+        if environment is None:
             raise NotFound
         current = published_matrix(environment_id)
         if current == wanted:
             return False
         if current != expected:
-            raise RulesChanged(f"The matrix of {place.slug} is another one by now.")
+            raise RulesChanged(f"The matrix of {environment.slug} changed since.")
         for tier, required_approvals in wanted.items():
-            check_row(place, tier, required_approvals)
-        for rule in MatrixRow.objects.filter(environment=place).exclude(tier__in=wanted):
+            check_row(environment, tier, required_approvals)
+        for rule in MatrixRow.objects.filter(environment=environment).exclude(tier__in=wanted):
             remove_row(rule, by=by, correlation_id=correlation_id)
         for tier, required_approvals in wanted.items():
-            set_row(place, tier, required_approvals, by=by, correlation_id=correlation_id)
-        MatrixDraft.objects.filter(environment=place, state="published").update(state="retired")
+            set_row(environment, tier, required_approvals, by=by, correlation_id=correlation_id)
+        MatrixDraft.objects.filter(environment=environment, state="published").update(state="retired")
         if draft_id is not None:
-            ready = MatrixDraft.objects.filter(pk=draft_id, environment=place, state__in=["draft", "retired"])
+            ready = MatrixDraft.objects.filter(pk=draft_id, environment=environment, state__in=["draft", "retired"])
             if any(draft.rows != wanted for draft in ready):
-                raise RulesChanged("The draft was reworded since it was approved.")
+                raise RulesChanged("The draft changed after it was approved.")
             at = database_time()
             if not ready.update(state="published", published_at=at, published_by_action=action_id):
-                raise RulesChanged("The draft was abandoned meanwhile.")
+                raise RulesChanged("The draft was abandoned.")
         facts = {"action": str(action_id) if action_id else None, "draft": str(draft_id) if draft_id else None}
         record(
             NewEvent(
-                place.tenant_id,
-                matrix_subject(place.pk),
+                environment.tenant_id,
+                matrix_subject(environment.pk),
                 "matrix.published",
                 by,
                 correlation_id=correlation_id,
@@ -160,7 +158,7 @@ def _publish_version(
     if after is None:
         raise NotFound
     if text_sha256 and text_digest(after) != text_sha256:
-        raise RulesChanged(f"Version {after.version} was reworded since it was approved.")
+        raise RulesChanged(f"Version {after.version} changed after it was approved.")
     at = database_time()
     _change_state(after, ("draft", "retired"), state="published", published_at=at, published_by_action=action_id)
     return after
@@ -168,7 +166,7 @@ def _publish_version(
 
 def _change_state(version: PolicyVersion, sources: tuple[str, ...], **sets: Any) -> None:
     if not PolicyVersion.objects.filter(pk=version.pk, state__in=sources).update(**sets):
-        raise RulesChanged(f"Version {version.version} was abandoned meanwhile.")
+        raise RulesChanged(f"Version {version.version} was abandoned.")
 
 
 def _record(
@@ -209,14 +207,14 @@ def _describe_version(version: int | None) -> str:
     return "no version" if version is None else f"version {version}"
 
 
-# The way out of a lock-out, for whoever has the machine: no gate, no approval, and an event that says so.
+# Recovery from a lock-out, for operators of the machine: without approval, with an event.
 
 
 RECOVERY_ACTOR = "system:recover"
 
 
 def retire_now(policy: Policy, reason: str) -> int | None:
-    """Take whatever is in force of a policy out of force; return its version, None if nothing was.
+    """Retire the version in force; return its number, None if there was none.
 
     Event `policy.retired` with the fact `recovered` and the reason.
     """
@@ -228,14 +226,16 @@ def retire_now(policy: Policy, reason: str) -> int | None:
     return version
 
 
-def set_row_now(place: Environment, tier: str, required_approvals: list[dict[str, Any]], reason: str) -> MatrixRow:
+def set_row_now(
+    environment: Environment, tier: str, required_approvals: list[dict[str, Any]], reason: str
+) -> MatrixRow:
     """Write one row of the matrix. The row's own event, and `matrix.recovered` with the reason. Raises Invalid."""
     with transaction.atomic():
-        row = set_row(place, tier, required_approvals, by=RECOVERY_ACTOR)
+        row = set_row(environment, tier, required_approvals, by=RECOVERY_ACTOR)
         record(
             NewEvent(
-                place.tenant_id,
-                matrix_subject(place.pk),
+                environment.tenant_id,
+                matrix_subject(environment.pk),
                 "matrix.recovered",
                 RECOVERY_ACTOR,
                 facts={"tier": tier, "required_approvals": required_approvals, "row": str(row.pk)},

@@ -1,4 +1,4 @@
-"""What the log's subjects of this floor are called: policies by name, matrices by their environment."""
+"""The names of this floor's subjects in the log: policies by name, matrices by their environment."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""The weights of the blast radius: read them as the judge wants them, and change them with a trace and a reason."""
+"""The weights of the blast radius: read them as evaluation needs them; change them with a reason and an event."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -40,8 +40,8 @@ def set_weights(
 ) -> dict[str, int]:
     """Set some or all of a tenant's weights; return all of them. Locks the tenant; records before, after and why.
 
-    Takes effect for every plan judged from now on, approved ones at their start. Raises Invalid for what is no factor
-    or no percentage, and where the reason is missing; NotYoursToRule for who does not administer the whole tenant.
+    Applies to every plan evaluated from now on, to approved ones at their start. Raises Invalid for an unknown factor,
+    a bad percentage or a missing reason; MayNotChangeRules for people who do not administer the whole tenant.
     """
     actor = require_may_change_policies(by, tenant)
     check_weights(percents, reason)
@@ -63,8 +63,11 @@ def set_weights(
 
 
 def check_weights(percents: Mapping[str, Any], reason: str) -> None:
-    """Raise Invalid, naming each weight that does not read, and a reason that is missing."""
-    issues = [_issue(f"{name[:63]!r} is no factor: {', '.join(FACTORS)}.", name) for name in percents.keys() - FACTORS]
+    """Raise Invalid, naming each bad weight, and a missing reason."""
+    issues = [
+        _issue(f"{name[:63]!r} is not a factor; use one of {', '.join(FACTORS)}.", name)
+        for name in percents.keys() - FACTORS
+    ]
     issues += [
         _issue(f"A weight is a whole percentage from 0 to {MAX_WEIGHT}.", name)
         for name in FACTORS

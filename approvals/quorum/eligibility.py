@@ -17,21 +17,21 @@ from tenants.models import Environment
 
 @dataclass(frozen=True)
 class Ineligible:
-    """Why not, in words, and what to do instead."""
+    """Why not, and what to do instead."""
 
-    words: str
+    reason: str
     remedies: list[str] = field(default_factory=list)
 
 
 ASK_ADMIN = "A tenant admin can grant the role; it counts for requests that open from then on."
-TOO_LATE = "Your role was given to you after this request opened, so it fills no required approval of this one."
+TOO_LATE = "Your role was granted after this request opened, so it does not count for this request."
 
 
-def ineligible_to_decide(counted: Quorum, access: Access, *, approved: bool) -> Ineligible | None:
+def ineligible_to_decide(quorum: Quorum, access: Access, *, approved: bool) -> Ineligible | None:
     """None if the caller may fill a required approval of this request (or reject it); else why not. Roles are the
-    tally's.
+    quorum's.
     """
-    request, principal = counted.request, access.principal
+    request, principal = quorum.request, access.principal
     roles = " or ".join(sorted({required["role"] for required in request.required_approvals}))
     others = f"Ask another person with the role {roles}."
     if not access.is_person():
@@ -43,20 +43,20 @@ def ineligible_to_decide(counted: Quorum, access: Access, *, approved: bool) -> 
         if access.token:
             return Ineligible("This token may not approve here.", ["Sign in, or use a token with the scope `approve`."])
         return Ineligible("You may not approve in this environment.", [others, ASK_ADMIN])
-    if not counted.role_of(principal.pk):
+    if not quorum.role_of(principal.pk):
         if any(access.role_in(required["role"], request.environment_id) for required in request.required_approvals):
             return Ineligible(TOO_LATE, [others, "Or have the action proposed again."])
         return Ineligible(f"You have none of the required roles here: {roles}.", [others, ASK_ADMIN])
-    if approved and not counted.role_to_fill(principal.pk):
+    if approved and not quorum.role_to_fill(principal.pk):
         return Ineligible(
-            "The required approvals that your roles could fill are taken; one person fills one.",
-            [_describe_missing(counted)],
+            "The required approvals that your roles can fill are filled; one person fills one.",
+            [_describe_missing(quorum)],
         )
     return None
 
 
 def ineligible_to_accept(request: Request, access: Access) -> Ineligible | None:
-    """None if the caller is the requester, or answers for it, and may still propose here; else why not.
+    """None if the caller is the requester or its owner, and may still propose here; else why not.
 
     An agent accepts its own diff only where its environment lets agents act. Reads the environment, for agents.
     """
@@ -74,12 +74,12 @@ def ineligible_to_accept(request: Request, access: Access) -> Ineligible | None:
 
 
 def agents_only_recommend(environment: Environment) -> bool:
-    """Whether agents only recommend in an environment, which they do unless its settings say otherwise."""
+    """Whether agents only recommend in an environment: the default."""
     return environment.settings.get("recommendation_only", True) is not False
 
 
 def _describe_relation(request: Request, access: Access) -> str:
-    """The requester and everyone who answers for it never count: as it was when it opened, and as it is now."""
+    """The requester and its owners never count: as they were when it opened, and as they are now."""
     principal = access.principal
     if principal.pk == request.requester_id:
         return "You are the requester; requesters cannot approve their own actions."
@@ -88,10 +88,10 @@ def _describe_relation(request: Request, access: Access) -> str:
     return ""
 
 
-def _describe_missing(counted: Quorum) -> str:
+def _describe_missing(quorum: Quorum) -> str:
     missing = [
         f"{required['count'] - len(row)} × {required['role']}"
-        for required, row in zip(counted.request.required_approvals, counted.rows, strict=True)
+        for required, row in zip(quorum.request.required_approvals, quorum.rows, strict=True)
         if len(row) < required["count"]
     ]
     return f"Still missing: {', '.join(missing)}."
@@ -104,31 +104,35 @@ MAX_BULK = 100  # requests in one go
 
 
 class NotAllowedInBulk(Conflict):
-    """This cannot be decided together with others. Open it, and decide it by itself."""
+    """This request cannot be decided in bulk. Open it and decide it alone."""
 
     code = "not_allowed_in_bulk"
 
 
 def bulk_below(tenant_id: UUID) -> str:
-    """The tier below which a tenant lets people decide several at once; empty for never. One query."""
+    """The tier below which a tenant allows bulk decisions; empty for never. One query."""
     return ApprovalSettings.objects.filter(tenant=tenant_id).values_list("bulk_below", flat=True).first() or ""
 
 
 def is_bulk_allowed(below: str, tier: str) -> bool:
-    """Whether a change of this tier may be decided together with others. Pure."""
+    """Whether a change of this tier may be decided in bulk. Pure."""
     return bool(below) and tier in TIERS and TIERS.index(tier) < TIERS.index(below)
 
 
 def require_bulk_allowed(below: str, tier: str) -> None:
-    """Raise NotInBulk, in words, where a change of this tier has to be decided by itself."""
+    """Raise NotAllowedInBulk where a change of this tier has to be decided alone."""
     if not below:
         why = "Bulk decisions are disabled in this tenant."
         raise NotAllowedInBulk(
-            why, remedies=["Decide it by itself.", "A tenant admin can set up to which tier it is allowed."]
+            why,
+            remedies=[
+                "Open it and decide it alone.",
+                "A tenant admin can set up to which tier bulk decisions are allowed.",
+            ],
         )
     if not is_bulk_allowed(below, tier):
-        why = f"Its tier is {tier or 'not known'}; here only tiers below {below} may be decided together with others."
-        raise NotAllowedInBulk(why, remedies=["Open it, and decide it by itself."])
+        why = f"Its tier is {tier or 'not known'}; here only tiers below {below} may be decided in bulk."
+        raise NotAllowedInBulk(why, remedies=["Open it and decide it alone."])
 
 
 # Suggested approvers: who could fill the open required approvals, likely quick answers first.
@@ -141,8 +145,8 @@ MAX_PER_ROLE = 50  # people per role
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Somebody who could fill a required approval, and how they answered in the last 90 days. `median_s` is from
-    opening to word.
+    """A person who could fill a required approval, and how they decided in the last 90 days. `median_s` is from opening
+    to decision.
     """
 
     principal: UUID
@@ -151,20 +155,20 @@ class Suggestion:
     last_at: datetime | None = None
 
 
-def suggested_approvers(request: Request, counted: Quorum) -> dict[str, list[Suggestion]]:
+def suggested_approvers(request: Request, quorum: Quorum) -> dict[str, list[Suggestion]]:
     """For each role with an open required approval, who can fill it: neither excluded nor decided. Two queries and the
     clock.
 
-    Those who answered lately and quickly come first, then those of whom nothing is known.
+    Those who decided recently and quickly come first, then those without decisions.
     """
     if request.state != Request.State.OPEN or request.kind != Request.Kind.APPROVAL:
         return {}
-    out = {UUID(pk) for pk in request.excluded} | set(delegation_chain(request.requester))
-    out |= {decision.principal_id for decision in counted.decisions}
-    rows = zip(request.required_approvals, counted.rows, strict=True)
+    excluded = {UUID(pk) for pk in request.excluded} | set(delegation_chain(request.requester))
+    excluded |= {decision.principal_id for decision in quorum.decisions}
+    rows = zip(request.required_approvals, quorum.rows, strict=True)
     roles = [required["role"] for required, row in rows if len(row) < required["count"]]
     held = role_holders([request])[request.pk]
-    free = {role: sorted(held.get(role, set()) - out) for role in roles}
+    free = {role: sorted(held.get(role, set()) - excluded) for role in roles}
     known = _response_times(request, {pk for people in free.values() for pk in people})
     return {
         role: sorted((known.get(pk, Suggestion(pk)) for pk in people), key=_by_response_time)[:MAX_PER_ROLE]
@@ -186,5 +190,10 @@ def _response_times(request: Request, people: set[UUID]) -> dict[UUID, Suggestio
     }
 
 
-def _by_response_time(it: Suggestion) -> tuple[Any, ...]:
-    return (it.median_s is None, it.median_s or 0, -(it.last_at.timestamp() if it.last_at else 0), it.principal)
+def _by_response_time(suggestion: Suggestion) -> tuple[Any, ...]:
+    return (
+        suggestion.median_s is None,
+        suggestion.median_s or 0,
+        -(suggestion.last_at.timestamp() if suggestion.last_at else 0),
+        suggestion.principal,
+    )

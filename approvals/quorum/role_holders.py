@@ -1,9 +1,6 @@
-"""Who could fill a required approval: the active people who hold a role that may approve in an environment, and since
-when.
+"""Who could fill a required approval: active people with a role that may approve in an environment, and since when.
 
-A role that was given after a request opened never fills its required approvals, however it was given, and whoever held
-it before:
-`approvals.models.triggers` keeps the times.
+A role that was granted after a request opened never counts for it. `approvals.models.triggers` keeps the times.
 """
 
 from collections import defaultdict
@@ -23,7 +20,8 @@ RoleTenures = dict[str, dict[UUID, datetime]]
 
 
 def role_holders(requests: Iterable[Request], among: Collection[UUID] | None = None) -> dict[UUID, RoleHolders]:
-    """{request id: {role name: principal ids}}: who holds it now, and has since before the request opened. One query.
+    """{request id: {role name: principal ids}}: who holds it now, and has held it since before the request opened. One
+    query.
 
     `among` narrows the answer to these principals.
     """
@@ -32,9 +30,9 @@ def role_holders(requests: Iterable[Request], among: Collection[UUID] | None = N
     return {request.pk: holders_at(found[request.environment_id], request.opened_at) for request in requests}
 
 
-def holders_at(standing: RoleTenures, at: datetime) -> RoleHolders:
-    """The holders among these who have held their role since then or longer."""
-    early = {role: {pk for pk, since in people.items() if since <= at} for role, people in standing.items()}
+def holders_at(tenures: RoleTenures, at: datetime) -> RoleHolders:
+    """The holders who have held their role since `at` or longer."""
+    early = {role: {pk for pk, since in people.items() if since <= at} for role, people in tenures.items()}
     return {role: people for role, people in early.items() if people}
 
 
@@ -43,7 +41,7 @@ def role_holders_in(
 ) -> dict[UUID, RoleHolders]:
     """{environment id: {role name: principal ids}} now, for {environment id: tenant id}. One query."""
     found = role_tenures_in(environments, among)
-    return {place: {role: set(people) for role, people in roles.items()} for place, roles in found.items()}
+    return {where: {role: set(people) for role, people in roles.items()} for where, roles in found.items()}
 
 
 def role_tenures_in(
@@ -52,8 +50,8 @@ def role_tenures_in(
     """{environment id: {role name: {principal id: since}}} for {environment id: tenant id}. One query.
 
     A person holds a role in an environment when they are in its group and that group has `approve` there, or in the
-    whole tenant. Agents and inactive people hold none; a superuser holds what is granted and no more. Who holds a role
-    in two ways holds it since the earlier one.
+    whole tenant. Agents and inactive people hold none; a superuser holds only what is granted. A role held in two
+    ways is held since the earlier one.
     """
     person: dict[str, Any] = {
         "group__user__is_active": True,
@@ -70,9 +68,9 @@ def role_tenures_in(
     )
     found: dict[UUID, RoleTenures] = defaultdict(lambda: defaultdict(dict))
     rows = _with_times(in_environments, "environment").union(_with_times(in_tenants, "tenant"))
-    for place, role, principal, joined, granted in rows:
+    for where, role, principal, joined, granted in rows:
         if joined is not None and granted is not None:  # a row without its time cannot count
-            since, people = max(joined, granted), found[place][role]
+            since, people = max(joined, granted), found[where][role]
             people[principal] = min(since, people.get(principal, since))
     return {
         environment: _merge_tenures(found[environment], found[tenant]) for environment, tenant in environments.items()
@@ -80,7 +78,7 @@ def role_tenures_in(
 
 
 def _with_times(grants: QuerySet[Any], kind: str) -> QuerySet[Any, tuple[Any, ...]]:
-    """Place, role, principal, member since, granted since."""
+    """Tenant or environment, role, principal, member since, granted since."""
     member = MemberSince.objects.filter(principal_id=OuterRef("group__user"), group_id=OuterRef("group"))
     granted = GrantSince.objects.filter(kind=kind, grant_id=OuterRef("pk"))
     since = {"joined": Subquery(member.values("since")[:1]), "granted": Subquery(granted.values("since")[:1])}

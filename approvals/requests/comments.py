@@ -17,12 +17,12 @@ from tenants.access import Access
 MAX_TEXT = 4_000  # characters
 MAX_COMMENTS = 1_000  # comments on one subject
 COMMENTER_PERMISSIONS = ("propose", "approve", "operate", "administer")
-"""Whoever may do one of these in an environment has a say about what happens there; who only reads has none."""
+"""One of these permissions in an environment is needed to comment there; viewers only read."""
 
 
 @dataclass
 class Thread:
-    """A comment and what was said to it, oldest first. `is_old`: about another plan than the one that is shown."""
+    """A comment and its replies, oldest first. `is_old`: about an earlier plan than the one shown."""
 
     first: Comment
     replies: list[Comment] = field(default_factory=list)
@@ -41,7 +41,7 @@ def add_comment(
     reply_to: UUID | None = None,
     correlation_id: str = "",
 ) -> Comment:
-    """Comment on a subject that the caller may view; a reply stands where its thread does. Event `comment.added`.
+    """Comment on a subject that the caller may view; a reply belongs to its thread. Event `comment.added`.
 
     Raises Forbidden, CommentNeeded, Invalid, NotFound (no such thread), TooManyComments.
     """
@@ -83,7 +83,7 @@ def add_comment(
 def resolve_thread(
     access: Access, subject: Subject, comment_id: UUID, done: bool, *, correlation_id: str = ""
 ) -> Comment:
-    """Resolve a thread, or take it up again; anybody who has a say may. An event only where that changes anything."""
+    """Resolve or reopen a thread; anybody who may comment may. An event only if that changes anything."""
     with transaction.atomic():
         about = Comment.objects.filter(tenant=access.tenant, subject_kind=subject.kind, subject_id=subject.id)
         found = about.select_for_update(of=("self",)).filter(pk=comment_id, parent=None).first()
@@ -113,7 +113,7 @@ def require_may_comment(access: Access, environment_id: UUID) -> None:
 
 
 def threads_of(tenant_id: UUID, kind: str, subject_id: UUID, digest: str) -> dict[int, list[Thread]]:
-    """The threads about a subject by change (0: the whole plan, and what was said of earlier plans). One query."""
+    """The threads about a subject by change (0: the whole plan, and threads about earlier plans). One query."""
     found = Comment.objects.filter(tenant=tenant_id, subject_kind=kind, subject_id=subject_id)
     threads: dict[UUID, Thread] = {}
     placed: dict[int, list[Thread]] = {}
@@ -152,7 +152,7 @@ def _issue(message: str) -> dict[str, str]:
     return {"severity": "error", "message": message, "field": "text"}
 
 
-# What this floor erases of a person: what they said when they decided, asked for changes, or talked.
+# Erasure: a person's comments on decisions, change requests and threads.
 
 
 def register_comment_erasure() -> None:
@@ -160,10 +160,10 @@ def register_comment_erasure() -> None:
 
 
 def erase_comments(tenant: UUID, person: UUID) -> int:
-    """Empty a person's comments in this tenant; return how many. What they decided stands."""
-    said = Comment.objects.filter(tenant=tenant, author=person).exclude(text="").update(text="")
+    """Empty a person's comments in this tenant; return how many. Their decisions stay."""
+    comments = Comment.objects.filter(tenant=tenant, author=person).exclude(text="").update(text="")
     decided = Decision.objects.filter(request__tenant=tenant, principal=person).exclude(comment="").update(comment="")
-    asked = (
+    requested = (
         ChangeRequest.objects.filter(request__tenant=tenant, principal=person).exclude(comment="").update(comment="")
     )
-    return said + decided + asked
+    return comments + decided + requested

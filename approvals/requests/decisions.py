@@ -1,4 +1,4 @@
-"""Decide, accept, count. The one place where a person's word becomes a decision.
+"""Decide, accept, count the quorum. Every decision of a person is made here.
 
 Each verb locks the request row first and the subject second (through the subject's sequencer, when the event is
 recorded), then looks again, then acts; so a quorum is counted by one transaction at a time. On SQLite, where rows
@@ -45,8 +45,8 @@ from tenants.access import Access
 MAX_COMMENT = 4_000  # characters
 CLOSED_MESSAGES = {
     "approved": "It is already approved.",
-    "rejected": "It is already rejected; propose the action again to ask once more.",
-    "expired": "Its time ran out; propose the action again to ask once more.",
+    "rejected": "It is already rejected; propose the action again.",
+    "expired": "It expired; propose the action again.",
     "void": "The plan changed; this request is void. Review the new plan.",
     "cancelled": "It was withdrawn.",
 }
@@ -58,11 +58,11 @@ request_decided = Signal()
 def decide(
     request_id: UUID, access: Access, *, approved: bool, digest: str | None, comment: str, correlation_id: str = ""
 ) -> Request:
-    """Approve exactly the plan with `digest`, or reject with a comment; return the request, settled if that settled it.
+    """Approve exactly the plan with `digest`, or reject with a comment; return the request, closed if that closed it.
 
-    Approving fills one required approval; the last one settles the request, as does a single rejection. Raises
-    NotFound, Settled,
-    RequestExpired, AlreadyDecided, NotEntitled (which leaves an event), DigestNeeded, StaleDigest, CommentNeeded.
+    Approving fills one required approval; the last one closes the request, as does a single rejection. Raises NotFound,
+    RequestClosed, RequestExpired, AlreadyDecided, NotEligible (which records an event), DigestNeeded, StaleDigest,
+    CommentNeeded.
     """
     comment = comment.replace("\x00", "").strip()
     try:
@@ -74,7 +74,7 @@ def decide(
 
 
 def accept(request_id: UUID, access: Access, *, digest: str | None, correlation_id: str = "") -> Request:
-    """The requester accepts the dry-run diff with exactly this digest; return the request, which that settles.
+    """The requester accepts the dry-run diff with exactly this digest; return the request, which that closes.
 
     Only for requests of kind acceptance. Raises what `decide` raises.
     """
@@ -87,21 +87,21 @@ def accept(request_id: UUID, access: Access, *, digest: str | None, correlation_
 
 
 def can_decide(request: Request, access: Access) -> tuple[bool, str]:
-    """Whether this caller could fill a required approval now (or accept, where that is asked), and why not. Three
+    """Whether this caller could fill a required approval now (or accept, if that is needed), and why not. Three
     queries.
     """
     if request.state != Request.State.OPEN:
         return False, CLOSED_MESSAGES[request.state]
     if request.is_overdue(database_time()):
-        return False, "The time to decide is over."
+        return False, "This request expired."
     if request.kind == Request.Kind.ACCEPTANCE:
         why = ineligible_to_accept(request, access)
     else:
-        counted = count_quorum(request, access.principal.pk)
-        if any(made.principal_id == access.principal.pk for made in counted.decisions):
+        quorum = count_quorum(request, access.principal.pk)
+        if any(made.principal_id == access.principal.pk for made in quorum.decisions):
             return False, "You have already decided."
-        why = ineligible_to_decide(counted, access, approved=True)
-    return (False, why.words) if why else (True, "")
+        why = ineligible_to_decide(quorum, access, approved=True)
+    return (False, why.reason) if why else (True, "")
 
 
 def is_quorum_met(request: Request) -> bool:
@@ -112,12 +112,12 @@ def is_quorum_met(request: Request) -> bool:
 
 
 def quorums_met(requests: Iterable[Request]) -> dict[UUID, bool]:
-    """`live_quorum` of many, by request id. Four queries at most, none if nobody was asked."""
+    """`is_quorum_met` of many, by request id. Four queries at most, none if no approval was required."""
     requests = list(requests)
-    asked = [request for request in requests if request.required_approvals]
-    counted = count_quorums(asked) if asked else {}
+    with_quorum = [request for request in requests if request.required_approvals]
+    quorums = count_quorums(with_quorum) if with_quorum else {}
     return {
-        request.pk: counted[request.pk].missing == 0 if request.required_approvals else _was_accepted(request)
+        request.pk: quorums[request.pk].missing == 0 if request.required_approvals else _was_accepted(request)
         for request in requests
     }
 
@@ -134,8 +134,8 @@ def _decide(
     request_id: UUID, access: Access, approved: bool, digest: str | None, comment: str, correlation_id: str
 ) -> Request:
     request, now = lock_open_request(request_id, access, Request.Kind.APPROVAL)
-    counted = count_quorum(request, access.principal.pk)
-    refuse_if(ineligible_to_decide(counted, access, approved=approved))
+    quorum = count_quorum(request, access.principal.pk)
+    refuse_if(ineligible_to_decide(quorum, access, approved=approved))
     if approved:
         _require_same_digest(request, digest)
     elif not comment:
@@ -144,9 +144,9 @@ def _decide(
         raise Invalid("The comment is too long.", issues=[comment_issue(f"Keep it to {MAX_COMMENT} characters.")])
     if approved:
         withdraw_own_change_request(request, access, now, correlation_id)
-    role = counted.role_to_fill(access.principal.pk) or counted.role_of(access.principal.pk)
+    role = quorum.role_to_fill(access.principal.pk) or quorum.role_of(access.principal.pk)
     decision = _create_decision(request, access, approved, role, digest if approved else request.digest, comment, now)
-    after = count_approvals(request, [*counted.decisions, decision], counted.held)
+    after = count_approvals(request, [*quorum.decisions, decision], quorum.held)
     facts = {
         **request_facts(request, access),
         "role": role,
@@ -164,10 +164,9 @@ def _decide(
 
 
 def approve_if_complete(after: Quorum, by: str, now: datetime, correlation_id: str) -> bool:
-    """Approve the locked request if every required approval is filled and nobody's wish for changes counts; return
-    whether it did.
+    """Approve the locked request if the quorum is met and no change request counts; return whether it did.
 
-    Wishes that no longer count, because their authors may no longer decide, are named in an event of their own.
+    Change requests that lapsed, because their authors may no longer decide, are named in an event of their own.
     """
     if after.missing:
         return False
@@ -200,7 +199,7 @@ def approve_if_complete(after: Quorum, by: str, now: datetime, correlation_id: s
 def withdraw_own_change_request(
     request: Request, access: Access, now: datetime, correlation_id: str, comment: str = ""
 ) -> bool:
-    """Withdraw the caller's wish for changes to a locked request, if one stands; with its event."""
+    """Withdraw the caller's change request on a locked request, if there is one; with its event."""
     mine = ChangeRequest.objects.filter(request=request, principal=access.principal.pk, withdrawn_at=None)
     done = bool(mine.update(withdrawn_at=now))
     if done:
@@ -227,9 +226,9 @@ def _accept(request_id: UUID, access: Access, digest: str | None, correlation_id
 
 
 def lock_open_request(request_id: UUID, access: Access, kind: str) -> tuple[Request, datetime]:
-    """The request, locked and open, and the time after the lock was had: who waited past the deadline is late.
+    """The request, locked and open, and the time after the lock was taken: waiting for it may pass the deadline.
 
-    Raises NotFound, AlreadyDecided, Settled, RequestExpired, WrongKind.
+    Raises NotFound, AlreadyDecided, RequestClosed, RequestExpired, WrongRequestKind.
     """
     found = Request.objects.filter(pk=request_id, tenant_id=access.tenant.pk)
     request = found.select_for_update(of=("self",)).select_related("requester__owner").first()
@@ -239,30 +238,28 @@ def lock_open_request(request_id: UUID, access: Access, kind: str) -> tuple[Requ
     if request.decisions.filter(principal=access.principal.pk).exists():
         raise AlreadyDecided
     if request.state != Request.State.OPEN:
-        raise RequestClosed(CLOSED_MESSAGES[request.state], remedies=["Look at it again to see who decided what."])
+        raise RequestClosed(CLOSED_MESSAGES[request.state], remedies=["Reload the page to see the decision."])
     if request.is_overdue(now):
-        raise RequestExpired(remedies=["Propose the action again; it will be planned and evaluated afresh."])
+        raise RequestExpired(remedies=["Propose the action again; it is planned and evaluated anew."])
     if request.kind != kind:
         raise WrongRequestKind(
             "No approval needed; the requester must accept the dry-run diff."
             if request.kind == Request.Kind.ACCEPTANCE
-            else "Required approvals have to be filled for this; accepting the diff does not fill them."
+            else "This request needs approvals; accepting the diff does not fill them."
         )
     return request, now
 
 
 def refuse_if(why: Ineligible | None) -> None:
     if why:
-        raise NotEligible(why.words, remedies=why.remedies)
+        raise NotEligible(why.reason, remedies=why.remedies)
 
 
 def _require_same_digest(request: Request, digest: str | None) -> None:
     if not digest:
         raise DigestNeeded(issues=[{"severity": "error", "message": "Send the plan's digest.", "field": "digest"}])
     if digest != request.digest:
-        raise StaleDigest(
-            current_digest=request.digest, remedies=["Look at the plan again, then decide on what you see."]
-        )
+        raise StaleDigest(current_digest=request.digest, remedies=["Reload the plan, review it, then decide."])
 
 
 def _create_decision(
@@ -283,7 +280,7 @@ def _create_decision(
 
 
 def store_matched_roles(after: Quorum) -> None:
-    """Write down who ended up in which required approval: somebody may have moved over to make room for a later one."""
+    """Store who fills which required approval: the matching may have moved earlier people."""
     moved = []
     for required, row in zip(after.request.required_approvals, after.rows, strict=True):
         for decision in row:
@@ -326,7 +323,7 @@ def record_event(
 
 
 def record_refusal(request_id: UUID, access: Access, attempted: str, why: NotEligible, correlation_id: str) -> None:
-    """Leave the attempt on the subject, in a transaction of its own: the one that refused was rolled back."""
+    """Record the attempt on the subject, in a transaction of its own: the refused one was rolled back."""
     request = Request.objects.get(pk=request_id)
     facts = {**request_facts(request, access), "attempted": attempted, "why": why.detail}
     with transaction.atomic():

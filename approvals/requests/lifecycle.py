@@ -1,8 +1,7 @@
 """Open and close requests for many subjects at once. Every closing is one guarded UPDATE … RETURNING.
 
-Whoever is to hear of an end is written down along with it; that takes six statements more, however many are closed.
-
-A transaction that also moves the subjects closes their requests first: the lock order everywhere is request, subject.
+Notifications of a closing are stored with it: six statements more, however many are closed. A transaction that also
+changes the subjects closes their requests first: the lock order everywhere is request, subject.
 """
 
 import json
@@ -38,7 +37,7 @@ REQUEST_COLUMNS = (
 
 
 class Closed(NamedTuple):
-    """A request just closed without a decision, for whoever has to move its subject in the same transaction."""
+    """A request just closed without a decision, for the caller that changes its subject in the same transaction."""
 
     request_id: UUID
     tenant_id: UUID
@@ -59,14 +58,14 @@ def draft_request(
     at: datetime,
     ttl_s: float,
 ) -> Request:
-    """An unsaved, open request for what the verdict asks. Raises ValueError if it asks nothing.
+    """An unsaved, open request for what the verdict requires. Raises ValueError if it requires nothing.
 
     `excluded` is the requester's delegation chain; the requester is added. Insert with
     `request.save(force_insert=True)`, or many with `insert_rows(Request, REQUEST_COLUMNS, [request_row(r) for r in
     requests])`, after voiding the subjects' open ones.
     """
     if verdict.outcome != "require_approval" or not (verdict.required_approvals or verdict.acceptance):
-        raise ValueError(f"A verdict of {verdict.outcome} asks nobody.")
+        raise ValueError(f"A verdict of {verdict.outcome} needs no request.")
     requester_id = requester if isinstance(requester, UUID) else requester.id
     return Request(
         tenant_id=tenant_id,
@@ -94,19 +93,19 @@ def request_row(request: Request) -> tuple[Any, ...]:
 
 
 def void_open(subject_ids: Iterable[UUID]) -> list[Closed]:
-    """Void what is still open on these subjects: their plan is no longer the one that was shown."""
+    """Void the open requests of these subjects: their plan changed."""
     return _close(Request.State.VOID, f"state = 'open' AND subject_id {_in_ids()}", [_ids(subject_ids)])
 
 
 def cancel_open(subject_ids: Iterable[UUID]) -> list[Closed]:
-    """Cancel what is still open on these subjects: they were withdrawn."""
+    """Cancel the open requests of these subjects: they were withdrawn."""
     return _close(Request.State.CANCELLED, f"state = 'open' AND subject_id {_in_ids()}", [_ids(subject_ids)])
 
 
 def expire_due(limit: int) -> list[Closed]:
-    """Expire up to `limit` open requests whose time is up by the database's clock, the longest overdue first.
+    """Expire up to `limit` open requests past their deadline by the database's clock, the longest overdue first.
 
-    Leaves out those that somebody is deciding at this moment; a later sweep finds them.
+    Skips those that are being decided at this moment; a later sweep finds them.
     """
     due = (
         f"SELECT id FROM approvals_request WHERE state = 'open' AND expires_at <= {_now()} ORDER BY expires_at LIMIT %s"
@@ -121,9 +120,9 @@ def _close(state: Request.State, where: str, parameters: list[Any]) -> list[Clos
     with connection.cursor() as cursor:
         cursor.execute(statement, [state.value, *parameters])
         closed = [Closed(_uuid(row[0]), _uuid(row[1]), row[2], _uuid(row[3]), row[4]) for row in cursor.fetchall()]
-    to_tell = [it.request_id for it in closed if it.kind == Request.Kind.APPROVAL]
-    if to_tell:
-        enqueue_closed(to_tell)
+    approvals = [each.request_id for each in closed if each.kind == Request.Kind.APPROVAL]
+    if approvals:
+        enqueue_closed(approvals)
     return closed
 
 

@@ -1,4 +1,4 @@
-"""What pages show about a request: required approvals, who fills them, who else could."""
+"""The template context of a request: required approvals, who fills them, who else could."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,21 +22,21 @@ def quorum_context(request: Request, access: Access) -> dict[str, Any]:
     "groups": [{"role", "have", "count", "filled": [filled], "open": [{"is_yours", "candidates": [name], "others"}]}]},
     where filled is {"name", "is_agent", "at", "digest", "comment", "plan_view"}.
     """
-    counted = count_quorum(request, access.principal.pk)
+    quorum = count_quorum(request, access.principal.pk)
     can, why_not = can_decide(request, access)
     is_open = request.state == Request.State.OPEN
     me = access.principal.pk
     candidates = {
         role: [s.principal for s in found if s.principal != me]
-        for role, found in suggested_approvers(request, counted).items()
+        for role, found in suggested_approvers(request, quorum).items()
     }
-    names = _names([d.principal_id for d in counted.decisions], [pk for pks in candidates.values() for pk in pks])
-    yours = counted.role_to_fill(access.principal.pk) if can and request.kind == Request.Kind.APPROVAL else ""
-    rejection = next((d for d in counted.decisions if not d.approved), None)
-    matched = {d.pk for row in counted.rows for d in row}
+    names = _names([d.principal_id for d in quorum.decisions], [pk for pks in candidates.values() for pk in pks])
+    yours = quorum.role_to_fill(access.principal.pk) if can and request.kind == Request.Kind.APPROVAL else ""
+    rejection = next((d for d in quorum.decisions if not d.approved), None)
+    matched = {d.pk for row in quorum.rows for d in row}
     needed = sum(required["count"] for required in request.required_approvals)
     groups = []
-    for required, row in zip(request.required_approvals, counted.rows, strict=True):
+    for required, row in zip(request.required_approvals, quorum.rows, strict=True):
         others = [str(names[pk]) for pk in candidates.get(required["role"], []) if pk in names]
         free = _open_approvals(required["count"] - len(row), others, required["role"] == yours)
         yours = "" if required["role"] == yours and free else yours
@@ -46,14 +46,14 @@ def quorum_context(request: Request, access: Access) -> dict[str, Any]:
         )
     return {
         "id": request.pk,
-        "have": needed - counted.missing,
+        "have": needed - quorum.missing,
         "needed": needed,
         "is_open": is_open,
-        "is_complete": counted.missing == 0,
+        "is_complete": quorum.missing == 0,
         "can": can,
         "why_not": why_not,
         "rejected": _filled_approval(rejection, names) if rejection else None,
-        "lapsed": [str(names[d.principal_id]) for d in counted.decisions if d.approved and d.pk not in matched],
+        "lapsed": [str(names[d.principal_id]) for d in quorum.decisions if d.approved and d.pk not in matched],
         "groups": groups,
     }
 

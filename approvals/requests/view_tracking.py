@@ -1,6 +1,6 @@
-"""Attention: which plan was shown to whom, when, and which of its changes they opened; as facts on what they decide.
+"""Plan views: which plan was shown to whom, when, and which changes they opened; stored with their decision.
 
-It proves nothing about understanding. It tells an approval of what was never shown from one of what was read.
+This does not prove that somebody understood the plan. It shows whether they opened it before they approved.
 """
 
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ from audit.database.clock import database_time
 from tenants.access import Access
 
 MAX_OPENED = 10_000  # changes remembered of one plan
-MAX_PAUSE_S = 900  # a longer silence between two signs of reading counts for nothing
-SAME_VIEW_S = 5  # a page that is loaded again this soon is the same look
+MAX_PAUSE_S = 900  # a longer pause between two signs of reading does not count
+SAME_VIEW_S = 5  # a page that is loaded again this soon is the same view
 
 
 def record_view(
     request: Request | None, access: Access, digest: str, opened: Iterable[int] = (), total: int = 0
 ) -> None:
-    """Note that the caller has been shown the plan with `digest`, and these changes of it (from 1), while it is asked.
+    """Record that the caller was shown the plan with `digest`, and these changes of it (from 1), while it is open.
 
-    One row per request, principal and digest. One query if there is nothing new to note.
+    One row per request, principal and digest. One query if there is nothing new to record.
     """
     if request is None or request.state != Request.State.OPEN:
         return
@@ -51,7 +51,7 @@ def record_view(
 
 
 def plan_view_facts(request: Request, principal: UUID, now: Any) -> dict[str, Any]:
-    """The facts for a decision on the plan that is asked for: {"shown_at": time or None, "digest", "changes_opened",
+    """The facts for a decision on the request's plan: {"shown_at": time or None, "digest", "changes_opened",
     "changes_total", "seconds"}. One query.
     """
     row = PlanView.objects.filter(request=request, principal=principal, digest=request.digest).first()
@@ -67,13 +67,13 @@ def plan_view_facts(request: Request, principal: UUID, now: Any) -> dict[str, An
 
 
 def describe_plan_view(plan_view: dict[str, Any]) -> str:
-    """For people: "never shown the plan", "opened 3 of 12 changes, 4 min"; empty where nothing was noted."""
+    """For people: "did not open the plan", "opened 3 of 12 changes, 4 min"; empty if nothing was recorded."""
     if not plan_view:
         return ""
     if not plan_view["shown_at"]:
-        return "was never shown the plan"
+        return "did not open the plan"
     opened, total = plan_view["changes_opened"], plan_view["changes_total"]
-    changes = f"opened {opened} of {total} changes" if total else "looked at the plan"
+    changes = f"opened {opened} of {total} changes" if total else "opened the plan"
     return f"{changes}, {_describe_span(plan_view['seconds'])}"
 
 

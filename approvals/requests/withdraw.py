@@ -2,7 +2,7 @@
 
 A change request closes nothing, but while it counts nothing is approved. It ends when its author withdraws it (or
 approves), when they may no longer decide, or with the request. A withdrawn approval frees its required approval; an
-approved request opens again with the approvals that are left, provided that its subject can go back.
+approved request opens again with the approvals that are left, provided that its subject has not started.
 """
 
 from datetime import timedelta
@@ -48,27 +48,26 @@ request_reopened = Signal()
 
 
 def request_changes(request_id: UUID, access: Access, *, comment: str, correlation_id: str = "") -> Request:
-    """Say what has to change before this can be approved. Needs what rejecting needs: a role that is asked for.
+    """Request changes before this can be approved. Needs what rejecting needs: a required role.
 
-    Raises NotFound, Settled, RequestExpired, AlreadyDecided, AlreadyAsked, NotEntitled (which leaves an event),
-    CommentNeeded.
+    Raises NotFound, RequestClosed, RequestExpired, AlreadyDecided, ChangesAlreadyRequested, NotEligible (which records
+    an event), CommentNeeded.
     """
     comment = _clean_comment(comment)
     try:
         with transaction.atomic():
             return _request_changes(request_id, access, comment, correlation_id)
     except NotEligible as refusal:
-        record_refusal(request_id, access, "ask for changes", refusal, correlation_id)
+        record_refusal(request_id, access, "request changes", refusal, correlation_id)
         raise
 
 
 def withdraw_change_request(
     request_id: UUID, access: Access, *, comment: str = "", correlation_id: str = ""
 ) -> Request:
-    """Withdraw one's own wish for changes. If every required approval is filled by now, and no other wish stands, that
-    approves it.
+    """Withdraw one's own change request. If the quorum is met and no other change request counts, that approves it.
 
-    Raises NotFound, Settled, RequestExpired, NothingToWithdraw.
+    Raises NotFound, RequestClosed, RequestExpired, NothingToWithdraw.
     """
     comment = _clean_comment(comment)
     with transaction.atomic():
@@ -80,9 +79,9 @@ def withdraw_change_request(
 
 
 def withdraw_approval(request_id: UUID, access: Access, *, comment: str = "", correlation_id: str = "") -> Request:
-    """Take back one's own approval, before its subject began. Opens an approved request again.
+    """Withdraw one's own approval before the subject starts. Opens an approved request again.
 
-    Raises NotFound, Settled, RequestExpired, NothingToWithdraw, and what listeners to `reopened` raise.
+    Raises NotFound, RequestClosed, RequestExpired, NothingToWithdraw, and what receivers of `request_reopened` raise.
     """
     comment = _clean_comment(comment)
     with transaction.atomic():
@@ -104,15 +103,15 @@ def withdraw_approval(request_id: UUID, access: Access, *, comment: str = "", co
 
 
 def change_requests_of(request: Request) -> list[ChangeRequest]:
-    """The wishes for changes that nobody took back, oldest first; each knows whether it `counts`. Three queries."""
+    """The change requests that were not withdrawn, oldest first; `counts` is set on each. Three queries."""
     return open_change_requests([request])[request.pk]
 
 
 def approve_lapsed() -> int:
-    """Approve what nothing holds any more but wishes whose authors may no longer decide; return how many.
+    """Approve requests blocked only by change requests whose authors may no longer decide; return how many.
 
-    Nobody else could: every required approval is filled. One query where no wish stands, else a few, and one lock for
-    each approved.
+    Nobody else could: every required approval is filled. One query if there is no change request, else a few, and one
+    lock for each approved.
     """
     with_change_requests = ChangeRequest.objects.filter(withdrawn_at=None).values("request")
     requests = list(
@@ -120,12 +119,12 @@ def approve_lapsed() -> int:
     )
     change_requests = open_change_requests(requests)
     free = [request for request in requests if not blocking_change_requests(change_requests[request.pk])]
-    complete = [pk for pk, counted in count_quorums(free).items() if counted.missing == 0] if free else []
+    complete = [pk for pk, quorum in count_quorums(free).items() if quorum.missing == 0] if free else []
     return sum(_approve_if_lapsed(pk) for pk in complete)
 
 
 def can_withdraw(request: Request, decisions: Any, principal: UUID) -> bool:
-    """Whether this principal has an approval to take back, as far as the request knows. Pure."""
+    """Whether this principal has an approval to withdraw, as far as the request knows. Pure."""
     states = (Request.State.OPEN, Request.State.APPROVED)
     mine = any(d.approved and d.principal_id == principal for d in decisions)
     return mine and request.state in states and request.kind == Request.Kind.APPROVAL
@@ -133,13 +132,13 @@ def can_withdraw(request: Request, decisions: Any, principal: UUID) -> bool:
 
 def _request_changes(request_id: UUID, access: Access, comment: str, correlation_id: str) -> Request:
     request, now = lock_open_request(request_id, access, Request.Kind.APPROVAL)
-    counted = count_quorum(request, access.principal.pk)
-    refuse_if(ineligible_to_decide(counted, access, approved=False))
+    quorum = count_quorum(request, access.principal.pk)
+    refuse_if(ineligible_to_decide(quorum, access, approved=False))
     if not comment:
         raise CommentNeeded("State the required changes.", issues=[comment_issue("State the required changes.")])
     if request.change_requests.filter(principal=access.principal.pk, withdrawn_at=None).exists():
         raise ChangesAlreadyRequested
-    role = counted.role_of(access.principal.pk)
+    role = quorum.role_of(access.principal.pk)
     change_request = ChangeRequest(
         request=request, principal_id=access.principal.pk, role=role, digest=request.digest, comment=comment, at=now
     )
@@ -176,9 +175,7 @@ def _lock_newest(request_id: UUID, access: Access) -> tuple[Request, Any]:
         raise RequestExpired
     newer = Request.objects.filter(subject_id=request.subject_id, opened_at__gt=request.opened_at)
     if request.state not in (Request.State.OPEN, Request.State.APPROVED) or newer.exists():
-        raise RequestClosed(
-            CLOSED_MESSAGES.get(request.state, ""), remedies=["Look at it again to see who decided what."]
-        )
+        raise RequestClosed(CLOSED_MESSAGES.get(request.state, ""), remedies=["Reload the page to see the decision."])
     return request, now
 
 

@@ -1,4 +1,4 @@
-"""Facts for the judge, as preflight would gather them."""
+"""Facts for evaluation, as preflight would gather them."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def facts_of(
     plan = {"resources": changes, "creates": creates, "modifies": modifies, "deletes": deletes, "changes": changes}
     file = {"kind": "file", "risk_class": None, "monthly_cost": None, "known": False}
     facts: dict[str, Any] = {
-        "tenant": {"id": "0193"},
+        "tenant": {"id": "0193", "slug": "acme"},
         "environment": {"id": "0194", "slug": environment, "risk_class": ENVIRONMENTS.get(environment, "guarded")},
         "action": {
             "type": "modify_files",
@@ -25,10 +25,15 @@ def facts_of(
             "requester_kind": "person",
             "confidence": None,
             "accepted_in_advance": False,
+            "is_undo": False,
         },
         "plan": {**plan, "reversible": changes, "lossy": 0, "irreversible": 0},
         "resources": [{**file, "name": f"file-{n}"} for n in range(changes)],
         "cost_delta": "0",
+        "dependents": {"count": 0, "names": [], "more": False},
+        "history": {"ended": 0, "failed": 0, "days": 30},
+        "window": {"declared": False, "outside": False, "words": "", "local": ""},
+        "weights": {},
         "matrix": dict.fromkeys(TIERS, APPROVER),
     }
     for name, value in other.items():

@@ -42,8 +42,8 @@ def test_every_point_is_explained():
         "resource_risk": "not in the inventory, so taken to be as dangerous as the environment",
         "monthly_cost": "adds 12.50 to the monthly cost",
         "action_type": "modify_files is a guarded type of action",
-        "dependents": "no dependents are known of",
-        "recent_failures": "no earlier runs are known of",
+        "dependents": "nothing in the inventory depends on the changed resources",
+        "recent_failures": "no recent run of modify_files in prod: too few to count",
         "working_hours": "no working hours are declared for this environment",
     }
 

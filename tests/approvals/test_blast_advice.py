@@ -65,7 +65,7 @@ def test_a_way_to_undo_leads_to_the_tier_it_promises():
 
 def test_saying_the_cost_leads_to_the_tier_it_promises():
     facts = facts_of("dev", modifies=1, cost_delta=None)
-    what, points, tier = one(facts, "costs")
+    what, points, tier = one(facts, "its cost: enough")
     limit = re.search(r"less than ([\d,]+)", what)[1].replace(",", "")
     assert (points, tier) == comes_to(facts_of("dev", modifies=1, cost_delta=str(int(limit) - 1))) and tier == "low"
 

@@ -126,10 +126,10 @@ def test_a_request_whose_time_is_over_takes_no_decision_though_no_sweep_came(sce
 @pytest.mark.parametrize(
     ("who", "why"),
     [
-        ("operator", "You requested this"),
+        ("operator", "You are the requester"),
         ("stranger", None),
         ("auditor", "You may not approve in this environment"),
-        ("security", "You hold no role that this request asks for here: approver"),
+        ("security", "You have none of the required roles here: approver"),
         ("boss", None),
     ],
 )
@@ -150,14 +150,14 @@ def test_who_may_not_decide_is_told_why_and_leaves_a_trace(scene, signals, who, 
 
 def test_a_requester_with_every_role_still_cannot_approve_their_own(scene):
     request = a_request(scene, requester=scene.people.all_rounder)
-    with pytest.raises(NotEligible, match="nobody approves their own request"):
+    with pytest.raises(NotEligible, match="requesters cannot approve their own actions"):
         approve(scene, request, "all_rounder")
     assert verbs(request) == [("approval.refused", "refused")]
 
 
 def test_an_agents_owner_cannot_approve_what_the_agent_requested(scene):
     request = a_request(scene, requester=scene.agent, excluded=[str(scene.agent.pk), str(scene.people.all_rounder.pk)])
-    with pytest.raises(NotEligible, match="An agent that you answer for"):
+    with pytest.raises(NotEligible, match="Your agent requested this"):
         approve(scene, request, "all_rounder")
     assert not Decision.objects.exists()
 
@@ -166,7 +166,7 @@ def test_an_agents_new_owner_cannot_approve_what_it_requested_before(scene):
     request = a_request(scene, requester=scene.agent)
     scene.agent.owner = scene.people.approver
     scene.agent.save()
-    with pytest.raises(NotEligible, match="An agent that you answer for"):
+    with pytest.raises(NotEligible, match="Your agent requested this"):
         approve(scene, request, "approver")
     assert approve(scene, request, "approver2").state == "open"
 

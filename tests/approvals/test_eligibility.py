@@ -135,8 +135,8 @@ def test_many_quorums_are_counted_in_a_fixed_number_of_queries(scene, django_ass
     [
         ("approver", ""),
         ("both", ""),
-        ("operator", "You requested this, and nobody approves their own request."),
-        ("security", "You hold no role that this request asks for here: approver."),
+        ("operator", "You are the requester; requesters cannot approve their own actions."),
+        ("security", "You have none of the required roles here: approver."),
         ("auditor", "You may not approve in this environment."),
     ],
 )
@@ -170,7 +170,7 @@ def test_the_panel_names_who_sits_who_could_and_whether_it_is_you(scene):
 
 def test_the_panel_tells_the_requester_why_not(scene):
     shown = quorum_context(a_request(scene), scene.access("operator"))
-    assert shown["can"] is False and "You requested this" in shown["why_not"]
+    assert shown["can"] is False and "You are the requester" in shown["why_not"]
     assert not any(required["is_yours"] for group in shown["groups"] for required in group["open"])
 
 

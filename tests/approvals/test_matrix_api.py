@@ -28,7 +28,7 @@ def test_the_matrix_shows_every_tier_of_every_environment_in_view(cast):
         "tier": "low",
         "effect": "allow",
         "required_approvals": [],
-        "words": "nobody is asked",
+        "words": "no approval",
     }
 
 

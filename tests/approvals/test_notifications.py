@@ -61,7 +61,7 @@ def test_candidates_are_told_at_the_opening_once(people):
     send_due(), send_due()
     assert told() == ["approver", "approver2"]
     it = mail.outbox[0]
-    assert "waits for your decision" in it.subject and "2 × approver" in it.body and "http://127.0.0.1" in it.body
+    assert "awaits your decision" in it.subject and "2 × approver" in it.body and "http://127.0.0.1" in it.body
     assert Notification.objects.filter(state="sent", kind="opened").count() == 2
     assert verbs(request) == [("notification.sent", "ok")]
     assert "example.test" not in str([bytes(e.body) for e in Event.objects.all()])
@@ -74,7 +74,7 @@ def test_at_half_time_who_has_not_decided_is_reminded(people):
     mail.outbox.clear()
     later(request, 31)
     send_due(), send_due()
-    assert told() == ["approver2"] and "still waits" in mail.outbox[0].subject
+    assert told() == ["approver2"] and "still awaits" in mail.outbox[0].subject
 
 
 def test_at_four_fifths_the_admins_hear_of_it(people):
@@ -173,7 +173,7 @@ def test_a_web_hook_is_called_where_private_targets_are_allowed(people, hook):
     a_request(people)
     send_due()
     path, body = hook.received[0]
-    assert path == "/hook" and "waits for your decision" in body["title"] and Notification.objects.get().state == "sent"
+    assert path == "/hook" and "awaits your decision" in body["title"] and Notification.objects.get().state == "sent"
     assert b"pw" not in bytes(hook.rule.urls) and decrypt_urls(hook.rule)[0].startswith("json://user:pw@")
 
 
@@ -208,8 +208,8 @@ def test_only_services_that_speak_http_may_be_named():
 @pytest.mark.parametrize(
     ("close", "words"),
     [
-        (lambda r: expire_due(10), "expired: nobody decided in time"),
-        (lambda r: void_open([r.subject_id]), "was planned anew: what was asked is void"),
+        (lambda r: expire_due(10), "expired: not decided in time"),
+        (lambda r: void_open([r.subject_id]), "has a new plan: earlier approvals are void"),
         (lambda r: cancel_open([r.subject_id]), "was withdrawn"),
     ],
 )

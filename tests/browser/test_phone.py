@@ -166,7 +166,7 @@ def _mail_to(address: str, mailbox: Smtp) -> Any:
 
 
 def _link_in(mail: Any) -> str:
-    assert "waits for your decision" in mail["Subject"]
+    assert "awaits your decision" in mail["Subject"]
     found = re.search(r"http://\S+", mail.get_content())
     assert found is not None
     return found[0]

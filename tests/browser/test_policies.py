@@ -72,7 +72,7 @@ def test_an_edit_meets_another_and_nothing_is_lost(site: Site) -> None:
     tab.click("#abandon >> text=Keep draft")
     tab.click("text=Abandon this draft")
     tab.click("#abandon >> text=Abandon draft")
-    tab.wait_for_selector("text=is given up")
+    tab.wait_for_selector("text=was abandoned")
     draft.refresh_from_db()
     assert draft.state == "abandoned"
 

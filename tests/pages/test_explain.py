@@ -61,7 +61,7 @@ def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose
     matrix = f"The row of the approval matrix for {it['tier']} changes in prod."
     assert [(s["role"], s["because"], s["open"]) for s in it["required_approvals"]] == [
         ("approver", matrix, 2),
-        ("security", "Policy d-more v1 asks for it besides.", 1),
+        ("security", "Policy d-more v1 requires it in addition.", 1),
     ]
     html = page(place, action)
     assert "would have denied" in html and "1 did not match" in html and "Mind the gap." in html
@@ -157,7 +157,7 @@ def test_page_and_api_say_the_same_and_a_stranger_finds_nothing(
     html = page(place, action)
     assert (
         said["sentence"] in html
-        and said["required_approvals"][1]["because"] == "Policy two-more v1 asks for it besides."
+        and said["required_approvals"][1]["because"] == "Policy two-more v1 requires it in addition."
     )
     assert "<script>x" not in html and "\u202e" not in html
     assert place.api("outsider").get(f"/api/actions/{action.pk}/explain").status_code == 404

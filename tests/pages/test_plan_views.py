@@ -35,7 +35,7 @@ def test_a_decision_without_ever_seeing_the_plan_says_so(place: Cast, propose: P
     said = approve(place, action)
     assert said["shown_at"] is None and said["changes_opened"] == 0
     assert facts_of(action) == said
-    assert "Was never shown the plan" in place.client("approver2").get(f"/actions/{action.pk}/").content.decode()
+    assert "Did not open the plan" in place.client("approver2").get(f"/actions/{action.pk}/").content.decode()
 
 
 def test_a_page_notes_what_was_open_and_what_was_opened(place: Cast, propose: Propose) -> None:
@@ -95,5 +95,5 @@ def test_nothing_is_noted_once_it_is_settled_or_for_whom_it_is_hidden(place: Cas
 def test_words() -> None:
     it = {"shown_at": "x", "digest": "d", "changes_opened": 3, "changes_total": 12, "seconds": 4 * 60 + 5}
     assert describe_plan_view(it) == "opened 3 of 12 changes, 4 min"
-    assert describe_plan_view({**it, "changes_total": 0, "seconds": 7_300}) == "looked at the plan, 2 h 1 min"
+    assert describe_plan_view({**it, "changes_total": 0, "seconds": 7_300}) == "opened the plan, 2 h 1 min"
     assert describe_plan_view({}) == ""

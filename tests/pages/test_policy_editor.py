@@ -123,7 +123,7 @@ def test_the_live_check_shows_every_fault_and_how_it_reads_and_stores_nothing(ca
     html = body(client.post("/policies/check/", form(expression="plan.deleets > 0 ||\nblast.scroe > 1")))
     assert "Line 1, column 5" in html and "Line 2, column 6" in html and html.count("^") == 2
     html = body(client.post("/policies/check/", form(effect="require", mode="enforce", **{"approval:approver": "2"})))
-    assert "Valid: all names" in html and "asks for 2 × approver besides" in html and "role: approver" in html
+    assert "Valid: all names" in html and "requires 2 × approver in addition" in html and "role: approver" in html
     assert "Write an expression" in body(client.post("/policies/check/", {}))
     assert not PolicyVersion.objects.exists() and not Event.objects.filter(subject_kind="policy").exists()
 

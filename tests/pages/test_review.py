@@ -70,7 +70,7 @@ def test_rejecting_without_a_comment_says_what_is_missing(place: Cast, propose: 
 def test_the_requester_sees_why_they_cannot_decide(place: Cast, propose: Propose) -> None:
     action = propose("prod")
     html = page(place.client("operator"), action)
-    assert "nobody approves their own request" in html
+    assert "requesters cannot approve their own actions" in html
     assert 'id="decide-form"' not in html
     assert "Withdraw this action" in html
 

@@ -38,13 +38,13 @@ def events(kind: str) -> list[tuple[str, str]]:
 
 
 def matrix_form(**tiers) -> dict[str, str]:
-    """low=[] asks nobody, low=[("approver", "2")] these; a tier left out is denied."""
+    """low=[] requires no approval, low=[("approver", "2")] these; a tier left out is denied."""
     sent = {}
     for tier in TIERS:
         required_approvals = tiers.get(tier)
-        sent[f"{tier}_says"] = "denied" if required_approvals is None else "roles" if required_approvals else "nobody"
+        sent[f"{tier}_rule"] = "denied" if required_approvals is None else "roles" if required_approvals else "nobody"
         sent |= {
-            f"{tier}_approvals_{n}": part
+            f"{tier}_required_approvals_{n}": part
             for n, part in enumerate(part for required in required_approvals or () for part in required)
         }
     return sent
@@ -55,7 +55,7 @@ def test_a_policy_is_drafted_and_edited_without_effect(cast, admin):
     assert response.status_code == 200
     version = PolicyVersion.objects.get()
     assert (version.state, version.author, version.policy.slug) == ("draft", cast.operator, "no-deletes")
-    required_approvals = {"effect": "require", "approvals_0": "approver", "approvals_1": "2"}
+    required_approvals = {"effect": "require", "required_approvals_0": "approver", "required_approvals_1": "2"}
     page = admin.get(change("policyversion", version)).content.decode()
     assert reverse("propose_policy", args=[version.pk]) in page
     admin.post(change("policyversion", version), {**WORDING, **required_approvals})
@@ -72,11 +72,14 @@ def test_a_policy_is_drafted_and_edited_without_effect(cast, admin):
     ("fields", "says"),
     [
         ({"expression": "true &&\n plan.nothing"}, "Line 2, column"),
-        ({"effect": "require"}, "Name the required approvals that it requires"),
-        ({"approvals_0": "approver", "approvals_1": "2"}, "Only `require` names required approvals"),
-        ({"effect": "require", "approvals_0": "auditor", "approvals_1": "1"}, "no role that may approve"),
-        ({"slug": "Not A Slug"}, "Small letters, digits"),
-        ({"everywhere": "on"}, "only who administers all of them"),
+        ({"effect": "require"}, "Name at least one required approval"),
+        ({"required_approvals_0": "approver", "required_approvals_1": "2"}, "Only `require` names required approvals"),
+        (
+            {"effect": "require", "required_approvals_0": "auditor", "required_approvals_1": "1"},
+            "not a role that may approve",
+        ),
+        ({"slug": "Not A Slug"}, "Use lower-case letters, digits"),
+        ({"everywhere": "on"}, "Only a signed-in person who administers"),
     ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_drafted(cast, admin, fields, says):
@@ -99,9 +102,9 @@ def test_what_was_published_is_only_read(cast, admin):
     assert (version.effect, version.state) == ("deny", "published")
 
 
-def test_drafts_are_given_up_and_nothing_else_is(cast, admin):
+def test_drafts_are_abandoned_and_nothing_else_is(cast, admin):
     version, draft = published(cast.acme), drafted(cast.acme)
-    chosen = {"action": "give_up", "_selected_action": [str(version.pk), str(draft.pk)]}
+    chosen = {"action": "abandon", "_selected_action": [str(version.pk), str(draft.pk)]}
     admin.post(VERSIONS, chosen)
     assert [v.state for v in PolicyVersion.objects.order_by("version")] == ["published", "abandoned"]
     assert events("policy")[-1] == ("policy.draft_abandoned", str(cast.operator.pk))
@@ -128,9 +131,9 @@ def test_a_matrix_is_drafted_from_what_is_in_force(cast, admin):
     ("tiers", "more", "says"),
     [
         ({"low": [("auditor", "1")]}, {}, "may not approve in prod"),
-        ({}, {"low_says": "roles"}, "Name roles where roles are asked"),
-        ({"low": [("approver", "1")]}, {"low_says": "nobody"}, "Name roles where roles are asked"),
-        ({"low": [("approver", "")]}, {}, "How many people of the role approver"),
+        ({}, {"low_rule": "roles"}, "Name roles only where approvals are required"),
+        ({"low": [("approver", "1")]}, {"low_rule": "nobody"}, "Name roles only where approvals are required"),
+        ({"low": [("approver", "")]}, {}, "Enter how many people of the role approver"),
     ],
 )
 def test_a_matrix_that_cannot_be_is_explained(cast, admin, tiers, more, says):

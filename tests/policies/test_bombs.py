@@ -137,7 +137,7 @@ def test_a_bomb_in_force_denies_its_own_tenants_actions_and_no_others(tmp_path, 
         "awaiting_approval"
     }
     words = theirs[0].error["message"]
-    assert words.startswith("It could not be evaluated: ") and words.endswith("A rule that errs denies.")
+    assert words.startswith("It could not be evaluated: ") and words.endswith("A policy that fails to evaluate denies.")
     assert theirs[0].error["details"] == {"rule": "policy bomb v1"}
     assert took < len(theirs) * (MAX_S + RESTART_S) and resident() - before < WORKER_BYTES
     assert (root_of(cast.dev) / "app.conf").read_text() == "before\n"

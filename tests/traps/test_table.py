@@ -160,7 +160,7 @@ def decide(w: World, who: str, action: Action, approved: bool = True) -> None:
 
 DENIED, WAITING = "denied", "awaiting_approval"
 NOT_NOW = "there is nothing to decide"
-OWN = "nobody approves their own request"
+OWN = "requesters cannot approve their own actions"
 OUTSIDE = {"page": 403, "api": 404}
 NOTHING = {"page": "you belong to no tenant", "api": "There is nothing here, or it is not yours to see."}
 REFUSED = "approval.refused"

@@ -216,8 +216,7 @@ def diff_matrices(place: Environment, before: Rows, after: Rows) -> SafeString:
 
 def matrix_as_yaml(rows: Rows) -> str:
     said = {
-        tier: DENIED if tier not in rows else describe_required_approvals(rows[tier]) or "nobody is asked"
-        for tier in TIERS
+        tier: DENIED if tier not in rows else describe_required_approvals(rows[tier]) or "no approval" for tier in TIERS
     }
     return to_yaml(said)
 

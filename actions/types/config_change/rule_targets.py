@@ -158,7 +158,7 @@ def matrix_text(slug: str, rows: dict[str, Any]) -> str:
 def _describe_row(rows: dict[str, Any], tier: str) -> Any:
     if tier not in rows:
         return "denied"
-    return rows[tier] or "nobody is asked"
+    return rows[tier] or "no approval"
 
 
 def _matrix_draft(draft: UUID, target: Target) -> RuleChange:

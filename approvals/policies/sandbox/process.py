@@ -1,8 +1,7 @@
-"""
-Where policies are evaluated: a process of its own, bounded in time and memory, that costs nothing when it dies.
+"""The policy sandbox: a process of its own in which policies are evaluated, limited in time and memory.
 
-The library is native code and does not cap memory, so a policy could take the worker down with it. Here the worst that
-a policy can do is to be cut off; whoever asked gets an error for that policy, and an error denies.
+The CEL library is native code without a memory limit, so a policy could crash the worker. Here the worst case is that
+the policy is cut off: the caller gets an error for that policy, and an error denies.
 """
 
 import atexit
@@ -33,7 +32,7 @@ _LENGTH = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class ExpressionResult:
-    """What one expression came to: True, False, or None with the error that cut it off."""
+    """The result of one expression: True, False, or None with the error."""
 
     value: bool | None
     error: str = ""
@@ -51,7 +50,7 @@ class Fault:
 
 
 class SandboxProcess:
-    """One evaluating process, started at first use and again after it was killed. Threads ask one at a time."""
+    """One evaluating process, started at first use and again after it was killed. Threads take turns."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,7 +66,7 @@ class SandboxProcess:
         return [Fault(1, 1, answer["error"])]
 
     def evaluate(self, sources: Sequence[str], facts: dict[str, Any]) -> list[ExpressionResult]:
-        """Evaluate expressions over one set of facts, in order, each in its own time; a bad one harms no other."""
+        """Evaluate expressions over one set of facts, in order, each with a time limit of its own."""
         if not sources:
             return []
         with self._lock:
@@ -81,19 +80,19 @@ class SandboxProcess:
             return policy_results
 
     def evaluate_many(
-        self, sources: Sequence[str], many: Sequence[dict[str, Any]], patience: dict[str, int] | None = None
+        self, sources: Sequence[str], batch: Sequence[dict[str, Any]], patience: dict[str, int] | None = None
     ) -> list[list[ExpressionResult]]:
         """Evaluate the same expressions over many sets of facts, as `evaluate` would over each, but in one go.
 
-        What is cut off is tried again by itself, so it costs its own set of facts and no other. `patience` says how
+        An evaluation that is cut off is tried again alone, so it affects no other set of facts. `patience` says how
         often each expression may be cut off from here on, and is counted down; one without any left is not tried.
         """
         found: list[list[ExpressionResult]] = []
-        while len(found) < len(many):
+        while len(found) < len(batch):
             tried = [s for s in sources if patience is None or patience.get(s, 1) > 0]
-            answers = self._stream(tried, many[len(found) :])
-            if len(found) + len(answers) < len(many):
-                alone = self.evaluate(tried, many[len(found) + len(answers)])
+            answers = self._stream(tried, batch[len(found) :])
+            if len(found) + len(answers) < len(batch):
+                alone = self.evaluate(tried, batch[len(found) + len(answers)])
                 for source, result in zip(tried, alone, strict=True):
                     if patience is not None and source in patience and result.was_cut_off:
                         patience[source] -= 1
@@ -107,17 +106,17 @@ class SandboxProcess:
         with self._lock:
             self._kill()
 
-    def _stream(self, sources: Sequence[str], many: Sequence[dict[str, Any]]) -> list[list[ExpressionResult]]:
+    def _stream(self, sources: Sequence[str], batch: Sequence[dict[str, Any]]) -> list[list[ExpressionResult]]:
         """The answers for as many sets of facts as it takes until one is cut off; all of them if none is."""
         if not sources:
-            return [[] for _ in many]
+            return [[] for _ in batch]
         answers: list[list[ExpressionResult]] = []
         with self._lock:
             try:
                 process = self._running()
                 assert process.stdin is not None and process.stdout is not None
-                send(process.stdin, {"batch": list(many), "sources": list(sources)})
-                while len(answers) < len(many):
+                send(process.stdin, {"batch": list(batch), "sources": list(sources)})
+                while len(answers) < len(batch):
                     got = receive(process.stdout, time.monotonic() + MAX_S)["policy_results"]
                     answers.append([ExpressionResult(value, error) for value, error in got])
             except (OSError, EOFError, ValueError, KeyError):
@@ -135,7 +134,7 @@ class SandboxProcess:
             return {"error": f"{CUT_OFF} after {MAX_S:g} s."}
         except (OSError, EOFError, ValueError):
             self._kill()
-            return {"error": f"{CUT_OFF}: it needed more memory than a policy may have."}
+            return {"error": f"{CUT_OFF}: it needed more memory than allowed."}
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is not None and self._owner != os.getpid():
@@ -176,7 +175,7 @@ def send(pipe: IO[bytes], message: dict[str, Any]) -> None:
 
 
 def receive(pipe: IO[bytes], until: float) -> dict[str, Any]:
-    """Read one message from an unbuffered point of view; TimeoutError once `until` (monotonic) has passed."""
+    """Read one message without buffering; TimeoutError once `until` (monotonic) has passed."""
     size = _LENGTH.unpack(_read(pipe, _LENGTH.size, until))[0]
     return dict(json.loads(_read(pipe, size, until)))
 

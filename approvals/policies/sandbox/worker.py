@@ -57,7 +57,7 @@ def compile_expression(source: str) -> Any:
         raise InvalidExpression(parse_faults(str(error))) from None
     if expression.return_type() != CelType.BOOL:
         found = expression.return_type().name().lower()
-        raise InvalidExpression([(1, 1, f"A policy says true or false; this is of type {found}.")])
+        raise InvalidExpression([(1, 1, f"A policy must be true or false; this is of type {found}.")])
     return expression
 
 
@@ -84,7 +84,7 @@ def _describe_too_many(error: str, facts: dict[str, Any]) -> str:
 def is_true_of_named_facts(source: str, facts: dict[str, Any]) -> bool:
     """As `is_true`, several times faster: first with the facts that the expression names, then with all of them.
 
-    A fact that is missing can only make it err, or not matter; so whatever is no error is what all facts come to.
+    A missing fact can only cause an error or not matter, so any other result is that of all facts.
     """
     try:
         return is_true(source, {name: facts[name] for name in names_in(source)} | {"now": facts["now"]})
@@ -94,7 +94,7 @@ def is_true_of_named_facts(source: str, facts: dict[str, Any]) -> bool:
 
 @lru_cache(maxsize=512)
 def names_in(source: str) -> tuple[str, ...]:
-    """The facts whose names stand in an expression; some of them may stand in a text, and none is missed."""
+    """The facts whose names are in an expression, perhaps inside a string; none is missed."""
     bare = "".join(source.split())
     return tuple(name for name in FACTS if name in bare)
 
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def evaluate_expression(source: str, facts: dict[str, Any]) -> tuple[bool | None, str]:
-    """What one expression comes to on one set of facts: a value, or the error."""
+    """The result of one expression on one set of facts: a value, or the error."""
     try:
         return is_true_of_named_facts(source, facts), ""
     except InvalidExpression as faulty:
