@@ -84,8 +84,8 @@ def test_the_sensitive_one_apart_leads_to_the_tier_it_promises():
     resources = [{**FILE, "name": "db.conf", "risk_class": "dangerous"}, {**FILE, "name": "a", "risk_class": "safe"}]
     facts = facts_of("staging", modifies=3, deletes=1, resources=resources)
     assert evaluate_matrix(facts).tier == "high"
-    what, points, tier = one(facts, "of its own: ")
-    assert what == "Change what is dangerous in an action of its own: db.conf."
+    what, points, tier = one(facts, "of their own: ")
+    assert what == "Change dangerous resources in an action of their own: db.conf."
     assert (points, tier) == comes_to({**facts, "resources": resources[1:]})
 
 

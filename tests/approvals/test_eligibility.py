@@ -151,7 +151,7 @@ def test_one_cannot_decide_twice_too_late_or_on_what_is_settled(scene):
     approve(scene, request, "approver")
     assert can_decide(request, access) == (False, "You have already decided.")
     late = a_request(scene, expires_at=database_time() - timedelta(seconds=1))
-    assert can_decide(late, access) == (False, "The time to decide is over.")
+    assert can_decide(late, access) == (False, "This request expired.")
     void = a_request(scene, state="void", closed_at=database_time())
     assert "plan changed" in can_decide(void, access)[1]
 

@@ -101,7 +101,7 @@ def test_it_takes_somebody_else_to_clear_it_also_where_the_matrix_asks_nobody(co
     assert action.state == "awaiting_approval"
     assert action.plan.verdict["required_approvals"] == [{"role": "approver", "count": 1}]
     assert action.tier == "high"
-    with pytest.raises(Exception, match="nobody approves their own"):
+    with pytest.raises(Exception, match="requesters cannot approve their own"):
         review.approve(committed_cast.access("operator"), action.pk, True, action.plan.digest, "")
     review.approve(committed_cast.access("approver"), action.pk, True, action.plan.digest, "I looked")
     action = carry(action)
