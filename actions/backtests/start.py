@@ -195,17 +195,17 @@ def backtest_status(kind: str, draft_id: UUID) -> BacktestStatus:
     found = ended.filter(digest=digest).first()
     if found is not None and found.finished_at is not None:
         if found.finished_at < database_time() - GOOD_FOR:
-            return BacktestStatus(False, f"Its backtest is more than {GOOD_FOR.days} days old. Run it again.", found)
+            return BacktestStatus(False, f"The backtest is more than {GOOD_FOR.days} days old. Run it again.", found)
         moved = epoch_of(found.tenant_id) != found.epoch
         return BacktestStatus(True, "Backtested with exactly this text.", found, moved)
     last = latest_backtest(kind, draft_id)
     if last is None:
-        return BacktestStatus(False, "It was not backtested yet.")
+        return BacktestStatus(False, "Not backtested yet.")
     if last.is_under_way:
-        return BacktestStatus(False, "Its backtest is under way. Wait until it has finished.", last)
+        return BacktestStatus(False, "The backtest is running. Wait until it finishes.", last)
     if last.digest != digest:
-        return BacktestStatus(False, "It was changed since it was backtested. Run the backtest again.", last)
-    return BacktestStatus(False, "Its backtest was cancelled before it had finished. Run it again.", last)
+        return BacktestStatus(False, "The draft changed since its backtest. Run the backtest again.", last)
+    return BacktestStatus(False, "The backtest was cancelled. Run it again.", last)
 
 
 def require_backtest(kind: str, draft_id: UUID) -> Backtest:
@@ -242,7 +242,7 @@ def backtest_facts(kind: str, draft_id: UUID) -> dict[str, Any]:
 def describe_backtest(backtest: Backtest) -> str:
     """A backtest in a sentence."""
     counts = backtest.counts.get("draft", {})
-    actions = f"{backtest.done:,} judged action{'' if backtest.done == 1 else 's'}"
+    actions = f"{backtest.done:,} evaluated action{'' if backtest.done == 1 else 's'}"
     period = f"{actions} from {_day(backtest.since)} to {_day(backtest.until)}"
     if not counts:
         return f"Backtest over {period}: no changed outcomes."

@@ -25,7 +25,7 @@ def is_frozen() -> Exists:
 
 def reload_with_limits(action_ids: Iterable[UUID]) -> dict[UUID, Action]:
     """
-    Actions as they are now, with `may_go_on` and `is_capped`. One query.
+    Actions as they are now, with `may_go_on` and `is_limited`. One query.
 
     Where the switch is set, one that has begun is asked to stop, if nobody has asked yet: a run that began in the very
     moment in which the switch was thrown was not there to be asked. One that has not begun may not go on.

@@ -95,7 +95,7 @@ def describe_blockers(
         if it.request.kind == Request.Kind.ACCEPTANCE:
             return [f"{it.request.requester.username} has to accept the dry-run diff."]
         asked = [
-            f"{a.principal.username} asks for changes: {a.comment[:200]}"
+            f"{a.principal.username} requested changes: {a.comment[:200]}"
             for a in blocking_change_requests(it.change_requests)
         ]
         return [*asked, *(f"{n} more to approve as {role}." for role, n in it.missing())]
@@ -103,10 +103,10 @@ def describe_blockers(
         if waits:
             return [f"{wait.words} It resumes when the environment is unfrozen." for wait in waits]
         because = action.held_reason.replace("_", " ")
-        return [HELD_HELP.get(action.held_reason, f"It is held: {because}. An operator must resume it.")]
+        return [HELD_HELP.get(action.held_reason, f"Held: {because}. An operator must resume it.")]
     if action.state in (State.QUEUED, State.APPROVED):
-        later = [f"It starts no sooner than {action.not_before.isoformat()}."] if action.not_before else []
-        turns = [f"It waits its turn at {c.kind} {c.name}: {c.action_id} is before it." for c in behind]
+        later = [f"Not started before {action.not_before.isoformat()}."] if action.not_before else []
+        turns = [f"Waiting for the lock on {c.kind} {c.name}: {c.action_id} is first." for c in behind]
         held_up = [wait.words for wait in waits]
         return [*later, *held_up, *(turns or ([] if held_up else ["A worker has to pick it up."]))]
     return [*(wait.words for wait in waits), "It is being planned."] if action.state == State.PREFLIGHT else []

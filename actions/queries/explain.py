@@ -28,7 +28,7 @@ MAX_MOMENTS = 50
 
 
 def explain(action: Action) -> dict[str, Any]:
-    """Everything about the judgement of an action that the caller may view; `action` as `verbs.find` returns it.
+    """Everything about the evaluation of an action that the caller may view; `action` as `verbs.find` returns it.
 
     The keys are those of `actions.api.plans.ExplanationOut`. A fixed number of queries, whatever the number of
     policies.
@@ -122,7 +122,7 @@ def _asked_by(
 
 
 def moments_of(action: Action) -> list[dict[str, Any]]:
-    """When it was judged, in order: the events on the action that say so. One query, and one for names."""
+    """When it was evaluated, in order: the events on the action that say so. One query, and one for names."""
     found = Event.objects.filter(
         tenant=action.tenant_id, subject_kind="action", subject_id=action.pk, verb__in=MOMENTS
     ).order_by("seq")[:MAX_MOMENTS]
@@ -144,13 +144,13 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
 
 
 def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
-    """At which point it was judged, and what came of it; None for an event that was no judgement."""
+    """The point of an evaluation and its result; None for an event that is no evaluation."""
     if event.verb == "policy.evaluated":
         when = "preflight" if event.actor == "system:decide" else facts.get("at", "start")
-        done = {"deny": "denied", "require_approval": "held for people", "allow": "let through"}.get(
-            facts.get("outcome", ""), "judged"
+        done = {"deny": "Denied", "require_approval": "Approval required", "allow": "Allowed"}.get(
+            facts.get("outcome", ""), "Evaluated"
         )
-        return when, f"It was {done}; the tier was {facts.get('tier', 'not known')}."
+        return when, f"{done}; effective tier {facts.get('tier', 'unknown')}."
     if event.verb == "action.start":
         return "start", "Evaluated again on the current state: not stricter than approved."
     if event.verb == "action.reopen":
@@ -164,7 +164,9 @@ def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
-    """The facts that were judged, by the names that policies read: {"name", "kind", "what", "value"}; [] if unknown."""
+    """The facts that were evaluated, by the names that policies read: {"name", "kind", "what", "value"}; [] if
+    unknown.
+    """
     if plan is None or not plan.facts:
         return []
     try:
@@ -271,18 +273,18 @@ def _policy_text(
     is_shadow = r["mode"] == "shadow"
     if r["error"] or r["value"] is None:
         lenient = is_shadow or about_rules
-        done = "That is only noted." if lenient else "A policy that fails to evaluate denies."
-        return f"It could not be evaluated: {r['error'] or 'it gave no answer.'} {done}"
+        done = "It is only recorded." if lenient else "A policy that fails to evaluate denies."
+        return f"It could not be evaluated: {r['error'] or 'it returned no value.'} {done}"
     if r["value"] is False:
-        return "It was not true of this action, so nothing followed from it."
+        return "It did not match this action: no effect."
     if is_shadow:
-        return f"It {describe_shadow_effect(effect, required_approvals)}. It is in shadow, so nothing followed from it."
+        return f"It {describe_shadow_effect(effect, required_approvals)}. Shadow mode: no effect."
     if softened:
         return "It only warns here: policies never block policy changes, so that no policy can lock everyone out."
     if effect == "allow_autonomous" and autonomy:
         return autonomy
     said = describe_effect(effect, required_approvals) if effect else "applied"
-    return f"It was true of this action: it {said}."
+    return f"It matched this action: it {said}."
 
 
 # The verdict on an action in one sentence, and what can be done next. Pure.
@@ -389,8 +391,8 @@ def _asked(
     needed = sum(required["count"] for required in required_approvals)
     have = needed - sum(required["open"] for required in required_approvals)
     asking = [_name(p) for p in policies if p["effect"] == "require" and p["applies"] and p["mode"] == "enforce"]
-    because = f" It is {_where(action, verdict)}" + (f", and {' and '.join(asking)} asks for more." if asking else ".")
-    said = f"It needs {describe_required_approvals(verdict['required_approvals'])}." + because
+    because = f" It is {_where(action, verdict)}" + (f", and {' and '.join(asking)} requires more." if asking else ".")
+    said = f"Requires {describe_required_approvals(verdict['required_approvals'])}." + because
     filled = f"{have} of {needed} required approval{'' if needed == 1 else 's'} {'is' if have == 1 else 'are'} filled."
     return f"{said} {filled}"
 

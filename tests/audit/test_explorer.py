@@ -140,7 +140,7 @@ def test_facets_count_what_matches_with_names(cast, changes, monkeypatch):
     assert [(v.label, v.value) for v in counted.values["actor"]] == [("Operator", str(cast.operator.pk))]
     assert (counted.total, counted.words) == (11, "11")
     monkeypatch.setattr("audit.auditor.explore.search.MAX_COUNTED", 5)
-    assert count_facets(cast.acme.pk, EventFilter(kind="action")).is_limited
+    assert count_facets(cast.acme.pk, EventFilter(kind="action")).is_capped
 
 
 def test_words_are_cut_out_of_texts_and_marked_in_them():

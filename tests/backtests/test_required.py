@@ -70,7 +70,7 @@ def test_it_counts_for_seven_days_and_only_when_it_finished(cast):
     Backtest.objects.update(state="cancelled")
     assert "cancelled before it had finished" in said(version)
     Backtest.objects.all().delete()
-    assert "not backtested yet" in said(version)
+    assert "Not backtested yet" in said(version)
 
 
 def test_one_of_another_draft_or_kind_does_not_count(cast):
@@ -78,7 +78,7 @@ def test_one_of_another_draft_or_kind_does_not_count(cast):
     backtested(version, "retire")
     other = backtested(drafted(cast.acme, "other"))
     assert require_backtest("retire", version.pk) and require_backtest("policy", other.pk)
-    assert "not backtested yet" in said(version)
+    assert "Not backtested yet" in said(version)
 
 
 def test_other_rules_that_change_since_are_said_but_do_not_undo_it(cast):

@@ -78,7 +78,7 @@ def test_a_stale_page_is_refused_in_place_and_keeps_the_comment(site: Site) -> N
     tab.click("[data-approve]")
     if tab.locator("#confirm[open]").count():
         tab.click("#confirm .btn--approve")
-    tab.wait_for_selector("#decide-problem >> text=The plan changed since you looked")
+    tab.wait_for_selector("#decide-problem >> text=The plan changed.")
     assert tab.input_value("#decide-form textarea") == "typed with care"
     site.picture(tab, "stale")
     assert Action.objects.get(pk=action.pk).state == "awaiting_approval"

@@ -35,8 +35,8 @@ def product_environment(
     product_environment: dict[str, str], mailbox: Smtp, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """The product's processes send mail to the mailbox, with links to the server of this test."""
-    port = product._free_port()
-    monkeypatch.setattr(product, "_free_port", lambda: port)
+    port = product.free_port()
+    monkeypatch.setattr(product, "free_port", lambda: port)
     mail = f"smtp://127.0.0.1:{mailbox.server_address[1]}"
     base = f"http://127.0.0.1:{port}"
     return {**product_environment, "INTERLOCK_EMAIL_URL": mail, "INTERLOCK_PUBLIC_URL": base}

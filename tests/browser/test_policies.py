@@ -37,7 +37,7 @@ def test_a_policy_is_written_with_a_live_check_saved_and_proposed(site: Site) ->
     assert tab.evaluate("document.activeElement.id") != "expression"  # the keyboard is not caught in it
     tab.locator("label:has([name=effect][value=require])").click()
     tab.fill("[name='approval:security']", "1")
-    tab.wait_for_selector("#check-preview >> text=would have asked for 1 × security besides")
+    tab.wait_for_selector("#check-preview >> text=would have required 1 × security in addition")
     tab.click("text=Save draft")
     tab.wait_for_selector("#policy-problem >> text=1 error")  # no message yet
     assert tab.input_value("#expression") == "plan.creates > 0" and tab.input_value("[name='approval:security']") == "1"

@@ -57,11 +57,11 @@ def test_a_policy_is_drafted_rehearsed_backtested_published_stops_an_action_and_
     tab.select_option("[name=environment]", "prod")
     tab.fill("[name=reason]", "The wiki is searched, notes are not.")
     tab.click("button:has-text('Propose')")
-    tab.wait_for_selector("text=It was not backtested yet")  # first things first
+    tab.wait_for_selector("text=Not backtested yet")  # first things first
     assert not Action.objects.filter(type="config_change").exists()
     tab.goto(f"/policies/policy/{draft}/backtest/")
     tab.click("button:has-text('Start')")
-    tab.wait_for_selector("text=It was backtested in exactly this wording.", timeout=40_000)
+    tab.wait_for_selector("text=Backtested with exactly this text.", timeout=40_000)
     site.picture(tab, "story-backtested", full_page=True)
     tab.goto(f"/policies/drafts/{draft}/")
     tab.wait_for_selector("text=1 would have gone otherwise")

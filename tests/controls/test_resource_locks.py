@@ -128,7 +128,7 @@ def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(
     assert verbs_of(behind)[-1] == "action.waiting"
     assert "execute" not in waiting_queues(), "nobody is woken for what cannot go on"
     said = committed_cast.client("operator").get(f"/api/actions/{behind.pk}").json()["blocked_by"]
-    assert said == [f"It waits its turn at cell cell-{n}: {doubtful.pk} is before it." for n in (1, 2)]
+    assert said == [f"Waiting for the lock on cell cell-{n}: {doubtful.pk} is first." for n in (1, 2)]
     page = committed_cast.client("operator").get(f"/actions/{behind.pk}/").content.decode()
     assert "It waits its turn at cell <code>cell-1</code>" in page
     seen = verbs_of(behind)

@@ -93,7 +93,7 @@ def test_a_backtest_from_start_to_its_differences(cast, admin):
     version = drafted(cast.acme, expression="plan.deletes > 0")
     address = f"/policies/policy/{version.pk}/backtest/"
     page = text(admin.get(address))
-    assert "It was not backtested yet" in page and "Start" in page
+    assert "Not backtested yet" in page and "Start" in page
     today = timezone.now().date()
     sent = admin.post(address, {"since": "2026-01-01", "until": today.isoformat()})
     assert (sent.status_code, sent["Location"]) == (302, address)
@@ -104,7 +104,7 @@ def test_a_backtest_from_start_to_its_differences(cast, admin):
     assert "hx-trigger" not in page and "<html" not in page
     made = Backtest.objects.get()
     said = text(admin.get(address))
-    assert "It was backtested in exactly this wording" in said and "backtest is valid for" in said
+    assert "Backtested with exactly this text" in said and "backtest is valid for" in said
     assert f"The draft {made.otherwise}" in said and "would be denied" in said
     for row in made.differences.filter(because="draft"):
         assert f"/actions/{row.action_id}/" in admin.get(address).content.decode()
@@ -147,12 +147,12 @@ def test_an_edit_makes_it_stale_and_a_cancelled_one_says_so(cast, admin):
     worked_off()
     edit_policy_draft(version.pk, policy_text(effect="warn"), by=SETUP)
     said = text(admin.get(address))
-    assert "It was changed since it was backtested" in said and "of an earlier text" in said
-    assert "It was changed since" in text(admin.get(f"/policies/policy/{version.pk}/propose/"))
+    assert "The draft changed since its backtest" in said and "of an earlier text" in said
+    assert "The draft changed since" in text(admin.get(f"/policies/policy/{version.pk}/propose/"))
     start.start_backtest(cast.access("admin"), "policy", version.pk)
     sent = admin.post(f"{address}cancel/")
     assert sent.status_code == 302 and Backtest.objects.order_by("-pk")[0].state == "cancelled"
-    assert "cancelled before it had finished" in text(admin.get(address))
+    assert "The backtest was cancelled" in text(admin.get(address))
     assert admin.post(f"{address}cancel/").status_code == 302
 
 

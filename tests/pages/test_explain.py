@@ -29,7 +29,7 @@ def test_of_a_denied_action_the_first_sentence_names_the_policy_and_what_to_do(p
     action = propose("prod")
     it = explain(action)
     assert it["sentence"] == "Denied by policy no-files v1: Use the other door."
-    assert "propose it again" in it["next"] and "under Rules" in it["next"]
+    assert "propose it again" in it["next"] and "under Policies" in it["next"]
     assert it["required_approvals"] == [] and it["outcome"] == "deny"
     html = page(place, action)
     assert "Denied by policy no-files v1: Use the other door." in html and "None: the action is denied" in html
@@ -102,13 +102,11 @@ def test_factors_raises_and_facts_are_those_that_were_stored(place: Cast, propos
 
 
 def test_an_action_without_a_plan_says_that_it_was_not_judged(cast: Cast) -> None:
-    assert explain(find_action(cast.access("operator"), an_action(cast).pk))["sentence"].startswith(
-        "It is not judged yet"
-    )
+    assert explain(find_action(cast.access("operator"), an_action(cast).pk))["sentence"].startswith("Not evaluated yet")
     failed = an_action(cast, "failed", error={"code": "plan_refused", "message": "No such file.", "details": {}})
     it = explain(find_action(cast.access("operator"), failed.pk))
-    assert it["sentence"] == "It was never judged, because no plan could be made: No such file."
-    assert "never judged" in page(cast, failed)
+    assert it["sentence"] == "Never evaluated: planning failed: No such file."
+    assert "Never evaluated" in page(cast, failed)
 
 
 def test_a_verdict_from_before_rulings_were_kept_still_names_its_policies(place: Cast, propose: Propose) -> None:
@@ -128,11 +126,11 @@ def test_a_held_action_names_the_rule_that_held_it(cast: Cast) -> None:
     held = an_action(cast, "held", held_reason="policy", error=error)
     it = explain(find_action(cast.access("operator"), held.pk))
     assert it["sentence"] == "Held at a checkpoint by policy no-deletes v2: Nothing is deleted."
-    assert "rolls it back" in it["next"]
+    assert "roll it back" in it["next"]
 
 
 def test_what_needs_nobody_says_so(place: Cast, propose: Propose) -> None:
-    assert explain(propose("dev"))["sentence"].startswith("Nobody else is asked; its requester has to accept")
+    assert explain(propose("dev"))["sentence"].startswith("No approval needed; the requester must accept")
     action = propose("dev", type="collect_diagnostics", parameters={})
     if action.plan is not None:
         assert explain(action)["sentence"].startswith("Nobody has to approve it")

@@ -142,7 +142,7 @@ def test_each_of_many_has_its_own_result(place: Cast, propose: Propose) -> None:
     }
     assert f'value="{one.pk}:{one.plan.digest}"' in page(place, "approver")
     html = place.client("approver").post("/approvals/bulk/", sent).content.decode()
-    assert "Approved. It is" in html and "changed since you looked" in html and "not yours to see" in html
+    assert "Approved. It is" in html and "The plan changed" in html and "you have no access" in html
     assert Decision.objects.count() == 1
     assert Action.objects.get(pk=two.pk).state == "awaiting_approval"
 

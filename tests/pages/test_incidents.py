@@ -79,7 +79,7 @@ def test_handing_over_declining_and_resolving_work_by_plain_forms(place):
     incident = incident_of(fail(place))
     browser, here = place.client("operator"), f"/incidents/{incident.pk}/"
     page = browser.post(f"{here}assign/", {"assignee": str(place.approver.pk), "note": "Yours"}, follow=True)
-    assert "Handed to Approver" in page.content.decode()
+    assert "Assigned to Approver" in page.content.decode()
     declined = place.client("approver").post(f"{here}decline/", {"reason": "On leave"}, follow=True)
     assert "Unassigned" in declined.content.decode()
     browser.post(f"{here}comments/", {"text": "Disk was full"})

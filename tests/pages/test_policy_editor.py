@@ -162,4 +162,4 @@ def test_a_foreign_draft_is_as_unknown_as_one_that_never_was(cast: Cast) -> None
 def test_the_state_of_the_backtest_is_told_beside_the_buttons(cast: Cast) -> None:
     draft = drafted(cast.acme)
     html = body(cast.client("admin").get(f"/policies/drafts/{draft.pk}/"))
-    assert "It was not backtested yet." in html and f"/policies/policy/{draft.pk}/backtest/" in html
+    assert "Not backtested yet." in html and f"/policies/policy/{draft.pk}/backtest/" in html

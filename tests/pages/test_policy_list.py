@@ -27,7 +27,7 @@ def test_each_policy_says_what_it_does_and_whether_it_counts(cast: Cast) -> None
     drafted(cast.acme, "no-deletes", message="Sharper.")
     html = page(cast, "operator")
     assert "Denies the action" in html and ">Enforce<" in html
-    assert "Would have asked for 2 × approver besides" in html and "Shadow" in html
+    assert "Would have required 2 × approver in addition" in html and "Shadow" in html
     assert "Global" in html and html.count("</span>") and "v2" in html
     assert html.count("Hard</span>") == 1 and html.count("Overridable</span>") == 1
 
@@ -111,7 +111,7 @@ def test_the_history_shows_each_version_against_the_one_before(cast: Cast) -> No
     assert "Nothing <mark>at all </mark>is deleted" in html or "at all" in html
     assert "Propose v1 again" in html and "Propose retirement" in html and "Given up" in html
     assert f"/policies/policy/{first.pk}/propose/" in html and f"/policies/retire/{second.pk}/propose/" in html
-    assert "put version 2 in force instead of version 1" in html and "<b>Admin</b> gave version 3 up" in html
+    assert "put version 2 in force instead of version 1" in html and "<b>Admin</b> abandoned version 3" in html
 
 
 def test_a_retired_policy_says_so(cast: Cast) -> None:

@@ -24,7 +24,7 @@ def test_the_plan_is_shown_with_its_digest_diff_rules_and_undo(place: Cast, prop
     html = page(place.client("approver"), action)
     assert f'name="digest" value="{action.plan.digest}"' in html
     assert "<code>hello world</code>" in html and "hello.txt" in html
-    assert "The approval matrix asks for 2 × approver" in html
+    assert "The approval matrix requires 2 × approver" in html
     assert "reversible" in html and "Open: you can approve" in html
 
 
@@ -49,7 +49,7 @@ def test_a_stale_form_is_refused_in_place_and_nothing_is_decided(place: Cast, pr
     answer = place.client("approver").post(f"/actions/{action.pk}/decide/", sent, headers=headers)
     assert answer.status_code == 409
     fragment = answer.content.decode()
-    assert "The plan changed since you looked" in fragment and "<form" not in fragment  # the form stays as it was typed
+    assert "The plan changed." in fragment and "<form" not in fragment  # the form stays as it was typed
     assert f'href="/actions/{action.pk}/"' in fragment
     assert not Decision.objects.exists()
     assert not Event.objects.filter(verb__in=["approval.granted", "approval.rejected"]).exists()
@@ -59,7 +59,7 @@ def test_rejecting_without_a_comment_says_what_is_missing(place: Cast, propose: 
     action = propose("prod")
     url, client = f"/actions/{action.pk}/decide/", place.client("approver")
     answer = client.post(url, {"decision": "reject", "comment": " "}, headers={"HX-Request": "true"})
-    assert answer.status_code == 422 and "Say why you reject" in answer.content.decode()
+    assert answer.status_code == 422 and "Give a reason for the rejection" in answer.content.decode()
     assert not Decision.objects.exists()
     client.post(url, {"decision": "reject", "comment": "no"})
     assert Action.objects.get(pk=action.pk).state == "rejected"

@@ -95,6 +95,6 @@ def test_the_timeline_says_what_stopped_it_and_how(place: Cast, propose: Propose
     for verb, facts in rows:
         record(NewEvent(action.tenant_id, action_subject(action), verb, "system:execute", facts=facts))
     page = place.client("operator").get(f"/actions/{action.pk}/run/").content.decode()
-    assert "stops it on a risk spike: shop answers" in page
+    assert "stopped it on a risk spike: shop answers" in page
     assert "held it: risk spike, after cancelling the attempt that ran" in page
-    assert "put file app.conf in quarantine" in page
+    assert "quarantined file app.conf" in page

@@ -22,7 +22,7 @@ def test_queue_review_and_run_mark_a_simulation(place: Cast, propose: Propose) -
     run = page(client, f"{here}run/")
     assert "nothing was changed" in run and "Would create notes.txt" in run
     assert "Propose to apply" in run and "Propose the undo" not in run
-    assert "it is simulated, so nothing is changed" in page(client, f"{here}explain/")
+    assert "simulated, nothing is changed" in page(client, f"{here}explain/")
 
 
 def test_it_is_run_for_real_from_its_page(place: Cast, propose: Propose) -> None:

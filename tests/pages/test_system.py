@@ -64,6 +64,6 @@ def test_what_stands_around_is_asked_through_redis(
     redis_client.set("interlock:swept_at", time() - 2)
     redis_client.set("interlock:wake_up:decide", 1)
     html = place.client("operator").get("/system/").content.decode()
-    assert "nudges under way: decide" in html
+    assert "wake-ups under way: decide" in html
     assert "nobody answers" in html  # no worker runs in this test
     assert "every 5 s" in html and "no sweep is known of" not in html

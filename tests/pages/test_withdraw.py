@@ -54,7 +54,7 @@ def test_the_api_tells_who_asks_and_what_can_be_taken_back(place: Cast, propose:
         ("approver", "not yet")
     ]
     assert "withdraw_change_request" in now["allowed"]
-    assert now["blocked_by"][0] == "approver asks for changes: not yet"
+    assert now["blocked_by"][0] == "approver requested changes: not yet"
     status, now = say(place, "approver", action, "withdraw-change-request")
     assert status == 200 and now["approvals"]["change_requests"] == [] and "approve" in now["allowed"]
     assert say(place, "operator", action, "request-changes", comment="x")[0] == 403
@@ -97,7 +97,7 @@ def test_a_wish_whose_author_left_is_shown_as_lapsed_and_holds_nothing(place: Ca
     say(place, "approver", action, "request-changes", comment="use tabs")
     place.approver.groups.clear()
     html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
-    assert "Changes requested by Approver, who may no longer decide." in html and "use tabs" in html
+    assert "Changes requested by Approver, who is no longer eligible." in html and "use tabs" in html
     assert "until the request is withdrawn" not in html
     assert "changes asked for" not in place.client("operator").get("/?tab=mine").content.decode()
     status, now = Program(place.api("operator")).get(f"/api/actions/{action.pk}")

@@ -1,4 +1,4 @@
-"""Where an action stands on its way, as six stations: what is done, what is now, what is to come."""
+"""Where an action stands on its way, as six stages: done, now, ahead."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ ENDED_WELL = (S.COMPLETED,)
 
 @dataclass(frozen=True)
 class ProgressStage:
-    """`look` is done, now or ahead; `glyph` a state's name; `hue` colours a station that is now."""
+    """`look` is done, now or ahead; `glyph` a state's name; `hue` colours the stage that is now."""
 
     title: str
     note: str
@@ -29,7 +29,7 @@ def pluralize(n: int, word: str) -> str:
 
 
 def build_stages(action: Action, request: Request | None, have: int, needed: int) -> list[ProgressStage]:
-    """The stations of an action, with its request and how many required approvals are filled."""
+    """The stages of an action, with its request and how many required approvals are filled."""
     return [
         ProgressStage("Proposed", str(action.requester), "done", "completed"),
         _preflight(action),
@@ -43,12 +43,12 @@ def build_stages(action: Action, request: Request | None, have: int, needed: int
 def _preflight(action: Action) -> ProgressStage:
     if action.state in AT_PREFLIGHT:
         hue = "bad" if action.state == S.DENIED else "run"
-        words = {S.QUEUED: "waits for a worker", S.PREFLIGHT: "dry run", S.DENIED: "not allowed"}
+        words = {S.QUEUED: "waiting for a worker", S.PREFLIGHT: "dry run", S.DENIED: "not allowed"}
         return ProgressStage("Preflight", words[S(action.state)], "now", action.state, hue)
     if action.plan is None:
         ended = action.state in (S.FAILED, S.CANCELLED)
         return ProgressStage(
-            "Preflight", "no plan was made", "now" if ended else "ahead", "failed" if ended else "pending", "bad"
+            "Preflight", "planning failed", "now" if ended else "ahead", "failed" if ended else "pending", "bad"
         )
     took = action.plan.created_at - action.created_at
     return ProgressStage("Preflight", f"plan v{action.plan.version}, {duration(took)}", "done", "completed")
@@ -60,9 +60,9 @@ def _approval(action: Action, request: Request | None, have: int, needed: int) -
     title = "Acceptance" if request is not None and request.kind == "acceptance" else "Approval"
     if action.state == S.AWAITING_APPROVAL:
         note = "by its requester" if title == "Acceptance" else f"{have} of {pluralize(needed, 'approval')}"
-        return ProgressStage(f"Hold: {title.lower()}", note, "now", S.AWAITING_APPROVAL)
+        return ProgressStage(title, note, "now", S.AWAITING_APPROVAL)
     if action.state == S.REJECTED:
-        return ProgressStage(title, "a person said no", "now", S.REJECTED, "bad")
+        return ProgressStage(title, "rejected", "now", S.REJECTED, "bad")
     if action.approved_at is None:
         return ProgressStage(title, action.state.replace("_", " "), "now", action.state, "idle")
     if request is None:
@@ -78,10 +78,10 @@ def _approval(action: Action, request: Request | None, have: int, needed: int) -
 def _run(action: Action) -> ProgressStage:
     progress = f"{action.steps_done} of {pluralize(action.steps_total, 'step')}"
     if action.state == S.APPROVED:
-        words = f"not before {action.not_before:%d %b %H:%M}" if action.not_before else "starts by itself"
+        words = f"not before {action.not_before:%d %b %H:%M}" if action.not_before else "starts automatically"
         return ProgressStage("Run", words, "now", S.APPROVED, "ok")
     if action.approved_at and action.started_at is None:
-        return ProgressStage("Run", "never began", "now", action.state, "idle")
+        return ProgressStage("Run", "not started", "now", action.state, "idle")
     if action.started_at is None or action.approved_at is None:
         return ProgressStage(
             "Run", pluralize(action.steps_total, "step") if action.steps_total else "", "ahead", "pending"
@@ -97,14 +97,16 @@ def _run(action: Action) -> ProgressStage:
 
 def _verify(action: Action) -> ProgressStage:
     checks = pluralize(len(action.checks), "check") if action.checks else "effects re-read"
-    checks = "nothing to" if action.simulated else checks
+    checks = "simulated: none" if action.simulated else checks
     if action.state == S.VERIFYING:
         return ProgressStage("Verify", checks, "now", S.VERIFYING, "verify")
     if action.state == S.COMPLETED:
-        return ProgressStage("Verify", "nothing to" if action.simulated else "everything holds", "done", "completed")
+        return ProgressStage(
+            "Verify", "simulated: none" if action.simulated else "all checks passed", "done", "completed"
+        )
     failed = (action.error or {}).get("code") == "verification_failed"
     return ProgressStage(
-        "Verify", "did not hold" if failed else checks, "done" if failed else "ahead", "failed" if failed else "pending"
+        "Verify", "failed" if failed else checks, "done" if failed else "ahead", "failed" if failed else "pending"
     )
 
 
@@ -119,8 +121,8 @@ def _end(action: Action) -> ProgressStage:
 
 
 def describe_next(action: Action, missing: int) -> str:
-    """What happens after this person's approval, in a sentence."""
+    """Say in a sentence what follows this person's approval."""
     if missing > 1:
         return f"{missing - 1} more {'approval' if missing == 2 else 'approvals'} must be filled after yours."
-    start = f"at {action.not_before:%d %b %H:%M} UTC" if action.not_before else "by itself"
+    start = f"at {action.not_before:%d %b %H:%M} UTC" if action.not_before else "automatically"
     return f"Yours is the last one. The run starts {start}, and stops if the target has drifted from this plan."

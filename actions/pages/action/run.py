@@ -37,7 +37,7 @@ from tenants.access import Access
 K = JournalEntry.Kind
 MAX_UNASKED = 10_000
 """Lines that a page fetches by itself; beyond that somebody has to ask for each range."""
-ATTEMPT_STARTS = {K.INTENT: "began", K.UNDO_INTENT: "began to undo"}
+ATTEMPT_STARTS = {K.INTENT: "started", K.UNDO_INTENT: "undo started"}
 ATTEMPT_ENDS = {
     K.RECEIPT: ("o", "done"),
     K.UNDO_RECEIPT: ("o", "undone"),

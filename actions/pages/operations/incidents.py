@@ -88,7 +88,7 @@ def assign_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     done = commands_incidents.assign(
         access_of(request), incident_id, to, _read_text(request, "note"), **_correlation(request)
     )
-    messages.success(request, f"Handed to {done.assignee}, who is told.")
+    messages.success(request, f"Assigned to {done.assignee}, who is notified.")
     return redirect_to(request, f"/incidents/{incident_id}/")
 
 

@@ -234,7 +234,7 @@ def external_status() -> list[dict[str, Any]]:
     """Redis, by a ping; the workers, by asking them through the broker; the sweep, by its mark. About two seconds."""
     try:
         redis_client().ping()
-        swept_at, nudged = last_sweep(), [queue for queue in QUEUES if is_woken(queue)]
+        swept_at, woken = last_sweep(), [queue for queue in QUEUES if is_woken(queue)]
     except (redis.RedisError, OSError) as error:
         gone = f"does not answer ({type(error).__name__}); work waits for the sweep"
         return [{"name": "Redis", "ok": False, "detail": gone}]
@@ -247,7 +247,7 @@ def external_status() -> list[dict[str, Any]]:
     late = swept_at is None or time() - swept_at > SWEEPS_MISSED * settings.INTERLOCK.sweep_s
     when = "no sweep is known of" if swept_at is None else f"last {duration(max(time() - swept_at, 0))} ago"
     return [
-        {"name": "Redis", "ok": True, "detail": f"nudges under way: {', '.join(nudged) or 'none'}"},
+        {"name": "Redis", "ok": True, "detail": f"wake-ups under way: {', '.join(woken) or 'none'}"},
         {"name": "Workers", "ok": bool(answers), "detail": names},
         {"name": "Sweep", "ok": not late, "detail": f"{when}, every {settings.INTERLOCK.sweep_s:g} s"},
     ]

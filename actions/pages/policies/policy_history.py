@@ -22,14 +22,14 @@ from audit.models import Event
 from tenants.access import Access, visible_to
 
 MAX_VERSIONS, MAX_EVENTS = 50, 100
-VERSION_STATES = {"published": "In force", "draft": "Draft", "retired": "Retired", "abandoned": "Given up"}
+VERSION_STATES = {"published": "In force", "draft": "Draft", "retired": "Retired", "abandoned": "Abandoned"}
 SENTENCES = {
     "policy.drafted": ("", "drafted version {version}"),
     "policy.draft_edited": ("", "reworded version {version}"),
-    "policy.draft_abandoned": ("warn", "gave version {version} up"),
+    "policy.draft_abandoned": ("warn", "abandoned version {version}"),
     "policy.published": ("ok", "put version {after} in force{instead}"),
     "policy.retired": ("warn", "took version {before} out of force"),
-    "backtest.started": ("run", "began a backtest"),
+    "backtest.started": ("run", "started a backtest"),
     "backtest.finished": ("ok", "finished a backtest"),
     "backtest.cancelled": ("warn", "cancelled a backtest"),
 }

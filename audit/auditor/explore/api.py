@@ -180,7 +180,7 @@ class FacetsOut(Schema):
     """`is_capped`: more events match than the 10,000 newest, among which these were counted."""
 
     total: int
-    is_limited: bool
+    is_capped: bool
     facets: dict[str, list[FacetOut]]
 
 
@@ -228,7 +228,7 @@ def count_by_facet(request: HttpRequest, query: Query[LogQuery]) -> dict[str, An
     tenant = tenant_to_audit(request)
     counted = count_facets(tenant, query.asked())
     found = {name: [vars(value) for value in values] for name, values in counted.values.items()}
-    return {"total": counted.total, "is_limited": counted.is_limited, "facets": found}
+    return {"total": counted.total, "is_capped": counted.is_capped, "facets": found}
 
 
 @search_router.get("/audit-logs/search", response=HitPage, summary="Find changes by words, the best first")

@@ -169,15 +169,15 @@ class FacetValue:
 
 @dataclass(frozen=True)
 class Facets:
-    """`total` events (or changes, of a search), at most `MOST_COUNTED`; with `is_capped`, there are more."""
+    """`total` events (or changes, of a search), at most `MAX_COUNTED`; with `is_capped`, there are more."""
 
     total: int
-    is_limited: bool
+    is_capped: bool
     values: dict[str, list[FacetValue]]
 
     @property
     def words(self) -> str:
-        return f"{MAX_COUNTED:,}+" if self.is_limited else f"{self.total:,}"
+        return f"{MAX_COUNTED:,}+" if self.is_capped else f"{self.total:,}"
 
 
 def count_facets(tenant: UUID, asked: EventFilter) -> Facets:
