@@ -3,6 +3,9 @@
 import base64
 import copy
 import json
+import re
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -15,7 +18,6 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
-from audit.evidence.attestation import InvalidStatement, check_descriptor, check_statement
 from audit.verify import Verifier
 from audit.verify.trust import pae
 from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
@@ -23,6 +25,65 @@ from tests.support.vectors import vectors
 
 IN_TOTO = json.loads((vectors("in-toto") / "cases.json").read_text())
 (DSSE,) = json.loads((vectors("dsse") / "vectors.json").read_text())["vectors"]
+STATEMENT_TYPES = ("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1")
+HEX_DIGITS = {
+    "md5": 32,
+    "sha1": 40,
+    "gitCommit": 40,
+    "gitTree": 40,
+    "gitBlob": 40,
+    "gitTag": 40,
+    "sha224": 56,
+    "sha256": 64,
+    "sha384": 96,
+    "sha512": 128,
+    "sha512_224": 56,
+    "sha512_256": 64,
+    "sha3_224": 56,
+    "sha3_256": 64,
+    "sha3_384": 96,
+    "sha3_512": 128,
+    "dirHash": 64,
+}
+
+
+@dataclass(frozen=True)
+class InvalidStatement(ValueError):
+    """A statement or resource descriptor that in-toto does not allow; `why` is the name that its own library uses."""
+
+    why: str
+
+
+def check_statement(statement: dict[str, Any]) -> None:
+    """Raises InvalidStatement unless this is an in-toto Statement (github.com/in-toto/attestation, spec/v1/statement.md)."""
+    if statement.get("_type") not in STATEMENT_TYPES:
+        raise InvalidStatement("ErrInvalidStatementType")
+    if not statement.get("subject"):
+        raise InvalidStatement("ErrSubjectRequired")
+    for subject in statement["subject"]:
+        check_descriptor(subject)
+        if not subject.get("digest"):
+            raise InvalidStatement("ErrDigestRequired")
+    if not statement.get("predicateType"):
+        raise InvalidStatement("ErrPredicateTypeRequired")
+    if not statement.get("predicate"):
+        raise InvalidStatement("ErrPredicateRequired")
+
+
+def check_descriptor(found: dict[str, Any]) -> None:
+    """Raises InvalidStatement unless this is a ResourceDescriptor: it names something, and known digests are lower-case hex."""
+    if not (found.get("name") or found.get("uri") or found.get("digest")):
+        raise InvalidStatement("ErrRDRequiredField")
+    for algorithm, digest in found.get("digest", {}).items():
+        length = HEX_DIGITS.get(algorithm)
+        if length is None:
+            continue
+        if not re.fullmatch(r"(?:[0-9a-f]{2})*", digest):
+            raise InvalidStatement("ErrInvalidDigestEncoding")
+        if len(digest) not in ((40, 64) if algorithm.startswith("git") else (length,)):
+            raise InvalidStatement("ErrIncorrectDigestLength")
+
+
 CASES = [
     (check, case)
     for check, name in ((check_statement, "statement"), (check_descriptor, "resource_descriptor"))
