@@ -12,7 +12,7 @@ from uuid import UUID
 
 from actions.models import Action
 from audit.auditor.reports.registry import Column, Report, ReportScope, Row
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.query import read_envelope
 from audit.log.subjects import actor_names, agent_owners
 from audit.models import Event

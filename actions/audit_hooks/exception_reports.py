@@ -10,7 +10,7 @@ from django.db.models import Q
 from actions.audit_hooks.change_reports import describe_exception
 from actions.models import PredictionAccuracy
 from audit.auditor.reports.registry import Column, Report, ReportScope, Row
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.query import read_envelope
 from audit.log.subjects import actor_names, describe_subjects, environment_names
 from audit.models import Event

@@ -12,7 +12,7 @@ from django.conf import settings
 
 from actions.incidents.next_steps import next_steps, step_facts
 from actions.models import Incident, Webhook
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.outgoing.webhook import url_fault
 from tenants.vault import decrypt, encrypt
 

@@ -10,7 +10,7 @@ from actions.preflight.step_graph import build_rollback_plan
 from actions.types.protocol import Draft
 from actions.types.shared.recovery_policy import describe_policy
 from audit.changes.document import Change, text_diff
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 
 OPERATION_TEXTS = {"create": "create", "modify": "change", "delete": "delete", "replace": "replace"}
 

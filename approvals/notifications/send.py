@@ -20,7 +20,7 @@ from django.db.models import Q
 
 from approvals.models import Notification, NotificationRule, Request
 from approvals.notifications.enqueue import WAITING_EVENTS, enqueue_due
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.database.clock import database_time
 from audit.log.events import NewEvent, Subject, record
 from audit.log.subjects import describe_subject

@@ -9,7 +9,7 @@ from django.db.models import Count, Max
 from approvals.models import Decision, MatrixRow
 from approvals.quorum.role_holders import role_tenures_in
 from audit.auditor.reports.registry import Column, Report, ReportScope, Row, register_report
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from tenants.models import Environment, Principal
 
 BEFORE_RECORDS = 1971

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 
 FORMAT = "interlock.changes/1"
 OPERATIONS = ("create", "modify", "delete", "replace")

@@ -17,7 +17,7 @@ from pygments.token import Token, _TokenType
 from pygments.util import ClassNotFound
 
 from audit.changes.document import Change, Opcode, compare_lines
-from audit.changes.visible import HOSTILE, name_of, symbol
+from audit.changes.masking import HOSTILE, name_of, symbol
 
 Runs = list[tuple[str, str]]  # (token class or "", text) of one line
 Marks = Sequence[tuple[int, int]]  # changed character ranges of one line

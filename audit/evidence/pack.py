@@ -10,9 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from audit.errors import NotFound, Problem, TooLarge
-from audit.evidence.attestation import HeadProof, Signer, prove_events, sign_statement
 from audit.evidence.collect import PackContents, Progress, collect, no_progress
-from audit.evidence.contents import NOTHING_WITHHELD, Member, Redaction
+from audit.evidence.contents import NOTHING_WITHHELD, HeadProof, Member, Redaction, Signer, prove_events, sign_statement
 from audit.evidence.report import report_pdf
 from audit.log.events import Subject
 from audit.models import Event

@@ -9,8 +9,8 @@ from uuid import UUID
 import structlog
 
 from audit.changes.document import Change, compare_lines, group_hunks
-from audit.evidence.attestation import HeadProof
 from audit.evidence.collect import PackContents
+from audit.evidence.contents import HeadProof
 from audit.log.events import Subject
 from audit.log.subjects import describe_subject
 from audit.ui.typesetting import Prepared, TypesettingFailed, printable, render_pdf

@@ -8,7 +8,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from ninja import Field, Router, Schema, Status
 
 from audit.models.seals import Archive, LegalHold
-from audit.retention import archives, erasure, legal_holds
+from audit.retention import archives, erasure
 from audit.retention.archives import read_archive, read_keep_days
 from audit.web import stream_response, tenant_to_administer, tenant_to_audit
 
@@ -77,7 +77,7 @@ def retention(request: HttpRequest) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     return {
         "keep_days": read_keep_days(tenant),
-        "holds": [_serialize_hold(row) for row in legal_holds.active_holds(tenant)],
+        "holds": [_serialize_hold(row) for row in erasure.active_holds(tenant)],
         "archives": [_serialize_archive(row) for row in archives.list_archives(tenant)],
     }
 
@@ -94,13 +94,13 @@ def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
 def hold(request: HttpRequest, body: HoldIn) -> Status[dict[str, Any]]:
     """Until it is lifted, nothing of it is pruned or erased."""
     tenant, by = tenant_to_administer(request)
-    return Status(201, _serialize_hold(legal_holds.set_hold(tenant, body.reason, by, body.subject)))
+    return Status(201, _serialize_hold(erasure.set_hold(tenant, body.reason, by, body.subject)))
 
 
 @router.post("/legal-holds/{uuidstr:hold_id}/lift", response=RetentionOut, summary="Lift a hold")
 def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
     tenant, by = tenant_to_administer(request)
-    legal_holds.lift_hold(tenant, UUID(hold_id), by)
+    erasure.lift_hold(tenant, UUID(hold_id), by)
     return retention(request)
 
 

@@ -22,13 +22,13 @@ from audit.log.events import NewEvent, Subject, record
 from audit.models import Event, PrivateValue
 from audit.models.auditor import IndexedEvent, Stream
 from audit.models.seals import Archive, Leaf, Retention, SignedTreeHead
-from audit.retention.legal_holds import held_subjects
+from audit.retention.erasure import held_subjects
 from audit.seals.keys import verifiers
 from audit.seals.tree import StoredNodes
 from audit.verify import Broken
 from audit.verify.archive import FORMAT, verify_archive
 from audit.verify.merkle import Frontier
-from audit.verify.signed_note import verify_note
+from audit.verify.signatures import verify_note
 
 ACTOR = "system:retention"
 BATCH = 1_000

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from audit.errors import Conflict, Invalid, NotFound, Problem
 from audit.log.subjects import actor_names
-from audit.retention import archives, erasure, legal_holds
+from audit.retention import archives, erasure
 from audit.retention.archives import read_archive, read_keep_days
 from audit.web import auditors_only, may_administer, stream_response, tenant_to_administer
 
@@ -42,10 +42,10 @@ def _apply_form(request: HttpRequest, tenant: UUID, by: str) -> str:
             return "Kept for ever." if not days else f"Kept for at least {days} days."
         case "hold":
             subject = post.get("subject", "").strip()
-            legal_holds.set_hold(tenant, post.get("reason", ""), by, _parse_id(subject) if subject else None)
+            erasure.set_hold(tenant, post.get("reason", ""), by, _parse_id(subject) if subject else None)
             return "Legal hold added: nothing is pruned or erased until it is lifted."
         case "lift":
-            legal_holds.lift_hold(tenant, _parse_id(post.get("hold", "")), by)
+            erasure.lift_hold(tenant, _parse_id(post.get("hold", "")), by)
             return "Legal hold lifted."
         case "erase":
             return erasure.describe_erasure(
@@ -69,14 +69,14 @@ def download(request: HttpRequest, tenant: UUID, archive_id: UUID) -> StreamingH
 
 
 def _render_page(request: HttpRequest, tenant: UUID, refused: Problem | None = None) -> HttpResponse:
-    standing = legal_holds.active_holds(tenant)
-    names = actor_names(tenant, {row.set_by for row in standing})
+    holds = erasure.active_holds(tenant)
+    names = actor_names(tenant, {row.set_by for row in holds})
     context: dict[str, Any] = {
         "here": "audit",
         "on": "retention",
         "keep_days": read_keep_days(tenant),
         "archives": archives.list_archives(tenant),
-        "holds": [(row, names.get(row.set_by, row.set_by)) for row in standing],
+        "holds": [(row, names.get(row.set_by, row.set_by)) for row in holds],
         "refused": refused,
         "may_change": may_administer(request),
         "shortest": archives.MIN_KEEP_DAYS,

@@ -18,8 +18,8 @@ from audit.errors import Conflict, NotFound
 from audit.log.events import NewEvent, Subject, record
 from audit.models import seals
 from audit.seals import installation_key as installation
-from audit.verify import signed_note
-from audit.verify.signed_note import InvalidNote, Verifier
+from audit.verify import signatures
+from audit.verify.signatures import InvalidNote, Verifier
 
 ACTOR = "system:sealer"
 OVERLAP = timedelta(days=7)
@@ -53,7 +53,7 @@ class SigningKey:
         return Ed25519PrivateKey.from_private_bytes(self.private).sign(data)
 
     def sign_note(self, text: str) -> str:
-        return signed_note.sign_text(text, self.name, bytes.fromhex(self.key_id), self.sign)
+        return signatures.sign_text(text, self.name, bytes.fromhex(self.key_id), self.sign)
 
 
 @dataclass(frozen=True)
@@ -119,13 +119,13 @@ def verifiers(tenant: UUID, rows: Sequence[seals.SigningKey] | None = None) -> l
     return [PublicKey(name, bytes(r.public), r.valid_from, r.valid_until, r.revoked_at) for r in rows]
 
 
-def verify_head(note: str, keys: list[PublicKey]) -> signed_note.TreeHead:
+def verify_head(note: str, keys: list[PublicKey]) -> signatures.TreeHead:
     """The checkpoint that this note is, signed by one of these keys at a time when its signatures counted.
 
     Raises BadNote, in words.
     """
-    text, by = signed_note.verify_note(note, keys)
-    head = signed_note.parse_tree_head(text)
+    text, by = signatures.verify_note(note, keys)
+    head = signatures.parse_tree_head(text)
     if head.origin != by[0].name:
         raise InvalidNote(f"it is a head of {head.origin}, signed by {by[0].name}")
     at = parse_time(head.extension("at"))

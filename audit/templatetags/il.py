@@ -1,4 +1,7 @@
-"""Tags that draw Interlock's vocabulary: states, risk, environments, people, seals, times. Markup only, no queries."""
+"""Tags that draw Interlock's vocabulary: states, risk, environments, people, the log, times.
+
+Markup only; `integrity_badge` alone reads the database.
+"""
 
 import re
 import zlib
@@ -14,8 +17,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from audit.changes import visible as hostile
+from audit.changes import masking as hostile
 from audit.ui import charts, glyphs
+from audit.verification.status import log_status
+from audit.web import tenant_to_audit
 
 register = template.Library()
 
@@ -233,3 +238,21 @@ def theme(context: Context) -> SafeString:
     """The person's theme from their cookie, as an attribute of <html>; nothing follows the system."""
     chosen = context["request"].COOKIES.get("il-theme", "") if "request" in context else ""
     return mark_safe(f' data-theme="{chosen}"') if chosen in ("light", "dark") else mark_safe("")
+
+
+@register.inclusion_tag("audit/_integrity.html", takes_context=True)
+def integrity_badge(context: Context) -> dict[str, Any]:
+    """State of the tenant's log: signed up to where, verified when, broken where. On every auditor's page."""
+    return {"log_status": log_status(tenant_to_audit(context["request"]))}
+
+
+@register.filter
+def cell(value: Any) -> str:
+    """A report's value as text in a table."""
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    if isinstance(value, list | tuple):
+        return "; ".join(cell(item) for item in value)
+    return str(value)

@@ -21,8 +21,8 @@ from typing import Any
 import typst
 from fontTools.ttLib import TTFont
 
+from audit.changes.masking import HOSTILE, code_point
 from audit.changes.render import SECRET
-from audit.changes.visible import HOSTILE, code_point
 
 TEMPLATES = Path(__file__).parent / "typst"
 FONTS = (("fontpkg_inter", "Inter[opsz,wght].ttf"), ("fontpkg_jetbrains_mono", "JetBrainsMono[wght].ttf"))

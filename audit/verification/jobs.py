@@ -27,7 +27,7 @@ from audit.verification.log import (
 )
 from audit.verification.log_walk import LogWalk
 from audit.verify import Broken
-from audit.verify.signed_note import InvalidNote
+from audit.verify.signatures import InvalidNote
 
 ACTOR = "system:verifier"
 SLICE_S = 3.0

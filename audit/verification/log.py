@@ -18,8 +18,8 @@ from audit.verification.chain import BATCH, ChainReport, Contents, archived_upto
 from audit.verification.log_walk import LogWalk, check_entry, check_link, forked_at, known_keys
 from audit.verify import Broken
 from audit.verify.merkle import inclusion_proof, root_of, verify_consistency, verify_inclusion
-from audit.verify.signed_note import InvalidNote, TreeHead, parse_note, parse_tree_head
-from audit.verify.signed_note import TreeHead as Head
+from audit.verify.signatures import InvalidNote, TreeHead, parse_note, parse_tree_head
+from audit.verify.signatures import TreeHead as Head
 
 
 @dataclass

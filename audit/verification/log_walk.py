@@ -19,8 +19,8 @@ from audit.verification import diagnose
 from audit.verification.chain import ChainReport, Contents, archived_upto, are_archived, check_event
 from audit.verify import Broken
 from audit.verify.merkle import MAX_SIZE, Frontier, leaf_hash
-from audit.verify.signed_note import InvalidNote, digest_of_note
-from audit.verify.signed_note import TreeHead as Head
+from audit.verify.signatures import InvalidNote, digest_of_note
+from audit.verify.signatures import TreeHead as Head
 
 BATCH = 2 * TILE
 MAX_PENDING = 50_000

@@ -24,7 +24,7 @@ from audit.verification import jobs
 from audit.verification.log import ExternalHead, check_external_head, read_external_heads
 from audit.verification.status import integrity
 from audit.verify import Broken, CannotCheck, Summary, verify_file
-from audit.verify.signed_note import InvalidNote, Verifier
+from audit.verify.signatures import InvalidNote, Verifier
 from audit.web import auditors_only, may_administer, may_reach_private_networks, tenant_to_administer
 
 JOBS_SHOWN, MAX_DIGITS = 10, 18

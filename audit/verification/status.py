@@ -9,7 +9,7 @@ from django.db import connection
 from audit.database.clock import database_time
 from audit.database.statements import run_prepared
 from audit.models.seals import Tree
-from audit.seals.unsealed import HORIZON, UNSEALED, as_uuid, placeholders
+from audit.seals.sealer import HORIZON, UNSEALED, as_uuid, placeholders
 
 MAX_EVENTS = 5_000
 MAX_DELAY_S = 60.0

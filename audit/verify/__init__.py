@@ -11,8 +11,7 @@ The folder needs nothing else of ours; `manage.py export_verifier FILE` makes on
 
 from audit.verify.events import Broken, canonical_bytes, check_chain, commitments_of, opening_line, opens, read_event
 from audit.verify.packs import Summary, verify_file
-from audit.verify.signed_note import CannotCheck, Verifier
-from audit.verify.trust import ExternalHeads, read_key
+from audit.verify.signatures import CannotCheck, ExternalHeads, Verifier, read_key
 
 __all__ = [
     "Broken",

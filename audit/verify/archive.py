@@ -16,8 +16,16 @@ from typing import Any, BinaryIO
 
 from audit.verify.events import Broken
 from audit.verify.merkle import Frontier, leaf_hash
-from audit.verify.signed_note import InvalidNote, TreeHead, Verifier, parse_tree_head, verify_note
-from audit.verify.trust import NO_HEADS, ExternalHeads, read_key
+from audit.verify.signatures import (
+    NO_HEADS,
+    ExternalHeads,
+    InvalidNote,
+    TreeHead,
+    Verifier,
+    parse_tree_head,
+    read_key,
+    verify_note,
+)
 
 GZIP_MAGIC = b"\x1f\x8b"
 FORMAT = "interlock.archive/1"

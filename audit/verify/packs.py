@@ -24,8 +24,7 @@ from audit.verify.events import (
     unbase64,
 )
 from audit.verify.merkle import leaf_hash, verify_inclusion
-from audit.verify.signed_note import TreeHead, Verifier
-from audit.verify.trust import NO_HEADS, ExternalHeads, check_signatures, read_head, read_key
+from audit.verify.signatures import NO_HEADS, ExternalHeads, TreeHead, Verifier, check_signatures, read_head, read_key
 
 ATTESTATION = "attestation.json"
 CHAIN_FILES = (

@@ -11,13 +11,13 @@ import zlib
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.changes.document import Change, serialize_changes
-from audit.evidence.attestation import sign_statement
+from audit.evidence.contents import sign_statement
 from audit.evidence.pack import PackRequest, build_pack
 from audit.log import artifacts
 from audit.log.canonical_json import canonical
 from audit.log.events import record
 from audit.seals.keys import signing_key
-from audit.verify import read_key, signed_note, verify_file
+from audit.verify import read_key, signatures, verify_file
 from audit.verify.container import directory_entry, end_record, local_header
 from tests.audit.cast import TENANT, a_subject, an_entry
 
@@ -93,7 +93,7 @@ class Stranger:
 
     def __init__(self, seed=1, name="somebody/else"):
         self.private = Ed25519PrivateKey.from_private_bytes(random.Random(seed).randbytes(32))
-        self.verifier = signed_note.Verifier(name, self.private.public_key().public_bytes_raw())
+        self.verifier = signatures.Verifier(name, self.private.public_key().public_bytes_raw())
         self.key = read_key(self.verifier.vkey)
         self.signer = (self.key.id, self.private.sign)
 

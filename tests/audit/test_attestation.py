@@ -19,7 +19,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from audit.verify import Verifier
-from audit.verify.trust import pae
+from audit.verify.signatures import pae
 from tests.audit.packs import Stranger, a_story, members_of, our_key, packed
 from tests.support.vectors import vectors
 
@@ -55,7 +55,7 @@ class InvalidStatement(ValueError):
 
 
 def check_statement(statement: dict[str, Any]) -> None:
-    """Raises InvalidStatement unless this is an in-toto Statement (github.com/in-toto/attestation, spec/v1/statement.md)."""
+    """Raise InvalidStatement unless this is an in-toto Statement (in-toto/attestation, spec/v1/statement.md)."""
     if statement.get("_type") not in STATEMENT_TYPES:
         raise InvalidStatement("ErrInvalidStatementType")
     if not statement.get("subject"):
@@ -71,7 +71,7 @@ def check_statement(statement: dict[str, Any]) -> None:
 
 
 def check_descriptor(found: dict[str, Any]) -> None:
-    """Raises InvalidStatement unless this is a ResourceDescriptor: it names something, and known digests are lower-case hex."""
+    """Raise InvalidStatement unless this is a ResourceDescriptor: it names something; known digests are hex."""
     if not (found.get("name") or found.get("uri") or found.get("digest")):
         raise InvalidStatement("ErrRDRequiredField")
     for algorithm, digest in found.get("digest", {}).items():

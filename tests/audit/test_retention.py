@@ -16,18 +16,17 @@ from audit.log.artifacts import store_artifact
 from audit.log.events import Subject, record
 from audit.models import Event, PrivateValue
 from audit.models.seals import Archive, Leaf
-from audit.retention import archives, legal_holds
+from audit.retention import archives, erasure
 from audit.retention.archives import prune_archived, write_archive
-from audit.retention.erasure import erase_person, erase_values
-from audit.retention.legal_holds import UnderLegalHold, lift_hold, set_hold
+from audit.retention.erasure import UnderLegalHold, erase_person, erase_values, lift_hold, set_hold
 from audit.seals.keys import public_keys
 from audit.seals.sealer import seal_all
 from audit.verification.chain import verify_chains
 from audit.verification.log import verify_sealed_subject, verify_tenant_log
 from audit.verify import Broken
+from audit.verify.__main__ import main
 from audit.verify.archive import verify_archive
-from audit.verify.cli import main
-from audit.verify.signed_note import parse_vkey
+from audit.verify.signatures import parse_vkey
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
@@ -167,7 +166,7 @@ def test_a_hold_keeps_a_subject_or_everything_until_it_is_lifted(tmp_path: Path)
     with pytest.raises(NotFound):
         lift_hold(uuid7(), whole.pk, "somebody")
     lift_hold(TENANT, whole.pk, "somebody")
-    assert prune_archived(TENANT) == 1 and legal_holds.active_holds(TENANT) == []
+    assert prune_archived(TENANT) == 1 and erasure.active_holds(TENANT) == []
     told = Event.objects.filter(verb__startswith="legal_hold.").order_by("id").values_list("verb", flat=True)
     assert list(told) == ["legal_hold.set", "legal_hold.set", "legal_hold.lifted", "legal_hold.lifted"]
     with pytest.raises(Invalid):

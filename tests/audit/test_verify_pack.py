@@ -19,7 +19,7 @@ from audit.models import Event
 from audit.models.seals import SignedTreeHead
 from audit.seals.keys import signing_key
 from audit.verify import Broken, ExternalHeads
-from audit.verify.cli import main
+from audit.verify.__main__ import main
 from audit.verify.events import canonical_bytes
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.packs import (

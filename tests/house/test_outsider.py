@@ -38,7 +38,7 @@ from audit.log.artifacts import store_artifact
 from audit.models import Event
 from audit.models.auditor import Stream
 from audit.models.seals import Archive, HeadTarget, SignedTreeHead
-from audit.retention.legal_holds import set_hold
+from audit.retention.erasure import set_hold
 from audit.verification import jobs
 from config.asgi import application
 from tenants.access import access_for

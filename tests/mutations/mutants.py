@@ -298,7 +298,7 @@ MUTANTS = [
     Mutant(
         "a pack's signature is not looked at",
         "signature",
-        "audit.verify.trust:check_signatures",
+        "audit.verify.signatures:check_signatures",
         "not _1.is_by(_2, _3)",
         "False",
         (f"{CORPUS}::test_a_pack_with_another_signature_is_refused",),
@@ -306,7 +306,7 @@ MUTANTS = [
     Mutant(
         "any key that signed is as good as ours",
         "signature",
-        "audit.verify.trust:check_signatures",
+        "audit.verify.signatures:check_signatures",
         "_1 and sum(_2) < _3",
         "False",
         (f"{CORPUS}::test_a_pack_that_another_key_signed_is_refused_by_whoever_has_ours",),
@@ -314,7 +314,7 @@ MUTANTS = [
     Mutant(
         "a key that signs twice counts twice",
         "signature",
-        "audit.verify.trust:check_signatures",
+        "audit.verify.signatures:check_signatures",
         "_1 or _2 or len(_3) < len(_4)",
         "_1 or _2",
         ("tests/audit/test_verify_pack.py::test_one_key_under_two_names_counts_once",),
@@ -339,7 +339,7 @@ MUTANTS = [
     Mutant(
         "the horizon does not wait for who may hold smaller ids",
         "lock",
-        "audit.seals.unsealed:advance_horizon",
+        "audit.seals.sealer:advance_horizon",
         "_1 is not None and not _2(_3.holders)",
         "_1 is not None",
         ("tests/races/test_sealing.py::test_an_event_that_commits_late_is_sealed_when_it_comes",),
@@ -348,7 +348,7 @@ MUTANTS = [
     Mutant(
         "a head's signature is not looked at",
         "signature",
-        "audit.verify.signed_note:verify_note",
+        "audit.verify.signatures:verify_note",
         "not _1.is_by(_2, _3)",
         "not _2",
         (f"{SEALS}/test_signed_note.py",),

@@ -9,7 +9,7 @@ import pikepdf
 import pytest
 
 from audit.auditor.reports.registry import Column, Report
-from audit.auditor.reports.renderers import ReportHeader, RowCount, render_csv, render_jsonl, render_pdf_report
+from audit.auditor.reports.worker import ReportHeader, RowCount, render_csv, render_jsonl, render_pdf_report
 
 AT = datetime(2026, 10, 1, 8, tzinfo=UTC)
 HEAD = ReportHeader([("report", "Things"), ("asked by", "=cmd|' /C calc'!A0")], AT)
@@ -71,8 +71,8 @@ def test_an_empty_report_says_what_was_looked_at():
 
 
 def test_a_large_one_is_printed_in_part_and_says_so(monkeypatch):
-    monkeypatch.setattr("audit.auditor.reports.renderers.MAX_PRINTED_ROWS", 3)
-    monkeypatch.setattr("audit.auditor.reports.renderers.MAX_ATTACHED_BYTES", 100)
+    monkeypatch.setattr("audit.auditor.reports.worker.MAX_PRINTED_ROWS", 3)
+    monkeypatch.setattr("audit.auditor.reports.worker.MAX_ATTACHED_BYTES", 100)
     rows = [{"name": f"thing {n}", "n": n} for n in range(9)]
     with pikepdf.open(io.BytesIO(render_pdf_report(a_report(), HEAD, rows, counted(rows)))) as paper:
         assert not list(paper.attachments)

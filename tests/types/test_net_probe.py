@@ -13,7 +13,7 @@ from actions.types.conformance import target
 from actions.types.protocol import StepContext
 from actions.types.rerun_healthcheck.executor import RerunHealthcheck
 from actions.types.shared.net_probe import BODY_LIMIT, probe, url_fault, url_request
-from audit.outgoing.addresses import refusal_reason
+from audit.outgoing.webhook import refusal_reason
 from tests.types.services import Service
 
 service = Service()

@@ -31,7 +31,7 @@ from actions.queries.activity import fetch_activity
 from actions.queries.explain import explain
 from actions.queries.incidents import latest_incident
 from approvals.policies.policy_text import to_yaml
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.errors import NotFound
 from audit.ui import charts
 from tenants.access import Access

@@ -30,7 +30,7 @@ from actions.queries.run_view import (
     timeline,
 )
 from actions.run.transcript import total_usage
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.artifacts import ArtifactMissing, read_artifact
 from tenants.access import Access
 

@@ -33,8 +33,8 @@ from approvals.policies.policy_text import (
     policy_text_of,
 )
 from audit.changes.document import Change
+from audit.changes.masking import visible
 from audit.changes.render import render_change as diff
-from audit.changes.visible import visible
 from audit.errors import Invalid, NotFound
 from tenants.access import Access
 from tenants.models import Tenant

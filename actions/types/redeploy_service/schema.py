@@ -13,7 +13,7 @@ from actions.types.protocol import Issue, Target, error
 from actions.types.shared.net_probe import HOST_NAME, HTTP_DETAILS, PORT, TIMEOUT, URL, probe_faults, to_probe_request
 from actions.types.shared.safe_path import path_fault
 from audit.log.canonical_json import canonical
-from audit.outgoing.addresses import refusal_reason
+from audit.outgoing.webhook import refusal_reason
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,99}$"

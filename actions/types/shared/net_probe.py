@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from actions.types.protocol import Issue, Target, error
-from audit.outgoing.addresses import refusal_reason
+from audit.outgoing.webhook import refusal_reason
 
 BODY_LIMIT = 1024 * 1024  # bytes read of a response
 USER_AGENT = "Interlock-healthcheck/1"

@@ -16,7 +16,7 @@ from audit.database.statements import Rows, insert_together
 from audit.log.query import EventFilter, read_envelope
 from audit.models import Event, PrivateValue
 from audit.models.auditor import IndexCursor, IndexedEvent, Word
-from audit.seals.unsealed import settled_event_id
+from audit.seals.sealer import settled_event_id
 
 BATCH = 500
 SLICE_S = 2.0

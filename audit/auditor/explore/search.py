@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.models import Max, Q, QuerySet
 
 from audit.auditor.explore.index import WEIGHTS, index_condition, mark_hits, tokenize_query
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.events import Subject
 from audit.log.query import EventFilter
 from audit.log.subjects import actor_names, describe_subjects, environment_names

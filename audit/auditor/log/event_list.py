@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.http import QueryDict
 
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.events import Subject
 from audit.log.query import EventFilter, read_envelope, read_private_values
 from audit.log.subjects import describe_subjects, names_of_event_actors

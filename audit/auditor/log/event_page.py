@@ -22,7 +22,7 @@ from audit.models.seals import Leaf
 from audit.seals.keys import verifiers
 from audit.seals.tree import StoredNodes, newest_head
 from audit.verify.merkle import inclusion_proof, leaf_hash, node_hash
-from audit.verify.signed_note import InvalidNote, parse_note, parse_tree_head, verify_note
+from audit.verify.signatures import InvalidNote, parse_note, parse_tree_head, verify_note
 from audit.web import auditors_only
 
 MAX_BYTES = 2 * 1024 * 1024

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
 from audit.auditor.log.event_list import EventRow, LogFilters, event_rows
-from audit.changes.visible import visible
+from audit.changes.masking import visible
 from audit.log.events import Subject
 from audit.log.subjects import actor_names, agent_owners, describe_subjects, find_subject
 from audit.models import Event

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from audit.auditor.reports import runs, schedules
 from audit.auditor.reports.registry import (
     CONTROLS,
+    MEDIA_TYPES,
     Report,
     Row,
     build_scope,
@@ -20,7 +21,6 @@ from audit.auditor.reports.registry import (
     last_quarter,
 )
 from audit.auditor.reports.registry import registered_reports as registered
-from audit.auditor.reports.renderers import MEDIA_TYPES
 from audit.auditor.reports.runs import reports_for_control, serialize_runs, serialize_schedules
 from audit.database.clock import database_time
 from audit.errors import Conflict, Invalid

@@ -216,3 +216,6 @@ def _start_of_day(day: date) -> datetime:
 
 def _issue(field: str, message: str) -> dict[str, str]:
     return {"severity": "error", "message": message, "field": field}
+
+
+MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson", "pdf": "application/pdf"}

@@ -8,13 +8,13 @@ from uuid import UUID
 from django.db import transaction
 
 from audit.auditor.reports.registry import (
+    MEDIA_TYPES,
     Report,
     check_parameters,
     describe_parameters,
     find_report,
     registered_reports,
 )
-from audit.auditor.reports.renderers import MEDIA_TYPES
 from audit.database.clock import database_time
 from audit.errors import Conflict, Invalid, NotFound
 from audit.log.events import NewEvent, Subject, record

@@ -13,8 +13,7 @@ from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
 
-from audit.auditor.reports.registry import check_parameters, describe_parameters, find_report
-from audit.auditor.reports.renderers import MEDIA_TYPES
+from audit.auditor.reports.registry import MEDIA_TYPES, check_parameters, describe_parameters, find_report
 from audit.auditor.reports.runs import file_name, read_file, record_run_event, request_report
 from audit.auditor.reports.worker import ACTOR
 from audit.database.clock import database_time

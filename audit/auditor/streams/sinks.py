@@ -21,8 +21,15 @@ from django.conf import settings
 
 from audit.log.canonical_json import canonical
 from audit.models.auditor import Stream
-from audit.outgoing.addresses import refusal_reason
-from audit.outgoing.webhook import AddressRefused, DeliveryFailed, create_checked_connection, guarded, post, url_fault
+from audit.outgoing.webhook import (
+    AddressRefused,
+    DeliveryFailed,
+    create_checked_connection,
+    guarded,
+    post,
+    refusal_reason,
+    url_fault,
+)
 from audit.seals import installation_key as installation
 
 FACILITY = 13

@@ -10,7 +10,7 @@ from audit.errors import Problem
 from audit.seals.tree import newest_head, prove_consistency
 from audit.verification.log import ExternalHead, read_external_heads
 from audit.verify.merkle import verify_consistency
-from audit.verify.signed_note import InvalidNote
+from audit.verify.signatures import InvalidNote
 
 
 class Command(BaseCommand):

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 import audit.verify
 
 PACKAGE = Path(audit.verify.__file__).parent
-MAIN = "import sys\n\nfrom audit.verify.cli import main\n\nsys.exit(main(sys.argv[1:]))\n"
+MAIN = "import sys\n\nfrom audit.verify.__main__ import main\n\nsys.exit(main(sys.argv[1:]))\n"
 FILE_TIME = (1980, 1, 1, 0, 0, 0)
 
 

@@ -21,7 +21,7 @@ from audit.verification.log import (
     verify_sealed_subject,
     verify_tenant_log,
 )
-from audit.verify.signed_note import InvalidNote
+from audit.verify.signatures import InvalidNote
 
 
 class Command(BaseCommand):

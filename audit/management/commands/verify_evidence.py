@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from audit.verify.cli import main
+from audit.verify.__main__ import main
 
 
 class Command(BaseCommand):

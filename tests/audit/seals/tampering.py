@@ -17,7 +17,7 @@ from audit.models.seals import Leaf, SignedTreeHead, Tile, Tree
 from audit.seals import keys
 from audit.seals.sealer import seal_all
 from audit.verify.merkle import Frontier, leaf_hash
-from audit.verify.signed_note import parse_note, parse_tree_head
+from audit.verify.signatures import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 

@@ -11,7 +11,7 @@ from audit.seals import keys
 from audit.seals.sealer import seal_all
 from audit.seals.tree import newest_head
 from audit.verification.log import read_external_heads, split_notes
-from audit.verify import signed_note
+from audit.verify import signatures
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import a_log, at, cut_back, harmed
 
@@ -98,7 +98,7 @@ def test_heads_kept_elsewhere_find_a_tail_that_was_cut_off(log, run, capsys, tmp
 
 def test_a_head_of_another_log_or_key_is_none_of_this_one(log):
     other = keys.signing_key(uuid7())
-    forged = other.sign_note(signed_note.TreeHead(keys.origin_of(TENANT), 1, b"r" * 32, ()).text())
+    forged = other.sign_note(signatures.TreeHead(keys.origin_of(TENANT), 1, b"r" * 32, ()).text())
     for text in (forged, forged.replace("interlock/", "else/"), ""):
-        with pytest.raises(signed_note.InvalidNote):
+        with pytest.raises(signatures.InvalidNote):
             read_external_heads(text)

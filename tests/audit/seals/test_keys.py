@@ -15,7 +15,7 @@ from audit.seals import keys
 from audit.seals.installation_key import MissingKey, Undecryptable
 from audit.seals.sealer import seal_all
 from audit.seals.tree import newest_head
-from audit.verify.signed_note import InvalidNote, TreeHead, parse_vkey
+from audit.verify.signatures import InvalidNote, TreeHead, parse_vkey
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = pytest.mark.django_db

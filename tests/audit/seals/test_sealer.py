@@ -16,9 +16,9 @@ from audit.seals import tree as tree_nodes
 from audit.seals.sealer import seal, seal_all
 from audit.seals.tree import StoredNodes, iterate_proofs, newest_head, proofs_for, prove_consistency
 from audit.verification.status import integrity, sealing_delays
-from audit.verify import signed_note
+from audit.verify import signatures
 from audit.verify.merkle import Frontier, leaf_hash, verify_consistency, verify_inclusion
-from audit.verify.signed_note import parse_note, parse_tree_head
+from audit.verify.signatures import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 
 pytestmark = [pytest.mark.django_db, pytest.mark.dialect]
@@ -67,7 +67,7 @@ def test_a_later_head_continues_the_one_before(subjects):
     assert (before.size, after.size, after.extension("number")) == (11, 12, "2")
     proof = prove_consistency(TENANT, before.size, after.size)
     assert verify_consistency(before.size, after.size, before.root, after.root, proof)
-    assert after.extension("previous") == signed_note.digest_of_note(note) and head_of(OTHER).extension("number") == "1"
+    assert after.extension("previous") == signatures.digest_of_note(note) and head_of(OTHER).extension("number") == "1"
 
 
 def test_every_event_of_a_subject_is_proved_to_the_head(subjects):

@@ -5,7 +5,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.verify.signed_note import (
+from audit.verify.signatures import (
     InvalidNote,
     TreeHead,
     Verifier,

@@ -21,7 +21,7 @@ from audit.verification.log_walk import LogWalk
 from audit.verification.status import integrity
 from audit.verify import Broken
 from audit.verify.merkle import leaf_hash
-from audit.verify.signed_note import parse_note, parse_tree_head
+from audit.verify.signatures import parse_note, parse_tree_head
 from tests.audit.cast import TENANT, a_subject, an_entry
 from tests.audit.seals.tampering import WAYS, a_log, at, cut_back, harmed, rewrite
 
