@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from actions.controls.worker_queues import wake_up
 from actions.incidents.messages import check_webhook, decrypt_secrets, store_secrets
 from actions.models import ConcurrencyLimit, IncidentRule, Webhook
-from actions.models.incident import DEFAULT_ENDINGS, ENDINGS
+from actions.models.incident import DEFAULT_ENDINGS, ENDING_LABELS
 from actions.types.registry import executors
 from audit.log.events import NewEvent, Subject, record
 from tenants.access import who_may
@@ -110,7 +110,7 @@ def check_environment(form: Any, values: dict[str, Any]) -> None:
 
 class IncidentRuleForm(forms.ModelForm):
     endings = forms.MultipleChoiceField(
-        choices=[(e, e.replace("_", " ")) for e in ENDINGS],
+        choices=[*ENDING_LABELS.items()],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         initial=list(DEFAULT_ENDINGS),

@@ -54,7 +54,7 @@ def on_request_decided(sender: Any, *, request: Request, outcome: str, by: str, 
     facts = {"request": str(request.pk), "digest": request.digest}
     moved = advance([request.subject_id], verb, by=by, facts=facts, ttl_s=ttl_s)
     if not moved:
-        raise RuntimeError(f"request {request.pk} settled, but its action was not waiting for it")
+        raise RuntimeError(f"request {request.pk} was decided, but its action was not waiting for it")
 
 
 def on_request_reopened(

@@ -1,6 +1,7 @@
-"""The life of a change as its events tell it: who asked, who decided, what was out of the ordinary, how it ended.
+"""
+Reports on changes: every change with its approvals, and the separation of duties.
 
-Reports rest on events, which are chained and sealed, and take from the tables only what no event says.
+They rest on events, which are chained and sealed, and read tables only for what no event says.
 """
 
 from collections import defaultdict
@@ -30,12 +31,12 @@ INTERVENTIONS = frozenset(
         "step.resolved",
     }
 )
-"""What a person does to a change that is under way, once it was decided."""
+"""What a person does to a change after its decision."""
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Somebody's approval that stands, rejection, acceptance or refused attempt."""
+    """A valid approval, a rejection, an acceptance or a refused attempt."""
 
     who: str
     what: str
@@ -47,14 +48,14 @@ class Decided:
 
 @dataclass
 class ChangeHistory:
-    """Everything the reports say of one change. People are ids, as events have them."""
+    """One change, for the reports. People are ids, as in events."""
 
     action: Action
     requester: str = ""
     owner: str = ""
     decided: list[Decided] = field(default_factory=list)
     hands: list[tuple[str, str]] = field(default_factory=list)
-    """(who, verb) of people who stepped in."""
+    """(who, verb) of people who intervened."""
     exceptions: list[tuple[str, datetime, int, str]] = field(default_factory=list)
     """(what, when, seq, who)."""
     digest: str = ""
@@ -124,7 +125,7 @@ DECISION_TEXTS = {
     "approval.rejected": "rejected",
     "approval.accepted": "accepted",
     "approval.refused": "was refused",
-    "approval.changes_requested": "asked for changes",
+    "approval.changes_requested": "requested changes",
 }
 
 
@@ -133,7 +134,7 @@ def _decision(life: ChangeHistory, event: Event, facts: dict[str, Any]) -> None:
         role, digest, why = (str(facts.get(name) or "") for name in ("role", "digest", "why"))
         life.decided.append(Decided(event.actor, DECISION_TEXTS[event.verb], role, event.at, digest, why))
     elif event.verb in ("approval.withdrawn", "action.reopen"):
-        everyone = event.verb == "action.reopen" and event.actor.startswith("system:")  # drift voids what all said
+        everyone = event.verb == "action.reopen" and event.actor.startswith("system:")  # drift voids all approvals
         life.decided = [
             one for one in life.decided if one.what != "approved" or not (everyone or one.who == event.actor)
         ]
@@ -146,7 +147,7 @@ def _exception(life: ChangeHistory, event: Event, facts: dict[str, Any]) -> None
 
 
 def describe_exception(verb: str, outcome: str, facts: dict[str, Any]) -> str:
-    """What is out of the ordinary in an event of a change, in words; "" if nothing is."""
+    """The exception in an event of a change, in words; "" if there is none."""
     if verb == "action.approve" and facts.get("because"):
         return f"ran without approval: {facts['because']}"
     if verb == "approval.refused":
@@ -164,14 +165,14 @@ def describe_exception(verb: str, outcome: str, facts: dict[str, Any]) -> str:
 
 
 EXCEPTION_TEXTS = {
-    "approval.withdrawn": "an approval was taken back",
-    "approval.change_request_lapsed": "a wish for changes lapsed",
-    "action.deny": "denied by the rules",
+    "approval.withdrawn": "an approval was withdrawn",
+    "approval.change_request_lapsed": "a request for changes lapsed",
+    "action.deny": "denied by policies or matrix",
     "action.roll_back": "rolled back",
     "action.fail": "failed",
     "action.expire": "expired undecided",
-    "action.abort_requested": "a stop was asked for",
-    "action.break_glass": "ran by breaking glass",
+    "action.abort_requested": "a stop was requested",
+    "action.break_glass": "ran with break-glass",
     "preflight.drifted": "the target had changed since the plan",
     "lease.lost": "its worker was lost",
 }
@@ -243,7 +244,7 @@ def describe_decision(what: str, name: str, role: str, at: Any) -> str:
 CHANGES_REPORT = Report(
     kind="changes",
     title="Evidence for a period",
-    question="Which changes were proposed in these days, who approved exactly what, and what was out of the ordinary?",
+    question="Which changes were proposed in this period, who approved exactly what, and which exceptions occurred?",
     columns=CHANGES_COLUMNS,
     rows=change_rows,
     looked_at="changes",
@@ -256,7 +257,7 @@ CHANGES_REPORT = Report(
 )
 
 
-# Separation of duties: any change in which who asked, who approved and who stepped in were not different people.
+# Separation of duties: requester, approver and intervening people must differ.
 
 
 @dataclass(frozen=True)
@@ -287,28 +288,28 @@ def overlap_rows(wanted: ReportScope) -> Iterator[Row | None]:
 
 
 def overlaps(life: ChangeHistory, owners: dict[str, str]) -> list[Overlap]:
-    """Who filled two parts, the worst first. `owners`: who answers for an agent counts as the agent. Pure."""
+    """Conflicts of duties, the worst first. `owners`: an agent's owner counts as the agent. Pure."""
     asked = {life.requester, *_chain(life.requester, owners)} | ({life.owner} if life.owner else set())
     approved = {one.who for one in life.decided if one.what == "approved"}
     hands = dict(life.hands)
     found = [
-        Overlap("approved what they, or an agent of theirs, asked for", who, True) for who in sorted(approved & asked)
+        Overlap("approved what they, or an agent of theirs, requested", who, True) for who in sorted(approved & asked)
     ]
     found += [Overlap("an agent approved", who, True) for who in sorted(approved & owners.keys())]
     together = sorted({owner for who, owner in owners.items() if who in hands} & approved)
-    found += [Overlap("approved, and an agent of theirs stepped in", who, False) for who in together]
+    found += [Overlap("approved, and an agent of theirs intervened", who, False) for who in together]
     both = sorted(approved & hands.keys())
-    found += [Overlap(f"approved it and stepped in ({hands[who]})", who, False) for who in both]
+    found += [Overlap(f"approved it and intervened ({hands[who]})", who, False) for who in both]
     if not approved:
         found += [
-            Overlap(f"asked for it and stepped in, and nobody else approved ({hands[who]})", who, False)
+            Overlap(f"requested it and intervened, and nobody else approved ({hands[who]})", who, False)
             for who in sorted(asked & hands.keys())
         ]
     return found
 
 
 def _chain(who: str, owners: dict[str, str]) -> list[str]:
-    """Whom an agent answers to, and so on; an owner is met once."""
+    """The owners of an agent, up the chain; each once."""
     found: list[str] = []
     while (who := owners.get(who, "")) and who not in found:
         found.append(who)
@@ -318,7 +319,7 @@ def _chain(who: str, owners: dict[str, str]) -> list[str]:
 DUTIES_REPORT = Report(
     kind="separation_of_duties",
     title="Separation of duties",
-    question="Was there any change in which who asked, who approved and who stepped in were not different people?",
+    question="Did the same person request, approve or intervene in one change?",
     columns=(
         Column("requested_at", "Asked at", 3),
         Column("title", "Change", 6),

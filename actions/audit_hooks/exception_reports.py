@@ -1,4 +1,4 @@
-"""Reports on exceptions: departures from the ordinary way of a change, and failed verifications."""
+"""Reports on exceptions: policy exceptions, and failed verifications."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -29,22 +29,22 @@ ON_CHANGES = (
     "preflight.drifted",
 )
 ON_RULES = {
-    "policy.published": "a policy was put in force",
-    "policy.retired": "a policy was taken out of force",
-    "policy.recovered": "a policy was switched off from outside",
-    "matrix.recovered": "the matrix was reset from outside",
+    "policy.published": "a policy was published",
+    "policy.retired": "a policy was retired",
+    "policy.recovered": "a policy was disabled by a recovery command",
+    "matrix.recovered": "the matrix was reset by a recovery command",
     "matrix.row_added": "a row of the matrix was added",
     "matrix.row_changed": "a row of the matrix was changed",
     "matrix.row_removed": "a row of the matrix was removed",
-    "blast_weights.changed": "the weights of risk were changed",
-    "principal.made_admin": "somebody was made an admin from outside",
-    "role.granted": "what a role may do was changed",
+    "blast_weights.changed": "the blast weights were changed",
+    "principal.made_admin": "a person was made an admin by a recovery command",
+    "role.granted": "the permissions of a role were changed",
     "quarantine.cleared": "a quarantine was cleared",
 }
 
 
 def exception_rows(wanted: ReportScope) -> Iterator[Row | None]:
-    """In the order of the log. The index finds the events, the events say what happened."""
+    """The rows, in the order of the log. The index finds the events; the events say what happened."""
     places, after = environment_names(wanted.tenant), 0
     while True:
         found = _exception_batch(wanted, after)
@@ -89,7 +89,7 @@ def _words(event: Event) -> str:
 EXCEPTIONS_REPORT = Report(
     kind="policy_exceptions",
     title="Policy exceptions",
-    question="Where did a change not go the ordinary way, and when were the rules themselves changed?",
+    question="Which changes were exceptions, and when did the rules themselves change?",
     columns=(
         Column("at", "When", 3),
         Column("what", "What", 8),
@@ -113,11 +113,11 @@ EXCEPTIONS_REPORT = Report(
 )
 
 
-# Failed verifications: changes whose result, read again after the last step, was not what their plan promised.
+# Failed verifications.
 
 
 def verification_rows(wanted: ReportScope) -> Iterator[Row | None]:
-    """In the order in which they ended. Every verified run is looked at, only failed ones are rows."""
+    """The rows, in the order of their end. All verified runs are read; only failed ones are rows."""
     after: tuple[datetime, UUID] | None = None
     while True:
         found = _verification_batch(wanted, after)
@@ -164,19 +164,19 @@ def _verification_row(it: PredictionAccuracy) -> Row:
 VERIFICATIONS_REPORT = Report(
     kind="failed_verifications",
     title="Failed verifications",
-    question="Which changes did not do what their plan had promised, as far as reading the target again could tell?",
+    question="Which changes failed the verification after their last step?",
     columns=(
         Column("ended_at", "Ended at", 3),
         Column("title", "Change", 6),
         Column("type", "Type", 3),
         Column("environment", "Where", 2),
         Column("tier", "Tier", 2),
-        Column("requested_by", "Asked by", 3),
+        Column("requested_by", "Requested by", 3),
         Column("failed", "Checks failed", 2),
         Column("checks", "of", 1),
         Column("predicted", "Changes planned", 2),
         Column("verified", "found", 2),
-        Column("state", "Came to", 3),
+        Column("state", "Result", 3),
         Column("id", "Id", 5),
     ),
     rows=verification_rows,

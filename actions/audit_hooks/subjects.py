@@ -41,7 +41,7 @@ def describe_actions(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
 
 
 def related_actions(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
-    """What was proposed because of an action: its retries, what undoes it or it fell back to, the newest twenty."""
+    """The actions proposed because of an action: retries, undos and fallbacks, the newest twenty."""
     related = Q(retry_of=action_id) | Q(undo_of=action_id) | Q(fallback_of=action_id)
     found = Action.objects.filter(related, tenant=tenant).order_by("-id")[:20]
     return [
@@ -54,17 +54,17 @@ def related_actions(tenant: UUID, action_id: UUID) -> list[tuple[str, Subject]]:
 
 
 def describe_breakers(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
-    """Circuit breakers, which are listed on the system page."""
+    """Circuit breakers; the system page lists them."""
     return {b.pk: breaker_subject(b) for b in CircuitBreaker.objects.filter(tenant=tenant, pk__in=ids)}
 
 
 def describe_environments(tenant: UUID, ids: set[UUID]) -> dict[UUID, Subject]:
-    """Environments, by whose switch something was held."""
+    """Environments, for the events of freezes."""
     found = Environment.objects.filter(tenant=tenant, pk__in=ids)
     return {e.pk: Subject("environment", e.pk, e.name, f"/environments/{e.slug}/") for e in found}
 
 
-# What the evidence of an action holds besides its events: where it landed, the rules as they were, what steps used.
+# Evidence of an action besides its events: the action, its rules, the usage of its steps.
 
 
 MAX_STEPS = 5_000
@@ -117,7 +117,7 @@ def _about(action: Action) -> dict[str, Any]:
 
 
 def _rules(plans: list[Plan]) -> dict[str, Any]:
-    """The verdict on each plan, and the wording of every version of a policy that had a say; these never change."""
+    """The verdict on each plan, and the wording of every evaluated policy version; these never change."""
     asked = {
         (r["policy"], r["version"]) for plan in plans for r in plan.verdict.get("policy_results", []) if r.get("policy")
     }
@@ -141,7 +141,7 @@ def _rules(plans: list[Plan]) -> dict[str, Any]:
 
 
 def _steps(action: Action) -> dict[str, Any]:
-    """The ledger, line by line, with what each attempt used. Its logs are artifacts."""
+    """The journal, with the usage of each attempt. Its logs are artifacts."""
     lines = JournalEntry.objects.filter(action=action).order_by("pk")[:MAX_STEPS]
     return {
         "format": "interlock.steps/1",
@@ -171,12 +171,12 @@ def _incidents(action: Action) -> dict[str, Any]:
     }
 
 
-# What this floor lets go of: what a person wrote about their actions, and the log of actions that ended for good.
+# Erasure of a person's texts, and retention of the log of ended actions.
 
 
 ERASED = "(erased)"
 FINAL_STATES = [state for state in ENDED if state != State.FAILED]
-"""What failed may still be rolled back, by a person, however late."""
+"""A failed action may still be rolled back, at any time."""
 
 
 def register_erasure() -> None:
@@ -185,11 +185,11 @@ def register_erasure() -> None:
 
 
 def erase_words(tenant: UUID, person: UUID) -> int:
-    """Take title, reason and ticket from the actions that a person proposed; return how many."""
+    """Erase title, reason and ticket of the actions that a person proposed; return how many."""
     theirs = Action.objects.filter(tenant=tenant, requester=person).exclude(title=ERASED)
     return theirs.update(title=ERASED, reason=ERASED, ticket="", external_url="")
 
 
 def ended_for_good(ids: list[UUID]) -> set[UUID]:
-    """Those of these actions that will not move again."""
+    """Those of these actions that can no longer move."""
     return set(Action.objects.filter(pk__in=ids, state__in=FINAL_STATES).values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""A draft, and the rules of its tenant as they are and as they would be with it. Nothing here changes anything."""
+"""A draft, and the rules of its tenant without and with it. Changes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -30,14 +30,14 @@ OPEN = ("draft", "retired")
 
 @dataclass(frozen=True)
 class RuleSet:
-    """What judges a tenant's actions: guard policies in order, each environment's matrix by its id, blast weights."""
+    """The rules of a tenant: guard policies in order, each environment's matrix by its id, blast weights."""
 
     policies: list[ActivePolicy]
     matrix: dict[str, Matrix] = field(default_factory=dict)
     weights: dict[str, int] = field(default_factory=dict)
 
     def over(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """A plan's facts with the matrix and weights of these rules in place of those it was judged by."""
+        """A plan's facts with the matrix and weights of these rules instead of its own."""
         place = facts.get("environment")
         known = str(place.get("id", "")) if isinstance(place, Mapping) else ""
         return {**facts, "matrix": self.matrix.get(known, {}), "weights": self.weights}
@@ -54,10 +54,11 @@ class RuleSet:
 
 @dataclass(frozen=True)
 class DraftRules:
-    """A draft and what it would change. `rule` is the guard policy that it is about; none for a matrix.
+    """
+    A draft and its effect on the rules. `rule` is its guard policy; none for a matrix.
 
-    `environment` is where alone it can make a difference: a matrix's own; none for a policy, which guards all of them.
-    `digest` is of the exact wording, and changes with every edit. `epoch` counts the changes of rules until `today`.
+    `environment` is the only one that a matrix affects; none for a policy, which applies to all. `digest` is of the
+    exact wording, and changes with every edit. `epoch` counts the changes of rules until `today`.
     """
 
     kind: str
@@ -75,9 +76,10 @@ class DraftRules:
 
 
 def load_draft(access: Access, kind: str, draft_id: UUID) -> DraftRules:
-    """`kind`: policy or retire (of a version), or matrix (of a draft). For people who may draft it.
+    """
+    `kind`: policy or retire (of a version), or matrix (of a draft). For people who may draft it.
 
-    Raises NotFound, also for another tenant's; NotYoursToRule; NothingToRehearse if it is in force, or was given up.
+    Raises NotFound, also for another tenant's; MayNotChangeRules; NothingToBacktest if it is in force or abandoned.
     """
     if kind not in KINDS:
         raise NotFound
@@ -85,7 +87,7 @@ def load_draft(access: Access, kind: str, draft_id: UUID) -> DraftRules:
 
 
 def digest_for(kind: str, draft: PolicyVersion | MatrixDraft) -> str:
-    """SHA-256 of what a draft says, and what it would do."""
+    """SHA-256 of a draft's wording and effect."""
     if isinstance(draft, MatrixDraft):
         return digest_of({"kind": kind, "environment": str(draft.environment_id), "rows": draft.rows})
     policy_text = asdict(policy_text_of(draft))
@@ -95,7 +97,7 @@ def digest_for(kind: str, draft: PolicyVersion | MatrixDraft) -> str:
 
 
 def digest_now(kind: str, draft_id: UUID) -> str:
-    """The digest of what a draft says now; empty if there is none."""
+    """The digest of a draft's current wording; empty if there is none."""
     kept = MatrixDraft if kind == "matrix" else PolicyVersion
     draft: PolicyVersion | MatrixDraft | None = kept.objects.filter(pk=draft_id).first()
     return digest_for(kind, draft) if draft is not None else ""
@@ -152,7 +154,7 @@ def _of_matrix(access: Access, draft_id: UUID) -> DraftRules:
 
 _REASON = {
     "policy": "draft the next version.",
-    "retire": "only what is in force can be retired.",
+    "retire": "only a version in force can be retired.",
     "matrix": "draft another one.",
 }
 

@@ -30,19 +30,19 @@ KINDS = {
     "denied": "would be denied",
     "not_denied": "would no longer be denied",
     "asked": "would require approvals that were not required",
-    "not_asked": "would ask nobody",
-    "more_approvals": "would ask more people",
-    "fewer_approvals": "would ask fewer people",
-    "other_approvals": "would ask other people",
-    "accepted": "would ask its requester to accept the diff",
-    "not_accepted": "would not ask its requester to accept the diff",
+    "not_asked": "would require no approval",
+    "more_approvals": "would require more approvals",
+    "fewer_approvals": "would require fewer approvals",
+    "other_approvals": "would require other roles",
+    "accepted": "would require its requester to accept the diff",
+    "not_accepted": "would not require its requester to accept the diff",
 }
-"""What becomes of an action that would go otherwise, and in words."""
+"""Kinds of differences, with their description."""
 VerdictLike = Mapping[str, Any]
 
 
 def comparable(verdict: Verdict | VerdictLike) -> dict[str, Any]:
-    """What of a verdict decides how an action goes: {"outcome", "tier", "required_approvals", "acceptance"}."""
+    """The comparable part of a verdict: {"outcome", "tier", "required_approvals", "acceptance"}."""
     if isinstance(verdict, Verdict):
         return {
             "outcome": verdict.outcome,
@@ -59,7 +59,7 @@ def comparable(verdict: Verdict | VerdictLike) -> dict[str, Any]:
 
 
 def difference_kind(before: VerdictLike, after: VerdictLike) -> str:
-    """Which of KINDS it is; empty if the action goes the same way. A tier by itself changes nothing."""
+    """The kind of a difference (of KINDS); empty if there is none. A tier alone makes none."""
     if "deny" in (before["outcome"], after["outcome"]):
         if before["outcome"] == after["outcome"]:
             return ""
@@ -76,18 +76,18 @@ def difference_kind(before: VerdictLike, after: VerdictLike) -> str:
 
 
 def describe_verdict(verdict: VerdictLike) -> str:
-    """How an action goes under a verdict: "denied", "asks 2 × approver", "runs without asking anybody"."""
+    """A verdict in words: "denied", "requires 2 × approver", "runs without approval"."""
     if verdict["outcome"] == "deny":
         return "denied"
     if verdict["required_approvals"]:
-        return f"asks {describe_required_approvals(verdict['required_approvals'])}"
+        return f"requires {describe_required_approvals(verdict['required_approvals'])}"
     if verdict["acceptance"]:
         return "requires the requester to accept the diff"
-    return "runs without asking anybody"
+    return "runs without approval"
 
 
 def differences(before: VerdictLike, after: VerdictLike) -> list[str]:
-    """Every difference between two verdicts in sentences; none if they are alike."""
+    """All differences between two verdicts in sentences; none if they are equal."""
     found = []
     if kind := difference_kind(before, after):
         found.append(f"It {KINDS[kind]}: {describe_verdict(before)} today, {describe_verdict(after)} with the draft.")
@@ -101,7 +101,7 @@ def differences(before: VerdictLike, after: VerdictLike) -> list[str]:
 
 @dataclass(frozen=True)
 class EvaluatedPlan:
-    """One plan by today's rules, and by those with the draft; and what the expressions came to, by their text."""
+    """One plan evaluated by today's rules, and with the draft; and the results of expressions, by their text."""
 
     today: Verdict
     then: Verdict
@@ -111,10 +111,11 @@ class EvaluatedPlan:
 def evaluate_plans(
     plans: Sequence[tuple[Mapping[str, Any], datetime]], today: RuleSet, then: RuleSet, patience: dict[str, int]
 ) -> list[EvaluatedPlan]:
-    """What `judgement` says of each plan's (facts, time), by both. `patience` as `evaluate_many` has it, counted down.
+    """
+    The verdicts on each plan's (facts, time) by both rule sets. `patience` as in `evaluate_batch`, counted down.
 
-    Score and tier depend on no matrix, so policies read the same facts on both sides and each is evaluated once. (Only
-    a matrix that does not read changes them; such a plan is judged by itself.)
+    Score and tier do not depend on the matrix, so policies read the same facts on both sides, and each is evaluated
+    once. (Only an unreadable matrix changes them; such a plan is evaluated alone.)
     """
     sides = [(today.over(facts), then.over(facts), now) for facts, now in plans]
     alike = (today.matrix, today.weights) == (then.matrix, then.weights)
@@ -142,7 +143,7 @@ UNREADABLE = "The facts could not be read."
 
 
 def _bases(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> tuple[Verdict, Verdict]:
-    """What each side comes to before any policy; the same where both have the same matrix and weights."""
+    """The verdict of each side before any policy; the same if both have the same matrix and weights."""
     first = evaluate_without_policies(old)
     return first, first if alike else evaluate_without_policies(new)
 
@@ -175,7 +176,8 @@ class FactRead:
 
 @dataclass(frozen=True)
 class PolicyOutcome:
-    """A guard policy, and what it came to on this action; `side` is today, then, or both.
+    """
+    A guard policy with its result on this action; `side` is today, then, or both.
 
     `value`: True, False, or None with the error.
     """
@@ -192,7 +194,10 @@ class PolicyOutcome:
 
 @dataclass(frozen=True)
 class SingleBacktest:
-    """`went` is how the plan was judged at the time; `today` and `then` judge the same facts by the rules of now."""
+    """
+    `went` is the plan's stored verdict; `today` and `then` evaluate the same facts by the current rules, without and
+    with the draft.
+    """
 
     candidate: DraftRules
     action: Action
@@ -210,15 +215,16 @@ class SingleBacktest:
 
 
 def backtest_action(access: Access, kind: str, draft_id: UUID, action_id: UUID | str) -> SingleBacktest:
-    """Rehearse a draft on an action that the caller may view. Stores nothing.
+    """
+    Evaluate a draft on an action that the caller may view. Stores nothing.
 
-    Raises what `candidate_for` raises; NotFound for an action; NothingToRehearse for one without a judged plan.
+    Raises what `load_draft` raises; NotFound for an action; NothingToBacktest for one without an evaluated plan.
     """
     return backtest_found(load_draft(access, kind, draft_id), find_action(access, action_id))
 
 
 def backtest_found(candidate: DraftRules, action: Action) -> SingleBacktest:
-    """As `rehearse`, for what was found already. The action needs its plan joined."""
+    """Like `backtest_action`, for objects already loaded. The action needs its plan joined."""
     plan = action.plan
     if plan is None or not plan.facts:
         raise NothingToBacktest(
@@ -255,7 +261,7 @@ def facts_read(candidate: DraftRules, facts: Mapping[str, Any], now: datetime) -
 
 
 def facts_named(expression: str) -> list[str]:
-    """The documented facts that an expression names outside of texts and comments, in the order in which it does."""
+    """The documented facts that an expression names, outside strings and comments, in order."""
     found: dict[str, None] = {}
     for chain in NAMES.findall(TEXTS.sub("''", expression)):
         parts = re.sub(r"\s", "", chain).split(".")
@@ -266,7 +272,7 @@ def facts_named(expression: str) -> list[str]:
 
 
 def to_dict(rehearsal: SingleBacktest) -> dict[str, Any]:
-    """A rehearsal for programs."""
+    """A backtest of one action, for the API."""
     c = rehearsal.candidate
     return {
         "kind": c.kind,
@@ -290,7 +296,7 @@ def _sides(candidate: DraftRules) -> tuple[RuleSet, RuleSet]:
 
 
 def _policy_outcomes(today: Verdict, then: Verdict) -> list[PolicyOutcome]:
-    """Every policy of either side, once: those of both, then those that differ."""
+    """All policies of both sides, each once: first those of both, then those that differ."""
     before = {(r["policy"], r["version"]): r for r in today.policy_results}
     after = {(r["policy"], r["version"]): r for r in then.policy_results}
     fields = ("policy", "slug", "version", "effect", "mode", "value", "error")

@@ -34,7 +34,7 @@ __all__ = [
 USUAL_DAYS = 30
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_DIFFERENCES = 5_000
-"""Rows kept per backtest and reason; the rest is only counted."""
+"""Differences stored per backtest and reason; further ones are only counted."""
 
 
 def start_backtest(
@@ -46,10 +46,11 @@ def start_backtest(
     until: datetime | None = None,
     correlation_id: str = "",
 ) -> Backtest:
-    """Begin a backtest of a draft over the actions created from `since` (30 days ago) until `until` (now).
+    """
+    Start a backtest of a draft over the actions created from `since` (30 days ago) until `until` (now).
 
-    What is compared is fixed now. Event `backtest.started` on the policy or matrix. Raises what `candidate_for` raises,
-    Invalid for a period that is none, BacktestUnderWay.
+    The compared rules are fixed now. Event `backtest.started` on the policy or matrix. Raises what `load_draft` raises,
+    Invalid for an invalid period, BacktestUnderWay.
     """
     candidate = load_draft(access, kind, draft_id)
     since, until = period_of(since, until)
@@ -65,7 +66,7 @@ def start_backtest(
 
 
 def period_of(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """The period asked for, whole: ends now at the latest. Raises Invalid, naming the field."""
+    """The complete period: ends now at the latest. Raises Invalid, naming the field."""
     now = database_time()
     until = max(min(until or now, now), EARLIEST)
     since = max(since or until - timedelta(days=USUAL_DAYS), EARLIEST)
@@ -76,7 +77,7 @@ def period_of(since: datetime | None, until: datetime | None) -> tuple[datetime,
 
 
 def find_backtest(access: Access, backtest_id: UUID) -> Backtest:
-    """A backtest that the caller may see: whoever may draft what it is about. Raises NotFound, NotYoursToRule."""
+    """A backtest that the caller may see: whoever may edit its draft. Raises NotFound, MayNotChangeRules."""
     found = Backtest.objects.filter(pk=backtest_id, tenant=access.tenant).select_related("by", "tenant").first()
     if found is None:
         raise NotFound
@@ -88,7 +89,7 @@ def find_backtest(access: Access, backtest_id: UUID) -> Backtest:
 
 
 def cancel_backtest(access: Access, backtest_id: UUID, *, correlation_id: str = "") -> Backtest:
-    """Stop a backtest for good; what it found so far stays to be looked at. Event `backtest.cancelled`."""
+    """Cancel a backtest; its results so far are kept. Event `backtest.cancelled`."""
     found = find_backtest(access, backtest_id)
     with transaction.atomic():
         ended = Backtest.objects.filter(pk=found.pk, state__in=UNDER_WAY)
@@ -103,7 +104,7 @@ def cancel_backtest(access: Access, backtest_id: UUID, *, correlation_id: str = 
 def differences_of(
     access: Access, backtest: Backtest, because: str, *, after: int = 0, kind: str = ""
 ) -> QuerySet[BacktestDifference]:
-    """Its differences in order, after one of them by id: of the environments that the caller may view."""
+    """Its differences in order, after one of them by id, in environments that the caller may view."""
     places = access.environments_where("view")
     found = backtest.differences.filter(because=because, pk__gt=after, environment__in=places)
     found = found.filter(kind=kind) if kind else found
@@ -111,7 +112,7 @@ def differences_of(
 
 
 def backtest_subject(backtest: Backtest) -> Subject:
-    """The policy or the matrix that it is about."""
+    """The policy or matrix of the backtest."""
     return matrix_subject(backtest.subject) if backtest.kind == "matrix" else Subject("policy", backtest.subject)
 
 
@@ -156,7 +157,7 @@ def _record(backtest: Backtest, verb: str, by: str, facts: dict[str, Any], corre
     record(entry)
 
 
-# The gate before rules: nothing is published that was not backtested, whole, in exactly this wording, and lately.
+# Required backtests: a draft is published only after a complete, recent backtest of exactly its wording.
 
 
 GOOD_FOR = timedelta(days=7)
@@ -169,27 +170,27 @@ ADDRESSES = {
 
 @dataclass(frozen=True)
 class BacktestStatus:
-    """Whether a draft may be proposed as far as backtests go, and if not, why not, in words."""
+    """Whether the backtest of a draft allows its proposal, and if not, why."""
 
     may: bool
     words: str
     backtest: Backtest | None = None
     rules_changed: bool = False
-    """Whether other rules changed since: it still counts, but may come out otherwise by now."""
+    """Whether other rules changed since: it still counts, but its results may differ now."""
 
     @property
     def found(self) -> str:
-        """What the backtest that counts found, in a sentence; empty without one."""
+        """The result of the valid backtest, in a sentence; empty without one."""
         return describe_backtest(self.backtest) if self.may and self.backtest else ""
 
 
 def latest_backtest(kind: str, draft_id: UUID) -> Backtest | None:
-    """The last backtest of a draft that was started, whatever became of it."""
+    """The newest backtest of a draft, in any state."""
     return Backtest.objects.filter(kind=kind, draft=draft_id).order_by("-pk").first()
 
 
 def backtest_status(kind: str, draft_id: UUID) -> BacktestStatus:
-    """Where a draft stands with its backtests. Four queries at most."""
+    """The backtest status of a draft. Four queries at most."""
     digest = digest_now(kind, draft_id)
     ended = Backtest.objects.filter(kind=kind, draft=draft_id, state="finished").order_by("-finished_at")
     found = ended.filter(digest=digest).first()
@@ -209,7 +210,9 @@ def backtest_status(kind: str, draft_id: UUID) -> BacktestStatus:
 
 
 def require_backtest(kind: str, draft_id: UUID) -> Backtest:
-    """A finished backtest of what this draft says now, seven days old at most. Raises BacktestNeeded with a remedy."""
+    """
+    The finished backtest of this draft's current wording, seven days old at most. Raises BacktestNeeded with a remedy.
+    """
     standing = backtest_status(kind, draft_id)
     if not standing.may or standing.backtest is None:
         page, call = f"/policies/{kind}/{draft_id}/backtest/", ADDRESSES[kind].format(draft=draft_id)
@@ -222,7 +225,8 @@ def require_backtest(kind: str, draft_id: UUID) -> Backtest:
 
 
 def backtest_facts(kind: str, draft_id: UUID) -> dict[str, Any]:
-    """What those who approve a change of rules should know of its backtest: plain values, and `words`, a sentence.
+    """
+    The backtest of a change of rules, for its approvers: plain values, and `words`, a sentence.
 
     Raises BacktestNeeded.
     """

@@ -1,9 +1,9 @@
 """
-Carrying backtests on, a slice of time at a time, on a queue of their own.
+Run backtests, a slice of time at a time, on their own queue.
 
-Whoever claims one reads the actions after its cursor in small batches, judges them outside any transaction, and moves
-cursor, counts and differences in one guarded write. A worker that is killed loses a batch, which the next one does
-again; one that was cancelled or lost its claim writes nothing. Memory is bounded by the batch, whatever the period.
+The worker that claims one reads the actions after its cursor in small batches, evaluates them outside any transaction,
+and moves cursor, counts and differences in one guarded write. A killed worker loses one batch, which the next one
+repeats; after a cancellation or a lost claim nothing is written. Memory is bounded by the batch.
 """
 
 import time
@@ -29,13 +29,13 @@ from audit.database.clock import database_time
 ACTOR = "system:background"
 SLICE_S = 3.0
 LEASES = 4
-"""A claim lasts as long as so many leases: a batch is longer than a heartbeat."""
+"""The duration of a claim in lease times: a batch takes longer than a heartbeat."""
 FIRST_BATCH, MAX_BATCH = 10, 400
 MAX_RESOURCES, READ_AT_ONCE = 20_000, 50
-"""In a batch: what bounds its memory."""
+"""Bytes of facts in a batch."""
 QUICK_S, SLOW_S = 0.4, 1.5
 CUT_OFFS = 20
-"""How often one expression may be cut off in a backtest before it is given up as erring."""
+"""How often one expression may time out in a backtest before it counts as an error."""
 CLOCKS_APART = timedelta(days=1)
 COLUMNS = ("id", "environment_id", "state", "plan__facts", "plan__verdict", "plan__created_at")
 Row = tuple[UUID, UUID, str, dict[str, Any], dict[str, Any], datetime]
@@ -43,7 +43,7 @@ Row = tuple[UUID, UUID, str, dict[str, Any], dict[str, Any], datetime]
 
 @dataclass
 class Basis:
-    """What a backtest compares, read once per slice."""
+    """The rule sets of a backtest, read once per slice."""
 
     today: RuleSet
     then: RuleSet
@@ -56,7 +56,7 @@ class Basis:
 
 
 def run_slice(slice_s: float = SLICE_S, still: Callable[[], Any] = lambda: None) -> bool:
-    """Work on the backtest that waited longest, for a slice; return whether any waits. `still` is called in between."""
+    """Work on the longest waiting backtest for a slice; return whether any waits. `still` is called in between."""
     backtest = claim_backtest()
     if backtest is None:
         return False
@@ -75,17 +75,17 @@ def run_slice(slice_s: float = SLICE_S, still: Callable[[], Any] = lambda: None)
 
 
 def claim_lifetime() -> timedelta:
-    """How long nobody else takes a backtest up after its worker was last heard of."""
+    """How long a claim on a backtest lasts after its worker's last write."""
     return timedelta(seconds=LEASES * settings.INTERLOCK.lease_s)
 
 
 def has_waiting() -> bool:
-    """Whether a backtest is under way that nobody works on."""
+    """Whether a backtest is under way that no worker has claimed."""
     return _free().exists()
 
 
 def claim_backtest() -> Backtest | None:
-    """Take the backtest that waited longest; None if none waits."""
+    """Claim the longest waiting backtest; None if none waits."""
     for pk in _free().order_by("touched_at").values_list("pk", flat=True)[:5]:
         mine = uuid4()
         taken = (
@@ -99,7 +99,7 @@ def claim_backtest() -> Backtest | None:
 
 
 def evaluated_actions(backtest: Backtest) -> QuerySet[Action]:
-    """The actions that it looks at: planned and not simulated, created in its period, where it can matter."""
+    """The actions of a backtest: planned and not simulated, created in its period, in environments that it affects."""
     found = Action.objects.filter(
         tenant=backtest.tenant_id,
         plan__isnull=False,
@@ -112,7 +112,7 @@ def evaluated_actions(backtest: Backtest) -> QuerySet[Action]:
 
 
 def evaluate_batch(backtest: Backtest, basis: Basis, size: int) -> bool:
-    """Do up to `size` actions; False once none is left, or somebody else ended or took it."""
+    """Evaluate up to `size` actions; False once none is left, or the claim is lost."""
     ahead = evaluated_actions(backtest).order_by("pk")
     ahead = ahead.filter(pk__gt=backtest.cursor) if backtest.cursor else ahead
     rows = _rows(ahead, size)
@@ -131,7 +131,7 @@ def evaluate_batch(backtest: Backtest, basis: Basis, size: int) -> bool:
 
 
 def _rows(ahead: QuerySet[Action], size: int) -> list[Row]:
-    """The next actions, fewer than `size` of them where their facts are large."""
+    """The next actions; fewer than `size` if their facts are large."""
     rows: list[Row] = []
     room = MAX_RESOURCES
     for row in ahead.values_list(*COLUMNS)[:size].iterator(chunk_size=READ_AT_ONCE):
@@ -148,7 +148,7 @@ def _rule_outcome(rule: str, judged: EvaluatedPlan) -> str:
 
 
 def _difference(backtest: Backtest, row: Row, judged: EvaluatedPlan) -> BacktestDifference | None:
-    """Whether an action would go otherwise: by the draft, or else already by rules that changed since."""
+    """The difference of an action's verdict: because of the draft, or of rules that changed since."""
     went, today, then = comparable(row[4]), comparable(judged.today), comparable(judged.then)
     because, kind = "draft", difference_kind(today, then)
     if not kind:
@@ -176,7 +176,7 @@ def _store(
     different: list[BacktestDifference],
     patience: dict[str, int],
 ) -> bool:
-    """Move on, in one transaction, guarded by the claim; False, with nothing written, if it is no longer ours."""
+    """Save progress in one transaction, guarded by the claim; False, with nothing written, if the claim is lost."""
     counts: dict[str, Any] = {k: dict(v) if isinstance(v, dict) else v for k, v in backtest.counts.items()}
     for name, more in came.items():
         counts[name] = counts.get(name, 0) + more
@@ -206,7 +206,7 @@ def _finish(backtest: Backtest) -> None:
 
 
 def _save(backtest: Backtest, **values: Any) -> bool:
-    """Write to a backtest that is still ours, and to what we hold of it."""
+    """Update a backtest while the claim holds, in the database and in memory."""
     mine = Backtest.objects.filter(pk=backtest.pk, claim=backtest.claim, cursor=backtest.cursor, state="running")
     if not mine.update(**{**values, "touched_at": Now()}):
         return False
@@ -226,6 +226,6 @@ def _patience(backtest: Backtest, basis: Basis) -> dict[str, int]:
 
 
 def _floor(at: datetime) -> UUID:
-    """The least id that an action created then may have; ids begin with the milliseconds of a clock beside ours."""
+    """The least id of an action created then; ids begin with the milliseconds of another clock."""
     ms = max(0, int((at - CLOCKS_APART).timestamp() * 1_000))
     return UUID(int=ms << 80)

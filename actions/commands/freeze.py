@@ -25,9 +25,8 @@ def find_environment(access: Access, slug: str) -> Environment:
 
 def freeze(access: Access, slug: str, reason: str, *, correlation_id: str = "") -> Freeze:
     """
-    Set the switch, and ask what runs there to stop. Event `environment.frozen`. Raises NotFound, NotAllowed, Invalid,
-    and
-    WrongState where it is set already.
+    Freeze an environment, and request that its runs stop. Event `environment.frozen`. Raises NotFound, NotAllowed,
+    Invalid, and WrongState if it is frozen.
     """
     place = _find_permitted(access, slug)
     _require_reason(reason)
@@ -41,7 +40,7 @@ def freeze(access: Access, slug: str, reason: str, *, correlation_id: str = "") 
             record(entry)
     except IntegrityError:
         raise WrongState(
-            f"{place.name} is held already.", remedies=["Unfreeze it first to change the reason."]
+            f"{place.name} is already frozen.", remedies=["Unfreeze it first to change the reason."]
         ) from None
     stop_frozen_runs([place.tenant_id], [place.pk], by)
     return Freeze.objects.select_related("environment", "set_by").get(pk=made.pk)
@@ -49,10 +48,11 @@ def freeze(access: Access, slug: str, reason: str, *, correlation_id: str = "") 
 
 def unfreeze(access: Access, slug: str, reason: str, *, correlation_id: str = "") -> int:
     """
-    Lift the switch, and let go on what it held; return how many do at once. Event `environment.unfrozen`.
+    Unfreeze an environment, and resume what the freeze held; return how many resume at once. Event
+    `environment.unfrozen`.
 
-    What a cap has no room for, or a worker was just about to hold, follows with the sweep. Raises NotFound, NotAllowed,
-    Invalid, and WrongState where it is not set.
+    Actions over a concurrency limit, or about to be held by a worker, follow with the sweep. Raises NotFound,
+    NotAllowed, Invalid, and WrongState if it is not frozen.
     """
     place = _find_permitted(access, slug)
     _require_reason(reason)

@@ -1,7 +1,7 @@
 """
 Assign, acknowledge, decline, resolve and comment on an incident. Each leaves an event.
 
-Locks are taken in one order by everybody: the action's row, then the incident's.
+Lock order everywhere: the action's row, then the incident's.
 """
 
 from collections.abc import Callable
@@ -33,12 +33,12 @@ MAX_TEXT = 4_000
 
 
 def visible_incidents(access: Access) -> QuerySet[Incident]:
-    """The incidents that the caller may look at."""
+    """The incidents that the caller may view."""
     return visible_to(Incident.objects.select_related(*JOINED).defer("action__parameters", "action__result"), access)
 
 
 def find_incident(access: Access, incident_id: UUID) -> Incident:
-    """A incident that the caller may look at, with all that is shown of it. Raises NotFound."""
+    """An incident that the caller may view, with everything that pages show. Raises NotFound."""
     found = visible_incidents(access).filter(pk=incident_id).first()
     if found is None:
         raise NotFound
@@ -46,7 +46,7 @@ def find_incident(access: Access, incident_id: UUID) -> Incident:
 
 
 def candidates(incident: Incident) -> list[Principal]:
-    """The active people who may look at the incident's environment, by name, 200 at most. Two queries."""
+    """The active people who may view the incident's environment, by name, 200 at most. Two queries."""
     in_tenant = Principal.objects.filter(groups__role__tenant=incident.tenant_id, is_active=True, kind="person")
     people = list(in_tenant.distinct().order_by("display_name", "username")[:MAX_CANDIDATES])
     may = who_may("view", incident.environment, [p.pk for p in people])
@@ -73,10 +73,10 @@ def allowed_incident_verbs(access: Access, incident: Incident) -> list[str]:
 
 def assign(access: Access, incident_id: UUID, to: str, note: str = "", *, correlation_id: str = "") -> Incident:
     """
-    Hand a incident to a person (a username or an id), who is told and is to acknowledge it in time.
+    Assign an incident to a person (username or id), who is notified and should acknowledge it in time.
 
-    An operator of the environment may, and the roles that its rule calls; only somebody who may look at the environment
-    gets it. Raises NotFound, NotAllowed, Invalid, Conflict.
+    Operators of the environment may assign, and the roles that its rule names; only to a person who may view the
+    environment. Raises NotFound, NotAllowed, Invalid, Conflict.
     """
     seen = find_incident(access, incident_id)
     person = _person(seen, to)
@@ -96,7 +96,7 @@ def assign(access: Access, incident_id: UUID, to: str, note: str = "", *, correl
 
 
 def acknowledge(access: Access, incident_id: UUID, note: str = "", *, correlation_id: str = "") -> Incident:
-    """Take a incident in hand: its assignee; or, where nobody has it, an operator or a role that its rule calls."""
+    """Acknowledge an incident: its assignee may; if it has none, an operator or a role that its rule names."""
     seen = find_incident(access, incident_id)
 
     def change(incident: Incident, now: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def acknowledge(access: Access, incident_id: UUID, note: str = "", *, correlatio
 
 
 def decline(access: Access, incident_id: UUID, reason: str, *, correlation_id: str = "") -> Incident:
-    """Give a incident back: nobody has it then, and whoever a rule names is told at once. A reason is needed."""
+    """Decline an incident: it becomes unassigned, and the people of its rule are notified at once. Needs a reason."""
     if not reason.strip():
         raise Invalid(issues=[_issue("Give a reason for the next assignee.", "reason")])
     seen = find_incident(access, incident_id)
@@ -126,7 +126,7 @@ def decline(access: Access, incident_id: UUID, reason: str, *, correlation_id: s
 
 
 def resolve(access: Access, incident_id: UUID, note: str = "", *, correlation_id: str = "") -> Incident:
-    """Close a incident: its assignee, or an operator. What became of the action itself is not changed by that."""
+    """Resolve an incident: its assignee or an operator may. The action itself does not change."""
     seen = find_incident(access, incident_id)
 
     def change(incident: Incident, now: Any) -> dict[str, Any]:
@@ -136,24 +136,24 @@ def resolve(access: Access, incident_id: UUID, note: str = "", *, correlation_id
 
 
 def comment(access: Access, incident_id: UUID, text: str, *, correlation_id: str = "") -> Comment:
-    """Say something about it: a comment on the action, where everybody who works on it reads it."""
+    """Comment on an incident: a comment on its action."""
     return comment_on(access, find_incident(access, incident_id).action_id, text, correlation_id=correlation_id)
 
 
 def send_again(access: Access, incident_id: UUID, delivery_id: UUID, *, correlation_id: str = "") -> Delivery:
-    """Have a message that was given up sent again, the same one. Only an operator. Raises NotFound, Conflict."""
+    """Send a dead letter again, unchanged. Operators only. Raises NotFound, Conflict."""
     incident = find_incident(access, incident_id)
     delivery = incident.deliveries.filter(pk=delivery_id).first()
     if delivery is None:
         raise NotFound
     if not access.can("operate", incident.environment_id):
-        raise NotAllowed("Only an operator of the environment may have messages sent again.")
+        raise NotAllowed("Only an operator of the environment may send a notification again.")
     with transaction.atomic():
         action = Action.objects.select_for_update().get(pk=incident.action_id)
         again = {"state": Delivery.State.DUE, "attempts": 0, "next_at": database_time(), "claimed_until": None}
         if not incident.deliveries.filter(pk=delivery_id, state=Delivery.State.FAILED).update(**again):
             raise Conflict(
-                "This notification is not a dead letter.", remedies=["Wait: it is sent, or will be tried again."]
+                "This notification is not a dead letter.", remedies=["Wait: it was sent, or will be retried."]
             )
         facts = {"incident": str(incident.pk), "delivery": str(delivery_id), **_via(correlation_id)}
         commit([Transition(action, by=str(access.principal.pk), notes=[Note("incident.resent", facts)])])
@@ -174,7 +174,7 @@ def _do(
     private: dict[str, str],
     correlation_id: str,
 ) -> Incident:
-    """Change a incident as far as the caller may, with its event and messages, in one transaction."""
+    """Change an incident if the caller may, with its event and messages, in one transaction."""
     with transaction.atomic():
         action = Action.objects.select_for_update().get(pk=seen.action_id)
         incident = Incident.objects.select_for_update(of=("self",)).select_related(*JOINED).get(pk=seen.pk)
@@ -205,16 +205,16 @@ def _require(access: Access, incident: Incident, verb: str) -> None:
     if verb in allowed_incident_verbs(access, incident):
         return
     if incident.state == S.RESOLVED:
-        raise Conflict("This incident is resolved.", remedies=["Comment on it, or propose what is still to be done."])
+        raise Conflict("This incident is resolved.", remedies=["Comment on it, or propose a new action."])
     if verb == "acknowledge" and incident.state == S.ACKNOWLEDGED:
-        raise Conflict("This incident is acknowledged already.")
+        raise Conflict("This incident is already acknowledged.")
     whose = {"acknowledge": "its assignee", "decline": "its assignee"}
     entitled = whose.get(verb, "an operator of the environment" if verb == "assign" else "its assignee or an operator")
     raise NotAllowed(f"Only {entitled} may {verb} this incident.", remedies=["Ask an operator to assign it to you."])
 
 
 def _person(incident: Incident, to: str) -> Principal:
-    """The person of that username or id, if the incident may be theirs. Says the same of everybody else."""
+    """The person of that username or id, if the incident may be assigned to them. The same error for everybody else."""
     found = next((p for p in candidates(incident) if to in (p.username, str(p.pk))), None)
     if found is None:
         message = "Name a person of this tenant who may look at this environment."

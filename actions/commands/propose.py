@@ -1,4 +1,4 @@
-"""Propose: a dry run that stores nothing, an ended action again, and a change of policy or matrix."""
+"""Propose: dry-run a submission, propose an ended action again, or propose a change of policy or matrix."""
 
 from dataclasses import asdict, dataclass
 from uuid import UUID
@@ -57,12 +57,12 @@ def dry_run(access: Access, submission: Submission) -> PlannedAction:
         raise BadSubmission(issues=[asdict(i) for i in issues]) from refused
 
 
-# From a draft of the rules to the `config_change` that would put it in force: the one way for pages and API.
+# From a draft policy or matrix to the `config_change` that publishes it, for pages and API.
 
 
 @dataclass(frozen=True)
 class PolicyProposal:
-    """What could be proposed. `environment` is where it must land; empty where the proposer may say."""
+    """A proposable change. `environment` is where it must land; empty where the requester chooses."""
 
     kind: str
     draft: UUID
@@ -91,7 +91,7 @@ def propose_policy_change(
     ticket: str = "",
     correlation_id: str = "",
 ) -> Action:
-    """Submit it, where it must land or else in `environment`. Raises what `submit` raises."""
+    """Submit the change, in its own environment or else in `environment`. Raises what `submit` raises."""
     submission = Submission(
         type="config_change",
         environment=proposal.environment or environment,
@@ -104,13 +104,14 @@ def propose_policy_change(
 
 
 def retry(access: Access, action_id: UUID, reason: str, *, mode: str = "", correlation_id: str = "") -> Action:
-    """Propose an ended action again, as a linked new one that goes through the gate.
+    """
+    Propose an ended action again, as a linked new action.
 
-    `mode`: apply or simulate, else as it was; that is how what was simulated is run for real.
+    `mode`: apply or simulate, else as before; with apply, a simulated action runs for real.
     """
     action = find_action(access, action_id)
     if action.state not in ENDED:
-        return moved_or_wrong_state(access, [], action, "retried", "Wait until it has ended.")
+        return moved_or_wrong_state(access, [], action, "retried", "Wait until the action has ended.")
     submission = resubmission_of(action, reason or action.reason)
     submission.mode = mode or submission.mode
     correlation = correlation_id or action.correlation_id

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Decided:
-    """What came of one of many: the action as it is now, or the problem and the id that was sent."""
+    """The result for one of several: the action as it is now, or the problem; and the id that was sent."""
 
     sent: str
     action: Action | None = None
@@ -41,9 +41,10 @@ class Decided:
 def decide_many(
     access: Access, chosen: Sequence[tuple[str, str]], *, approved: bool, comment: str, correlation_id: str = ""
 ) -> list[Decided]:
-    """Approve or reject these (action id, digest of the plan that was shown), in order.
+    """
+    Approve or reject these (action id, digest of the plan that was shown), in order.
 
-    Raises Invalid for none or too many; whatever is wrong with a single one is its own result.
+    Raises Invalid for none or too many; a problem with a single one is its own result.
     """
     if not 1 <= len(chosen) <= MAX_BULK:
         words = f"Choose between 1 and {MAX_BULK} requests; these are {len(chosen)}."
@@ -68,7 +69,7 @@ def _decide_one(
 
 
 def accept(access: Access, action_id: UUID, digest: str, *, correlation_id: str = "") -> Action:
-    """The requester accepts exactly the dry-run diff with this digest. Raises StaleDigest, Settled, NotEntitled."""
+    """The requester accepts exactly the dry-run diff with this digest. Raises StaleDigest, WrongState, NotEligible."""
     action = find_action(access, action_id)
     request = require_open_request(action, "acceptance")
     accept_request(request.pk, access, digest=digest, correlation_id=correlation_id)
@@ -88,14 +89,14 @@ def approve(
 def withdraw_requested_changes(
     access: Access, action_id: UUID, comment: str = "", *, correlation_id: str = ""
 ) -> Action:
-    """Withdraw one's own wish for changes; if nothing else is missing, that approves the action."""
+    """Withdraw one's own request for changes; if nothing else is missing, that approves the action."""
     request = require_open_request(find_action(access, action_id), "approval")
     withdraw_change_request(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find_action(access, action_id)
 
 
 def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, correlation_id: str = "") -> Action:
-    """Take back one's own approval while the run has not begun; an approved action asks its people again."""
+    """Withdraw one's own approval before the run starts; an approved action then requests approval again."""
     action = find_action(access, action_id)
     request = latest_request(action)
     if request is None or action.state not in (S.AWAITING_APPROVAL, S.APPROVED):
@@ -108,25 +109,25 @@ def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, cor
 
 
 def require_open_request(action: Action, kind: str) -> Request:
-    """The open request of an action; in any other case WrongState says where the action is and what that means."""
+    """The open request of an action. Raises WrongState with the state of the action if there is none."""
     request = latest_request(action)
     if request is None or action.state != S.AWAITING_APPROVAL or request.state != "open":
         raise WrongState(
             f"This action is {describe_state(action.state)}; there is nothing to decide.",
-            remedies=["Look at the action again: what can be done now is under `allowed`."],
+            remedies=["Read the action again: `allowed` lists what can be done now."],
         )
     if request.kind != kind:
         if request.kind == "acceptance":
             raise WrongState(
-                "No required approval is asked for; the action waits for its requester to accept the dry-run diff.",
+                "This action needs no approval. It waits for its requester to accept the dry-run diff.",
                 remedies=[f"POST /api/actions/{action.pk}/accept with the plan's digest, as the requester."],
             )
-        raise WrongState("Required approvals are asked for; accepting the diff does not fill them.")
+        raise WrongState("This action needs approvals; accepting the diff does not fill them.")
     return request
 
 
 def request_changes(access: Access, action_id: UUID, comment: str, *, correlation_id: str = "") -> Action:
-    """Say what has to change before this can be approved. Raises what `approvals.requests.withdraw` raises."""
+    """Request changes before approval. Raises what `approvals.requests.withdraw` raises."""
     request = require_open_request(find_action(access, action_id), "approval")
     add_change_request(request.pk, access, comment=comment, correlation_id=correlation_id)
     return find_action(access, action_id)
@@ -179,7 +180,7 @@ def comment_on(
 def resolve_thread(
     access: Access, action_id: UUID, comment_id: UUID, done: bool, *, correlation_id: str = ""
 ) -> tuple[Action, Comment]:
-    """Resolve a thread about an action, or take it up again. Raises NotFound."""
+    """Resolve a thread about an action, or reopen it. Raises NotFound."""
     action = find_action(access, action_id)
     return action, resolve_comment_thread(
         access, action_subject(action), comment_id, done, correlation_id=correlation_id
@@ -194,7 +195,7 @@ def _issue(message: str, field: str) -> dict[str, str]:
 
 
 def record_view(access: Access, action: Action, plan: Plan | None, opened: Iterable[int] = (), total: int = 0) -> None:
-    """Note that the caller has been shown this plan, and these changes of it. Never fails the look itself."""
+    """Record that the caller has seen this plan, and these of its changes. Never raises."""
     if plan is None or action.state != State.AWAITING_APPROVAL:
         return
     try:

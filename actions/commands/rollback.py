@@ -21,13 +21,13 @@ from audit.errors import Invalid
 from tenants.access import Access
 
 MAX_TRIES = 20
-"""Each lost one means that the run got on meanwhile."""
+"""Attempts to record the request; each lost one means that the run moved on."""
 MAX_SHOWN = 200
 
 
 @dataclass(frozen=True)
 class RollbackTarget:
-    """A step that a run could go back to: what would be undone, and what could not be."""
+    """A step that a run could roll back to: what would be undone, and what could not."""
 
     n: int
     key: str
@@ -38,15 +38,16 @@ class RollbackTarget:
 
 def rollback_to_step(access: Access, action_id: UUID, step: str, reason: str, *, correlation_id: str = "") -> Action:
     """
-    Go back to just after a step, and be held there. A run that goes on is stopped first, as by an abort.
+    Roll back to just after a step, and hold there. A running action is stopped first, as by an abort.
 
-    From there a person lets it go on (what was undone is done again), rolls back wholly, or gives up. Raises
-    NotAllowed, WrongState, Invalid for a step that the plan lacks, NothingToUndo.
+    Then a person resumes it (undone steps run again), rolls back wholly, or gives up. Raises NotAllowed, WrongState,
+    Invalid for an unknown step, NothingToUndo.
     """
     for _ in range(MAX_TRIES):
         action = find_action(access, action_id)
         require(
-            access.can("operate", action.environment_id), "Only an operator of the environment may take a run back."
+            access.can("operate", action.environment_id),
+            "Only an operator of the environment may roll a run back to a checkpoint.",
         )
         refuse_unreachable(action, step)
         if action.state == State.HELD:
@@ -71,7 +72,7 @@ def rollback_to_step(access: Access, action_id: UUID, step: str, reason: str, *,
 
 
 def request_rollback(access: Access, action: Action, step: str, reason: str, correlation_id: str) -> bool:
-    """Leave the wish that the worker obeys at its next checkpoint; False if the run has got on meanwhile."""
+    """Record the request that the worker obeys at its next checkpoint; False if the run moved on meanwhile."""
     facts: dict[str, Any] = {"back_to": step, **({"via": correlation_id} if correlation_id else {})}
     wish = Note("action.rollback_requested", facts, {"reason": reason} if reason else {})
     sets = {"stop_reason": CHECKPOINT, "rollback_to": step}
@@ -79,44 +80,44 @@ def request_rollback(access: Access, action: Action, step: str, reason: str, cor
 
 
 def refuse_unreachable(action: Action, step: str) -> None:
-    """Raise unless the run stands where it can go back to just after this step. One query."""
+    """Raise unless the run can roll back to just after this step. One query."""
     if action.simulated:
         raise OnlySimulated
     if action.state not in (*STOPPABLE, State.HELD):
         raise WrongState(
-            f"This action is {describe_state(action.state)}; only a running or held one can go back to a checkpoint.",
-            remedies=["Roll it back wholly instead, if it has ended."],
+            f"This action is {describe_state(action.state)}; only a running or held action can roll back to a checkpoint.",
+            remedies=["If it has ended, roll it back wholly."],
         )
     if action.stop_requested_at:
-        raise WrongState("It is already stopping. Wait until it has stopped, then roll it back.")
+        raise WrongState("The run is already stopping. Wait until it has stopped, then roll it back.")
     plan = action.plan
     if plan is None or action.started_at is None:
         raise NothingToUndo
     found = next((s for s in plan.steps if s["key"] == step), None)
     if found is None:
-        raise Invalid(f"The plan has no step {step!r}. GET the action: its steps have their keys.")
+        raise Invalid(f"The plan has no step {step!r}. Read the action for the keys of its steps.")
     journal = Journal.of(action.journal_entries.order_by("id"))
     needed = {step, *ancestors(plan.steps, found)} - journal.settled(plan.steps)
     missing = [s["title"] for s in plan.steps if s["key"] in needed]
     if missing:
         raise WrongState(
-            f"{missing[0]} is not done, so there is no checkpoint there.",
-            remedies=["Choose a step that is done, together with all that it comes after."],
+            f"{missing[0]} is not done, so there is no checkpoint after it.",
+            remedies=["Choose a step that is done, and whose earlier steps are done."],
         )
     if beyond := [s["title"] for s in steps_after(plan.steps, step) if is_irreversible(s) and journal[s["key"]].effect]:
         raise WrongState(
-            f"{beyond[-1]} came after it and cannot be undone.", remedies=["Choose that step, or a later one."]
+            f"{beyond[-1]} came later and cannot be undone.", remedies=["Choose that step, or a later one."]
         )
 
 
 def steps_after(steps: list[dict[str, Any]], step: str) -> list[dict[str, Any]]:
-    """The steps that stand behind one in the plan's order: what going back to it undoes. Pure."""
+    """The steps after one in the plan's order: those that a rollback to it undoes. Pure."""
     keys = [s["key"] for s in steps]
     return steps[keys.index(step) + 1 :]
 
 
 def rollback_targets(action: Action, lines: Iterable[Any]) -> list[RollbackTarget]:
-    """The checkpoints that an action could go back to, the nearest first; `lines` are those of its journal. Pure."""
+    """The checkpoints that an action could roll back to, the latest first; `lines` are its journal entries. Pure."""
     plan = action.plan
     if plan is None or action.state not in (*STOPPABLE, State.HELD) or action.simulated:
         return []
@@ -135,12 +136,12 @@ def rollback_targets(action: Action, lines: Iterable[Any]) -> list[RollbackTarge
 
 def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> tuple[Action, bool]:
     """
-    Undo an action. A completed one gets a linked new action that goes through the gate; a failed or held one whose
-    steps left something behind is rolled back itself. Returns the action to look at and whether it is new.
+    Undo an action. For a completed one a linked new action is proposed; a failed or held one with effects is rolled
+    back itself. Returns the action to look at and whether it is new.
     """
     action = find_action(access, action_id)
     if action.simulated:
-        raise OnlySimulated(remedies=["To do it after all, propose it again for real."])
+        raise OnlySimulated(remedies=["To apply it, propose it again in mode apply."])
     if action.state in UNDOABLE:
         return _propose_undo(access, action, reason, correlation_id), True
     require(access.can("operate", action.environment_id), "Only an operator of the environment may roll a run back.")

@@ -26,7 +26,7 @@ REMEDIES = {
 
 
 def cancel(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
-    """Withdraw an action that has not begun: its requester, or an operator of the environment."""
+    """Withdraw an action that has not started: its requester or an operator of the environment may."""
     action = find_action(access, action_id)
     require(may_stop(access, action), "Only its requester or an operator of the environment may withdraw this action.")
     with transaction.atomic():
@@ -39,8 +39,8 @@ def cancel(access: Access, action_id: UUID, reason: str, *, correlation_id: str 
 
 def abort(access: Access, action_id: UUID, reason: str, *, correlation_id: str = "") -> Action:
     """
-    Stop an action: before it began it ends cancelled; while it runs a wish is recorded, which the worker obeys at the
-    next checkpoint, undoing what was done.
+    Stop an action: before its start it is cancelled; while it runs a stop is requested, and the worker rolls back at
+    the next checkpoint.
     """
     action = find_action(access, action_id)
     if action.state in MOVES["cancel"].sources:
@@ -94,10 +94,10 @@ RESUME_VERBS = {"": "resume", "continue": "resume", "rollback": "roll_back", "gi
 
 def resume_verb(action: Action, how: str, step_done: bool | None) -> str:
     """
-    The move that settles a held action. Raises WrongState where a person's word is missing, or cannot be enough.
+    The move that resumes a held action. Raises WrongState if a person's answer is missing, or not enough.
 
-    What never began has no valid approval, no before-images and no drift check behind it, so it must not run; a step
-    in doubt is neither done again nor left standing on nobody's word; what was held on its way back goes on backward.
+    An action that never started has no valid approval, before-images or drift check, so it must not run. A step in
+    doubt needs a person's answer before it is repeated or kept. An action that was rolling back continues to roll back.
     """
     verb = RESUME_VERBS.get(how)
     if verb is None:
@@ -115,7 +115,7 @@ def resume_verb(action: Action, how: str, step_done: bool | None) -> str:
             remedies=["Check the target, then resume with `step_done`: true or false, or use give_up."],
         )
     if verb == "roll_back" and action.simulated:
-        raise WrongState("It is simulated: nothing was changed.", remedies=["Resume it, or end it as failed."])
+        raise WrongState("This action is simulated: nothing was changed.", remedies=["Resume it, or end it as failed."])
     if verb == "resume" and action.held_reason == CHECKPOINT:
         return verb
     return "roll_back" if was_rolling_back(action) else verb
@@ -123,10 +123,10 @@ def resume_verb(action: Action, how: str, step_done: bool | None) -> str:
 
 def resume_fields(action: Action, how: str, step_done: bool | None) -> dict[str, Any]:
     """
-    What else a move that settles a held action writes, as fields of `Write`.
+    The other fields of the `Transition` that resumes a held action.
 
-    Who gives up a step in doubt leaves behind what nobody can vouch for: it goes into quarantine. Who rolls back means
-    all of it, also where the action was on its way to a checkpoint.
+    Giving up a step in doubt leaves its resource in an unknown state, so it is quarantined. A rollback covers
+    everything, even if the action was rolling back to a checkpoint.
     """
     if how == "rollback":
         return {"sets": {"rollback_to": ""}}
@@ -143,9 +143,9 @@ def resume_fields(action: Action, how: str, step_done: bool | None) -> dict[str,
 
 def _lock_action(action: Action) -> None:
     """
-    Lock the action, and go by its newest event: an incident that was opened meanwhile must not turn a person away.
+    Lock the action and read its newest seq: an incident opened meanwhile must not refuse the person.
 
-    Raises WrongState when it is no longer held, or for another reason.
+    Raises WrongState if it is no longer held, or held for another reason.
     """
     same = Action.objects.select_for_update().filter(pk=action.pk, state=action.state, held_reason=action.held_reason)
     seq = same.values_list("seq", flat=True).first()
@@ -155,7 +155,7 @@ def _lock_action(action: Action) -> None:
 
 
 def was_rolling_back(action: Action) -> bool:
-    """Whether an action was held on its way back, by the facts of the event that held it. One query."""
+    """Whether an action was rolling back when it was held, by the facts of that event. One query."""
     return bool(_hold_event_facts(action).get("from") == "rolling_back")
 
 
@@ -169,8 +169,8 @@ def resolve_step(action: Action, done: bool, *, by: str) -> str:
     """
     Record whether the step in doubt took effect; return its key. Call inside the transaction that resumes the action.
 
-    Done adds its receipt; not done adds a failure without effect, and the step will be tried again. Raises WrongState
-    if no step of this action is in doubt.
+    Done adds its receipt; not done adds a failure without effect, and the step is retried. Raises WrongState if no step
+    of this action is in doubt.
     """
     with transaction.atomic():
         plan = action.plan
@@ -180,7 +180,9 @@ def resolve_step(action: Action, done: bool, *, by: str) -> str:
         doubtful = [key for key in steps if journal[key].state in ("failed", "open")]
         if plan is None or not doubtful:
             raise WrongState("No step of this action is in doubt.")
-        named = _hold_event_facts(action).get("step")  # what people were told of; others may have failed beside it
+        named = _hold_event_facts(action).get(
+            "step"
+        )  # the step that people were told of; others may have failed in parallel
         key = str(named) if named in doubtful else doubtful[0]
         kind, attempt = (K.RECEIPT, journal[key].attempt) if done else (K.FAILURE, journal[key].attempt + 1)
         facts = {"settled_by": by, "effect": done, "code": "settled"}
@@ -204,10 +206,10 @@ def resume(
     correlation_id: str = "",
 ) -> Action:
     """
-    Settle a held action: `continue` (forward, or backward if it was rolling back), `rollback` or `give_up`.
+    Resume a held action: `continue` (forward, or backward if it was rolling back), `rollback` or `give_up`.
 
-    A step in doubt wants `step_done`, what the person found: True records its receipt, False lets it be tried again.
-    What was held before it began can only be given up. Raises WrongState, NotAllowed.
+    A step in doubt needs `step_done`, the person's finding: True records its receipt, False retries it. An action held
+    before its start can only be given up. Raises WrongState, NotAllowed.
     """
     action = find_action(access, action_id)
     require(

@@ -1,4 +1,4 @@
-"""What keeps actions waiting that workers are there for: a switch, a limit, a breaker, a node without worker."""
+"""What keeps ready actions waiting: a freeze, a concurrency limit, a circuit breaker, or a node without a worker."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from actions.models.states import TO_DECIDE, TO_EXECUTE, State
 
 @dataclass(frozen=True)
 class Blocker:
-    """One reason: `why` is switch, limit, node or breaker; `short` fits into a row, `words` are a sentence."""
+    """One reason: `why` is freeze, limit, node or breaker; `short` fits into a row, `words` are a sentence."""
 
     why: str
     short: str
@@ -26,11 +26,10 @@ class Blocker:
 
 def find_blockers(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
     """
-    For each action that something keeps waiting: what. Needs `environment` joined.
+    The blocker of each blocked action. Needs `environment` joined.
 
-    No query unless one of them could start or is held by a switch, then three; one more where there are limits, two
-    where
-    one belongs to a node.
+    No query unless one of them could start or is held by a freeze, then three; one more where there are limits, two
+    where one belongs to a node.
     """
     found = list(actions)
     to_start = [a for a in found if a.state == State.APPROVED and a.lease_id is None]
@@ -56,7 +55,7 @@ def find_blockers(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
 
 
 def reached_limits(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
-    """The limits that keep each of these from starting. One query; two where there are limits."""
+    """The concurrency limits that block each of these. One query; two where there are limits."""
     asked = list(actions)
     limits = list(
         ConcurrencyLimit.objects.filter(tenant__in={a.tenant_id for a in asked}).select_related("environment")
@@ -71,7 +70,7 @@ def reached_limits(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
 
 
 def nodes_without_worker(names: Iterable[str]) -> dict[str, datetime | None]:
-    """Those of these nodes that no live worker carries actions of, and when one was last seen. Two queries."""
+    """Those of these nodes without a live worker, and when one was last seen. Two queries."""
     asked = set(names)
     alive = Lease.objects.filter(node__in=asked, ended_at=None, expires_at__gt=Now()).values_list("node", flat=True)
     lonely = asked - set(alive)
@@ -99,13 +98,11 @@ def limit_blocker(limit: ConcurrencyLimit, running: int) -> Blocker:
 
 def node_blocker(name: str, seen: datetime | None) -> Blocker:
     last = f"last seen {seen:%d %b %H:%M} UTC" if seen else "never seen"
-    return Blocker(
-        "node", f"no worker for node {name}", f"No worker for node {name} is alive ({last}); start one there."
-    )
+    return Blocker("node", f"no worker for node {name}", f"No live worker for node {name} ({last}). Start one there.")
 
 
 def blocker_of(action: Action) -> Blocker | None:
-    """What keeps a person from letting an action run just now: the switch, or a limit. Three queries."""
+    """The blocker of a person's resume or rollback: a freeze or a limit. Three queries."""
     hold = freezes_in([action.environment_id]).get(action.environment_id)
     if hold is not None:
         return freeze_blocker(hold)

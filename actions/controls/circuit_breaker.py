@@ -1,9 +1,9 @@
 """
-Circuit breakers: when one executor keeps failing at one target, nothing new begins there for a while.
+Circuit breakers: when one executor keeps failing at one target, nothing new starts there for a while.
 
-The row in the database is the truth for all workers, and pybreaker the rules by which it moves. A row appears with the
-first failure, so that what never fails costs nothing: the claim looks at the table within its own statement, and a run
-writes only after failures. Nothing here raises into a run: a breaker that cannot be written is a line in the log.
+The row in the database holds the state for all workers; pybreaker has the rules of its moves. The first failure creates
+the row, so that targets without failures cost nothing: the dequeue reads the table in its own statement, and a run
+writes only after failures. Nothing here raises into a run: a failed write is logged.
 """
 
 import hashlib
@@ -31,15 +31,15 @@ from tenants.access import Access, visible_to
 log = structlog.get_logger(__name__)
 ACTOR = "system:execute"
 FAILURES_TO_OPEN = 5
-"""In a row, of whatever actions, until it opens."""
+"""Consecutive failures, of any actions, until it opens."""
 REST_S, MAX_REST_S = 30.0, 900.0
-"""How long it stays open; twice as long each time that the one let through fails too."""
+"""How long it stays open; twice as long each time the probe fails."""
 MAX_SWEPT = 200
 S = CircuitBreaker.State
 
 
 class AttemptFailed(Exception):
-    """What an attempt tells its breaker."""
+    """The result of an attempt, for its breaker."""
 
 
 class RowStorage(pybreaker.CircuitBreakerStorage):
@@ -91,23 +91,25 @@ def hash_breaker_key(environment_id: UUID, type_name: str, target: str) -> str:
 
 
 def breaker_key(executor: Executor, environment_id: UUID, parameters: Mapping[str, Any], target: Any) -> str:
-    """Which breaker an action listens to; "" for a type that changes nothing: looking at what fails must stay free."""
+    """The key of an action's breaker; "" for a type that changes nothing: reading a failing target stays possible."""
     if not executor.changes_something:
         return ""
     return hash_breaker_key(environment_id, executor.name, breaker_target(executor, parameters, target))
 
 
 def breaker_target(executor: Executor, parameters: Mapping[str, Any], target: Mapping[str, Any]) -> str:
-    """What fails if it fails: node and service of the target, and the parameters that the type's `breaks_by` names."""
+    """The target that a breaker guards: node and service, and the parameters in the type's `breaks_by`."""
     told = [str(parameters[name]) for name in getattr(executor, "breaks_by", ()) if name in parameters]
     parts = dict.fromkeys([target.get("node", ""), target.get("service", ""), *told])
     return " ".join(part for part in parts if part)[:200]
 
 
 def counts_as_failure(executor: Executor, outcome: Outcome) -> bool:
-    """Whether a failure lies at the target: the type says that something other than giving up helps, or it crashed.
+    """
+    Whether a failure counts against the target: the executor crashed, or its type recommends something other than
+    `abort`.
 
-    What compares and refuses, what a policy or a person stops, and what the type answers with `abort` lie elsewhere.
+    Refusals after a comparison, and stops by a policy or a person, do not count.
     """
     if outcome.ok or outcome.code in INTERLOCK_CODES:
         return outcome.code == "overran"
@@ -116,9 +118,10 @@ def counts_as_failure(executor: Executor, outcome: Outcome) -> bool:
 
 
 def record_outcomes(action: Action, executor: Executor, outcomes: Iterable[Outcome]) -> CircuitBreaker | None:
-    """Tell an action's breaker how attempts went; return it as it is now, None where there is none. Raises nothing.
+    """
+    Report results of attempts to an action's breaker; return it, or None if there is none. Raises nothing.
 
-    One short transaction, with the breaker's row locked; to be called only where something failed, now or before.
+    One short transaction, with the breaker's row locked; call it only after failures, now or before.
     """
     heard = [outcome.ok for outcome in outcomes if outcome.ok or counts_as_failure(executor, outcome)]
     codes = [outcome.code for outcome in outcomes if not outcome.ok]
@@ -156,7 +159,7 @@ def _record(action: Action, executor: Executor, heard: list[bool], code: str) ->
     )
     for ok in heard:
         if is_open(row, now) or (row.state == S.HALF_OPEN and row.probe_id not in (None, action.pk)):
-            break  # it began before the breaker opened, and says nothing about the target of now
+            break  # it started before the breaker opened, so it says nothing about the target now
         if row.state == S.OPEN:
             circuit.half_open()
             before = S.HALF_OPEN
@@ -177,7 +180,7 @@ def _call_breaker(circuit: pybreaker.CircuitBreaker, ok: bool) -> None:
 
 
 def _save_state(row: CircuitBreaker, before: str, now: datetime, code: str) -> None:
-    """Save what came of it, with an event where it opened or closed."""
+    """Save the new state, with an event if it opened or closed."""
     if code:
         row.code, row.failed_at = code[:120], now
     if row.state == S.OPEN and before != S.OPEN:
@@ -192,7 +195,7 @@ def _save_state(row: CircuitBreaker, before: str, now: datetime, code: str) -> N
 
 
 def is_open(row: CircuitBreaker, now: datetime) -> bool:
-    """Whether it is open, and its time is not over."""
+    """Whether the breaker is open and its time is not over."""
     return row.state == S.OPEN and (row.open_until is None or row.open_until > now)
 
 
@@ -210,9 +213,10 @@ def _locked(key: str) -> CircuitBreaker | None:
 
 
 def half_open_due(nudge: Callable[..., None]) -> int:
-    """For the sweep: let the first that waits behind each breaker whose time is over be its probe; return how many.
+    """
+    For the sweep: choose the first action that waits for each breaker whose time is over as its probe; return how many.
 
-    One that ended, or was held, before it told anything makes room for the next. One query while all is closed.
+    A probe that ended or was held without a result is replaced. One query while all breakers are closed.
     """
     found = 0
     for pk in list(
@@ -250,7 +254,7 @@ def breaker_subject(row: CircuitBreaker) -> Subject:
 
 
 def reset(row_id: UUID, by: str, *, reason: str = "", correlation_id: str = "") -> bool:
-    """Close a breaker on a person's word; False if it was closed already. Locks its row."""
+    """Close a breaker for a person; False if it was closed. Locks its row."""
     with transaction.atomic():
         row = CircuitBreaker.objects.select_for_update().filter(pk=row_id).first()
         if row is None or (row.state == S.CLOSED and not row.failures):
@@ -263,14 +267,14 @@ def reset(row_id: UUID, by: str, *, reason: str = "", correlation_id: str = "") 
     return True
 
 
-# Circuit breakers as people see and reset them. What moves them is in `actions.controls.circuit_breaker`.
+# Circuit breakers for people: list, find, reset, explain.
 
 
 MAX_BREAKERS = 100
 
 
 def visible_breakers(access: Access) -> QuerySet[CircuitBreaker]:
-    """The breakers that count failures, where the caller may view; the open ones first."""
+    """The breakers with failures that the caller may view; open ones first."""
     counting = visible_to(CircuitBreaker.objects.select_related("environment", "probe"), access).filter(
         ~Q(state=S.CLOSED) | Q(failures__gt=0)
     )
@@ -288,21 +292,21 @@ def find_breaker(access: Access, breaker_id: UUID) -> CircuitBreaker:
 
 
 def reset_breaker(access: Access, breaker_id: UUID, reason: str, *, correlation_id: str = "") -> CircuitBreaker:
-    """Close a breaker, so that what waits behind it starts at once. Raises NotFound, NotAllowed, WrongState."""
+    """Close a breaker, so that waiting actions start at once. Raises NotFound, NotAllowed, WrongState."""
     found = find_breaker(access, breaker_id)
     if not access.can("operate", found.environment_id):
         raise NotAllowed(
             "Only an operator of the environment may reset this circuit breaker.",
-            remedies=["Ask an operator, or wait: it lets one action through by itself when its time is over."],
+            remedies=["Ask an operator, or wait: when its time is over, one action probes the target automatically."],
         )
     if not reset(found.pk, str(access.principal.pk), reason=reason, correlation_id=correlation_id):
-        raise WrongState("This circuit breaker is closed without failures; nothing to reset.")
+        raise WrongState("This circuit breaker is closed and has no failures; there is nothing to reset.")
     transaction.on_commit(lambda: wake_up("execute"))
     return find_breaker(access, breaker_id)
 
 
 def breakers_blocking(actions: Iterable[Action]) -> dict[UUID, CircuitBreaker]:
-    """For each of these that could start but for an open breaker: that breaker. One query."""
+    """The open breaker of each of these actions that could start without it. One query."""
     keys = {a.pk: a.breaker_key for a in actions if a.breaker_key}
     shut = {b.key: b for b in CircuitBreaker.objects.filter(key__in=set(keys.values())).exclude(state=S.CLOSED)}
     return {pk: shut[key] for pk, key in keys.items() if key in shut and shut[key].probe_id != pk}
@@ -313,11 +317,13 @@ def breaker_name(breaker: CircuitBreaker) -> str:
 
 
 def describe_breaker(breaker: CircuitBreaker) -> str:
-    """What keeps an action waiting behind it, in a sentence."""
+    """Why an action waits for this breaker, in a sentence."""
     failed = f"{breaker.failures} failures in a row, the last: {breaker.code}"
     if breaker.state == S.HALF_OPEN:
-        return f"The breaker of {breaker_name(breaker)} is half-open: one other action probes it first ({failed})."
-    return f"The breaker of {breaker_name(breaker)} is open until {_moment(breaker.open_until)} ({failed})."
+        return (
+            f"The circuit breaker of {breaker_name(breaker)} is half-open: another action probes it first ({failed})."
+        )
+    return f"The circuit breaker of {breaker_name(breaker)} is open until {_moment(breaker.open_until)} ({failed})."
 
 
 def _moment(at: datetime | None) -> str:

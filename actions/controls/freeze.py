@@ -15,11 +15,11 @@ from tenants.access import Access
 from tenants.models import Environment
 
 FREEZE = "freeze"
-"""Why a run was asked to stop, and is held: its environment's switch is set."""
+"""Stop reason and held reason of runs in a frozen environment."""
 
 
 def is_frozen() -> Exists:
-    """Of a query on actions: whether the switch of the row's environment is set. Rides along; costs no statement."""
+    """An annotation for actions: whether their environment is frozen. Costs no statement of its own."""
     return Exists(Freeze.objects.filter(environment=OuterRef("environment"), lifted_at=None))
 
 
@@ -27,8 +27,8 @@ def reload_with_limits(action_ids: Iterable[UUID]) -> dict[UUID, Action]:
     """
     Actions as they are now, with `may_go_on` and `is_limited`. One query.
 
-    Where the switch is set, one that has begun is asked to stop, if nobody has asked yet: a run that began in the very
-    moment in which the switch was thrown was not there to be asked. One that has not begun may not go on.
+    In a frozen environment, a running action gets a stop request if it has none: a run that started at the moment of
+    the freeze was missed by it. An action that has not started may not start.
     """
     found: QuerySet[Action] = Action.objects.annotate(is_off=is_frozen(), is_limited=is_limited())
     now = {a.pk: a for a in found.filter(pk__in=list(action_ids))}
@@ -40,7 +40,7 @@ def reload_with_limits(action_ids: Iterable[UUID]) -> dict[UUID, Action]:
     return now
 
 
-# How an environment stands: its switch, what it holds, what waits there, and the limits that count its actions.
+# The status of an environment: freeze, held and waiting actions, concurrency limits.
 
 
 MAX_COUNTED = 100
@@ -65,7 +65,9 @@ def environment_status(environment: Environment) -> EnvironmentStatus:
 
 
 def visible_limits(access: Access, environment: Environment | None = None) -> list[tuple[ConcurrencyLimit, int]]:
-    """The limits of the caller's tenant that count what they may view (there), with how many run. Two queries."""
+    """
+    The concurrency limits of environments that the caller may view (or of this one), with running counts. Two queries.
+    """
     places = [environment.pk] if environment else access.environments_where("view")
     found = ConcurrencyLimit.objects.filter(Q(environment=None) | Q(environment__in=places), tenant=access.tenant)
     limits = list(found.select_related("environment").order_by("environment__slug", "type")[:MAX_CAPS])
@@ -74,16 +76,16 @@ def visible_limits(access: Access, environment: Environment | None = None) -> li
 
 
 def visible_freezes(access: Access) -> list[Freeze]:
-    """The switches that are set where the caller may view, oldest first. One query."""
+    """The freezes in force that the caller may view, oldest first. One query."""
     return sorted(freezes_in(access.environments_where("view")).values(), key=lambda hold: hold.since)
 
 
 def freeze_of(environment: Environment) -> Freeze | None:
-    """The switch of an environment, while it is set."""
+    """The freeze of an environment, while it is frozen."""
     return freezes_in([environment.pk]).get(environment.pk)
 
 
 def freezes_in(environment_ids: Iterable[UUID]) -> dict[UUID, Freeze]:
-    """The switches that are set, by environment. One query."""
+    """The freezes in force, by environment. One query."""
     found = Freeze.objects.filter(environment__in=list(environment_ids), lifted_at=None)
     return {hold.environment_id: hold for hold in found.select_related("environment", "set_by")}

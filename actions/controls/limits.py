@@ -1,8 +1,9 @@
 """
-Limits: how many actions run at once, and how often one target is tried again.
+Concurrency limits and retry budgets.
 
-A concurrency limit counts under a lock on the limits of the tenant, inside the transaction that moves the action; so no
-number of workers exceeds it. A retry budget is a bucket of tokens per target: each retry takes one, time refills it.
+A concurrency limit is counted under a lock on the limits of the tenant, inside the transaction that moves the action;
+so no number of workers exceeds it. A retry budget is a bucket of tokens per target: each retry takes one, time refills
+it.
 """
 
 import hashlib
@@ -22,22 +23,22 @@ from audit.database.clock import database_time
 
 log = structlog.get_logger(__name__)
 TOKENS, PERIOD_S = 20, 300.0
-"""So many retries at one target at once, and as many more with every period."""
+"""The capacity of a retry budget: so many retries at once, and as many more per period."""
 REFILL_TIME = timedelta(seconds=PERIOD_S)
 
 
 def bucket_key(action: Action, step: dict[str, Any]) -> str:
-    """The target that a step's retries count against: the node that the action names, else what the step touches."""
+    """The target of a step's retries: the action's node, else the step's target."""
     node = action.target.get("node", "")
     target = f"node\x00{node}" if node else f"step\x00{step['target']}"
     return hashlib.sha256(f"{action.tenant_id}\x00{action.environment_id}\x00{target}".encode()).hexdigest()
 
 
 def take_token(action: Action, step: dict[str, Any]) -> bool:
-    """Take a token for one retry; False if none is left just now.
+    """
+    Take a token for one retry; False if none is left now.
 
-    One short transaction, the bucket's row locked. Where it cannot be told, it is no: a retry that is not made does no
-    harm.
+    One short transaction, the bucket's row locked. False also on a database error: skipping a retry does no harm.
     """
     key = bucket_key(action, step)
     try:
@@ -58,16 +59,16 @@ def take_token(action: Action, step: dict[str, Any]) -> bool:
 
 
 def delete_full() -> None:
-    """For the sweep: drop buckets that have filled up again. One statement."""
+    """For the sweep: delete buckets that are full again. One statement."""
     RetryBudget.objects.filter(at__lt=Now() - REFILL_TIME).delete()
 
 
-# Limits: how many actions may run at once, of a tenant, in an environment, of a type.
+# Concurrency limits.
 
 
 def split_by_limits(actions: Sequence[Action]) -> tuple[set[UUID], dict[UUID, list[ConcurrencyLimit]]]:
     """
-    Of actions about to run: those that every limit lets, in turn; and for the others the limits that are reached.
+    Split actions about to run: those that every limit admits, in order; and the others with the limits reached.
 
     Locks the limits of their tenants until the end of the transaction. One statement; a second where there are limits.
     """
@@ -89,7 +90,7 @@ def split_by_limits(actions: Sequence[Action]) -> tuple[set[UUID], dict[UUID, li
 
 
 def count_running(limits: Sequence[ConcurrencyLimit]) -> dict[UUID, int]:
-    """How many run now of those that each limit counts. One query; none without limits."""
+    """How many actions covered by each limit run now. One query; none without limits."""
     if not limits:
         return {}
     running = Action.objects.filter(tenant__in={c.tenant_id for c in limits}, state__in=RUNNING).order_by()
@@ -103,7 +104,7 @@ def count_running(limits: Sequence[ConcurrencyLimit]) -> dict[UUID, int]:
 
 
 def count_free(limits: Sequence[ConcurrencyLimit]) -> dict[UUID, int]:
-    """How many more each limit lets run; less than none where it was lowered while more ran."""
+    """How many more each limit admits; negative if it was lowered while more ran."""
     running = count_running(limits)
     return {limit.pk: limit.most - running[limit.pk] for limit in limits}
 
@@ -113,7 +114,7 @@ def limits_covering(limits: Iterable[ConcurrencyLimit], action: Action) -> list[
 
 
 def is_limited() -> Exists:
-    """Of a query on actions: whether a limit counts the row. Rides along; costs no statement."""
+    """An annotation for actions: whether a limit covers them. Costs no statement of its own."""
     place = Q(environment=None) | Q(environment=OuterRef("environment"))
     return Exists(
         ConcurrencyLimit.objects.filter(place, Q(type="") | Q(type=OuterRef("type")), tenant=OuterRef("tenant"))
@@ -121,7 +122,7 @@ def is_limited() -> Exists:
 
 
 def limit_facts(limits: Iterable[ConcurrencyLimit]) -> list[dict[str, Any]]:
-    """What an event keeps of the limits that an action waits for."""
+    """The facts of an event about the limits that an action waits for."""
     return [
         {"environment": str(c.environment_id) if c.environment_id else None, "type": c.type or None, "most": c.most}
         for c in limits

@@ -1,4 +1,4 @@
-"""Quarantines: which resources nothing may touch, who set them, and how an approved action clears them."""
+"""Quarantines: resources that no action may touch, who set them, and how an approved action clears them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def quarantines_in(environment_ids: Iterable[UUID]) -> dict[UUID, dict[str, Quar
 def touched_quarantines(
     action: Action, resources: Resources, quarantines: Mapping[str, Quarantine]
 ) -> list[Quarantine]:
-    """Those of these quarantines that an action with these resources would touch; what it set itself does not count."""
+    """Those of these quarantines that an action with these resources would touch, without its own."""
     if not quarantines:
         return []
     keys = {resource_key(action.environment_id, str(r["kind"]), str(r["name"])) for r in resources}
@@ -47,7 +47,7 @@ def touched_quarantines(
 
 
 def describe_quarantines(quarantines: Sequence[Quarantine]) -> str:
-    """What is in quarantine since when, and why, in a sentence each."""
+    """These quarantines in a sentence each: resource, since when, why."""
     said = [
         f"{q.kind} {q.name} is in quarantine since {q.since:%Y-%m-%d %H:%M} UTC: {q.get_because_display()}."
         for q in quarantines[:MAX_NAMED]
@@ -76,9 +76,9 @@ def resources_of_steps(
     resources: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]
 ) -> list[tuple[str, str]]:
     """
-    The resources (kind, name) that these steps touch, as far as it can be told: a step's target is a resource's name.
+    The resources (kind, name) that these steps touch: a step's target is a resource's name.
 
-    Of a step that names none, all that the plan has for itself, or else everything: too much rather than too little.
+    For a step without one, all resources that the plan locks, or else all of them: too many rather than too few.
     """
     own = [r for r in resources if not r.get("shared")] or list(resources)
     found: dict[tuple[str, str], None] = {}
@@ -91,7 +91,7 @@ def resources_of_steps(
 def quarantines_for_steps(
     action: Action, resources: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]], because: str
 ) -> list[Quarantine]:
-    """The quarantines of what these steps touched; to be written together with the move that leaves it so."""
+    """The quarantines of the resources of these steps; write them together with the move that causes them."""
     return [
         Quarantine(
             tenant_id=action.tenant_id,
@@ -106,7 +106,7 @@ def quarantines_for_steps(
     ]
 
 
-# Quarantines as people set them, and as an approved action clears them: each with an event of its own.
+# Quarantines set by people and cleared by approved actions; each leaves an event.
 
 
 MAX_NAME, MAX_KIND = 1_000, 64
@@ -115,7 +115,7 @@ JOINED = ("environment", "action", "by__owner", "cleared_by_action")
 
 
 def visible_quarantines(access: Access) -> QuerySet[Quarantine]:
-    """The quarantines that the caller may view, joined for a list; those in force first, the newest before."""
+    """The quarantines that the caller may view, joined for a list; those in force first, newest first."""
     return visible_to(Quarantine.objects.select_related(*JOINED), access).order_by("-id")
 
 
@@ -130,9 +130,9 @@ def put_in_quarantine(
     access: Access, environment: str, kind: str, name: str, reason: str, *, correlation_id: str = ""
 ) -> Quarantine:
     """
-    Let nothing touch a resource from now on; who operates the environment may. Names are as plans have them.
+    Quarantine a resource; operators of the environment may. Use the names of plans.
 
-    Raises Invalid with its fields, NotAllowed, InUse while an action has the resource, AlreadyQuarantined.
+    Raises Invalid with its fields, NotAllowed, ResourceInUse while an action holds the lock, AlreadyQuarantined.
     """
     place = Environment.objects.filter(tenant=access.tenant, slug=environment).first()
     if place is None or not access.can("view", place.pk):
@@ -141,7 +141,7 @@ def put_in_quarantine(
     if issues := _issues(kind.strip(), name, reason.strip()):
         raise Invalid(issues=issues)
     if not access.can("operate", place.pk):
-        raise NotAllowed(f"Only an operator of {place.slug} may put something there in quarantine.")
+        raise NotAllowed(f"Only an operator of {place.slug} may quarantine a resource there.")
     key = resource_key(place.pk, kind.strip(), name)
     with transaction.atomic():
         _refuse_in_use(key)
@@ -169,7 +169,7 @@ def _refuse_in_use(key: str) -> None:
     claim = ResourceLock.objects.filter(key=key, held=True).select_related("action").first()
     if claim is not None:
         raise ResourceInUse(
-            f"{claim.action.title} has it now.",
+            f"{claim.action.title} holds its lock now.",
             remedies=[f"Abort or resolve that action first: /actions/{claim.action_id}/run/", "Or wait until it ends."],
         )
 
@@ -181,7 +181,7 @@ def _issues(kind: str, name: str, reason: str) -> list[dict[str, str]]:
             words = (
                 "Give a reason for the person who clears it."
                 if field == "reason"
-                else "As the plans of actions name it."
+                else "Use the name from the plans of actions."
             )
             found.append(_issue(field, words))
         elif len(text) > most:
@@ -196,7 +196,7 @@ def _issue(field: str, message: str) -> dict[str, str]:
 
 
 class DatabaseQuarantineStore:
-    """Keeps quarantines in the database, for the executor that clears them."""
+    """Stores quarantines in the database, for the executor that clears them."""
 
     def find(self, tenant_id: UUID, quarantine_id: UUID) -> QuarantineRecord | None:
         found = Quarantine.objects.select_related("environment", "action").filter(tenant=tenant_id, pk=quarantine_id)
@@ -212,7 +212,7 @@ class DatabaseQuarantineStore:
                     return False
                 raise WrongState("Another action has already cleared it.")
             if (setter := to_stored(q).held_by) is not None:
-                raise WrongState(f"The action that left it so has not ended: {setter}.")
+                raise WrongState(f"The action that caused it has not ended: {setter}.")
             Quarantine.objects.filter(pk=q.pk).update(cleared_at=Now(), cleared_by_action=action_id)
             _record(q, "quarantine.cleared", ACTOR, f"step:{key}", {"action": str(action_id)})
         return True
@@ -224,7 +224,7 @@ class DatabaseQuarantineStore:
                 return False
             undone = Action.objects.filter(pk=_require_action(action_id)).values_list("undo_of", flat=True).first()
             if q.cleared_by_action_id not in (action_id, undone):
-                raise WrongState("It was cleared by another action, which this one does not undo.")
+                raise WrongState("Another action cleared it; this one does not undo that.")
             if Quarantine.objects.filter(key=q.key, cleared_at=None).exists():
                 raise AlreadyQuarantined
             Quarantine.objects.filter(pk=q.pk).update(cleared_at=None, cleared_by_action=None)
@@ -234,12 +234,12 @@ class DatabaseQuarantineStore:
 
 def _require_action(action_id: UUID | None) -> UUID:
     if action_id is None:
-        raise WrongState("A quarantine is cleared, or put back, by an action only.")
+        raise WrongState("Only an action may clear or restore a quarantine.")
     return action_id
 
 
 def to_stored(q: Quarantine) -> QuarantineRecord:
-    """A quarantine as the executor sees it; environment and action must be joined."""
+    """A quarantine for its executor; environment and action must be joined."""
     live = q.action_id if q.action is not None and q.action.state in HOLDING_STATES else None
     return QuarantineRecord(
         id=q.pk,
@@ -259,7 +259,7 @@ def _locked(tenant_id: UUID, quarantine_id: UUID) -> Quarantine:
     rows = Quarantine.objects.select_for_update(of=("self",)).select_related("environment", "action")
     found = rows.filter(tenant=tenant_id, pk=quarantine_id).first()
     if found is None:
-        raise NotFound("There is no such quarantine.")
+        raise NotFound("This quarantine does not exist.")
     return found
 
 

@@ -1,10 +1,10 @@
 """
-One action at a time per resource: all claims of an action are taken together when it begins, and let go when it ends.
+Resource locks: one action at a time per resource.
 
-Who cannot have all takes none and queues up on every one of them. Every queue has the same order, that of the actions'
-ids, which is that of their proposals: so no two actions are before one another at two resources, and one that wants
-many is not overtaken for ever by those that want few. Keys are taken in one order by everybody. The partial unique
-index is the judge between workers; what is read before only keeps the peace.
+An action takes all its locks together when it starts, and releases them when it ends. If one is not free, it takes none
+and waits for all of them. All queues have the same order, by the actions' ids, that is by proposal: so no two actions
+wait for each other, and an action with many resources is not overtaken for ever by those with few. Keys are locked in
+one order everywhere. The partial unique index decides between workers; reads before it only avoid conflicts.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from audit.database.statements import insert_rows
 S = State
 HOLDING_STATES = (S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK, S.HELD)
 LOCKING_STATES = (S.APPROVED, *HOLDING_STATES)
-"""States in which an action may have claims, held or waiting."""
+"""States in which an action may have locks, held or waiting."""
 COLUMNS = ("key", "tenant_id", "environment_id", "kind", "name", "action_id", "held")
 
 
@@ -37,16 +37,16 @@ class LockRequest:
 
 
 def lock_requests(environment_id: UUID, resources: Iterable[dict[str, Any]]) -> list[LockRequest]:
-    """The resources of a plan but those it shares, each once, in the order in which everybody takes them."""
+    """The resources of a plan without shared ones, each once, in the common order of locking."""
     pairs = {(str(r["kind"]), str(r["name"])) for r in resources if not r.get("shared")}
     return sorted(LockRequest(resource_key(environment_id, kind, name), kind, name) for kind, name in pairs)
 
 
 def acquire(asked: Sequence[tuple[Action, Sequence[LockRequest]]]) -> set[UUID]:
     """
-    Claim for each action all that it wants; return the ids of those that now hold everything, the others wait.
+    Acquire all locks of each action; return the ids of those that now hold all, the others wait.
 
-    Inside the transaction that moves them, with their rows locked. Three statements where nobody is in the way.
+    Inside the transaction that moves them, with their rows locked. Three statements without contention.
     """
     keys = {w.key for _, claims in asked for w in claims}
     queues: dict[str, list[ResourceLock]] = {}
@@ -54,7 +54,7 @@ def acquire(asked: Sequence[tuple[Action, Sequence[LockRequest]]]) -> set[UUID]:
     stale = []
     for claim in ResourceLock.objects.filter(Q(key__in=keys) | Q(action__in=list(wants))).order_by("action"):
         if not claim.held and claim.key not in wants.get(claim.action_id, {claim.key}):
-            stale.append(claim.pk)  # of a plan that was made anew meanwhile
+            stale.append(claim.pk)  # of a plan that was replaced meanwhile
         else:
             queues.setdefault(claim.key, []).append(claim)
     if stale:
@@ -73,14 +73,14 @@ def acquire(asked: Sequence[tuple[Action, Sequence[LockRequest]]]) -> set[UUID]:
 
 
 def release(action_ids: Sequence[UUID]) -> bool:
-    """Drop all claims of actions that have ended; return whether somebody waits for what they held. Two statements."""
+    """Release all locks of ended actions; return whether another action waits for one. Two statements."""
     if not action_ids:
         return False
     return _drop(action_ids, ResourceLock.objects.filter(action__in=list(action_ids)))
 
 
 def leave_queue(action_ids: Sequence[UUID]) -> bool:
-    """Drop what these actions only wait for; return whether somebody waits there too. Two statements."""
+    """Remove these actions from the queues; return whether another action waits there. Two statements."""
     if not action_ids:
         return False
     return _drop(action_ids, ResourceLock.objects.filter(action__in=list(action_ids), held=False))
@@ -97,7 +97,7 @@ def _drop(action_ids: Sequence[UUID], mine: QuerySet[ResourceLock]) -> bool:
 
 
 def blocking_locks(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceLock]]:
-    """For each action that waits: the claims before its own, with their actions, by resource. Two queries at most."""
+    """The locks before those of each waiting action, with their actions, by resource. Two queries at most."""
     ours = ResourceLock.objects.filter(action__in=list(action_ids), held=False).order_by("kind", "name")
     waiting = list(ours.values_list("action", "key"))
     if not waiting:
@@ -118,7 +118,7 @@ def blocking_locks(action_ids: Iterable[UUID]) -> dict[UUID, list[ResourceLock]]
 
 
 def blocking_locks_of_waiting(actions: Iterable[Action]) -> dict[UUID, list[ResourceLock]]:
-    """`in_the_way` of those of these actions that could be waiting; no query if there are none."""
+    """`blocking_locks` of those of these actions that may be waiting; no query if there are none."""
     ready = [a.pk for a in actions if a.state in (S.APPROVED, S.ROLLING_BACK) and a.lease_id is None]
     return blocking_locks(ready) if ready else {}
 
@@ -126,14 +126,14 @@ def blocking_locks_of_waiting(actions: Iterable[Action]) -> dict[UUID, list[Reso
 def _queue_position(
     asked: tuple[Action, Sequence[LockRequest]], queues: dict[str, list[ResourceLock]]
 ) -> tuple[bool, int, UUID]:
-    """Who waits already comes first, in turn; then by priority."""
+    """Waiting actions first, in order; then by priority."""
     action, claims = asked
     waits = any(c.action_id == action.pk for w in claims for c in queues.get(w.key, []))
     return not waits, 0 if waits else -action.priority, action.pk
 
 
 def _is_first(action_id: UUID, queue: list[ResourceLock]) -> bool:
-    """Whether nobody else holds it, and nobody whose turn is before waits for it, unless it is held by this action."""
+    """Whether this action holds the lock, or no other holds it and none waits before."""
     return not any(c.action_id != action_id and (c.held or c.action_id < action_id) for c in queue) or any(
         c.held and c.action_id == action_id for c in queue
     )
@@ -141,9 +141,9 @@ def _is_first(action_id: UUID, queue: list[ResourceLock]) -> bool:
 
 def _hold(free: Sequence[tuple[Action, Sequence[LockRequest]]], queues: dict[str, list[ResourceLock]]) -> set[UUID]:
     """
-    Turn wishes into claims that are held; return the actions that got all.
+    Turn waiting locks into held ones; return the actions that got all.
 
-    Somebody may have been faster, or have put a resource in quarantine meanwhile.
+    Another action may have been faster, or the resource quarantined meanwhile.
     """
     ids = [action.pk for action, _ in free]
     waited = [c.pk for queue in queues.values() for c in queue if c.action_id in ids and not c.held]
@@ -178,5 +178,5 @@ def _insert(asked: Sequence[tuple[Action, Sequence[LockRequest]]], *, held: bool
 
 
 def resource_key(environment_id: UUID, kind: str, name: str) -> str:
-    """What a resource is claimed, and put in quarantine, by."""
+    """The key of a resource, for its lock and its quarantine."""
     return hashlib.sha256(f"{environment_id}\x00{kind}\x00{name}".encode()).hexdigest()

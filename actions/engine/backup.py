@@ -1,8 +1,9 @@
-"""Backups of the database while everything runs, and the way back from one.
+"""
+Back up the database while everything runs, and restore it.
 
-SQLite is copied by its own online backup, PostgreSQL by `pg_dump`: either is one consistent moment. What ran after that
-moment is not in it. So after a restore every lease is ended, and no lease that a lost worker may still hold is ever
-given again; steps without a receipt are probed, as after a crash, before anything is done.
+SQLite is copied by its own online backup, PostgreSQL by `pg_dump`; both give one consistent moment. Later runs are not
+in it. So a restore ends every lease, and skips lease ids that a lost worker may still hold. Steps without a receipt are
+probed, as after a crash, before anything runs.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from tenants.models import Tenant
 
 ACTOR = "system:restore"
 LEASE_ID_LEAP = 1_000_000
-"""Leases that may have been given between the backup and its restore: their ids are never given again."""
+"""Lease ids that are skipped after a restore: workers may have taken them since the backup."""
 CHUNK = 1024 * 1024
 PARAMETERS = {
     "dbname": "PGDATABASE",
@@ -42,13 +43,13 @@ EMPTY_FIRST = b"DROP SCHEMA IF EXISTS public CASCADE;\nCREATE SCHEMA public;\n"
 
 
 class BackupFailed(Exception):
-    """It was not done; the message says why and what to do. Nothing was changed."""
+    """The backup or restore failed; the message says why and what to do. Nothing was changed."""
 
 
 def back_up(path: Path, pg_bin: str = "") -> int:
     """Write the database into a new file that only its owner can read; return its bytes. Raises BackupFailed."""
     if path.exists():
-        raise BackupFailed(f"{path} is there already. Name a new file.")
+        raise BackupFailed(f"{path} exists already. Name a new file.")
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -65,9 +66,9 @@ def back_up(path: Path, pg_bin: str = "") -> int:
 
 def restore(path: Path, pg_bin: str = "") -> None:
     """
-    Put a backup in the place of whatever the database holds, bring its tables up to date, and end what was under way.
+    Replace the database with a backup, migrate it, and end all leases.
 
-    All or nothing up to there. Every process of the installation must have been stopped. Raises BackupFailed.
+    The replacement is all or nothing. Stop every process of the installation first. Raises BackupFailed.
     """
     if not path.is_file():
         raise BackupFailed(f"There is no file {path}.")
@@ -82,7 +83,7 @@ def restore(path: Path, pg_bin: str = "") -> None:
 
 
 def refuse_while_at_work() -> None:
-    """Raise BackupFailed while a worker holds a lease that still counts. An empty database has none."""
+    """Raise BackupFailed while a worker holds a live lease. An empty database has none."""
     if Lease._meta.db_table not in connection.introspection.table_names():
         return
     at_work = Lease.objects.filter(ended_at=None, expires_at__gt=database_time()).values_list("worker", flat=True)
@@ -91,7 +92,7 @@ def refuse_while_at_work() -> None:
 
 
 def end_leases(path: Path) -> None:
-    """After a restore: end every lease, leave a gap after the last one, and say in each tenant's log what happened."""
+    """After a restore: end every lease, leave a gap after the last id, and record the restore in each tenant's log."""
     with transaction.atomic():
         Lease.objects.filter(ended_at=None).update(ended_at=Now(), ended_why="restored from a backup")
         _leap()
@@ -112,7 +113,7 @@ def _leap() -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """SQLite's online backup, in one step: readers and writers of the source go on meanwhile."""
+    """Copy by SQLite's online backup, in one step; readers and writers of the source continue."""
     try:
         with (
             closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=20)) as old,
@@ -137,13 +138,13 @@ def _load(path: Path, pg_bin: str) -> None:
     ):
         assert reading.stdout and reading.stderr and loading.stdin and loading.stderr
         first = reading.stdout.read(CHUNK)
-        with suppress(BrokenPipeError):  # psql gave up; below it says why
+        with suppress(BrokenPipeError):  # psql stopped; its error is read below
             loading.stdin.write(EMPTY_FIRST + first)
             shutil.copyfileobj(reading.stdout, loading.stdin, CHUNK)
         if not first or reading.wait() > 0:
-            loading.kill()  # before it hears of an end, and so commits
+            loading.kill()  # before it reads the end of its input, and commits
             loading.wait()
-            with suppress(BrokenPipeError):  # what it had not read yet
+            with suppress(BrokenPipeError):  # input it has not read yet
                 loading.stdin.close()
             raise BackupFailed(f"pg_restore: {_error_text(reading.stderr.read())}")
         with suppress(BrokenPipeError):
@@ -164,7 +165,9 @@ def _error_text(output: bytes) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """PostgreSQL's own variables for this connection: a password on a command line would be everybody's to read."""
+    """
+    PostgreSQL's environment variables for this connection; a password on a command line could be read by everybody.
+    """
     known = connection.get_connection_params()
     return {**os.environ, **{name: str(known[key]) for key, name in PARAMETERS.items() if known.get(key)}}
 
@@ -172,7 +175,9 @@ def _environment() -> dict[str, str]:
 def _program(name: str, pg_bin: str) -> str:
     found = shutil.which(name, path=pg_bin or None)
     if found is None:
-        raise BackupFailed(f"{name} is not installed. Install PostgreSQL's client programs, or name them by --pg-bin.")
+        raise BackupFailed(
+            f"{name} is not installed. Install PostgreSQL's client programs, or give their directory with --pg-bin."
+        )
     return found
 
 

@@ -1,10 +1,10 @@
 """
-Taking actions into a worker's hands: one statement, no two workers ever the same action, every tenant its share.
+Dequeue actions under a worker's lease: one statement, no action for two workers, a fair share for every tenant.
 
-The statement looks at the first few of each tenant's queue, not at all that waits, and takes one of each tenant's, then
-a second of each, until the worker's hands are full. Who cannot start now is passed over: before its time, behind
-somebody at a resource, in an environment that is held, or where a cap is reached. Of those that a cap still lets start,
-it takes no more than that; the cap itself is judged when they start (`actions.controls.limits`).
+The statement reads the first few actions of each tenant's queue and takes them in turn, one per tenant, until the batch
+is full. It skips actions that cannot start now: before their time, behind another at a resource, in a frozen
+environment, or over a concurrency limit. It takes no more than a limit still admits; the limit itself is checked at the
+start (`actions.controls.limits`). Then their contexts are loaded.
 """
 
 import json
@@ -46,7 +46,7 @@ NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d %
 
 @dataclass(frozen=True)
 class Dequeued:
-    """What a claim came to; `at` is the database's time. `more`: it was not all that could be claimed just now."""
+    """The result of a dequeue; `at` is the database's time. `more`: there may be more to take now."""
 
     ids: list[UUID]
     at: datetime | None = None
@@ -55,11 +55,11 @@ class Dequeued:
 
 def dequeue(queue: str, lease: int, limit: int, scope: WorkerScope = ANY_SCOPE) -> Dequeued:
     """
-    Put up to `limit` actions that wait for this queue under a lease. One statement; one more for as long as caps keep
-    it from taking all that they let start.
+    Put up to `limit` actions that wait for this queue under a lease. One statement; another one for as long as
+    concurrency limits made it take fewer than they admit.
 
-    Takes row locks with SKIP LOCKED, so claims never wait for one another. A lease that has ended claims nothing. An
-    approval whose time is up is left to the sweep, however late that is.
+    Takes row locks with SKIP LOCKED, so workers never wait for one another. An ended lease takes nothing. Approvals
+    past their time are left to the sweep.
     """
     found: list[UUID] = []
     at = None
@@ -77,13 +77,13 @@ def dequeue(queue: str, lease: int, limit: int, scope: WorkerScope = ANY_SCOPE) 
 
 
 def has_waiting(queue: str, scope: WorkerScope = ANY_SCOPE) -> bool:
-    """Whether something in this queue could be claimed now. One statement."""
+    """Whether an action in this queue could be taken now. One statement."""
     found = run_prepared(_question(connection.vendor, queue, bool(scope.serves)), _which(scope) * 3)
     return bool(found[0][0])
 
 
 def release(action_ids: list[UUID], lease: int) -> None:
-    """Let go of actions that a worker cannot carry on just now."""
+    """Release actions that a worker cannot run now."""
     Action.objects.filter(pk__in=action_ids, lease_id=lease).update(lease=None)
 
 
@@ -103,7 +103,7 @@ def _listed(queue: str) -> str:
 
 
 def _waiting(vendor: str, queue: str, is_limited: bool) -> str:
-    """True of `a` if it is in this queue and of this scope: what the index on turns knows."""
+    """SQL: `a` is in this queue and of this scope. Served by the index on `turn_at`."""
     among = "= ANY(%s)" if vendor == "postgresql" else "IN (SELECT value FROM json_each(%s))"
     place = f"""AND a.environment_id IN (SELECT e.id FROM tenants_environment e
             JOIN tenants_tenant o ON o.id = e.tenant_id WHERE o.slug || '/' || e.slug {among})"""
@@ -111,7 +111,7 @@ def _waiting(vendor: str, queue: str, is_limited: bool) -> str:
 
 
 def _startable(vendor: str, queue: str) -> str:
-    """True of `a` if nothing keeps it from being taken up now. Needs `caps`."""
+    """SQL: nothing keeps `a` from being taken now. Needs the CTE `limits`."""
     if queue == "decide":
         return "TRUE"
     now = NOW[vendor]
@@ -119,45 +119,45 @@ def _startable(vendor: str, queue: str) -> str:
             AND (a.expires_at IS NULL OR a.expires_at > {now})
             AND {IS_NOT_FROZEN}
             AND {PASSES_BREAKER}
-            AND NOT EXISTS (SELECT 1 FROM caps c WHERE c.free <= 0 AND {LIMIT_COVERS})))
+            AND NOT EXISTS (SELECT 1 FROM limits c WHERE c.free <= 0 AND {LIMIT_COVERS})))
         AND (a.wake_at IS NULL OR a.wake_at <= {now})
         AND {IS_FIRST_AT_RESOURCES}"""
 
 
-def _firsts(vendor: str, queue: str, is_limited: bool, most: str) -> str:
-    """CTEs `owners`, `caps`, `firsts`: the first `most` of each tenant's queue that could be taken up now."""
+def _heads(vendor: str, queue: str, is_limited: bool, most: str) -> str:
+    """CTEs `tenants`, `limits`, `heads`: the first `most` actions of each tenant's queue that could be taken now."""
     waiting = _waiting(vendor, queue, is_limited)
     columns = "a.id, a.tenant_id, a.environment_id, a.type, a.state, a.turn_at"
     of_one = f"""FROM actions_action a
-            WHERE {waiting} AND a.tenant_id = owners.id AND {_startable(vendor, queue)}
+            WHERE {waiting} AND a.tenant_id = tenants.id AND {_startable(vendor, queue)}
             ORDER BY a.turn_at, a.id LIMIT {most}"""
     if vendor == "postgresql":
-        each = f"SELECT f.* FROM owners CROSS JOIN LATERAL (SELECT {columns} {of_one}) f WHERE owners.id IS NOT NULL"
+        each = f"SELECT f.* FROM tenants CROSS JOIN LATERAL (SELECT {columns} {of_one}) f WHERE tenants.id IS NOT NULL"
     else:
-        each = f"SELECT {columns} FROM owners CROSS JOIN actions_action a ON a.id IN (SELECT a.id {of_one})"
-    return f"""owners(id) AS (
+        each = f"SELECT {columns} FROM tenants CROSS JOIN actions_action a ON a.id IN (SELECT a.id {of_one})"
+    return f"""tenants(id) AS (
             SELECT first.tenant_id FROM (
                 SELECT a.tenant_id FROM actions_action a WHERE {waiting} ORDER BY a.tenant_id LIMIT 1) first
             UNION ALL
-            SELECT (SELECT a.tenant_id FROM actions_action a WHERE {waiting} AND a.tenant_id > owners.id
+            SELECT (SELECT a.tenant_id FROM actions_action a WHERE {waiting} AND a.tenant_id > tenants.id
                     ORDER BY a.tenant_id LIMIT 1)
-            FROM owners WHERE owners.id IS NOT NULL),
-        caps AS ({FREE_LIMITS}),
-        firsts AS ({each})"""
+            FROM tenants WHERE tenants.id IS NOT NULL),
+        limits AS ({FREE_LIMITS}),
+        heads AS ({each})"""
 
 
 @cache
 def _statement(vendor: str, queue: str, is_limited: bool) -> str:
     counted = f""", counted AS (
             SELECT a.id, c.free, row_number() OVER (PARTITION BY c.id ORDER BY a.turn_at, a.id) AS n
-            FROM firsts a JOIN caps c ON {LIMIT_COVERS} WHERE a.state = 'approved')"""
+            FROM heads a JOIN limits c ON {LIMIT_COVERS} WHERE a.state = 'approved')"""
     fits = "WHERE NOT EXISTS (SELECT 1 FROM counted n WHERE n.id = t.id AND n.n > n.free)"
     starts = queue == "execute"
     picked = _LOCKED if vendor == "postgresql" else _PICKED
     return f"""
-    WITH RECURSIVE {_firsts(vendor, queue, is_limited, "%s")},
+    WITH RECURSIVE {_heads(vendor, queue, is_limited, "%s")},
         turns AS (SELECT f.*, row_number() OVER (PARTITION BY f.tenant_id ORDER BY f.turn_at, f.id) AS turn
-            FROM firsts f){counted if starts else ""},
+            FROM heads f){counted if starts else ""},
         picked AS (SELECT t.* FROM turns t {fits if starts else ""} ORDER BY t.turn, t.turn_at, t.id LIMIT %s)
     UPDATE actions_action SET lease_id = %s WHERE {picked.format(states=_listed(queue))}
     AND EXISTS (SELECT 1 FROM actions_lease l WHERE l.id = %s AND l.ended_at IS NULL)
@@ -169,28 +169,28 @@ _LOCKED = f"""id = ANY(ARRAY(
         SELECT a.id FROM actions_action a
         WHERE a.id = ANY({_IN_TURN}) AND a.lease_id IS NULL AND a.state IN ({{states}})
         ORDER BY array_position({_IN_TURN}, a.id) LIMIT %s FOR UPDATE SKIP LOCKED))"""
-"""Arrays, because the planner takes a few ids for granted then; what it thinks of joins with `picked` varies."""
+"""Arrays, because the planner then expects few ids; its estimates for joins with `picked` vary."""
 _PICKED = """id IN (
         SELECT p.id FROM picked p WHERE p.state IN ({states}) ORDER BY p.turn, p.turn_at, p.id LIMIT %s)"""
 
 
 @cache
 def _question(vendor: str, queue: str, is_limited: bool) -> str:
-    return f"WITH RECURSIVE {_firsts(vendor, queue, is_limited, '1')} SELECT EXISTS (SELECT 1 FROM firsts)"
+    return f"WITH RECURSIVE {_heads(vendor, queue, is_limited, '1')} SELECT EXISTS (SELECT 1 FROM heads)"
 
 
 # Load the contexts of dequeued actions: a fixed number of queries per batch.
 
 
 TROUBLED = ~Q(state=CircuitBreaker.State.CLOSED) | Q(failures__gt=0)
-"""Of a breaker: it counts failures."""
+"""Circuit breakers that count failures."""
 
 
 def load_contexts(action_ids: list[UUID], lease: int, at: datetime | None = None) -> list[ActionContext]:
     """
-    Load claimed actions with their surroundings: six queries at most, whatever the number of actions.
+    Load the contexts of dequeued actions: six queries at most, for any number of actions.
 
-    One more where something is in quarantine, and one where an earlier worker left attempts open.
+    One more where a resource is quarantined, and one where an earlier worker left attempts open.
     """
     actions = _load_actions(action_ids)
     if not actions:
@@ -238,7 +238,7 @@ def load_contexts(action_ids: list[UUID], lease: int, at: datetime | None = None
 
 
 def load_journals(actions: list[Any]) -> dict[UUID, Journal]:
-    """The step journals of actions, by id. One query, none where nothing has begun."""
+    """The step journals of actions, by id. One query; none where no action has started."""
     begun = [a.pk for a in actions if a.started_at]
     lines: dict[UUID, list[JournalEntry]] = {}
     for line in JournalEntry.objects.filter(action__in=begun).order_by("id") if begun else ():
@@ -247,7 +247,7 @@ def load_journals(actions: list[Any]) -> dict[UUID, Journal]:
 
 
 def _load_actions(action_ids: list[UUID]) -> list[Any]:
-    """The actions with what one query can tell of them besides: times of the rules, history, claims and the like."""
+    """The actions, annotated in one query with the policy epoch, history, resource locks and the like."""
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     past = RawSQL(past_runs_sql("actions_action"), [], output_field=TextField())
@@ -267,7 +267,7 @@ def _load_actions(action_ids: list[UUID]) -> list[Any]:
 
 
 def find_executor(name: str) -> tuple[Executor, str]:
-    """The executor of a type, or why there is none; the caller must look at the fault first."""
+    """The executor of a type, or the fault; check the fault first."""
     try:
         return get_executor(name), ""
     except Problem as problem:
@@ -275,9 +275,7 @@ def find_executor(name: str) -> tuple[Executor, str]:
 
 
 def reload_rules(contexts: list[ActionContext]) -> None:
-    """Bring rules, matrix and weights of these contexts up to date: three queries, only when somebody changed a
-    rule.
-    """
+    """Reload policies, matrix and weights of these contexts: three queries, only after a change of policies."""
     tenants = {c.action.tenant_id for c in contexts}
     rules, matrix, weights = active_policies_for(tenants), matrix_for(tenants), weights_for(tenants)
     for c in contexts:
@@ -288,5 +286,5 @@ def reload_rules(contexts: list[ActionContext]) -> None:
 
 
 def with_current_rules(facts: dict[str, Any], matrix: dict[str, Any], weights: dict[str, int]) -> dict[str, Any]:
-    """The facts that a plan was judged on, with the matrix and the weights that hold now; none if there were none."""
+    """The facts of a plan with the current matrix and weights; empty if there were none."""
     return {**facts, "matrix": matrix, "weights": weights} if facts else {}

@@ -1,6 +1,4 @@
-"""Effects in threads: which run for which action, which ended, which timed out; and what a worker does each second
-meanwhile.
-"""
+"""Effects in threads: which run for which action, which ended, which timed out; and the housekeeping of each second."""
 
 import time
 from collections.abc import Callable
@@ -24,41 +22,41 @@ FOREVER = float("inf")
 
 @dataclass
 class ActiveAction:
-    """A context under way: its script, and what the script waits for."""
+    """A running workflow with its context, and what the workflow waits for."""
 
     context: ActionContext
     script: Workflow
     pending: Transition | None = None
     is_abandoned: bool = False
     commit_unknown: bool = False
-    """Whether its write met an error, so that it may have arrived or not."""
+    """Whether its commit met a database error, so that its outcome is unknown."""
     is_new: bool = False
-    """Whether its write has taken another's place and was not offered yet."""
+    """Whether its transition replaced an earlier one and was not committed yet."""
     results: list[tuple[str, EffectResult]] = field(default_factory=list)
-    """What launched effects came to, which the script has not heard yet."""
+    """Results of started effects that the workflow has not received yet."""
     awaits: bool = False
-    """Whether the script waits for what it launched."""
+    """Whether the workflow waits for effects that it started."""
 
     def is_hurried(self) -> bool:
-        """Whether nothing of it should rest any longer: the run is to stop, and waits for all that it launched."""
+        """Whether delayed effects should start now: the run is to stop, and waits for all of them."""
         return self.context.is_breaking_off or self.context.action.stop_requested_at is not None
 
     def take_results(self) -> list[tuple[str, EffectResult]]:
-        """Hand over what has results."""
+        """Take the results received so far."""
         results, self.results, self.awaits = self.results, [], False
         return results
 
 
 @dataclass
 class Effect:
-    """An effect in a thread, or waiting for one. `key` is empty for one that its script waits for alone."""
+    """An effect in a thread, or waiting for a thread. `key` is empty if its workflow waits for it alone."""
 
     active: ActiveAction
     call: Callable[[], Any]
     key: str = ""
     overdue_s: float = FOREVER
     began_at: float = FOREVER
-    """When a thread took it up: the time for which it waits for one is not its own."""
+    """When a thread started it: waiting for a thread does not count towards its time."""
 
     def run(self) -> EffectResult:
         self.began_at = time.monotonic()
@@ -76,10 +74,12 @@ class EffectPool:
         self.queue, self.threads = queue, threads
         self.running: dict[Future[Any], Effect] = {}
         self.resting: list[tuple[float, Effect]] = []
-        """What begins later, and when. It has no thread; whoever takes the action over finds its intent open."""
+        """
+        Delayed effects with their start times. They hold no thread; a worker that takes over finds the intent open.
+        """
         self.done: SimpleQueue[Future[Any]] = SimpleQueue()
         self.leaked: set[Future[Any]] = set()
-        """What still ran when nobody waited for it any longer."""
+        """Effects that still run although no workflow waits for them."""
         self.pool = self._new_pool()
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class EffectPool:
             self._begin(effect)
 
     def start_due(self, active: dict[UUID, ActiveAction]) -> None:
-        """Begin what has rested long enough, or is in a hurry; forget what nobody carries any longer."""
+        """Start delayed effects whose time has come or whose run is to stop; drop those of abandoned actions."""
         now = time.monotonic()
         resting, self.resting = self.resting, []
         for at, effect in resting:
@@ -110,7 +110,7 @@ class EffectPool:
                 self.resting.append((at, effect))
 
     def count_delayed(self) -> int:
-        """How many actions only wait for something that begins later."""
+        """How many actions wait only for a delayed effect."""
         running_ids = {id(effect.active) for effect in self.running.values()}
         return len({id(effect.active) for _, effect in self.resting} - running_ids)
 
@@ -120,15 +120,15 @@ class EffectPool:
         future.add_done_callback(self.done.put)
 
     def of(self, active: ActiveAction) -> bool:
-        """Whether an effect of this one is in the air."""
+        """Whether an effect of this action is running."""
         return any(effect.active is active for effect in self.running.values())
 
     def actions(self) -> set[UUID]:
-        """The actions that have an effect in the air."""
+        """The actions with a running effect."""
         return {effect.action_id for effect in self.running.values()}
 
     def ended(self, timeout: float) -> list[tuple[Effect, EffectResult]]:
-        """Take what ended since the last look; waits up to `timeout` seconds for the first."""
+        """Take the effects that ended since the last call; wait up to `timeout` seconds for the first."""
         found = []
         if self.resting:
             timeout = max(0.0, min(timeout, min(at for at, _ in self.resting) - time.monotonic()))
@@ -139,15 +139,15 @@ class EffectPool:
         return [(self.running.pop(future), future.result()) for future in found if future in self.running]
 
     def all_ended(self, timeout: float) -> list[tuple[Effect, EffectResult]]:
-        """Wait for all of them, up to `timeout` seconds; take what has ended."""
+        """Wait for all effects, up to `timeout` seconds; take those that ended."""
         done, _ = wait(self.running, timeout=timeout)
         return [(self.running.pop(future), future.result()) for future in done]
 
     def timed_out(self, active: dict[UUID, ActiveAction]) -> list[tuple[Effect, EffectResult]]:
         """
-        Take what is past its time, of what is active: somebody must be there who can say so of the action.
+        Take the effects of active actions that exceeded their time.
 
-        Its threads cannot be ended, so that new ones take their place, and what waited for a thread waits for those.
+        Their threads cannot be ended, so the pool gets new ones, and effects that waited for a thread move to those.
         """
         now = time.monotonic()
         late = [
@@ -167,7 +167,7 @@ class EffectPool:
         return found
 
     def forget(self) -> set[UUID]:
-        """Wait for nothing any longer; return the actions whose effects cannot be called back."""
+        """Stop waiting for effects; return the actions whose effects still run and cannot be stopped."""
         running = {future: f for future, f in self.running.items() if not future.cancel() and not future.done()}
         self.leaked |= set(running)
         self.running.clear()
@@ -175,7 +175,7 @@ class EffectPool:
         return {effect.action_id for effect in running.values()}
 
     def is_quiet(self) -> bool:
-        """Whether nothing runs any more, not even what nobody waits for."""
+        """Whether no effect runs any more, abandoned ones included."""
         return all(future.done() for future in self.leaked)
 
     def close(self) -> None:
@@ -188,18 +188,18 @@ class EffectPool:
 def _result_of(call: Callable[[], Any]) -> EffectResult:
     try:
         return EffectResult(call())
-    except Exception as error:  # handed to the script, which decides what it means
+    except Exception as error:  # the workflow receives it and decides
         return EffectResult(error=error)
 
 
-# What a runner looks after about once a second while effects are in the air.
+# Housekeeping, about once a second while effects run.
 
 
 EVERY_S = 1.0
 
 
 class Heartbeat:
-    """Tell long effects of a stop that somebody asked for, and let people read what they write meanwhile."""
+    """Pass stop requests to long effects, and flush their log lines so that people can read them."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()

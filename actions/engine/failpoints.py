@@ -1,9 +1,8 @@
 """
-Where a fault test may kill the worker: named moments, armed through the environment.
+Failpoints: named moments at which a fault test kills the worker, armed through the environment.
 
-`INTERLOCK_CRASH_AT=after_effect:2` kills the process group (SIGKILL, no clean-up) at the second time that moment is
-reached.
-Unarmed, `reached()` is one comparison.
+`INTERLOCK_CRASH_AT=after_effect:2` kills the process group (SIGKILL, no clean-up) when that moment is reached the
+second time. Unarmed, `reached()` costs one comparison.
 """
 
 import os
@@ -17,7 +16,9 @@ _seen: Counter[str] = Counter()
 
 
 def failpoint(moment: str, group: Any = ()) -> None:
-    """Die here if this moment is armed. `before_commit` and `after_commit` are named after what the group holds."""
+    """
+    Kill the process if this moment is armed. `before_commit` and `after_commit` are named after the steps in the group.
+    """
     if not _armed:
         return
     for name in failpoint_names(moment, group):
@@ -27,7 +28,7 @@ def failpoint(moment: str, group: Any = ()) -> None:
 
 
 def failpoint_names(moment: str, group: Any) -> list[str]:
-    """Translate a commit's moment into the boundaries of the steps that its writes carry."""
+    """Translate a commit's moment into the step boundaries that its transitions contain."""
     if moment not in ("before_commit", "after_commit"):
         return [moment]
     kinds = {line.kind for w in group for line in w.journal_entries}

@@ -1,8 +1,8 @@
 """
-A worker's lease: the row whose id fences everything the worker writes.
+A worker's lease: the row whose id fences every write of the worker.
 
-One lease per process and queue, renewed by a thread with a database connection of its own. A worker that could not
-renew in time finds its lease ended, and takes a new one; what it held under the old one is no longer its to write.
+One lease per process and queue, renewed by a thread with its own database connection. A worker that could not renew in
+time finds its lease ended and takes a new one; it can no longer write under the old one.
 """
 
 import os
@@ -37,7 +37,7 @@ class LeaseHolder:
         self._thread: threading.Thread | None = None
 
     def current(self) -> int:
-        """Return the id of a lease that is believed to live; take one, and start renewing, if there is none."""
+        """Return the id of the live lease; create one and start renewing if there is none."""
         with self._lock:
             if self._id is None:
                 self._id = self._take()
@@ -47,7 +47,7 @@ class LeaseHolder:
             return self._id
 
     def end(self, why: str = "the worker stopped") -> None:
-        """End the lease and let go of what it holds, so that others can take over at once."""
+        """End the lease and release its actions, so that others can take over at once."""
         self._ended.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
@@ -59,11 +59,11 @@ class LeaseHolder:
             Lease.objects.filter(pk=lease, ended_at=None).update(ended_at=Now(), ended_why=why)
 
     def in_doubt(self) -> bool:
-        """Whether somebody may have ended the lease: it was not confirmed within its own time."""
+        """Whether the lease may have been ended: it was not renewed within its time."""
         return time.monotonic() > self._sure_until
 
     def renew(self) -> bool:
-        """Push the expiry out by the lease time; False if the lease has been ended by somebody else."""
+        """Extend the lease by its lifetime; False if it was ended elsewhere."""
         lease = self._id
         if lease is None:
             return False
@@ -95,7 +95,7 @@ class LeaseHolder:
 
 
 def renew_quietly(renew: Callable[[], bool]) -> None:
-    """A renewal that meets a database error is tried again at the next turn; only time can end the lease."""
+    """A renewal that meets a database error is retried at the next interval; only time can end the lease."""
     try:
         if not renew():
             log.warning("lease_lost")

@@ -1,7 +1,7 @@
 """
-Counts of what steps used, by action type, for Prometheus: kept in Redis, where every web process finds them.
+Prometheus counters of the resource usage of steps, by action type: kept in Redis, for every web process.
 
-Losing Redis resets the counters, which Prometheus takes for a restart. Nothing here is the truth about any action.
+Losing Redis resets them, which Prometheus treats as a restart. No action depends on them.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ from actions.lifecycle.transitions import Transition
 log = structlog.get_logger(__name__)
 KEY = "interlock:steps"
 BOUNDS_S = (0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
-"""Of the histogram of durations; what took longer counts as +Inf."""
+"""Upper bounds of the duration histogram; longer ones count as +Inf."""
 INF = "+Inf"
 _unflushed: Counter[str] = Counter()
-"""What this process has counted since it last told Redis."""
+"""Counts of this process since the last flush to Redis."""
 
 
 def count_attempt(type_name: str, outcome: str, metrics: dict[str, Any]) -> None:
@@ -38,7 +38,9 @@ def count_attempt(type_name: str, outcome: str, metrics: dict[str, Any]) -> None
 
 
 def flush_counters() -> None:
-    """Add what was counted since to Redis, in one trip. Never raises; what could not be told is told next time."""
+    """
+    Add the counts since the last flush to Redis, in one round trip. Never raises; a failed flush is repeated next time.
+    """
     if not _unflushed:
         return
     told = dict(_unflushed)
@@ -56,7 +58,8 @@ def flush_counters() -> None:
 
 
 def read_counters() -> dict[str, dict[tuple[str, str, str], float]]:
-    """All that was counted: by kind (took, sum, used), then by (type, outcome or use, bucket or unit).
+    """
+    All counts: by kind (took, sum, used), then by (type, outcome or use, bucket or unit).
 
     Raises RedisError.
     """
@@ -75,9 +78,8 @@ LOGGED_VERBS = ("start", "complete", "fail", "deny", "hold", "roll_back", "finis
 
 
 def log_turn(w: Transition) -> None:
-    """One log line for each turn that a person would look for, with the id that ties it to its request.
-
-    What its attempts used is counted besides.
+    """
+    Log one line for each event that a person may search for, with its correlation id; count the usage of its attempts.
     """
     for line in () if w.action.simulated else w.journal_entries:
         if line.metrics:

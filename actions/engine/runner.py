@@ -1,12 +1,11 @@
 """
-The runner: carries many scripts at once, runs their effects in threads, and commits what they yield in groups.
+The runner: drives many workflows at once, runs their effects in threads, and commits their transitions in groups.
 
 One transaction holds any mix of stages of any number of actions (measured: 25–50 times cheaper than a task per stage
-per action). Scripts and the database are touched by one thread only. A write that does not stick is offered again on a
-fresh snapshot while the lease still holds; otherwise the action is somebody else's and its script is closed.
-
-A database that goes away is waited for. What cannot be told afterwards (did that commit arrive?) is let go of, and read
-anew by whoever claims it next: the journal knows.
+and action). Only one thread touches workflows and the database. A transition whose guard did not match is made again on
+a fresh snapshot while the lease holds; otherwise another worker has the action, and its workflow is closed. The runner
+waits for a database that is down. An action whose last commit has an unknown outcome is released, and read again by the
+next worker: the journal knows.
 """
 
 import threading
@@ -39,18 +38,18 @@ log = structlog.get_logger(__name__)
 WORKFLOWS = {"decide": preflight, "execute": run_action}
 GATHER_S = 0.002
 FILLED = 10
-"""Ids are asked for in tens, the last one repeated, so that few texts of a query are prepared."""
+"""Ids are queried in multiples of ten, the last one repeated, so that few statements are prepared."""
 LOOK_AGAIN_S = 0.25
 COMPANY_S = 0.04
-"""The least time between two claims of a drain that has active all it claimed."""
+"""The least time between two dequeues of a drain while everything dequeued is still active."""
 GRACE_S = 8.0
 AWAY_PAUSE_S = 0.25
 DATABASE_AWAY = (OperationalError, InterfaceError)
-"""What the database, or the way to it, raises when it is not there just now."""
+"""Errors of a database that is unavailable for now."""
 
 
 class Runner:
-    """Carries the actions of one queue. `drain()` is called from one thread; keep one runner per process and queue."""
+    """Runs the actions of one queue. Call `drain()` from one thread; keep one runner per process and queue."""
 
     def __init__(self, queue: str, lease: LeaseHolder | None = None) -> None:
         self.queue = queue
@@ -66,11 +65,11 @@ class Runner:
         self.last_count = 0
         self.is_full = self.has_called = False
         self.orphans = False
-        """Whether our lease may hold actions that are not active."""
+        """Whether the lease may hold actions that are not active here."""
         self.away_since: float | None = None
 
     def drain(self) -> int:
-        """Claim and carry until no more is known to wait; return how many actions were taken up."""
+        """Dequeue and run until nothing more is known to wait; return how many actions were taken."""
         self.has_called = False
         try:
             taken = 0 if self.halt.is_set() else self._retry_while_away(self._dequeue)
@@ -94,7 +93,10 @@ class Runner:
         return self._dequeue() if self._may_dequeue() else 0
 
     def _retry_while_away(self, part: Callable[[], int]) -> int:
-        """Do a part of a drain. If the database is away, wait a moment, and give up when that outlasts the lease."""
+        """
+        Run one round of a drain. If the database is down, wait a moment; abandon everything when that outlasts the
+        lease.
+        """
         try:
             done = part()
         except DATABASE_AWAY as error:
@@ -113,10 +115,10 @@ class Runner:
         self.away_since = self.away_since or time.monotonic()
 
     def _release_orphans(self) -> bool:
-        """Free what our lease holds and nobody here carries: a claim or a last write whose answer was lost.
+        """
+        Release actions that the lease holds but this runner does not run: the answer to a dequeue or commit was lost.
 
-        What still has an effect in the air has to wait for its end, nobody may do it a second time beside us:
-        then the answer is False.
+        Those with a running effect must wait for its end, because no worker may repeat it meanwhile: then return False.
         """
         busy = self.effects.actions() - self.active.keys()
         held = Action.objects.filter(lease_id=self.lease.current()).exclude(pk__in=[*self.active, *busy])
@@ -125,7 +127,7 @@ class Runner:
         return not busy
 
     def _may_dequeue(self) -> bool:
-        """Claim besides what is active, when there is room and reason: word has come that more waits."""
+        """Dequeue more while others are active, if there is capacity and a wake-up announced more work."""
         is_busy = len(self.effects.running) > self.threads
         if self.halt.is_set() or is_busy or not self.active or not self._room():
             return False
@@ -133,10 +135,11 @@ class Runner:
         return time.monotonic() - self.last_dequeue >= pause and (self.is_full or take_pending(self.route))
 
     def _expects_more(self) -> bool:
-        """With nothing active: whether to claim again in this drain.
+        """
+        With nothing active: whether to dequeue again in this drain.
 
-        Under steady submission a claim a moment later finds a batch where one at once finds a few, and a batch costs
-        hardly more than one action. Nobody waits who comes after a pause: a drain begins with a claim.
+        Under steady submission, a short pause finds a batch instead of a few actions, and a batch costs hardly more
+        than one. After a pause nobody waits: a drain begins with a dequeue.
         """
         if not self.last_count:
             return False
@@ -153,7 +156,7 @@ class Runner:
         ids, self.is_full, self.last_count = found.ids, found.more, len(found.ids)
         if not ids:
             return 0
-        if self.is_full and not self.has_called:  # more than we can take: another worker should hear of it now
+        if self.is_full and not self.has_called:  # more than this worker can take: wake up another one
             wake_up(self.route, force=True)
             self.has_called = True
         failpoint("claimed")
@@ -170,11 +173,11 @@ class Runner:
         return len(ids)
 
     def _room(self) -> int:
-        """How many more to carry; those that only wait for a retry take little of it."""
+        """How many more actions fit; those that only wait for a retry count little."""
         return max(0, self.most - len(self.active) + min(self.effects.count_delayed(), 3 * self.most))
 
     def _feed(self, active: ActiveAction, value: Any) -> None:
-        """Give a script what it waited for, and take up what it asks next."""
+        """Send a workflow its result, and handle its next request."""
         asked = self._send(active, value)
         while isinstance(asked, StartEffect) or (isinstance(asked, AwaitEffects) and active.results):
             if isinstance(asked, StartEffect):
@@ -190,7 +193,7 @@ class Runner:
             active.pending = asked
 
     def _send(self, active: ActiveAction, value: Any) -> WorkflowRequest | None:
-        """What a script asks next; None if it came to its end."""
+        """The next request of a workflow; None at its end."""
         try:
             return active.script.send(value)
         except StopIteration:
@@ -200,13 +203,13 @@ class Runner:
             self.active.pop(active.context.action.pk, None)
             self._note_absence(error)
             return None
-        except Exception as error:  # a fault of ours in one script must not take the others down
+        except Exception as error:  # a bug in one workflow must not stop the others
             log.exception("script_failed", action=str(active.context.action.pk), queue=self.queue)
             if active.is_abandoned:
                 self._release(active)
                 raise
             active.is_abandoned = True
-            words = f"Interlock met an error of its own: {type(error).__name__}: {error}"
+            words = f"Internal error of Interlock: {type(error).__name__}: {error}"
             active.script = abandon(active.context, "internal_error", words)
             return next(active.script)
 
@@ -215,18 +218,20 @@ class Runner:
             self.effects.submit(active, asked)
 
     def _deliver(self, ended: list[tuple[Effect, EffectResult]]) -> None:
-        """Take what effects came to: to its script at once, or beside the others that the script launched."""
+        """
+        Take the result of an effect: send it to its workflow, or keep it with the others that the workflow started.
+        """
         for effect, result in ended:
             active = effect.active
             if self.active.get(effect.action_id) is not active or (self.halt.is_set() and has_stopped_early(result)):
-                continue  # its intent stays open, which tells whoever takes the action up
+                continue  # its intent stays open, which tells the next worker
             if effect.key:
                 active.results.append((effect.key, result))
             else:
                 self._feed(active, result)
 
     def _deliver_results(self) -> None:
-        """Let scripts that wait for what they launched hear all that has results by now."""
+        """Send the results so far to workflows that wait for started effects."""
         for active in [c for c in self.active.values() if c.awaits and c.results]:
             self._feed(active, active.take_results())
 
@@ -239,7 +244,7 @@ class Runner:
                 self._note_absence(error)
 
     def _gather(self) -> None:
-        """Collect effects that ended: wait for the first when there is nothing to commit, then a moment for more."""
+        """Collect ended effects: wait for the first one if there is nothing to commit, then a moment for more."""
         self.effects.start_due(self.active)
         anything = self._ready_to_commit()
         timeout = 0 if anything else LOOK_AGAIN_S
@@ -252,7 +257,7 @@ class Runner:
         self._deliver_results()
 
     def _deliver_timeouts(self) -> None:
-        """Let scripts hear of effects that overran their time."""
+        """Tell workflows of effects that exceeded their time."""
         late = self.effects.timed_out(self.active)
         for effect, _ in late:
             log.error("effect_timed_out", action=str(effect.action_id), step=effect.key)
@@ -260,11 +265,11 @@ class Runner:
         self._deliver_results()
 
     def _ready_to_commit(self) -> list[ActiveAction]:
-        """What can be written now. A run that is given up waits until no effect of its own is in the air."""
+        """The transitions to commit now. An abandoned run waits until none of its effects is running."""
         return [c for c in self.active.values() if c.pending and not (c.is_abandoned and self.effects.of(c))]
 
     def _commit(self) -> None:
-        """Make durable what is pending, all in one transaction, and feed the scripts."""
+        """Commit pending transitions in one transaction, and resume their workflows."""
         waiting = self._ready_to_commit()
         if not waiting:
             return
@@ -280,7 +285,7 @@ class Runner:
             for c in waiting:
                 c.commit_unknown = True
             raise
-        except Exception:  # one of them cannot be written, which must not keep the others from it
+        except Exception:  # one of them cannot be written; the others still can
             log.exception("group_failed", queue=self.queue, actions=len(group))
             stuck = self._one_by_one(waiting)
         failpoint("after_commit", group)
@@ -292,13 +297,13 @@ class Runner:
             c.context.head, c.context.now = w.head, w.at or c.context.now
             for line in w.journal_entries:
                 c.context.journal.add(line)
-            self.is_full = self.is_full or bool(w.capped and w.release)  # somebody may have waited for its place
+            self.is_full = self.is_full or bool(w.capped and w.release)  # another action may have waited for its place
             log_turn(w)
             self._feed(c, True)
         self._retry_lost([c for c in waiting if c.pending and not c.is_new and c.context.action.pk not in stuck])
 
     def _reload_changed_rules(self, written: list[ActiveAction]) -> None:
-        """A write tells the epoch of the rules: where it is another one, judge by the new rules from now on."""
+        """Each commit returns the policy epoch: after a change, evaluate by the new policies from now on."""
         changed = [c for c in written if c.pending and c.pending.epoch != c.context.epoch]
         if changed:
             reload_rules([c.context for c in changed])
@@ -306,7 +311,7 @@ class Runner:
             c.context.epoch = c.pending.epoch if c.pending else c.context.epoch
 
     def _one_by_one(self, waiting: list[ActiveAction]) -> set[UUID]:
-        """Write each alone, and give up those that cannot be written; return the ids of those that stuck."""
+        """Commit each transition alone, and fail those that cannot be written; return the ids of those that matched."""
         stuck: set[UUID] = set()
         for c in waiting:
             assert c.pending is not None
@@ -320,14 +325,14 @@ class Runner:
                 if c.is_abandoned:
                     raise
                 c.is_abandoned = c.is_new = True
-                words = f"Interlock met an error of its own: {type(error).__name__}. The log has the details."
+                words = f"Internal error of Interlock: {type(error).__name__}. The log has the details."
                 c.script.close()
                 c.script = abandon(c.context, "internal_error", words)
                 c.pending = next(c.script)  # type: ignore[assignment]
         return stuck
 
     def _retry_lost(self, lost: list[ActiveAction]) -> None:
-        """Let scripts make anew what did not stick; let go of those whose last word may have arrived after all."""
+        """Retry transitions whose guard did not match; release actions whose last commit has an unknown outcome."""
         for c in [c for c in lost if c.commit_unknown]:
             c.script.close()
             self.active.pop(c.context.action.pk, None)
@@ -339,7 +344,10 @@ class Runner:
                 self._feed(c, False)
 
     def _reload(self, lost: list[ActiveAction]) -> None:
-        """Refresh what moved on: carry on if it is the same action in the same state under our lease, else close."""
+        """
+        Reload the action of a refused transition: continue if its state and lease are the same, else close its
+        workflow.
+        """
         if not lost:
             return
         now: dict[UUID, Any] = reload_with_limits(c.context.action.pk for c in lost)
@@ -357,10 +365,11 @@ class Runner:
             copy_stop_request(ours, theirs)
 
     def _wind_down(self) -> None:
-        """The worker is to stop: give running effects a moment, commit what they came to, let go of the rest.
+        """
+        Wind down: give running effects a moment, commit their results, release the rest.
 
-        An effect that gave up because of the stop leaves its intent open; whoever takes the action up next probes it.
-        What still runs is not let go of: nobody may do it a second time beside us. It is free when our lease expires.
+        An effect that ended early because of the stop leaves its intent open; the next worker probes it. Actions with a
+        running effect stay leased, because no worker may repeat it meanwhile; they are free when the lease expires.
         """
         self._deliver(self.effects.all_ended(GRACE_S))
         self._deliver_results()
@@ -368,7 +377,7 @@ class Runner:
         self._release_idle()
 
     def _release_idle(self) -> None:
-        """Let go of every action but those whose effect cannot be called back; afterwards nothing is active."""
+        """Release every action except those with an effect that cannot be stopped; afterwards nothing is active."""
         busy = self.effects.forget()
         idle = [pk for pk in self.active if pk not in busy]
         self.active.clear()
@@ -376,17 +385,17 @@ class Runner:
             release(idle, self.lease.current())
 
     def _abandon(self) -> None:
-        """After an error of our own: let running effects end, then end the lease; the sweep frees what it held."""
+        """After an internal error: let running effects end, then end the lease; the sweep frees its actions."""
         while self.effects.running and not self.halt.is_set():
             self.effects.ended(LOOK_AGAIN_S)
         self.effects.forget()
         self.active.clear()
         self.orphans, self.away_since = False, None
         connection.close()
-        self.lease.end("the worker met an error of its own")
+        self.lease.end("internal error of the worker")
 
     def stop(self, why: str = "the worker stopped") -> None:
-        """Let go of everything: for a worker that shuts down. While an effect still runs, the lease is kept alive."""
+        """Release everything, for a worker that shuts down. While an effect still runs, the lease is renewed."""
         self.effects.close()
         self._release_idle()
         if self.effects.is_quiet():

@@ -1,9 +1,9 @@
 """
-The sweep: what no message repaired. Runs every few seconds; every part is set-based and harmless when run twice.
+The sweep: repairs what no message did. Runs every few seconds; each part is set-based and may run twice.
 
-Ends leases that were not renewed and frees what they held, with the reason; expires requests and approvals that came
-too late; lets one action through each breaker whose time is over; proposes what failed actions fall back to; wakes
-queues in which work waits; forgets old idempotency keys, and live lines whose attempt has ended.
+It ends leases that were not renewed and frees their actions, with the reason; expires requests and approvals; chooses a
+probe for each breaker whose time is over; proposes fallback actions; wakes up queues in which work waits; deletes old
+idempotency keys, and log lines of ended attempts.
 """
 
 import json
@@ -76,7 +76,7 @@ def _lost_lease(action: Action) -> Transition:
 
 
 def expire_overdue() -> int:
-    """Expire requests past their time together with their actions, and approvals that were never started."""
+    """Expire requests past their time together with their actions, and approved actions that never started."""
     with transaction.atomic():
         subjects = [c.subject_id for c in expire_due(BATCH) if c.subject_kind == "action"]
         ended = advance(subjects, "expire", by=ACTOR, facts={"because": "not decided in time"})
@@ -89,23 +89,24 @@ def expire_overdue() -> int:
 
 
 def waiting_queues() -> list[str]:
-    """The queues in which something waits that a worker could take up now: everybody's, and those of live nodes."""
+    """The queues in which an action could be taken now: the general ones, and those of live nodes."""
     scopes = live_scopes()
     publish_routes(scopes)
     return [scope.route(queue) for scope in (ANY_SCOPE, *scopes) for queue in STATES if has_waiting(queue, scope)]
 
 
-# What was to be proposed in place of an action that failed: proposed once that has gone back, through the gate.
+# Fallback actions: proposed once the failed action is rolled back, as any other action.
 
 
 FALLBACK_BATCH = 20
 
 
 def propose_fallbacks() -> int:
-    """Propose the fallbacks that are due, each on behalf of who proposed the first; return how many.
+    """
+    Propose the fallbacks that are due, for the requester of the first action; return how many.
 
-    Harmless when run twice: the key of the submission gives the same action again. One that is refused by now (the
-    requester's role, the type, the target) leaves an event on the first action that says why. One query where none is.
+    May run twice: the idempotency key gives the same action again. A refused one (role, type, target) leaves an event
+    on the first action that says why. One query if none is due.
     """
     due = Action.objects.filter(fallback_due=True, state__in=(State.FAILED, State.ROLLED_BACK)).order_by("pk")
     joined = due.select_related("environment__tenant", "tenant", "requester__owner", "plan")
@@ -138,7 +139,9 @@ FREEZE_BATCH = 200
 
 
 def stop_frozen_runs(tenant_ids: Iterable[UUID], environment_ids: Iterable[UUID], by: str = FREEZE_ACTOR) -> int:
-    """Ask runs in these environments to stop at their next checkpoint, unless somebody has asked; return how many."""
+    """
+    Request that runs in these environments stop at their next checkpoint, unless a stop is requested; return how many.
+    """
     running = Action.objects.filter(
         tenant__in=set(tenant_ids),
         environment__in=list(environment_ids),
@@ -160,9 +163,9 @@ def stop_frozen_runs(tenant_ids: Iterable[UUID], environment_ids: Iterable[UUID]
 
 def resume_unfrozen(by: str = FREEZE_ACTOR, environment_ids: Iterable[UUID] | None = None) -> int:
     """
-    Let go on what a switch held that is not set any more: forward, or backward what was rolling back.
+    Resume actions held by a freeze that was lifted: forward, or backward if they were rolling back.
 
-    Two queries where nothing is held; a person's word is not needed, for the cause is gone.
+    Two queries if none is held. No person has to confirm, because the cause is gone.
     """
     waiting = Action.objects.filter(state=State.HELD, held_reason=FREEZE).exclude(
         environment__in=Freeze.objects.filter(lifted_at=None).values("environment")
@@ -180,7 +183,7 @@ def resume_unfrozen(by: str = FREEZE_ACTOR, environment_ids: Iterable[UUID] | No
 
 
 def repair_freezes() -> None:
-    """The sweep's part: ask runs to stop that nobody could ask, and let go on what is held by no switch any more."""
+    """For the sweep: request a stop of runs that a freeze missed, and resume actions that no freeze holds any more."""
     held = list(Freeze.objects.filter(lifted_at=None).values_list("tenant", "environment"))
     if held:
         stop_frozen_runs({tenant for tenant, _ in held}, {place for _, place in held})
@@ -188,7 +191,7 @@ def repair_freezes() -> None:
 
 
 def were_rolling_back(action_ids: Iterable[UUID]) -> set[UUID]:
-    """Those of these held actions that were on their way back, by the newest event that held each. One query."""
+    """Those of these held actions that were rolling back, by the newest event that held each. One query."""
     held = Event.objects.filter(subject_kind="action", subject_id__in=list(action_ids), verb="action.hold")
     newest: dict[UUID, str] = {}
     for subject_id, body in held.order_by("seq").values_list("subject_id", "body"):

@@ -1,4 +1,4 @@
-"""Deliver messages about incidents: enqueue them with their cause, send them, retry."""
+"""Deliver notifications of incidents: enqueue them with their cause, send them, retry."""
 
 import threading
 import time
@@ -26,8 +26,8 @@ from tenants.models import Principal
 
 
 def enqueue_webhooks(said: Sequence[tuple[Incident, str]], at: datetime) -> None:
-    """Write what every webhook is to be sent of these (incident, event) pairs. Two queries; what was written stays
-    once.
+    """
+    Enqueue these (incident, event) pairs for every webhook. Two queries; repeating it adds nothing.
 
     Each incident's `action__environment__tenant` and `assignee` must be joined.
     """
@@ -54,7 +54,7 @@ def enqueue_webhooks(said: Sequence[tuple[Incident, str]], at: datetime) -> None
 
 
 def enqueue_mails(incident: Incident, what: str, people: Iterable[Principal], at: datetime) -> None:
-    """Write a mail to each of these who can get one."""
+    """Enqueue a mail to each of these people who can get one."""
     able = {p.pk: p for p in people if p.is_active and p.is_person() and p.email}
     rows = [
         Delivery(
@@ -71,7 +71,7 @@ def enqueue_mails(incident: Incident, what: str, people: Iterable[Principal], at
     Delivery.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-# Send what is due: mails through Django, webhooks to addresses that are judged. Failing never touches a incident.
+# Send what is due: mails through Django, webhooks to checked addresses. A failure never changes an incident.
 
 
 log = structlog.get_logger(__name__)
@@ -81,12 +81,12 @@ LOOKED_AT = 5
 MAX_TRIES, FIRST_PAUSE_S = 8, 15
 """Eight tries, 15 s to 3 h apart: four and a half hours in all."""
 FINAL_STATUSES = frozenset({400, 401, 403, 404, 405, 410, 413, 415, 422})
-"""Answers that a second try will not change; unless they say when to come again."""
+"""Statuses that a retry will not change, unless the answer has a Retry-After."""
 
 
 @dataclass(frozen=True)
 class SendResult:
-    """What a try came to; `final`: trying again is of no use."""
+    """The result of an attempt; `final`: a retry will not help."""
 
     error: str = ""
     final: bool = False
@@ -100,7 +100,7 @@ def due_deliveries() -> QuerySet[Delivery]:
 
 
 def send_due(limit: int = 10) -> int:
-    """Try up to `limit` deliveries, of each recipient the oldest, so that they come in order; return how many."""
+    """Send up to `limit` deliveries, the oldest of each recipient, so that they arrive in order; return how many."""
     with transaction.atomic():
         locked = due_deliveries().select_for_update(skip_locked=True, of=("self",))
         found = locked.select_related("incident__action__environment").order_by("next_at", "id")[: limit * LOOKED_AT]
@@ -116,9 +116,10 @@ def send_due(limit: int = 10) -> int:
 
 
 def _send_all(deliveries: Sequence[Delivery]) -> list[SendResult]:
-    """Try each once, beside one another, so that all are done before the claim on them ends.
+    """
+    Send each once, in parallel, so that all end before the claim on them expires.
 
-    Whatever libraries and servers raise is an answer; what hangs is left behind.
+    Any exception is a result; a hanging thread is abandoned.
     """
     came: dict[int, SendResult] = {}
     threads = []
@@ -150,34 +151,36 @@ def _result(send: Callable[[], Any]) -> SendResult:
     except DeliveryFailed as refused:
         final = refused.status in FINAL_STATUSES and refused.retry_after_s is None
         return SendResult(str(refused)[:300], final=final, wait_s=refused.retry_after_s)
-    except Exception as error:  # a mail server, too, fails in every way
+    except Exception as error:  # mail servers fail in many ways
         return SendResult(f"{type(error).__name__}: {error}"[:300])
     return SendResult()
 
 
 def _mail(delivery: Delivery) -> Callable[[], Any]:
-    """What sends the mail. Raises NotTaken where its person is gone, or may no longer look at the environment."""
+    """
+    The call that sends the mail. Raises DeliveryFailed if its person is gone or may no longer view the environment.
+    """
     person = Principal.objects.filter(pk=delivery.recipient, is_active=True).exclude(email="").first()
     if person is None:
-        raise DeliveryFailed("this person has no mail address any more, or is no longer active")
+        raise DeliveryFailed("this person is no longer active or has no mail address")
     if person.pk not in who_may("view", delivery.incident.action.environment, [person.pk]):
-        raise DeliveryFailed("this person may no longer look at the environment")
+        raise DeliveryFailed("this person may no longer view the environment")
     subject, _, text = delivery.body.partition("\n\n")
     mail = EmailMessage(" ".join(subject.split())[:250], text, settings.DEFAULT_FROM_EMAIL, [person.email])
 
     def send() -> None:
         if mail.send() != 1:
-            raise DeliveryFailed("the mail server took none")
+            raise DeliveryFailed("the mail server accepted no message")
 
     return send
 
 
 def _webhook(delivery: Delivery) -> Callable[[], Any]:
-    """What posts it. Raises NotTaken where its webhook is gone or switched off."""
+    """The call that posts the webhook. Raises DeliveryFailed if the webhook is gone or disabled."""
     place = delivery.incident.action.environment
     hook = Webhook.objects.filter(pk=delivery.recipient, tenant=place.tenant_id, enabled=True).first()
     if hook is None:
-        raise DeliveryFailed("this webhook is gone or switched off")
+        raise DeliveryFailed("this webhook is gone or disabled")
     hidden, body = decrypt_secrets(hook), delivery.body.encode()
     headers = webhook_headers(hook, hidden, str(delivery.pk), body, int(database_time().timestamp()))
     reach = place.settings.get("allow_private_targets") is True
@@ -185,7 +188,7 @@ def _webhook(delivery: Delivery) -> Callable[[], Any]:
 
 
 def _save_result(delivery: Delivery, came: SendResult) -> None:
-    """Write down what a try came to; its end, good or bad, is an event on the action."""
+    """Save the result of an attempt; the final one is an event on the action."""
     now, attempts = database_time(), delivery.attempts + 1
     kept: dict[str, Any] = {"attempts": attempts, "claimed_until": None, "error": came.error}
     if not came.error:

@@ -33,15 +33,16 @@ FORMAT = "interlock.diagnostics/1"
 MAX_EVENTS, MAX_LINES, MAX_STEPS, MAX_NAMED = 60, 200, 200, 50
 MAX_CHECKPOINTS = 50_000
 LINES_OF = 40
-"""Journal entries whose logs make the tail."""
+"""How many journal entries the log tail covers."""
 UNREMARKABLE = ("done", "pending", "undone")
-"""States of steps that are counted, and only named where there are few."""
+"""Steps in these states are counted, and listed only if there are few steps."""
 
 
 def collect_diagnostics(incident: Incident) -> bytes:
-    """The document as canonical JSON. Nine queries, and seconds of reading the machine: outside any transaction.
+    """
+    The document as canonical JSON. Nine queries, and seconds of reading the machine: outside any transaction.
 
-    Whatever in it looks like a secret is masked.
+    Probable secrets are masked.
     """
     joined = Action.objects.select_related("environment__tenant", "plan", "requester")
     action = joined.defer("parameters", "reason").get(pk=incident.action_id)
@@ -99,7 +100,7 @@ def _action(action: Action) -> dict[str, Any]:
 
 
 def _steps(action: Action) -> dict[str, Any]:
-    """How many steps are in which state, and each that is not simply done, undone or pending, with its facts."""
+    """Counts of steps by state, and the facts of each that is not done, undone or pending."""
     lines = JournalEntry.objects.filter(action=action).order_by("id")
     few = lines.values("step", "attempt", "kind", "at", "facts")[:MAX_CHECKPOINTS]
     journal = Journal.of(JournalEntry(**line) for line in few)
@@ -127,7 +128,7 @@ def _steps(action: Action) -> dict[str, Any]:
 
 
 def _events(action: Action) -> list[dict[str, Any]]:
-    """The newest events, oldest first, without anybody's words: those are private values."""
+    """The newest events, oldest first, without private texts."""
     rows = Event.objects.filter(subject_kind="action", subject_id=action.pk).order_by("-seq")[:MAX_EVENTS]
     return [
         {name: body[name] for name in ("seq", "verb", "outcome", "actor", "at", "facts")}
@@ -143,7 +144,7 @@ def _tail(action: Action) -> list[str]:
 
 
 def _resources(action: Action) -> dict[str, Any]:
-    """What it still has for itself, and what nobody may touch because of it."""
+    """The resource locks and quarantines of the action."""
     claims = ResourceLock.objects.filter(action=action, held=True).order_by("kind", "name")
     shut = Quarantine.objects.filter(action=action, cleared_at=None).order_by("kind", "name")
     pairs = {"held": claims, "quarantined": shut}
@@ -153,7 +154,7 @@ def _resources(action: Action) -> dict[str, Any]:
     }
 
 
-# Facts of the machine and the environment at the time of a failure, by the readers of `collect_diagnostics`.
+# Facts of the machine and the environment, by the readers of the action type `collect_diagnostics`.
 
 
 READ_SECTIONS = ("disk", "load", "memory", "uptime", "processes", "sockets", "files")
@@ -162,9 +163,9 @@ READ_TIMEOUT_S = 6.0
 
 def host_facts(target: Target, patience_s: float = READ_TIMEOUT_S) -> dict[str, Any]:
     """
-    {"machine", "sections": {name: data}}, of the machine that this runs on; a section that cannot be read says why.
+    {"machine", "sections": {name: data}} of this machine; a section that cannot be read says why.
 
-    A file system that hangs must not hang us: what is not read in time is left out, and its thread left behind.
+    A hanging file system must not block the worker: a section that takes too long is omitted, and its thread abandoned.
     """
     found: dict[str, Any] = {}
     until = time.monotonic() + patience_s
@@ -188,11 +189,11 @@ def _read(ctx: StepContext, wanted: list[str], into: dict[str, Any]) -> None:
     for name in wanted:
         try:
             into[name] = fit_to_limit(sanitize(SECTIONS[name][1](ctx)))
-        except Exception as error:  # whatever a machine in trouble makes of it: the diagnostics say so
+        except Exception as error:  # a machine in trouble may raise anything: the diagnostics say so
             into[name] = {"problem": f"{type(error).__name__}: {error}"[:300]}
 
 
-# Gather what is known about an open incident, attach it as evidence, and only then tell whose it is.
+# Collect diagnostics of open incidents, attach them as evidence, then notify.
 
 
 log = structlog.get_logger(__name__)
@@ -204,7 +205,7 @@ def without_diagnostics() -> QuerySet[Incident]:
 
 
 def attach_due(limit: int = 5) -> int:
-    """Gather for up to `limit` incidents, oldest first; return how many. Two that gather for one keep one result."""
+    """Collect diagnostics for up to `limit` incidents, oldest first; return how many. Two workers keep one result."""
     incidents = list(without_diagnostics().order_by("pk")[:limit])
     for incident in incidents:
         _attach(incident, _collect(incident))
@@ -214,14 +215,14 @@ def attach_due(limit: int = 5) -> int:
 def _collect(incident: Incident) -> bytes:
     try:
         return collect_diagnostics(incident)
-    except Exception as error:  # a incident without diagnostics is worth more than none
+    except Exception as error:  # an incident without diagnostics is better than none
         log.exception("diagnostics_not_gathered", incident=str(incident.pk))
         problem = f"{type(error).__name__}: the log of the workers has the details."
         return canonical({"format": FORMAT, "incident": {"id": str(incident.pk)}, "problem": problem})
 
 
 def _attach(incident: Incident, document: bytes) -> None:
-    """Keep the document, its event and the messages in one transaction; nothing if somebody else already did."""
+    """Store the document, its event and the notifications in one transaction, unless another worker did."""
     pack = pack_artifact(incident.tenant_id, document, "application/json")
     with transaction.atomic():
         action = Action.objects.select_for_update().get(pk=incident.action_id)
@@ -239,7 +240,7 @@ def _attach(incident: Incident, document: bytes) -> None:
 
 
 def notify_opened(incident: Incident) -> None:
-    """Tell the assignee, or a role's people where nobody has it, and every webhook. Inside a transaction."""
+    """Notify the assignee, or the people of its role if unassigned, and every webhook. Inside a transaction."""
     at, place = database_time(), incident.action.environment
     rule = rules_of([place])[place.pk]
     people = [incident.assignee] if incident.assignee else []

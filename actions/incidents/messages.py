@@ -1,4 +1,4 @@
-"""The messages about an incident: Interlock's JSON, issues of GitHub, GitLab and Jira, mails; and their signatures."""
+"""Notifications of an incident: Interlock's JSON, issues of GitHub, GitLab and Jira, mails; and their signatures."""
 
 import base64
 import hmac
@@ -20,10 +20,10 @@ FORMAT = "interlock.incident/1"
 EVENTS = ("opened", "assigned", "acknowledged", "declined", "resolved", "overdue")
 K = Webhook.Kind
 EVENTS_OF_KIND = {kind: EVENTS if kind in (K.GENERIC, K.GITHUB_DISPATCH) else ("opened",) for kind in K}
-"""Which events a kind takes: an issue tracker gets one issue per incident."""
+"""The events sent to each kind of webhook: an issue tracker gets one issue per incident."""
 EVENT_TEXTS = {
-    "opened": "is handed to you",
-    "assigned": "is handed to you",
+    "opened": "is assigned to you",
+    "assigned": "is assigned to you",
     "acknowledged": "was acknowledged",
     "declined": "was declined and is unassigned",
     "resolved": "is resolved",
@@ -35,7 +35,7 @@ def incident_document(incident: Incident, what: str, at: datetime) -> dict[str, 
     """
     The incident as of an event: nine members, so that GitHub takes it as a client payload (ten at most).
 
-    `action__environment__tenant` and `assignee` must be joined. Links lead to pages and calls that ask who is there.
+    `action__environment__tenant` and `assignee` must be joined. Links lead to pages and API calls that require sign-in.
     """
     action, place, home = incident.action, incident.action.environment, settings.INTERLOCK.address
     return {
@@ -76,7 +76,7 @@ def incident_document(incident: Incident, what: str, at: datetime) -> dict[str, 
 
 
 def webhook_body(kind: str, incident: Incident, what: str, at: datetime) -> str:
-    """The exact text that a webhook of this kind is sent."""
+    """The exact body for a webhook of this kind."""
     told = incident_document(incident, what, at)
     shaped = SHAPES[K(kind)](told)
     return json.dumps(shaped, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -116,7 +116,7 @@ def labels(told: dict[str, Any]) -> list[str]:
 
 
 def markdown(told: dict[str, Any]) -> str:
-    """The issue's text. What people or targets wrote stands in code, where it can neither call people nor draw."""
+    """The issue's text. Texts of people and targets are in code, where they can neither mention people nor format."""
     incident, action, evidence = told["incident"], told["action"], told["evidence"]
     code = f", code `{in_code(incident['code'])}`" if incident["code"] else ""
     lines = [
@@ -128,7 +128,7 @@ def markdown(told: dict[str, Any]) -> str:
         f"- Evidence: {evidence['pack_url']}",
         f"- Diagnostics: {evidence['diagnostics_url']} (SHA-256 `{evidence['diagnostics_sha256'] or 'not gathered'}`)",
         "",
-        "What to do next:",
+        "Next steps:",
         "",
         *(f"1. {step['title']}: {in_text(step['why'])}" for step in told["next_steps"]),
     ]
@@ -144,7 +144,7 @@ def in_code(text: str) -> str:
 
 
 def in_text(text: str) -> str:
-    """Words of ours with a target's in them (a step's name): nothing that an issue tracker would act upon."""
+    """Escape a text that contains a target's words (a step's name), so that an issue tracker does not act on it."""
     return "".join(f"\\{c}" if c in "@#`[]()!<>*_~|" else c for c in plain(text))
 
 
@@ -162,7 +162,7 @@ def mail_text(incident: Incident, what: str) -> str:
         f"This incident {EVENT_TEXTS[what]}. Severity: {incident.severity}.",
         *(due if what in ("opened", "assigned") else []),
         "",
-        "What to do next:",
+        "Next steps:",
         *proposals,
         "",
         f"{settings.INTERLOCK.address}/incidents/{incident.pk}/",
@@ -174,7 +174,7 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-# A webhook's address, secret and token: kept encrypted under the tenant's key, and what a message is signed with.
+# A webhook's address, secret and token, encrypted under the tenant's key; and signatures.
 
 
 MIN_SECRET = 16
@@ -182,7 +182,7 @@ MAX_CHARACTERS = 2_000
 
 
 def store_secrets(hook: Webhook, url: str, secret: str = "", token: str = "") -> None:
-    """Put these into the webhook, encrypted for it alone; the caller saves it."""
+    """Store these in the webhook, encrypted for it alone; the caller saves it."""
     hidden = json.dumps({"url": url, "secret": secret, "token": token}).encode()
     hook.hidden = encrypt(hook.tenant_id, hidden, _context(hook))
     hook.host = (urlsplit(url).hostname or "")[:255]
@@ -197,7 +197,7 @@ def decrypt_secrets(hook: Webhook) -> dict[str, str]:
 
 
 def check_webhook(kind: str, url: str, secret: str, token: str) -> tuple[str, str]:
-    """(field, why it cannot be used, in words); two empty texts when it can. Pure."""
+    """(field, error message); two empty texts if the webhook is valid. Pure."""
     if fault := url_fault(url):
         return "url", fault
     for name, text in (("url", url), ("secret", secret), ("token", token)):
@@ -206,16 +206,16 @@ def check_webhook(kind: str, url: str, secret: str, token: str) -> tuple[str, st
     if kind == K.GENERIC and len(secret) < MIN_SECRET:
         return "secret", f"Messages are signed: give a secret of {MIN_SECRET} characters or more."
     if kind in (K.GITHUB_DISPATCH, K.GITHUB_ISSUE, K.GITLAB_ISSUE) and not token:
-        return "token", "GitHub and GitLab ask for a token that may write there."
+        return "token", "GitHub and GitLab require a token with write access."
     return "", ""
 
 
 def webhook_headers(hook: Webhook, hidden: dict[str, str], delivery: str, body: bytes, at_s: int) -> dict[str, str]:
     """
-    The headers of one message: who it is from, its id (the same at every try), and its signatures.
+    The headers of one message: user agent, id (the same for every retry), and signatures.
 
     `webhook-*` are those of the Standard Webhooks specification, HMAC-SHA256 over "id.time.body"; `X-Hub-Signature-256`
-    is GitHub's, over the body alone. Tokens go where each tracker reads them.
+    is GitHub's, over the body alone. Tokens go into the header that each tracker reads.
     """
     sent = {"Content-Type": "application/json; charset=utf-8", "X-Interlock-Delivery": delivery}
     if secret := hidden["secret"]:

@@ -1,4 +1,4 @@
-"""What to do now, per ending and error code: proposals, each with the verb or the page that carries it out. Pure."""
+"""Next steps per ending and error code: proposals, each with the verb or page that carries it out. Pure."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +9,8 @@ from actions.models import Action, Incident
 
 @dataclass(frozen=True)
 class NextStep:
-    """One proposal. `verb` is one of an action's verbs (empty: a page or a talk), `href` where it is done.
+    """
+    One proposal. `verb` is a verb of the action (empty: a page or a conversation), `href` where it is done.
 
     `usable`: whether the reader may do it now.
     """
@@ -34,7 +35,7 @@ TRY_UNDO = NextStep(
     RUN + "#held-panel",
 )
 UNDO = NextStep("roll_back", "Roll back the rest", "Undoes the steps still in effect, newest first.", "rollback", RUN)
-GIVE_UP = NextStep("give_up", "Give it up", "The target stays as it is.", "resume", RUN)
+GIVE_UP = NextStep("give_up", "Give up", "The target stays as it is.", "resume", RUN)
 RETRY = NextStep(
     "retry",
     "Propose again unchanged",
@@ -111,19 +112,21 @@ ADVICE = {
 TO_ADMINS = {
     "executor_missing": "The action type is not installed on the workers.",
     "address_refused": "They can allow private addresses for this environment.",
-    "settings": "The settings of this environment for it are missing or wrong.",
-    "supervisor": "The supervisor of services does not answer on the worker's machine.",
-    "keeper": "The keeper of deployments does not answer on the worker's machine.",
+    "settings": "The environment's settings for this action type are missing or wrong.",
+    "supervisor": "The service supervisor on the worker's machine does not answer.",
+    "keeper": "The deployment service on the worker's machine does not answer.",
 }
 
 
 def next_steps(
     incident: Incident, action: Action, place: str, allowed: Collection[str] | None = None, shut: Sequence[str] = ()
 ) -> list[NextStep]:
-    """Proposals for a incident as its action stands now, the first to be done first; `place` is the environment's slug.
+    """
+    The next steps of an incident in the current state of its action, the first one first; `place` is the environment's
+    slug.
 
-    `allowed` are the verbs that the reader may use on the action; without it nothing is marked as out of reach. `shut`
-    names what is in quarantine because of it.
+    `allowed` are the reader's verbs on the action; without it all steps count as usable. `shut` names resources
+    quarantined because of it.
     """
     if action.state == "held":
         chosen: tuple[NextStep, ...] = HELD_STEPS.get(action.held_reason, (LOOK, GO_ON, UNDO, GIVE_UP))
@@ -142,7 +145,7 @@ def next_steps(
 
 
 def step_facts(steps: list[NextStep]) -> list[dict[str, Any]]:
-    """As the diagnostics and webhooks carry them: for everybody, so without who may."""
+    """The steps for diagnostics and webhooks: for everybody, so without `usable`."""
     return [{"key": s.key, "title": s.title, "why": s.why, "verb": s.verb, "href": s.href} for s in steps]
 
 
@@ -155,16 +158,16 @@ def _filled(
 
 
 def _texts(incident: Incident, action: Action) -> dict[str, str]:
-    """What proposals say of this very case. Values from outside never pass through `format` as a template."""
+    """Details of this case for the proposals. Values from outside are never used as a `format` template."""
     step = str(incident.facts.get("step") or "")
     remains = ", ".join(map(str, incident.facts.get("remains") or []))
-    about = f"The run page shows how far it came{f'; it stopped at {step}' if step else ''}."
+    about = f"The run page shows its progress{f'; it stopped at {step}' if step else ''}."
     if remains:
-        about = f"These steps could not be undone, so their effect is still there: {remains}."
+        about = f"These steps were not undone and are still in effect: {remains}."
     return {
         "about": about,
         "settle": f"The target does not show whether {step or 'the open step'} took effect; your answer is recorded.",
-        "edit": ADVICE.get(incident.code, "With what you have learned from this failure."),
+        "edit": ADVICE.get(incident.code, "Change what caused this failure."),
         "admin": TO_ADMINS.get(
             incident.code,
             f"The log of the workers has the details; search it for the correlation id {action.correlation_id}.",

@@ -1,4 +1,4 @@
-"""Open incidents: an action that failed or was held gets exactly one, by the rule of its environment."""
+"""Open incidents: a failed or held action gets exactly one, by the rule of its environment."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -13,8 +13,8 @@ from actions.incidents.delivery import enqueue_webhooks
 from actions.lifecycle.commit import commit
 from actions.lifecycle.transitions import Note, Transition
 from actions.models import Action, Incident, IncidentRule
-from actions.models.incident import DEFAULT_ENDINGS, ENDINGS, SEVERITIES
-from actions.models.incident import IncidentRule as HandoffRule
+from actions.models.incident import DEFAULT_ENDINGS, SEVERITIES
+from actions.models.states import HeldReason
 from audit.changes.masking import mask
 from audit.database.clock import database_time
 from audit.models import Event
@@ -34,16 +34,16 @@ EventBodies = dict[UUID, dict[str, Any]]
 
 
 def unanswered_actions() -> QuerySet[Action, Any]:
-    """The actions whose last ending nobody has answered to yet."""
+    """The actions whose last ending has not been processed yet."""
     return Action.objects.filter(incident_seq__isnull=False)
 
 
 def open_due(limit: int = BATCH) -> int:
     """
-    Open the incidents of up to `limit` endings; return how many actions were looked at. A fixed number of statements.
+    Open the incidents of up to `limit` endings; return how many actions were processed. A fixed number of statements.
 
-    No incident is opened where the rule asks for none, where the action has gone on meanwhile, or where a person ended
-    it: they know. An older incident of the same action is resolved by a newer one, which its assignee gets.
+    No incident is opened if the rule excludes the ending, if the action moved on meanwhile, or if a person ended it. A
+    newer incident resolves an older one of the same action and keeps its assignee.
     """
     with transaction.atomic():
         found = unanswered_actions().select_for_update(skip_locked=True, of=("self",)).defer(*HEAVY)
@@ -66,7 +66,7 @@ def open_due(limit: int = BATCH) -> int:
 
 
 def resolve_finished(limit: int = BATCH) -> int:
-    """Resolve the incidents of actions that went on and ended well; return how many."""
+    """Resolve the incidents of actions that resumed and ended well; return how many."""
     with transaction.atomic():
         over = _finished().values_list("action_id", flat=True).order_by("pk")[:limit]
         ids = list(over)
@@ -103,14 +103,14 @@ def _bodies(actions: Sequence[Action]) -> EventBodies:
     wanted = {a.pk: a.incident_seq or 0 for a in actions}
     about = Event.objects.filter(subject_kind="action", subject_id__in=list(wanted), verb__in=ENDS)
     found: EventBodies = {pk: {"actor": ACTOR, "facts": {}} for pk in wanted}
-    for pk, seq, body in about.order_by("seq").values_list("subject_id", "seq", "body"):
-        if seq <= wanted[pk]:  # what was held before an upgrade is noted by its newest event of any kind
+    for pk, seq, body in about.values_list("subject_id", "seq", "body"):
+        if seq == wanted[pk]:
             found[pk] = json.loads(bytes(body))
     return found
 
 
 def ending_of(action: Action) -> str:
-    """A word of ENDINGS for where an action rests; empty where it goes on."""
+    """The ending (of ENDINGS) of an action; empty while it is not failed, rolled back or held."""
     if action.state == "held":
         return action.held_reason
     return str(action.state) if action.state in END_STATES else ""
@@ -120,7 +120,7 @@ def _opens_incident(action: Action, rule: IncidentRule, body: dict[str, Any]) ->
     ending = ending_of(action)
     if not ending or action.simulated or not str(body["actor"]).startswith("system:"):
         return False
-    return ending in rule.endings or (action.state == "held" and ending not in ENDINGS)
+    return ending in rule.endings
 
 
 def _build_incident(
@@ -155,17 +155,16 @@ def _build_incident(
 
 
 def summary_of(action: Action, message: str) -> str:
-    """One line: what, and what became of it. Whatever looks like a secret is masked."""
-    what = {"failed": "failed", "rolled_back": "was rolled back"}.get(
-        action.state, f"is held ({action.held_reason.replace('_', ' ')})"
-    )
+    """One line: the action and its ending. Probable secrets are masked."""
+    endings = {"failed": "failed", "rolled_back": "was rolled back"}
+    what = endings.get(action.state) or f"is held ({HeldReason(action.held_reason).label})"
     because = f": {message[:MESSAGE]}" if message else ""
     text = " ".join(f"“{action.title[:TITLE]}” {what}{because}".split())
     return mask(text, mask_key(action.environment.tenant))[:300]
 
 
 def _unassign_ineligible(incidents: Sequence[Incident]) -> None:
-    """Take incidents from whoever may no longer look at them. One query per environment."""
+    """Unassign people who may no longer view the incident. One query per environment."""
     places = {t.environment_id: t.action.environment for t in incidents}
     for pk, place in places.items():
         here = [t for t in incidents if t.environment_id == pk]
@@ -181,7 +180,7 @@ def _is_person(principal: Principal | None) -> bool:
 
 
 def _store(new: Sequence[Incident], over: Sequence[Incident], now: datetime) -> None:
-    """Resolve what is over, keep what is new, and leave the events of both on their actions."""
+    """Resolve replaced incidents, store new ones, and record the events of both on their actions."""
     notes: dict[UUID, list[Note]] = {}
     actions: dict[UUID, Action] = {}
     newer = {t.action_id for t in new}
@@ -212,46 +211,47 @@ def _facts(incident: Incident) -> dict[str, Any]:
     }
 
 
-# What a tenant wants handed over, and to whom.
+# The incident rules of tenants.
 
 
-DEFAULT_RULE = HandoffRule(endings=list(DEFAULT_ENDINGS))
+DEFAULT_RULE = IncidentRule(endings=list(DEFAULT_ENDINGS))
 MAX_RECIPIENTS = 50
 BASE_SEVERITY = {"safe": 0, "guarded": 1, "dangerous": 2}
 UNKNOWN_STATE_ENDINGS = ("in_doubt", "rollback_failed", "risk_spike")
-"""Endings after which nobody knows how the target stands."""
+"""Endings after which the state of the target is unknown."""
 
 
-def rules_of(environments: Iterable[Environment]) -> dict[UUID, HandoffRule]:
+def rules_of(environments: Iterable[Environment]) -> dict[UUID, IncidentRule]:
     """{environment id: its rule}: its own, else its tenant's, else the built-in one. One query."""
     places = {place.pk: place.tenant_id for place in environments}
-    found = list(HandoffRule.objects.filter(tenant__in=set(places.values())).select_related("person"))
+    found = list(IncidentRule.objects.filter(tenant__in=set(places.values())).select_related("person"))
     own = {rule.environment_id: rule for rule in found if rule.environment_id}
     whole = {rule.tenant_id: rule for rule in found if rule.environment_id is None}
     return {pk: own.get(pk) or whole.get(tenant) or DEFAULT_RULE for pk, tenant in places.items()}
 
 
 def severity_of(risk_class: str, ending: str, standing: bool) -> str:
-    """How bad it is: by the environment, and one worse where something may be left behind. Pure."""
+    """The severity: by the environment, one higher if an effect may remain. Pure."""
     worse = ending in UNKNOWN_STATE_ENDINGS or standing
     better = ending == "rolled_back"
     return SEVERITIES[max(0, min(3, BASE_SEVERITY.get(risk_class, 1) + worse - better))]
 
 
-def first_assignee(rule: HandoffRule, action: Action) -> Principal | None:
-    """Who gets the incident of an action; None where nobody in particular does. `requester__owner` must be joined.
-
-    Whoever may no longer look at the environment does not get it: `allowed` of `opening` sees to that.
+def first_assignee(rule: IncidentRule, action: Action) -> Principal | None:
     """
-    if rule.to == HandoffRule.To.PERSON:
+    The assignee of an action's incident; None for a role. `requester__owner` must be joined.
+
+    `open_incidents` drops assignees who may no longer view the environment.
+    """
+    if rule.to == IncidentRule.To.PERSON:
         return rule.person
-    if rule.to == HandoffRule.To.REQUESTER:
+    if rule.to == IncidentRule.To.REQUESTER:
         return action.requester.owner or action.requester
     return None
 
 
 def people_with_role(role: str, environment: Environment) -> list[Principal]:
-    """The active people of a role who may look at an environment, 50 at most. Two queries."""
+    """The active people with a role who may view an environment, 50 at most. Two queries."""
     if not role:
         return []
     in_role = Principal.objects.filter(groups__role__tenant=environment.tenant_id, groups__role__name=role)

@@ -27,7 +27,9 @@ SLICE_S = 10.0
 
 
 def run_slice(slice_s: float = SLICE_S, still: Callable[[], Any] = lambda: None) -> None:
-    """Open, settle, gather, escalate and send until nothing waits or the slice is over, calling `still` in between."""
+    """
+    Open, resolve, collect, escalate and send until nothing waits or the slice is over, calling `still` in between.
+    """
     until = time.monotonic() + slice_s
     while open_due() + resolve_finished() + attach_due() + escalate_overdue() + send_due():
         still()
@@ -36,14 +38,14 @@ def run_slice(slice_s: float = SLICE_S, still: Callable[[], Any] = lambda: None)
 
 
 def has_work() -> bool:
-    """Whether anything can be done now. Five queries at most, each by an index of what waits."""
+    """Whether any incident work waits. Five queries at most, each by an index."""
     return (
         any(rows.exists() for rows in (unanswered_actions(), without_diagnostics(), due_deliveries(), overdue()))
         or has_finished()
     )
 
 
-# Incidents that nobody acknowledged in time are told on, once.
+# Escalate incidents that were not acknowledged in time, once.
 
 
 ACTOR = "system:incidents"
@@ -54,13 +56,13 @@ def overdue() -> QuerySet[Incident]:
 
 
 def escalate_overdue(limit: int = 20) -> int:
-    """Tell the role that a rule names, and the webhooks, of incidents whose time is up; return how many."""
+    """Escalate overdue incidents to the role of their rule and to webhooks; return how many."""
     ids = list(overdue().order_by("due_at").values_list("pk", flat=True)[:limit])
     return sum(_escalate(pk) for pk in ids)
 
 
 def _escalate(pk: UUID) -> int:
-    """One transaction for one incident: its mark, its event and its messages. 0 if somebody else was there first."""
+    """Escalate one incident in one transaction: its time, event and messages. 0 if another worker did."""
     with transaction.atomic():
         incident = Incident.objects.select_related(*JOINED).get(pk=pk)
         action = Action.objects.select_for_update().get(pk=incident.action_id)

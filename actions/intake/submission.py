@@ -27,7 +27,7 @@ MAX_DEPTH = 40
 
 @dataclass
 class Submission:
-    """A proposed action, as the API and the form read it. Unknown environments and types are found at intake."""
+    """A proposed action, as the API and the form read it. Intake checks the environment and the type."""
 
     type: str
     environment: str
@@ -45,13 +45,15 @@ class Submission:
     not_before: datetime | None = None
     accept: bool = False
     rollback: dict[str, Any] = field(default_factory=dict)
-    """How it goes back if it must: `order` and `mode`, where they are not what its type says."""
+    """Options of the rollback: `order` and `mode`, where they differ from its type's."""
     watch: dict[str, Any] = field(default_factory=dict)
-    """What stops it while it runs: `every_s` its checks are asked, the `error_rate`, and what `then`."""
+    """The watchdog: `every_s` the checks run, the `error_rate`, and what happens `then`."""
     recovery: dict[str, Any] = field(default_factory=dict)
-    """What to do about steps that fail, where it is not what the type says: `actions.types.shared.recovery_policy`."""
+    """
+    The recovery policy for failing steps, where it differs from its type's: `actions.types.shared.recovery_policy`.
+    """
     mode: str = "apply"
-    """With `simulate` its steps only say what they would do."""
+    """With `simulate` the steps only log what they would do."""
 
     def body_digest(self) -> str:
         """SHA-256 of the canonical form: what an Idempotency-Key stands for."""
@@ -74,7 +76,7 @@ def _validator(schema: dict[str, Any]) -> Any:
 
 
 def schema_issues(schema: dict[str, Any], value: Any, prefix: str) -> Iterator[Issue]:
-    """Every way in which a value does not fit a JSON Schema (2020-12), each with a dotted field path."""
+    """All violations of a JSON Schema (2020-12), each with a dotted field path."""
     for found in _validator(schema).iter_errors(value):
         path = ".".join(str(p) for p in (prefix, *found.instance_path) if p != "")
         yield Issue("error", found.message[:300], path)
@@ -93,7 +95,7 @@ def field_issues(s: Submission) -> Iterator[Issue]:
     if s.external_url and not s.external_url.startswith(("https://", "http://")):
         yield Issue("error", "Use an http or https address.", "external_url")
     if s.confidence is not None and not 0 <= s.confidence <= 1:
-        yield Issue("error", "Confidence is a share between 0 and 1.", "confidence")
+        yield Issue("error", "Confidence is a number between 0 and 1.", "confidence")
     if type(s.timeout_s) is not int or not 1 <= s.timeout_s <= 86_400:  # a form sends what was typed
         yield Issue("error", "Between 1 and 86,400 seconds.", "timeout_s")
     if type(s.priority) is not int or not -100 <= s.priority <= 100:
@@ -133,7 +135,7 @@ WATCH_INTERVAL_S = (1, 3_600)
 
 
 def rollback_option_issues(rollback: Any, watch: Any) -> Iterator[Issue]:
-    """Everything wrong with `rollback` {"order", "mode"} and `watch` {"every_s", "error_rate", "then"}."""
+    """All errors in `rollback` {"order", "mode"} and `watch` {"every_s", "error_rate", "then"}."""
     yield from _rollback_issues(rollback)
     yield from _watch_issues(watch)
 
@@ -170,7 +172,7 @@ def _watch_issues(watch: Any) -> Iterator[Issue]:
 
 @dataclass(frozen=True)
 class FallbackAction:
-    """The action to fall back to, as its own submission will have it."""
+    """The fields of the fallback action's submission."""
 
     type: str
     parameters: dict[str, Any]
@@ -182,7 +184,7 @@ class FallbackAction:
 
 
 def fallback_issues(s: Submission, executor: Executor, target: Target, access: Access) -> Iterator[Issue]:
-    """What is wrong with a (schema-valid) `recovery` by the type that is proposed. No query."""
+    """The errors of a (schema-valid) `recovery` for the proposed type. No query."""
     if not s.recovery:
         return
     yield from recovery_issues(executor, s.recovery)
@@ -191,7 +193,7 @@ def fallback_issues(s: Submission, executor: Executor, target: Target, access: A
 
 
 def _fallback_issues(fallback: FallbackAction, target: Target, access: Access) -> Iterator[Issue]:
-    """What its own intake would refuse, as far as it can be known before it is needed."""
+    """The errors that the intake of the fallback action would find."""
     try:
         executor = get_executor(fallback.type)
     except Problem as problem:
@@ -212,7 +214,7 @@ def _fallback_issues(fallback: FallbackAction, target: Target, access: Access) -
 
 
 def fallback_submission(environment: Environment, said: dict[str, Any], of: Any) -> Submission:
-    """The submission of a declared fallback of an action: its own words where it has some, else that action's."""
+    """The submission of an action's declared fallback: its own fields, else that action's."""
     return Submission(
         type=said["type"],
         environment=environment.slug,
@@ -239,7 +241,7 @@ MAX_FINDINGS = 20
 
 
 def register_screener(function: Screener) -> Screener:
-    """Have every submission screened by this function."""
+    """Register a screener: it sees every submission."""
     _screeners.append(function)
     return function
 
@@ -251,7 +253,7 @@ def screen(submission: Submission) -> Iterator[Issue]:
 
 @register_screener
 def find_secret_issues(submission: Submission) -> Iterator[Issue]:
-    """Refuse probable secrets anywhere in a submission, naming the place and never the value."""
+    """Refuse probable secrets anywhere in a submission; name the place, never the value."""
     found = 0
     for path, text in _texts(submission):
         for finding in find_secrets(text):

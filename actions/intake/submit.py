@@ -1,4 +1,4 @@
-"""The one way in: from a submission to a queued action with its first event, or every reason why not."""
+"""Submit: from a submission to a queued action with its first event, or to a list of every issue."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -79,7 +79,7 @@ def submit(
 def check_submission(
     access: Access, s: Submission, *, planned: bool = True
 ) -> tuple[Environment, Executor, list[Issue]]:
-    """Check a submission against all that can be known without planning it; return what it names, and warnings."""
+    """Check a submission without planning it; return its environment, its executor and warnings."""
     if len(canonical(s.parameters)) > MAX_BYTES:
         raise TooLarge(f"Parameters of at most {MAX_BYTES // 2**20} MiB are accepted.")
     issues = list(field_issues(s))
@@ -115,7 +115,7 @@ def check_submission(
 
 
 def limit_issues(issues: list[Issue]) -> list[Issue]:
-    """All issues, or so many that an answer stays readable, errors first, and how many there are besides."""
+    """All issues, or the first ones, errors first, and how many more there are."""
     if len(issues) <= MAX_ISSUES:
         return issues
     first = sorted(issues, key=lambda i: i.severity != "error")[:MAX_ISSUES]
@@ -177,14 +177,14 @@ def build_action(
         breaker_key="" if s.mode == "simulate" else breaker_key(executor, environment.pk, s.parameters, s.target),
         simulated=s.mode == "simulate",
         correlation_id=correlation_id,
-        created_at=environment.requested_at,  # type: ignore[attr-defined]  # annotated by `admit`
+        created_at=environment.requested_at,  # type: ignore[attr-defined]  # annotated by `check_submission`
         turn_at=queue_time(s.priority, environment.requested_at),  # type: ignore[attr-defined]
         node=known_node(s.target),
     )
 
 
 def title_for(executor: Executor, s: Submission) -> str:
-    """A title for a submission that brought none: the type and what it touches first."""
+    """A title for a submission without one: the type and its first target."""
     changes = s.parameters.get("changes")
     if isinstance(changes, list) and changes and isinstance(changes[0], dict):
         rest = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
@@ -193,7 +193,7 @@ def title_for(executor: Executor, s: Submission) -> str:
 
 
 def _all_or_nothing() -> AbstractContextManager[Any]:
-    """A transaction; on PostgreSQL one statement stores everything, which needs none of its own."""
+    """A transaction; on PostgreSQL one statement stores everything and needs none."""
     alone = connection.vendor == "postgresql" and not connection.in_atomic_block
     return nullcontext() if alone else transaction.atomic()
 
@@ -246,25 +246,27 @@ def _submitted(action: Action, warnings: list[Issue]) -> NewEvent:
     )
 
 
-# How far a change of the rules reaches, and who may therefore propose it.
+# The scope of a policy change, and who may propose it.
 
 
 def require_policy_scope(access: Access, s: Submission) -> None:
-    """Raise NotAllowed unless the caller administers all that a change of policies reaches. Only for those: one query.
+    """
+    Raise NotAllowed unless the caller administers everything that a policy change affects. One query, for policy
+    changes only.
 
-    A matrix is its environment's own; a policy guards the whole tenant, wherever the action lands; a global one guards
-    every tenant. The same people may therefore put a policy in force, or take it out, as may draft it.
+    A matrix belongs to its environment; a policy applies to the whole tenant, wherever the action lands; a global one
+    to every tenant. So whoever may draft a policy may also publish or retire it.
     """
     if s.type != CONFIG_CHANGE or s.parameters.get("kind") == "matrix":
         return
     if not access.can("administer"):
         raise NotAllowed(
-            "A policy guards the whole tenant; only who administers all of it may propose to change one.",
+            "A policy applies to the whole tenant; only an admin of the whole tenant may propose to change it.",
             remedies=["Ask an admin of the whole tenant to propose it."],
         )
     found = PolicyVersion.objects.select_related("policy").filter(pk=UUID(str(s.parameters["draft"]))).first()
     if found is not None and found.policy.is_global and not administers_every_tenant(access):
         raise NotAllowed(
-            "A global policy guards every tenant; only who administers all, signed in, may propose to change it.",
+            "A global policy applies to every tenant; only a signed-in admin of all tenants may propose to change it.",
             remedies=["Ask an admin of all tenants, or draft a policy in your own tenant."],
         )

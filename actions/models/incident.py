@@ -7,26 +7,14 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from actions.models.states import HeldReason
 from audit.database.clock import uuid7
 
 PRINCIPAL = settings.AUTH_USER_MODEL
 SEVERITIES = ("low", "medium", "high", "critical")
-HELD_REASONS = (
-    "in_doubt",
-    "rollback_failed",
-    "risk_spike",
-    "breaker",
-    "executor_missing",
-    "internal_error",
-    "policy",
-    "replans",
-    "switch",
-    "freeze",
-    "operator",
-    "checkpoint",
-)
-ENDINGS = ("failed", "rolled_back", *HELD_REASONS)
-"""What a playbook can answer to: how an action ended, or why it is held."""
+ENDING_LABELS = {"failed": "failed", "rolled_back": "rolled back"} | {it.value: it.label for it in HeldReason}
+ENDINGS = tuple(ENDING_LABELS)
+"""What can open an incident: how an action ended, or why it is held."""
 DEFAULT_ENDINGS = (
     "failed",
     "in_doubt",
@@ -35,8 +23,9 @@ DEFAULT_ENDINGS = (
     "breaker",
     "executor_missing",
     "internal_error",
+    "quarantine",
 )
-"""What it answers to where a tenant has no rule."""
+"""What opens an incident if a tenant has no rule."""
 
 
 class Incident(models.Model):
@@ -106,7 +95,7 @@ class Incident(models.Model):
 
     @property
     def ending_text(self) -> str:
-        return self.ending.replace("_", " ")
+        return ENDING_LABELS[self.ending]
 
 
 class IncidentRule(models.Model):

@@ -1,7 +1,7 @@
 """
-How long runs take: what is expected of a plan by the last verified runs like it, and how a run goes by that.
+Duration estimates: of a plan, by the last verified runs like it; and of a run while it runs.
 
-Like it: of its type, in its environment, with its target, and of as many steps. From fewer than three nothing is said.
+Like it: same type, environment, target and number of steps. Fewer than three give no estimate.
 """
 
 import math
@@ -16,14 +16,15 @@ from actions.models.states import State
 
 MIN_RUNS = 3
 MAX_STEPS = 64
-"""Of a run with more, only the whole is expected."""
+"""Runs with more steps get only an estimate of the whole."""
 LATE, SOON = "longer than usual", "should end any moment"
 
 
 def estimate_duration(past: Sequence[PastRun], steps: int) -> dict[str, Any]:
-    """What is expected of a run of so many steps: {"runs"}, and where they are enough "median_ms", "p90_ms", "steps".
+    """
+    The estimate for a run of so many steps: {"runs"}, and with enough of them "median_ms", "p90_ms", "steps".
 
-    `steps`: [median, 90th percentile] of each step in ms, in the plan's order, as far as the runs tell. Pure.
+    `steps`: [median, 90th percentile] of each step in ms, in the plan's order, where known. Pure.
     """
     alike = [run for run in past if run.is_verified and run.steps == steps]
     if len(alike) < MIN_RUNS:
@@ -35,14 +36,14 @@ def estimate_duration(past: Sequence[PastRun], steps: int) -> dict[str, Any]:
 
 
 def median_and_p90(values: list[int]) -> list[int]:
-    """Median and 90th percentile, by nearest rank: of few runs the latter is the longest."""
+    """Median and 90th percentile, by nearest rank: with few runs the latter is the longest."""
     ordered = sorted(values)
     return [ordered[(len(ordered) - 1) // 2], ordered[math.ceil(0.9 * len(ordered)) - 1]]
 
 
 @dataclass(frozen=True)
 class DurationEstimate:
-    """A plan's expected time, and where its run stands by that. Seconds; None while it does not run."""
+    """A plan's estimated duration, and the progress of its run. Seconds; None while it does not run."""
 
     runs: int
     expected_s: float
@@ -50,7 +51,7 @@ class DurationEstimate:
     left_s: float | None = None
     is_late: bool = False
     until: float | None = None
-    """When it should have ended, and beyond which it takes longer than usual: epoch seconds."""
+    """When the run should end, and when it takes longer than usual: epoch seconds."""
     late_at: float | None = None
 
     @property
@@ -63,7 +64,7 @@ def _known(action: Action) -> dict[str, Any]:
 
 
 def expected_duration(action: Action) -> DurationEstimate | None:
-    """What is expected of an action's run; None where there is no history yet. Pure, given its plan."""
+    """The duration estimate of an action; None without history. Pure, given its plan."""
     known = _known(action)
     return (
         DurationEstimate(known["runs"], known["median_ms"] / 1000, known["p90_ms"] / 1000)
@@ -73,7 +74,7 @@ def expected_duration(action: Action) -> DurationEstimate | None:
 
 
 def duration_estimate(action: Action, at: datetime) -> DurationEstimate | None:
-    """The same, and while it runs, how it goes by that at a moment."""
+    """The same, and for a running action its progress at a moment."""
     usual = expected_duration(action)
     runs = action.state in (State.IN_PROGRESS, State.VERIFYING) and not action.simulated
     if usual is None or action.started_at is None or not runs:
@@ -90,18 +91,18 @@ def duration_estimate(action: Action, at: datetime) -> DurationEstimate | None:
 
 
 def known_runs(action: Action) -> int:
-    """How many runs there were to go by, however few."""
+    """How many runs the estimate is based on, however few."""
     return int(_known(action).get("runs", 0))
 
 
 def step_estimates(action: Action) -> list[list[float]]:
-    """[median, 90th percentile] in seconds of each step of the plan, in order; empty where that is not known."""
+    """[median, 90th percentile] in seconds of each step of the plan, in order; empty if unknown."""
     each = _known(action).get("steps", [])
     return [[a / 1000, b / 1000] for a, b in each] if action.plan and len(each) == len(action.plan.steps) else []
 
 
 def describe_time_left(left_s: float) -> str:
-    """What is left, roughly: people plan by it, nobody measures. static/js/run.js says the same."""
+    """The remaining time, rounded. static/js/run.js does the same."""
     if left_s <= 0:
         return SOON
     if left_s < 10:

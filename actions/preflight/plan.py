@@ -82,7 +82,7 @@ def build_facts(context: ActionContext, draft: Draft) -> dict[str, Any]:
 
 
 def required_confidence(settings: dict[str, Any]) -> float:
-    """The confidence an environment asks of what runs unattended; nothing below the built-in floor, whatever is set."""
+    """The confidence that an environment requires of unattended runs; never below the built-in minimum."""
     asked = settings.get("confident", MIN_CONFIDENCE)
     return max(MIN_CONFIDENCE, float(asked)) if isinstance(asked, int | float) else 1.0
 
@@ -93,13 +93,13 @@ def _known(context: ActionContext, draft: Draft) -> list[Resource]:
 
 
 def _found(context: ActionContext, named: dict[str, str]) -> Resource | None:
-    """A resource in the inventory, entered with the environment before its name or without."""
+    """A resource in the inventory, with or without the environment before its name."""
     here = context.resources.get((named["kind"], _name_here(context, named["name"])))
     return here or context.resources.get((named["kind"], named["name"]))
 
 
 def _name_here(context: ActionContext, name: str) -> str:
-    """A resource's name as the environment's inventory has it: executors put the environment before it."""
+    """A resource's name in the environment's inventory: executors put the environment before it."""
     return name.removeprefix(f"{context.action.environment.slug}:")
 
 
@@ -156,7 +156,7 @@ PLAN_FORMAT = "interlock.plan/1"
 
 @dataclass
 class PlannedAction:
-    """What preflight came to: the plan to store, its artifacts, and the verdict on it. Nothing is stored yet."""
+    """The result of preflight: the plan to store, its artifacts and its verdict. Nothing is stored yet."""
 
     plan: Plan
     verdict: Verdict
@@ -168,22 +168,22 @@ class PlannedAction:
 
 def make_plan(context: ActionContext, version: int) -> PlannedAction:
     """
-    Plan an action and judge the plan, touching nothing. Runs in a thread; reads the target, not the database.
+    Plan an action and evaluate the plan, changing nothing. Runs in a thread; reads the target, not the database.
 
-    Raises PlanRefused with the executor's words.
+    Raises PlanRefused with the executor's message.
     """
     return with_stored_plan(context, evaluate_draft(context), version)
 
 
 def remake_plan(context: ActionContext) -> PlannedAction:
-    """The same for an action that has a plan: while the digest is still its plan's, that plan stands as it is."""
+    """The same for an action that has a plan: if the digest is unchanged, its plan is kept."""
     new = evaluate_draft(context)
     digest = digest_of(digest_body(context, new.draft))
     return new if digest == context.plan.digest else with_stored_plan(context, new, context.plan.version + 1)
 
 
 def evaluate_draft(context: ActionContext) -> PlannedAction:
-    """A new draft and the verdict on it; the plan is still the action's own, if any, and nothing is packed."""
+    """A new draft and its verdict, with the action's current plan, if any, and without artifacts."""
     draft = make_draft(context)
     facts = build_facts(context, draft)
     verdict = evaluate(facts, context.rules, context.now)
@@ -191,7 +191,7 @@ def evaluate_draft(context: ActionContext) -> PlannedAction:
 
 
 def with_stored_plan(context: ActionContext, it: PlannedAction, version: int) -> PlannedAction:
-    """The same planned with a plan of its own, and that plan's artifacts. Pure."""
+    """The same result with a new plan and its artifacts. Pure."""
     plan, packs = build_plan(context, it.draft, version)
     plan.blast = {**vars(it.verdict.blast), "lower": advise(it.facts, it.verdict.tier)}
     plan.verdict = {k: v for k, v in vars(it.verdict).items() if k != "blast"}
@@ -201,7 +201,7 @@ def with_stored_plan(context: ActionContext, it: PlannedAction, version: int) ->
 
 
 def make_draft(context: ActionContext) -> Draft:
-    """What the executor would do, its steps in an order that is written into them. Raises PlanRefused."""
+    """The executor's draft, with the order written into its steps. Raises PlanRefused."""
     origin = context.action.undo_of
     if origin is None:
         draft = context.executor.plan(context.action.parameters, context.target)
@@ -212,7 +212,7 @@ def make_draft(context: ActionContext) -> Draft:
 
 
 def applied_steps(origin: Action) -> list[dict[str, Any]]:
-    """The steps of a completed action that left an effect: those that failed and were left out have nothing to undo."""
+    """The steps of a completed action that left an effect; skipped ones have nothing to undo."""
     left_out = (origin.result or {}).get("left_out", [])
     return [s for s in (origin.plan.steps if origin.plan else []) if s["key"] not in left_out]
 
@@ -242,7 +242,7 @@ def build_plan(context: ActionContext, draft: Draft, version: int) -> tuple[Plan
 
 
 def digest_body(context: ActionContext, draft: Draft) -> dict[str, Any]:
-    """What the digest is taken over: RFC 8785 canonical JSON of exactly this. No times, no observations, no scores."""
+    """The content of the digest, as RFC 8785 canonical JSON. No times, no observations, no scores."""
     executor, target = context.executor, context.target
     return {
         "format": PLAN_FORMAT,

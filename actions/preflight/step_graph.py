@@ -9,10 +9,11 @@ Step = dict[str, Any]
 
 
 def order_steps(draft: Draft) -> list[Step]:
-    """The steps of a draft, each naming those that it comes after and standing behind them.
+    """
+    The steps of a draft in order, each naming those that it depends on.
 
-    A step that stands in for another (`fallback_for`) stands behind that one and before all that comes after it.
-    Raises PlanRefused where that is no order.
+    A fallback step (`fallback_for`) comes after its step and before everything that depends on that. Raises PlanRefused
+    if there is no such order.
     """
     _refuse_bad_fallbacks(draft.steps)
     steps = _as_listed(draft.steps) if draft.order == "listed" else _without_themselves(draft.steps)
@@ -20,7 +21,9 @@ def order_steps(draft: Draft) -> list[Step]:
     for s in steps:
         strangers = sorted(set(s.get("after") or ()) - known)
         if strangers:
-            raise PlanRefused([error(f"Step {s['key']} comes after {', '.join(strangers)}, which the plan lacks.")])
+            raise PlanRefused(
+                [error(f"Step {s['key']} comes after {', '.join(strangers)}, which the plan does not have.")]
+            )
     before = {s["key"]: _before(s, steps) for s in steps}
     found: list[Step] = []
     done: set[str] = set()
@@ -34,7 +37,7 @@ def order_steps(draft: Draft) -> list[Step]:
 
 
 def _as_listed(steps: list[Step]) -> list[Step]:
-    """One after the other; what stands in for a step comes after the same one as that."""
+    """Sequential; a fallback step comes after the same step as the step that it replaces."""
     after: dict[str, list[str]] = {}
     last: list[str] = []
     for s in steps:
@@ -46,7 +49,7 @@ def _as_listed(steps: list[Step]) -> list[Step]:
 
 
 def _without_themselves(steps: list[Step]) -> list[Step]:
-    """No step waits for what it stands in for: that is settled only by the one that stands in."""
+    """Remove the dependency of a fallback step on the step that it replaces."""
     stands_for: dict[str, set[str]] = {}
     for s in steps:
         if s.get("fallback_for"):
@@ -60,7 +63,7 @@ def _without_themselves(steps: list[Step]) -> list[Step]:
 
 
 def _before(step: Step, steps: list[Step]) -> set[str]:
-    """The keys of all that a step must stand behind: what it comes after with what stands in for that."""
+    """The keys of all steps that must come before a step: its dependencies and their fallback steps."""
     after = set(step.get("after") or ())
     found = {*after, *([step["fallback_for"]] if step.get("fallback_for") else [])}
     for other in steps:
@@ -79,7 +82,9 @@ def _refuse_bad_fallbacks(steps: list[Step]) -> None:
     known: set[str] = set()
     for s in steps:
         if s.get("fallback_for") and s["fallback_for"] not in known:
-            raise PlanRefused([error(f"Step {s['key']} stands in for {s['fallback_for']}, which is not before it.")])
+            raise PlanRefused(
+                [error(f"Step {s['key']} is the fallback of {s['fallback_for']}, which does not come before it.")]
+            )
         known.add(s["key"])
     named = [s["fallback_for"] for s in stand_ins]
     if twice := sorted({key for key in named if named.count(key) > 1}):
@@ -87,13 +92,11 @@ def _refuse_bad_fallbacks(steps: list[Step]) -> None:
     keys = {s["key"] for s in stand_ins}
     for s in steps:
         if wrong := sorted(keys & set(s.get("after") or ())):
-            words = (
-                f"Step {s['key']} comes after {', '.join(wrong)}, which is only a fallback: name the step it replaces."
-            )
+            words = f"Step {s['key']} comes after {', '.join(wrong)}, which is a fallback step: name the step that it replaces."
             raise PlanRefused([error(words)])
 
 
-# The way back, worked out with the plan: what is undone in which order, and from where on not everything can be.
+# The rollback plan: what is undone in which order, and the point of no return.
 
 
 DEFAULT_ROLLBACK = {"order": "reverse", "mode": "all-or-nothing"}
@@ -108,11 +111,11 @@ def build_rollback_plan(
     steps: Sequence[PlanStep], of_type: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """
-    The rollback plan of steps that stand in their order: {"order", "mode", "steps", "no_return"}. Pure.
+    The rollback plan of ordered steps: {"order", "mode", "steps", "no_return"}. Pure.
 
-    `asked` is the submission's choice, which goes before that of its type. "steps" are {"step", "kind", "title"} of
-    what can be undone, in the order of undoing; reverse is back through the graph, since steps stand behind what they
-    come after. "no_return" are the keys of the first steps that cannot be undone: none comes after another such.
+    `asked` is the submission's choice, which precedes that of its type. "steps" are {"step", "kind", "title"} of
+    reversible steps, in the order of undoing; reverse goes back through the graph. "no_return" are the keys of the
+    first irreversible steps: none of them depends on another.
     """
     chosen = {name: asked.get(name) or of_type.get(name) or DEFAULT_ROLLBACK[name] for name in DEFAULT_ROLLBACK}
     undo = [

@@ -26,7 +26,7 @@ def describe_draft(draft: Draft) -> str:
 
 
 def as_markdown(action: Action, plan: Plan, changes: list[Change]) -> str:
-    """The human summary: what, how far, what the rules say, the steps with their undo, and every diff, masked."""
+    """The human summary: what, how far, the verdict, the steps with their undo, and every diff, masked."""
     blast, verdict = plan.blast, plan.verdict
     lines = [
         f"# {_plain(action.title)}",
@@ -93,13 +93,13 @@ def as_yaml(action: Action, plan: Plan, changes: list[Change]) -> str:
 
 
 def _recovery(plan: Plan) -> list[str]:
-    """What is done about a step that fails."""
+    """The section about failing steps."""
     lines = [f"- {_plain(sentence)}" for sentence in describe_policy(plan.recovery)]
     return ["## If a step fails", "", *lines, ""] if lines else []
 
 
 def _rollback(plan: Plan) -> list[str]:
-    """How it would go back: order, what happens to an undo that fails, and from where on there is no way back."""
+    """The rollback section: order, mode, and point of no return."""
     back = plan.rollback or build_rollback_plan(plan.steps, {}, {})
     ways = {
         "all-or-nothing": "if an undo fails, the rollback stops until a person resolves it",
@@ -110,7 +110,7 @@ def _rollback(plan: Plan) -> list[str]:
     lines += [f"- Mode: {back['mode']}; {ways[back['mode']]}"]
     if back["no_return"]:
         steps = ", ".join(f"step {number[key]}" for key in back["no_return"])
-        lines += [f"- **Point of no return:** {steps}. It starts only if all earlier steps check out."]
+        lines += [f"- **Point of no return:** {steps}. It starts only if the checks of all earlier steps pass."]
     return ["## Rollback", "", *lines, ""]
 
 

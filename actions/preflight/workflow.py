@@ -1,4 +1,4 @@
-"""Preflight, as one piece of linear code: plan, judge, and ask for what the verdict wants."""
+"""The preflight workflow: plan, evaluate, and request what the verdict requires."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -24,7 +24,9 @@ ACTOR = "system:decide"
 
 
 def preflight(context: ActionContext) -> Workflow:
-    """Take a queued action to denied, awaiting_approval or approved; a plan that cannot be made fails it, with why."""
+    """
+    Take a queued action to denied, awaiting_approval or approved; fail it with the reason if it cannot be planned.
+    """
     action = context.action
     if action.state == State.QUEUED:
         yield from commit_durably(context, lambda: Transition(action, "preflight", by=ACTOR))
@@ -38,7 +40,7 @@ def preflight(context: ActionContext) -> Workflow:
 
 
 def verdict_transition(context: ActionContext, planned: PlannedAction) -> Transition:
-    """The write that stores a plan with its verdict and moves the action where the verdict says."""
+    """The transition that stores a plan with its verdict and moves the action accordingly."""
     verdict = planned.verdict
     note_quarantines(context, planned)
     if verdict.outcome == "deny":
@@ -63,7 +65,7 @@ def verdict_transition(context: ActionContext, planned: PlannedAction) -> Transi
 
 
 def note_quarantines(context: ActionContext, planned: PlannedAction) -> None:
-    """Tell approvers beside the plan what of it is in quarantine: unless that is cleared meanwhile, it is refused."""
+    """Note the plan's quarantined resources for approvers: the run fails unless they are cleared."""
     shut = (
         touched_quarantines(context.action, planned.facts["resources"], context.quarantines)
         if context.changes_something
@@ -74,7 +76,7 @@ def note_quarantines(context: ActionContext, planned: PlannedAction) -> None:
 
 
 def plan_transition(context: ActionContext, planned: PlannedAction, verb: str, *, by: str, **sets: Any) -> Transition:
-    """A write that stores a plan, its artifacts and its verdict together with a move, and lets the action go."""
+    """A transition that stores a plan, its artifacts and its verdict, and releases the action."""
     plan, verdict = planned.plan, planned.verdict
     return Transition(
         context.action,
@@ -106,7 +108,7 @@ def verdict_note(planned: PlannedAction) -> Note:
 
 
 def changed_verdict_notes(context: ActionContext, verdict: Verdict, facts: dict[str, Any], at: str) -> list[Note]:
-    """A note of a verdict that came later than the plan's, if another policy, version or outcome is in it. Pure."""
+    """A note of a later verdict, if its policies, versions or outcome differ. Pure."""
     known = context.plan.verdict
     if (verdict.outcome, verdict.policy_results) == (known["outcome"], known.get("policy_results", [])):
         return []
@@ -116,7 +118,7 @@ def changed_verdict_notes(context: ActionContext, verdict: Verdict, facts: dict[
 
 def build_request(context: ActionContext, planned: PlannedAction) -> Request:
     """
-    The request that the verdict asks for; the requester and everyone in its delegation chain are excluded.
+    The request of the verdict; the requester and everyone in its delegation chain are excluded.
 
     Its times are set from the database's clock when it is written.
     """
@@ -135,7 +137,7 @@ def build_request(context: ActionContext, planned: PlannedAction) -> Request:
 
 
 def plan_refused_transition(context: ActionContext, error: BaseException | None, *, by: str) -> Transition:
-    """The write that fails an action whose plan cannot be made."""
+    """The transition that fails an action that cannot be planned."""
     if isinstance(error, PlanRefused):
         issues = [asdict(i) for i in error.issues]
         found = {"code": "plan_refused", "message": str(error), "details": {"issues": issues}}

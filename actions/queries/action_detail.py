@@ -29,7 +29,7 @@ HEAVY_PLAN_FIELDS = (
     "plan__observations",
     "plan__blast",
 )
-"""What a list must not read: parameters and steps alone may be megabytes."""
+"""Columns that a list must not read: parameters and steps may be megabytes."""
 
 STEP_FIELDS = (
     "key",
@@ -48,13 +48,13 @@ JOURNAL_FIELDS = ("step", "attempt", "kind", "at", "facts", "metrics")
 
 
 def light_actions(access: Access) -> QuerySet[Action, Any]:
-    """The actions that the caller may view, light, joined for `page`."""
+    """The actions that the caller may view, without large columns, joined for `page`."""
     joined = Action.objects.select_related("environment", "requester__owner", "plan")
     return visible_to(joined.defer(*HEAVY_FIELDS, *HEAVY_PLAN_FIELDS), access)
 
 
 def serialize_actions(access: Access, actions: Sequence[Action], vocabulary: str = "") -> list[dict[str, Any]]:
-    """The rows of a list. Ten queries and the clock at most, whatever the number of actions."""
+    """The rows of a list. Ten queries and the clock at most, for any number of actions."""
     waiting, behind, waits = (
         fetch_approval_status(actions, access),
         blocking_locks_of_waiting(actions),
@@ -158,12 +158,12 @@ def serialize_principal(principal: Principal) -> dict[str, Any]:
 
 
 def state_name(state: str, vocabulary: str) -> str:
-    """A state in the words that the caller asked for."""
+    """A state in the vocabulary that the caller chose."""
     return SEED_VOCABULARY.get(state, state) if vocabulary == "seed" else str(state)
 
 
 def is_autonomous(plan: Plan | None) -> bool:
-    """Whether the rules would let this plan run with no person's word at all."""
+    """Whether the verdict lets this plan run without any person."""
     return bool(plan) and plan.verdict.get("outcome") == "allow" and not plan.counts.get("changes")  # type: ignore[union-attr]
 
 
@@ -254,7 +254,7 @@ def _serialize_estimate(action: Action) -> dict[str, Any]:
 
 
 def _serialize_run(action: Action) -> dict[str, Any]:
-    """The steps of the plan with what came of them, and what all attempts used together. One query, once it began."""
+    """The steps of the plan with their results, and the total usage of all attempts. One query, once it started."""
     if not action.plan:
         return {"steps": [], "metrics": None}
     found = (
@@ -291,7 +291,7 @@ def _serialize_step(planned: dict[str, Any], journal: Journal, used: dict[str, l
 
 
 def _serialize_result(action: Action) -> dict[str, Any] | None:
-    """Null until the action has ended; then whether it did what was asked, and if not, why."""
+    """Null until the action has ended; then whether it succeeded, and if not, why."""
     if action.state not in ENDED:
         return None
     stored = action.result or {}

@@ -1,4 +1,4 @@
-"""Whose turn it is: the queue's groups as conditions on actions, none of which grows with the number of actions."""
+"""The queue: its groups as conditions on actions, and its rows. No query grows with the number of actions."""
 
 import json
 from collections import defaultdict
@@ -16,7 +16,7 @@ from django.utils import timezone
 from actions.controls.blockers import find_blockers
 from actions.controls.freeze import FREEZE
 from actions.models import Action
-from actions.models.states import ENDED, LIVE, State
+from actions.models.states import ENDED, LIVE, HeldReason, State
 from approvals.models import Decision, Request
 from approvals.quorum.count import Quorum, blocking_change_requests, count_approvals, open_change_requests
 from approvals.quorum.role_holders import role_holders, role_tenures_in
@@ -38,11 +38,12 @@ class ActionGroup:
 
 
 def awaiting_decision_by(access: Access) -> Q:
-    """Open approvals with a required approval for a role that the reader has held since before, and has not decided
-    yet.
+    """
+    Open requests with a required approval for a role that the reader held before they opened, and not decided by the
+    reader.
 
-    One query, for since when the reader holds which role. Who else is excluded (a delegation chain) is in each request,
-    and looked at per row.
+    One query, for since when the reader holds which role. Other exclusions (a delegation chain) are in each request,
+    and checked per row.
     """
     me = access.principal
     where = dict.fromkeys(access.environments_where("approve"), access.tenant.pk)
@@ -62,26 +63,24 @@ def awaiting_decision_by(access: Access) -> Q:
 
 
 def _names_role(role: str) -> Q:
-    """Whether the text of `required_approvals` names a role. A name that occurs as something else costs a second
-    look, no more.
-    """
+    """Whether the text of `required_approvals` contains a role's name. A false match only costs a second check."""
     return Q(asked_for__contains=json.dumps(role)) | Q(asked_for__contains=json.dumps(role, ensure_ascii=False))
 
 
 def awaiting_acceptance_by(access: Access) -> Q:
-    """Zero-approval changes of the reader, or of an agent of theirs, that run once the diff is accepted."""
+    """Changes of the reader, or of an agent of theirs, that need no approval and run once the diff is accepted."""
     asked = Request.objects.filter(subject_id=OuterRef("pk"), state="open", kind="acceptance")
     mine = Q(requester=access.principal) | Q(requester__owner=access.principal)
     return Q(state=State.AWAITING_APPROVAL) & mine & Q(Exists(asked))
 
 
 def awaiting_resume_by(access: Access) -> Q:
-    """But for what goes on by itself once the switch of its environment is lifted."""
+    """All but actions that resume by themselves when their environment is unfrozen."""
     return Q(state=State.HELD, environment__in=access.environments_where("operate")) & ~Q(held_reason=FREEZE)
 
 
 def needs_attention_from(access: Access) -> Q:
-    """Everything in which the reader has the next turn, in the places that they may view."""
+    """All actions that wait for the reader, in environments that they may view."""
     yours = awaiting_decision_by(access) | awaiting_acceptance_by(access) | awaiting_resume_by(access)
     return Q(tenant=access.tenant, environment__in=access.environments_where("view")) & yours
 
@@ -114,7 +113,7 @@ def groups_for(tab: str, access: Access) -> list[ActionGroup]:
 
 
 def tab_condition(tab: str, access: Access) -> Q | None:
-    """What a tab's number counts; the ended are not counted."""
+    """The actions that a tab's number counts; ended ones are not counted."""
     mine = Q(requester=access.principal) | Q(requester__owner=access.principal)
     return {"needs": needs_attention_from(access), "all": Q(state__in=LIVE), "mine": mine & Q(state__in=LIVE)}.get(tab)
 
@@ -125,23 +124,13 @@ def capped_count(rows: QuerySet[Any, Any]) -> str:
     return f"{MAX_COUNTED}+" if n > MAX_COUNTED else str(n or "")
 
 
-# The queue's rows: pages of actions by keyset, dressed with what waits for whom, in a fixed number of queries.
+# Rows of the queue: pages by keyset, with what each action waits for, in a fixed number of queries.
 
 
 PAGE_SIZE = 25
 HEAVY = ("parameters", "checks", "recovery", "result", "reason", "target")
-"""Columns that a list must not read: parameters alone may be megabytes."""
+"""Columns that a list must not read: parameters may be megabytes."""
 URGENT_WITHIN = timedelta(hours=1)
-HELD_LABELS = {
-    "in_doubt": "in doubt",
-    "rollback_failed": "undo failed",
-    "replans": "keeps drifting",
-    "operator": "held by a person",
-    "checkpoint": "back at a checkpoint",
-    "risk_spike": "risk spike",
-    "quarantine": "in quarantine",
-    "freeze": "environment frozen",
-}
 
 
 @dataclass
@@ -179,10 +168,10 @@ class ActionRow:
 
     @property
     def flag(self) -> tuple[str, str]:
-        """A word beside the title and its hue, where something about this row is worth one."""
+        """A word beside the title and its hue, where the row needs one."""
         a = self.action
         if a.state == State.HELD:
-            return HELD_LABELS.get(a.held_reason, a.held_reason), "warn"
+            return HeldReason(a.held_reason).label, "warn"
         if self.waits:
             return f"waits: {self.waits}", "warn"
         if self.has_changes_requested:
@@ -200,7 +189,7 @@ class ActionRow:
 
 
 def visible_actions(access: Access) -> QuerySet[Action, Any]:
-    """The actions that the reader may view, light and joined for a list."""
+    """The actions that the reader may view, without large columns, joined for a list."""
     joined = Action.objects.select_related("environment", "requester").defer(*HEAVY)
     return visible_to(joined, access)
 
@@ -242,7 +231,7 @@ def _after_key(order: Sequence[str], values: list[Any]) -> Q:
 
 
 def build_rows(pairs: Iterable[tuple[Action, str]], access: Access) -> list[ActionRow]:
-    """Rows for actions with their group's key: nine queries at most, whatever the number of actions."""
+    """Rows for actions with their group's key: nine queries at most, for any number of actions."""
     rows = [ActionRow(action, group) for action, group in pairs]
     waits = find_blockers([r.action for r in rows if r.action.state != State.HELD])
     for r in rows:
@@ -283,5 +272,5 @@ RUN_PAGE_STATES = (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK, State
 
 
 def page_url(action: Action) -> str:
-    """Where to look at an action: its run while it runs or is held, else its review."""
+    """The page of an action: its run while it runs or is held, else its review."""
     return f"/actions/{action.pk}/{'run/' if action.state in RUN_PAGE_STATES else ''}"

@@ -1,4 +1,4 @@
-"""What happened to an action, in sentences: its audit events with the words that may still be opened."""
+"""The activity of an action: its audit events in sentences, with private texts that are not erased."""
 
 import json
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ SENTENCES: dict[str, tuple[str, str]] = {
     "comment.reopened": ("", "reopened a comment"),
     "approval.accepted": ("ok", "accepted the dry-run diff of plan {short}"),
 }
-"""Verb → hue and sentence; the words in braces are facts. What is not here is told by its verb."""
+"""Verb → hue and sentence; the words in braces are facts. Other events show their verb."""
 REOPENED = {
     "drift": "the target drifted; earlier approvals are void",
     "stricter": "the verdict became stricter; earlier approvals are void",
@@ -100,7 +100,7 @@ QUOTED = ("comment", "reason", "message", "note")
 
 @dataclass(frozen=True)
 class ActivityEntry:
-    """One line of the timeline. `quote` is a person's words, or an error's; empty once they are erased."""
+    """One line of the timeline. `quote` is a person's text or an error message; empty once erased."""
 
     seq: int
     at: datetime
@@ -147,7 +147,7 @@ def _activity_entry(
         sentence = "completed the simulation: nothing was changed"
     quote = next((said[event.seq, name] for name in QUOTED if (event.seq, name) in said), "")
     if event.verb == "action.submitted":
-        quote = ""  # the reason stands under the title
+        quote = ""  # the reason is shown under the title
     return ActivityEntry(
         seq=event.seq,
         at=event.at,
@@ -162,7 +162,7 @@ def _activity_entry(
 
 
 def _fill_in(sentence: str, facts: dict[str, Any]) -> str:
-    """Put facts into a sentence; a fact that is not there leaves the bare verb phrase."""
+    """Put facts into a sentence; without a fact only the verb phrase remains."""
     extra = {
         "asked": "its requester's acceptance" if facts.get("acceptance") else "approval",
         "short": str(facts.get("digest", ""))[:8],

@@ -1,6 +1,4 @@
-"""What waits for whom, for many actions at once: requests, decisions, required approvals, and what the reader may do
-about them.
-"""
+"""The approval status of many actions at once: requests, decisions, required approvals, and what the reader may do."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,7 +8,7 @@ from uuid import UUID
 from actions.controls.blockers import Blocker
 from actions.lifecycle.allowed import decision_verbs, withdrawal_verbs
 from actions.models import Action, ResourceLock
-from actions.models.states import State
+from actions.models.states import HeldReason, State
 from approvals.models import ChangeRequest, Decision, Request
 from approvals.quorum.count import Quorum, blocking_change_requests, count_approvals, open_change_requests
 from approvals.quorum.eligibility import ineligible_to_accept, ineligible_to_decide
@@ -21,10 +19,10 @@ from tenants.access import Access
 
 @dataclass
 class ApprovalStatus:
-    """An action's newest request, counted; `verbs` are those by which the reader may settle it now.
+    """
+    An action's newest request, counted; `verbs` are the reader's verbs to decide it now.
 
-    `asks` are the wishes for changes that nobody took back; `second_thoughts` the verbs by which the reader takes back
-    what they said.
+    `asks` are the open requests for changes; `second_thoughts` the reader's verbs to withdraw an own decision.
     """
 
     counted: Quorum
@@ -37,7 +35,7 @@ class ApprovalStatus:
         return self.counted.request
 
     def missing(self) -> list[tuple[str, int]]:
-        """The required approvals that nobody fills yet: role and how many."""
+        """The required approvals that are not filled yet: role and how many."""
         pairs = zip(self.request.required_approvals, self.counted.rows, strict=True)
         return [
             (required["role"], required["count"] - len(row)) for required, row in pairs if len(row) < required["count"]
@@ -45,7 +43,7 @@ class ApprovalStatus:
 
 
 def fetch_approval_status(actions: Iterable[Action], access: Access) -> dict[UUID, ApprovalStatus]:
-    """The newest request of each action, by action. Four queries and the clock, whatever the number of actions."""
+    """The newest request of each action, by action. Four queries and the clock, for any number of actions."""
     asked = [a.pk for a in actions if a.requires_approval is not None]
     newest: dict[UUID, Request] = {}
     if asked:
@@ -78,7 +76,7 @@ def _decisions_by_request(requests: Iterable[Request]) -> dict[UUID, list[Decisi
 
 
 def _decision_commands(counted: Quorum, access: Access) -> list[str]:
-    """As `approvals.requests.decisions.can_decide` says, without asking again for what is known."""
+    """Like `approvals.requests.decisions.can_decide`, without queries for what is known."""
     request, me = counted.request, access.principal.pk
     if request.kind == Request.Kind.ACCEPTANCE:
         return [] if ineligible_to_accept(request, access) else decision_verbs(request)
@@ -90,10 +88,10 @@ def _decision_commands(counted: Quorum, access: Access) -> list[str]:
 def describe_blockers(
     action: Action, it: ApprovalStatus | None, behind: Sequence[ResourceLock] = (), waits: Sequence[Blocker] = ()
 ) -> list[str]:
-    """What an action waits for, one sentence each; empty when it runs or has ended."""
+    """What an action waits for, one sentence each; empty while it runs or after its end."""
     if action.state == State.AWAITING_APPROVAL and it is not None:
         if it.request.kind == Request.Kind.ACCEPTANCE:
-            return [f"{it.request.requester.username} has to accept the dry-run diff."]
+            return [f"{it.request.requester.username} must accept the dry-run diff."]
         asked = [
             f"{a.principal.username} requested changes: {a.comment[:200]}"
             for a in blocking_change_requests(it.change_requests)
@@ -102,21 +100,10 @@ def describe_blockers(
     if action.state == State.HELD:
         if waits:
             return [f"{wait.words} It resumes when the environment is unfrozen." for wait in waits]
-        because = action.held_reason.replace("_", " ")
-        return [HELD_HELP.get(action.held_reason, f"Held: {because}. An operator must resume it.")]
+        return [HeldReason(action.held_reason).help]
     if action.state in (State.QUEUED, State.APPROVED):
         later = [f"Not started before {action.not_before.isoformat()}."] if action.not_before else []
         turns = [f"Waiting for the lock on {c.kind} {c.name}: {c.action_id} is first." for c in behind]
         held_up = [wait.words for wait in waits]
-        return [*later, *held_up, *(turns or ([] if held_up else ["A worker has to pick it up."]))]
-    return [*(wait.words for wait in waits), "It is being planned."] if action.state == State.PREFLIGHT else []
-
-
-HELD_HELP = {
-    "in_doubt": "It is not known whether a step took effect. An operator has to look, then resume it with `step_done`.",
-    "rollback_failed": "Undoing a step failed. An operator has to repair what is in the way and resume it.",
-    "replans": "The target kept drifting. An operator must end it as failed; then propose again.",
-    "checkpoint": "Rolled back to a checkpoint. An operator must resume it, roll it back, or end it as failed.",
-    "risk_spike": "A check failed during the run. An operator must resume it or roll it back.",
-    "quarantine": "What it would undo is in quarantine. That has to be cleared first, then an operator resumes it.",
-}
+        return [*later, *held_up, *(turns or ([] if held_up else ["Waiting for a worker."]))]
+    return [*(wait.words for wait in waits), "Planning."] if action.state == State.PREFLIGHT else []

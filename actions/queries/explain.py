@@ -1,7 +1,7 @@
 """
 Explain a verdict: one sentence, what raised the tier, each policy, each required approval, and when.
 
-Everything is read from the stored verdict; nothing is evaluated again. Pages and API show the same.
+Reads the stored verdict and evaluates nothing again. Pages and API show the same.
 """
 
 import json
@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from actions.lifecycle.allowed import latest_request
 from actions.models import Action, Plan
+from actions.models.states import HeldReason
 from approvals.models import PolicyVersion, Request
 from approvals.policies.fact_schema import FACTS, flatten_facts
 from approvals.policies.policy_text import describe_effect, describe_shadow_effect
@@ -28,10 +29,10 @@ MAX_MOMENTS = 50
 
 
 def explain(action: Action) -> dict[str, Any]:
-    """Everything about the evaluation of an action that the caller may view; `action` as `verbs.find` returns it.
+    """
+    The explanation of an action's verdict; `action` as `find_action` returns it.
 
-    The keys are those of `actions.api.plans.ExplanationOut`. A fixed number of queries, whatever the number of
-    policies.
+    The keys are those of `actions.api.plans.ExplanationOut`. A fixed number of queries, for any number of policies.
     """
     plan = action.plan
     verdict: dict[str, Any] = plan.verdict if plan else {}
@@ -55,13 +56,13 @@ def explain(action: Action) -> dict[str, Any]:
 
 
 def tier_reasons(plan: Plan | None) -> list[dict[str, str]]:
-    """What made the tier, first the blast radius, then each thing that raised it."""
+    """The sources of the tier: first the blast radius, then each thing that raised it."""
     reasons = plan.verdict.get("reasons", []) if plan else []
     return [{"rule": r["rule"], "message": r["message"]} for r in reasons if r["effect"] == "raise"]
 
 
 def explain_blast(plan: Plan | None) -> dict[str, Any] | None:
-    """The score with its factors, most points first, and what would lower the tier, as far as the plan says it."""
+    """The score with its factors, most points first, and what would lower the tier."""
     if plan is None or not plan.blast:
         return None
     factors = [
@@ -76,7 +77,7 @@ def explain_blast(plan: Plan | None) -> dict[str, Any] | None:
 def approvals_of(
     action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Each row of required approvals: who asked for it, and who filled it. Counted as the request counts them."""
+    """Each row of required approvals: its source, and who filled it. Counted as the request counts them."""
     asked = latest_request(action) if verdict else None
     is_same = (
         asked is not None
@@ -99,8 +100,9 @@ def approvals_of(
 def _asked_by(
     action: Action, verdict: Mapping[str, Any], policies: Sequence[Mapping[str, Any]]
 ) -> list[tuple[dict[str, Any], str]]:
-    """The required approvals with who asked for them: the matrix or the built-in rule first, then each policy that
-    requires some.
+    """
+    The required approvals with their source: the matrix or the built-in rule first, then each policy that requires
+    some.
     """
     required_approvals = verdict.get("required_approvals", [])
     asking = [p for p in policies if p["applies"] and p["effect"] == "require" and p["mode"] == "enforce"]
@@ -122,7 +124,7 @@ def _asked_by(
 
 
 def moments_of(action: Action) -> list[dict[str, Any]]:
-    """When it was evaluated, in order: the events on the action that say so. One query, and one for names."""
+    """When it was evaluated, in order, by the events of the action. One query, and one for names."""
     found = Event.objects.filter(
         tenant=action.tenant_id, subject_kind="action", subject_id=action.pk, verb__in=MOMENTS
     ).order_by("seq")[:MAX_MOMENTS]
@@ -144,7 +146,7 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
 
 
 def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The point of an evaluation and its result; None for an event that is no evaluation."""
+    """The occasion and the result of an evaluation; None for other events."""
     if event.verb == "policy.evaluated":
         when = "preflight" if event.actor == "system:decide" else facts.get("at", "start")
         done = {"deny": "Denied", "require_approval": "Approval required", "allow": "Allowed"}.get(
@@ -164,9 +166,7 @@ def _moment(event: Event, facts: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
-    """The facts that were evaluated, by the names that policies read: {"name", "kind", "what", "value"}; [] if
-    unknown.
-    """
+    """The evaluated facts, by the names that policies read: {"name", "kind", "what", "value"}; [] if unknown."""
     if plan is None or not plan.facts:
         return []
     try:
@@ -182,7 +182,7 @@ def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
     ]
 
 
-# What each guard policy came to on one action, from the verdict that was stored.
+# The result of each policy, from the stored verdict.
 
 
 RULE = re.compile(r"policy (?P<slug>[a-z0-9-]+) v(?P<version>\d+)")
@@ -190,7 +190,7 @@ SOFTENED = ("deny", "require")
 
 
 def explain_policies(action: Action, verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every policy that was asked, in the order of evaluation, with its words as they were then. One query."""
+    """Every evaluated policy, in order, in its wording of that time. One query."""
     policy_results = verdict.get("policy_results")
     found = list(policy_results) if policy_results is not None else list(_from_reasons(verdict.get("reasons", [])))
     versions = _versions(action, found)
@@ -218,7 +218,7 @@ def _from_reasons(reasons: Iterable[Mapping[str, str]]) -> Iterable[dict[str, An
 
 
 def _versions(action: Action, policy_results: list[dict[str, Any]]) -> dict[tuple[str, int], PolicyVersion]:
-    """The versions that were asked, by slug and number; the tenant's own before a global one of the same name."""
+    """The evaluated versions, by slug and number; the tenant's own before a global one of the same name."""
     if not policy_results:
         return {}
     named = Q(policy__slug__in={r["slug"] for r in policy_results}, version__in={r["version"] for r in policy_results})
@@ -287,7 +287,7 @@ def _policy_text(
     return f"It matched this action: it {said}."
 
 
-# The verdict on an action in one sentence, and what can be done next. Pure.
+# The verdict in one sentence, and the next step. Pure.
 
 
 Policies = Sequence[Mapping[str, Any]]
@@ -296,7 +296,7 @@ Policies = Sequence[Mapping[str, Any]]
 def describe_verdict(
     action: Action, verdict: Mapping[str, Any], policies: Policies, required_approvals: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Why it is where it is; of what is stopped, the first thing it says is which rule stopped it."""
+    """Why the action is in its state; if a policy stopped it, the sentence begins with that policy."""
     error = (action.error or {}).get("message", "")
     if action.state == "held":
         return _held(action, error)
@@ -318,7 +318,7 @@ def describe_verdict(
 
 
 def describe_next(action: Action, verdict: Mapping[str, Any], policies: Policies) -> str:
-    """What can be done about it now; empty where nothing needs doing."""
+    """The next step for people; empty if there is none."""
     place = action.environment.slug
     if action.state == "held":
         if action.held_reason in ("policy", "risk_spike"):
@@ -346,8 +346,7 @@ def describe_next(action: Action, verdict: Mapping[str, Any], policies: Policies
 def _held(action: Action, error: str) -> str:
     if action.held_reason in ("policy", "risk_spike"):
         return f"Held at a checkpoint by {error}" if error else "Held at a checkpoint: the verdict became stricter."
-    said = str(action.held_reason).replace("_", " ")
-    return f"Held, not by a policy: {said}. {error}".strip()
+    return f"Held, not by a policy: {HeldReason(action.held_reason).label}. {error}".strip()
 
 
 def _unjudged(action: Action, error: str) -> str:

@@ -1,4 +1,4 @@
-"""The queue's filter bar: what may be asked, read from the address, and put into conditions."""
+"""The filters of the queue and the inbox: read from the address, turned into conditions."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ from tenants.models import Environment
 
 QUEUE_TABS = {"needs": "Needs you", "all": "All open", "mine": "Mine", "ended": "Ended"}
 SEARCHED_DAYS = 90
-"""How far back a search among the ended looks; without a bound it would read every action there ever was."""
+"""How far back a search among ended actions goes; without a bound it would read every action."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """What the reader asked for. Unknown values are dropped, never an error: addresses are edited by hand."""
+    """The filters that the reader chose. Unknown values are dropped, never an error: people edit addresses by hand."""
 
     tab: str
     q: str = ""
@@ -79,7 +79,7 @@ class Filters:
         return text & Q(pk__gte=smallest_id_at(since.timestamp())) if self.tab in ("ended", "mine") else text
 
     def chips(self) -> list[dict[str, str]]:
-        """What is filtered on, each with the address that takes it away."""
+        """The active filters, each with the address that removes it."""
         shown = {
             "environment": self.environment,
             "state": LABELS.get(self.state, ""),
@@ -108,7 +108,7 @@ class Filters:
 
 
 def smallest_id_at(seconds: float) -> UUID:
-    """The smallest UUIDv7 of a moment: ids sort by time, so this bounds a search without another index."""
+    """The smallest UUIDv7 of a moment: ids sort by time, so it bounds a search without another index."""
     return UUID(int=(int(seconds * 1000) << 80) | (7 << 76) | (2 << 62))
 
 
@@ -123,7 +123,7 @@ SOONEST_FIRST = ("expires_at", "id")
 
 @dataclass
 class InboxEntry:
-    """A row of the inbox: the queue's row, and what only the inbox shows."""
+    """A row of the inbox: the queue's row with the inbox's own columns."""
 
     row: ActionRow
     changes: int
@@ -167,7 +167,7 @@ def _fetch_decided(access: Access, filters: Filters, after: str) -> tuple[list[I
         at__gte=since,
         request__subject_id__in=seen.values("pk"),
     )
-    with suppress(ValueError):  # a cursor that is none starts again
+    with suppress(ValueError):  # an invalid cursor starts again
         made = made.filter(pk__lt=UUID(after)) if after else made
     found = list(made.select_related("request").order_by("-pk")[: PAGE_SIZE + 1])
     actions = {a.pk: a for a in seen.filter(pk__in=[d.request.subject_id for d in found])}
@@ -190,6 +190,6 @@ def _plan_counts(actions: Any) -> dict[UUID | None, tuple[int, str]]:
 
 
 def inbox_condition(access: Access) -> Q:
-    """What the number beside the inbox counts."""
+    """The number beside the inbox."""
     in_sight = Q(tenant=access.tenant, environment__in=access.environments_where("view"))
     return in_sight & awaiting_decision_by(access)

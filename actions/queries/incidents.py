@@ -43,7 +43,7 @@ LIGHT = (
 
 @dataclass(frozen=True)
 class IncidentFilter:
-    """The filters of a list; empty asks for nothing. `tab` is a key of TABS."""
+    """The filters of a list; empty filters nothing. `tab` is a key of TABS."""
 
     tab: str = "mine"
     environment: str = ""
@@ -62,7 +62,7 @@ CHOICES = {"severity": SEVERITIES, "ending": ENDINGS}
 
 
 def incident_rows(access: Access) -> QuerySet[Incident]:
-    """The incidents that the caller may look at, light, joined for a list."""
+    """The incidents that the caller may view, without large columns, joined for a list."""
     joined = Incident.objects.select_related("environment", "assignee", "action").only(
         "id",
         *(name.removesuffix("_id") for name in LIGHT),
@@ -83,7 +83,7 @@ def incident_rows(access: Access) -> QuerySet[Incident]:
 def incident_page(
     access: Access, wanted: IncidentFilter, after: UUID | None = None, limit: int = 25
 ) -> tuple[list[Incident], str]:
-    """One page, newest first, and what to ask for the next one after; empty at the end. One query."""
+    """One page, newest first, and the cursor of the next; empty at the end. One query."""
     found = incident_rows(access).filter(wanted.condition(access))
     found = found.filter(pk__lt=after) if after else found
     incidents = list(found.order_by("-pk")[: limit + 1])
@@ -91,12 +91,12 @@ def incident_page(
 
 
 def unacknowledged(access: Access) -> QuerySet[Incident]:
-    """What the number beside the hand-off counts: incidents that the reader has not acknowledged."""
+    """The number beside Incidents: those that the reader has not acknowledged."""
     return visible_to(Incident.objects.filter(UNRESOLVED, assignee=access.principal.pk, state="open"), access)
 
 
 def latest_incident(action: Action) -> Incident | None:
-    """The newest incident of an action: what stands on the action's own pages. One query where there may be one."""
+    """The newest incident of an action, for the action's pages. One query where there may be one."""
     if action.state not in ("failed", "held", "rolled_back"):
         return None
     found = Incident.objects.filter(action=action.pk).select_related("assignee").order_by("-id").first()
@@ -106,7 +106,7 @@ def latest_incident(action: Action) -> Incident | None:
 
 
 def steps_for(access: Access, incident: Incident) -> list[NextStep]:
-    """What to do next, each with whether the reader may. `action__plan` and `environment` must be joined."""
+    """The next steps, each with whether the reader may take it. `action__plan` and `environment` must be joined."""
     verbs = action_verbs(access, incident.action)
     shut = Quarantine.objects.filter(action=incident.action_id, cleared_at=None).order_by("kind", "name")
     names = [f"{kind} {name}" for kind, name in shut.values_list("kind", "name")[:MAX_NAMED]]
@@ -117,7 +117,7 @@ def steps_for(access: Access, incident: Incident) -> list[NextStep]:
 
 
 def read_diagnostics(incident: Incident) -> bytes:
-    """The document that was gathered. Raises NotFound while there is none."""
+    """The diagnostics artifact. Raises NotFound while there is none."""
     try:
         return read_artifact(incident.tenant_id, incident.evidence) if incident.evidence else b""
     except ArtifactMissing:
@@ -125,7 +125,7 @@ def read_diagnostics(incident: Incident) -> bytes:
 
 
 def diagnostics_document(incident: Incident) -> dict[str, Any]:
-    """The diagnostics as a document; empty while they are gathered, or if they are gone."""
+    """The diagnostics as a document; empty while they are collected, or if they are gone."""
     try:
         found = json.loads(read_diagnostics(incident) or b"{}")
     except (NotFound, ValueError):
@@ -134,7 +134,7 @@ def diagnostics_document(incident: Incident) -> dict[str, Any]:
 
 
 def deliveries(incident: Incident) -> list[dict[str, Any]]:
-    """The newest messages about a incident with the names of whom they went to. Three queries."""
+    """The newest notifications of an incident with their recipients' names. Three queries."""
     rows = list(incident.deliveries.order_by("-id")[:MAX_DELIVERIES])
     ids = {d.recipient for d in rows}
     names = {h.pk: f"{h.name} ({h.host})" for h in Webhook.objects.filter(tenant=incident.tenant_id, pk__in=ids)}
@@ -145,6 +145,6 @@ def deliveries(incident: Incident) -> list[dict[str, Any]]:
 
 
 def comments(incident: Incident) -> list[Comment]:
-    """What was said about the action, oldest first, the newest hundred. One query."""
+    """The newest hundred comments on the action, oldest first. One query."""
     about = Comment.objects.filter(tenant=incident.tenant_id, subject_kind="action", subject_id=incident.action_id)
     return list(about.select_related("author__owner").order_by("-at", "-id")[:MAX_COMMENTS])[::-1]

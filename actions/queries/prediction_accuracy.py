@@ -1,4 +1,4 @@
-"""Predicted against verified impact of what ended in a period, per action type and tier: summed up by the database."""
+"""Prediction accuracy of the actions that ended in a period, per action type and tier, aggregated by the database."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -12,7 +12,7 @@ from approvals.blast.score import LEVELS
 from audit.database.clock import database_time
 
 PERIODS = (7, 30, 90, 365)
-"""Days that may be asked for."""
+"""Selectable periods in days."""
 USUAL_DAYS = 30
 MAX_TYPES = 100
 SUMMED = ("runs", "completed", "rolled_back", "failed", "score", "checked", "mismatched", "predicted", "verified", "ms")
@@ -74,7 +74,7 @@ def _type_row(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def percent(part: int, whole: int) -> int | None:
-    """A share in whole per cent; None of nothing. What happened once is never 0 %, what did not always never 100 %."""
+    """A share in whole per cent; None of nothing. Never 0 % if it happened, never 100 % if it failed to happen once."""
     if not whole:
         return None
     if 0 < part < whole:

@@ -31,16 +31,16 @@ BEGINS = (K.INTENT, K.UNDO_INTENT)
 UNDOES = (K.UNDO_INTENT, *UNDO_ENDS)
 MAX_ENTRIES = 400
 MAX_CHARACTERS = 512 * 1024
-"""Of log in one part, but for the last attempt in it, which is whole."""
+"""Characters of log in one part; its last attempt may exceed them."""
 MAX_ROWS = 20
 MAX_OPEN = 16
-"""Attempts that a cursor remembers; more than run at once."""
+"""Open attempts that a cursor remembers; more than can run at once."""
 CURSOR = re.compile(r"(\d{1,18})(?:\.(\d{1,18})((?:~[0-9a-f]{12}\.\d{1,5}){0,16}))?\Z")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far somebody has read: the last line of the journal, the last live row, and lines read of open attempts."""
+    """A reader's position: the last journal entry, the last row of log lines, and lines read of open attempts."""
 
     line: int = 0
     said: int = 0
@@ -48,7 +48,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> "Cursor":
-        """From its text; what is none is the beginning."""
+        """Parse a cursor; an invalid one is the beginning."""
         found = CURSOR.match(text)
         if not found:
             return cls()
@@ -62,7 +62,7 @@ class Cursor:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """A line of the journal with what was not read yet of its log; or, of kind `live`, more of a running attempt."""
+    """A journal entry with the unread lines of its log; or, of kind `live`, more lines of a running attempt."""
 
     kind: str
     step: str
@@ -77,15 +77,16 @@ class LogPart:
     entries: list[LogEntry]
     cursor: Cursor
     more: bool
-    """Whether more is there already."""
+    """Whether there is more to read now."""
 
 
 def read_part(
     action: Action, cursor: Cursor, *, step: str = "", most: int = MAX_ENTRIES, only_logs: bool = False
 ) -> LogPart:
-    """What comes after a cursor: at most so many lines of the journal, with `only_logs` of those that have a log.
+    """
+    The part after a cursor: at most `most` journal entries, with `only_logs` only those with a log.
 
-    Three queries at most, and one of them only where something was logged.
+    Three queries at most, one of them only if something was logged.
     """
     asked = action.journal_entries.filter(pk__gt=cursor.line, **({"step": step} if step else {}))
     lines, more = _lines(asked.exclude(log="") if only_logs else asked, most)
@@ -109,7 +110,7 @@ def read_part(
 
 
 def _lines(asked: QuerySet[JournalEntry], most: int) -> tuple[list[JournalEntry], bool]:
-    """The first of these lines, as many as their logs together allow, and whether there are more."""
+    """The first of these entries, within the limit of their logs, and whether there are more."""
     found: list[Any] = list(asked.order_by("pk").annotate(size=Length("log")).defer("log")[: most + 1])
     taken, room = 0, MAX_CHARACTERS
     while taken < min(len(found), most) and (room > 0 or not taken):
@@ -124,7 +125,7 @@ def _lines(asked: QuerySet[JournalEntry], most: int) -> tuple[list[JournalEntry]
 
 
 def _running(action: Action, step: str) -> QuerySet[LogLine]:
-    """Live rows of attempts that have not ended."""
+    """Log lines of attempts that have not ended."""
     rows = action.log_lines.exclude(has_ended())
     return rows.filter(step=step) if step else rows
 
@@ -156,10 +157,10 @@ ENTRY_LOOKS = {
     Kind.UNDO_RECEIPT: "rolled_back",
     Kind.UNDO_FAILURE: "failed",
 }
-LOOK_LABELS = {"completed": "done", "pending": "to come", "skipped": "left out", "waiting": "waits to be tried again"}
+LOOK_LABELS = {"completed": "done", "pending": "pending", "skipped": "skipped", "waiting": "waiting to retry"}
 CURRENT_LOOKS = ("in_progress", "waiting", "failed", "rolling_back", "pending")
 MAX_DRAWN = 60
-"""Rows of the timeline; a longer run shows the steps around the one in hand."""
+"""Rows of the timeline; a longer run shows the steps around the current one."""
 MAX_IN_GRAPH = 16
 SHORTEST_S = 0.02
 MAX_SEGMENTS = 40
@@ -167,9 +168,10 @@ MAX_SEGMENTS = 40
 
 @dataclass
 class StepView:
-    """One step of the plan as it stands. `bars` are (start, end, look) in seconds since the run started.
+    """
+    One step of the plan with its state. `bars` are (start, end, look) in seconds since the run started.
 
-    `fallback_for`: the step whose failure it waits for. `expected`: median and 90th percentile in seconds.
+    `fallback_for`: the step that it replaces on failure. `expected`: median and 90th percentile in seconds.
     """
 
     n: int
@@ -186,9 +188,9 @@ class StepView:
     used: dict[str, Any] | None = None
     expected: list[float] | None = None
     is_unused_fallback: bool = False
-    """Whether it stands in for another and was not needed so far."""
+    """Whether it is a fallback step that was not needed so far."""
     retry_at: datetime | None = None
-    """When it is tried again, while it waits for that."""
+    """When it is retried, while it waits for that."""
 
     @property
     def words(self) -> str:
@@ -198,7 +200,7 @@ class StepView:
 
 
 def build_steps(action: Action, lines: list[JournalEntry], now: datetime) -> list[StepView]:
-    """The plan's steps with their standing, from the journal's lines in order."""
+    """The plan's steps with their states, from the journal's entries in order."""
     plan, journal, used, paces = action.plan, Journal.of(lines), usage_by_step(lines), paces_of(action)
     steps = [
         StepView(n, s["key"], s["title"], s["target"], list(s.get("after", [])), s.get("fallback_for", ""))
@@ -218,7 +220,7 @@ def build_steps(action: Action, lines: list[JournalEntry], now: datetime) -> lis
 
 
 def _add_bars(steps: list[StepView], lines: list[JournalEntry], start: datetime, now: datetime | None) -> None:
-    """The bars of each step: its attempts, and the times it waited to be tried again."""
+    """The bars of each step: its attempts, and its waits for a retry."""
     by_key = {s.key: s for s in steps}
     begun: dict[str, tuple[datetime, datetime]] = {}
     for line in lines:
@@ -235,7 +237,7 @@ def _add_bars(steps: list[StepView], lines: list[JournalEntry], start: datetime,
 
 
 def _add_bar(step: StepView, since: datetime, due: datetime, until: datetime, start: datetime, look: str) -> None:
-    """A bar for the time that it waited, if any, and one for the attempt."""
+    """Add a bar for the wait, if any, and one for the attempt."""
     due = min(due, until)
     if due > since:
         step.bars.append((_seconds(since - start), _seconds(due - start), "waiting"))
@@ -249,7 +251,7 @@ def _seconds(span: timedelta) -> float:
 
 
 def timeline(action: Action, steps: list[StepView], now: datetime) -> dict[str, Any]:
-    """The Gantt chart and its axis, with what is expected of steps to come. Empty before the start."""
+    """The Gantt chart and its axis, with estimates for pending steps. Empty before the start."""
     if action.started_at is None or not steps:
         return {}
     drawn = visible_window(steps)
@@ -272,7 +274,7 @@ def timeline(action: Action, steps: list[StepView], now: datetime) -> dict[str, 
 
 
 def expected_bars(steps: list[StepView], at: float) -> dict[str, list[tuple[float, float, str]]]:
-    """Where the bars of open and coming steps would lie if they took as long as usual; none where that is not known."""
+    """Estimated bars of open and pending steps; none without an estimate."""
     ends: dict[str, float] = {}
     found: dict[str, list[tuple[float, float, str]]] = {}
     for step in steps:
@@ -291,7 +293,7 @@ def expected_bars(steps: list[StepView], at: float) -> dict[str, list[tuple[floa
 
 
 def round_ticks(total: float) -> list[float]:
-    """Three to seven round moments within a span of seconds."""
+    """Three to seven round values within a span of seconds."""
     rough = total / 5
     size = 10 ** math.floor(math.log10(rough))
     step = next(m * size for m in (1, 2, 5, 10) if m * size >= rough)
@@ -299,7 +301,7 @@ def round_ticks(total: float) -> list[float]:
 
 
 def visible_window(steps: list[StepView]) -> list[StepView]:
-    """The steps to draw: all, or those around the one in hand."""
+    """The steps to draw: all, or those around the current one."""
     if len(steps) <= MAX_DRAWN:
         return steps
     here = next((k for k, s in enumerate(steps) if s.look in CURRENT_LOOKS and not s.is_unused_fallback), len(steps))
@@ -308,7 +310,7 @@ def visible_window(steps: list[StepView]) -> list[StepView]:
 
 
 def draw_graph(steps: list[StepView]) -> SafeString | str:
-    """The steps' order as a graph, where it is small enough to read."""
+    """The steps' order as a graph, if it is small enough to read."""
     if not 1 < len(steps) <= MAX_IN_GRAPH:
         return ""
     column: dict[str, int] = {}
@@ -339,12 +341,12 @@ def draw_graph(steps: list[StepView]) -> SafeString | str:
 
 
 def is_chain(steps: list[StepView]) -> bool:
-    """Whether the steps simply follow one another, as they are listed."""
+    """Whether the steps follow one another in the listed order."""
     return all(list(s.after) == [t.key] for t, s in zip(steps, steps[1:], strict=False))
 
 
 def wrap_nodes(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Independent steps side by side instead of in one tall column."""
+    """Place independent steps side by side instead of in one tall column."""
     return [{**node, "col": k % 6, "row": k // 6} for k, node in enumerate(nodes)]
 
 
@@ -353,7 +355,7 @@ def truncate(text: str, most: int) -> str:
 
 
 def summarize_progress(action: Action, steps: list[StepView]) -> dict[str, Any]:
-    """How far the run is: per cent, the bar, and in words. Steps that only stand in count once they are needed."""
+    """The progress of the run: per cent, bar and counts. Fallback steps count once they are needed."""
     needed = [s for s in steps if not s.is_unused_fallback]
     total, done = len(needed), sum(s.look in ("completed", "skipped") for s in needed)
     share = 100 / total if total else 100.0

@@ -18,29 +18,29 @@ from approvals.policies.apply import evaluate
 from approvals.verdict import Verdict, is_stricter
 
 PRECONDITION = "precondition"
-"""The code by which an executor vouches that it compared, refused, and touched nothing."""
+"""The code by which an executor says that it compared, refused, and changed nothing."""
 POLICY = "policy"
 
 
 @dataclass
 class AttemptResult:
-    """What one attempt left: the outcome, what a probe says of the effect where it matters, and the log."""
+    """The result of one attempt: its outcome, the probe of its effect where that matters, and its log."""
 
     outcome: Outcome
     probe: Probe | None = None
     log: list[str] = field(default_factory=list)
     verdict: Verdict | None = None
-    """The one that kept it from being tried."""
+    """The failure because of which it was not tried."""
     decision: RetryDecision | None = None
-    """What is done about a failure, once that is decided; and how long a retry waits."""
+    """The decision on a failure, and how long a retry waits."""
     wait_s: float = 0.0
 
     metrics: dict[str, Any] | None = None
-    """What it used (`actions.run.transcript`)."""
+    """Its resource usage (`actions.run.transcript`)."""
 
     def __post_init__(self) -> None:
-        """Whatever the executor said, or repeats of its target: it must not fail the group it commits with."""
-        if isinstance(self.log, AttemptLog) and self.metrics is None:  # in the attempt's own thread, once
+        """Make the executor's words storable: they must not fail the group that they are committed with."""
+        if isinstance(self.log, AttemptLog) and self.metrics is None:  # once, in the thread of the attempt
             self.metrics = self.log.used()
         it = self.outcome
         self.outcome = replace(
@@ -52,10 +52,10 @@ def attempt_step(
     context: ActionContext, step: dict[str, Any], deadline: float, resumed: bool, again: bool
 ) -> AttemptResult:
     """
-    One attempt, in a thread. After a crash (`resumed`) it asks `probe` first and applies only what is not done.
+    Make one attempt, in a thread. After a crash (`resumed`) probe first, and apply only what is not done.
 
-    `deadline` is the action's; the step's own time begins here. `again`: it waited for this, and a run that is to stop
-    meanwhile need not. An executor's exception is an outcome: `executor_error`, settled by a probe.
+    `deadline` is the action's; the step's own time begins here. `again`: a retry that waited, which is dropped if the
+    run is to stop. An executor's exception is an outcome: `executor_error`, resolved by a probe.
     """
     with structlog.contextvars.bound_contextvars(
         correlation_id=context.action.correlation_id, action=str(context.action.pk), step=step["key"]
@@ -73,16 +73,14 @@ def _attempt(
         if resumed and not context.action.simulated:
             found = executor.probe(ctx)
             if found == Probe.DONE:
-                log.append("The effect was already there when the run was taken up again.")
+                log.append("The effect was already there when another worker took over.")
                 return AttemptResult(Outcome(True, "recovered", facts={"recovered": True}), found, log)
             if found == Probe.UNKNOWN:
                 return AttemptResult(Outcome(False, "in_doubt", "Unknown whether the step took effect."), found, log)
         if context.is_breaking_off:
             return AttemptResult(Outcome(False, "stopped", "Another step failed before this one."), Probe.NOT_DONE, log)
         if (again or resumed) and context.action.stop_requested_at is not None:
-            return AttemptResult(
-                Outcome(False, "stopped", "It was to be tried again, but the run stops."), Probe.NOT_DONE, log
-            )
+            return AttemptResult(Outcome(False, "stopped", "Not retried: the run stops."), Probe.NOT_DONE, log)
         red = stricter_verdict(context)
         if red:
             return AttemptResult(
@@ -93,7 +91,7 @@ def _attempt(
                 Outcome(False, "timeout", "The action's time ran out before this step."), Probe.NOT_DONE, log
             )
         outcome = simulate_step(context, step, ctx) if context.action.simulated else executor.apply(ctx)
-    except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
+    except Exception as exc:  # an executor is third-party code: its exceptions are the step's outcome
         outcome = Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}")
     if outcome.ok:
         return AttemptResult(outcome, None, log)
@@ -102,7 +100,7 @@ def _attempt(
 
 
 def stricter_verdict(context: ActionContext) -> Verdict | None:
-    """The verdict of a checkpoint by which rules and matrix no longer let a run go on; None while they do."""
+    """The verdict of a checkpoint that no longer lets the run continue; None while it does."""
     if not context.facts:
         return None
     asked = context.plan.verdict
@@ -111,7 +109,7 @@ def stricter_verdict(context: ActionContext) -> Verdict | None:
 
 
 def describe_stricter(verdict: Verdict, asked: dict[str, Any]) -> str:
-    """What a verdict has against a run that the one it was approved by had not."""
+    """The reasons of a verdict that the approved verdict did not have."""
     harsher = [r for r in verdict.reasons if r["effect"] in ("deny", "require")]
     new = [f"{r['rule']}: {r['message']}" for r in harsher if r not in asked.get("reasons", [])]
     return " ".join(new) or "The verdict became stricter than the approved one."
@@ -120,7 +118,7 @@ def describe_stricter(verdict: Verdict, asked: dict[str, Any]) -> str:
 def probe_effect(context: ActionContext, ctx: StepContext) -> Probe:
     try:
         return context.executor.probe(ctx)
-    except Exception as exc:  # a probe that fails cannot tell
+    except Exception as exc:  # a failed probe says nothing
         ctx.log(f"The probe failed: {type(exc).__name__}: {exc}")
         return Probe.UNKNOWN
 
@@ -132,9 +130,10 @@ def step_context(
     images: dict[str, bytes] | None = None,
     attempt: int = 0,
 ) -> tuple[StepContext, list[str]]:
-    """What the executor is given for one attempt, and the list its log lines go to.
+    """
+    The executor's context for one attempt, and the list for its log lines.
 
-    With `images` it is an attempt to undo. What is no attempt at all (0) but a question is not shown while it runs.
+    With `images` the attempt undoes. A mere probe (attempt 0) has no transcript that people see.
     """
     is_undo = images is not None
     key = (step["key"], context.journal[step["key"]].undo_attempt if is_undo else attempt, is_undo)
@@ -157,7 +156,7 @@ def step_context(
     return ctx, log
 
 
-# Lines of the step journal, and the events that tell of them.
+# Journal entries, and their events.
 
 
 K = JournalEntry.Kind
@@ -201,13 +200,13 @@ def failure_entry(
         **tried.outcome.facts,
     }
     attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
-    if not tried.log:  # one that overran is still writing: keep what it has written so far
+    if not tried.log:  # a timed-out attempt still writes: keep its lines so far
         tried.log = list(context.transcripts.get((step["key"], attempt, kind != K.FAILURE), ()))
     return journal_entry(context, step, kind, attempt, facts=facts, **log_and_metrics(tried))
 
 
 def log_and_metrics(tried: AttemptResult) -> dict[str, Any]:
-    """What the line that ends an attempt keeps of its log and its use."""
+    """The log and usage for the journal entry that ends an attempt."""
     return {"log": "\n".join(tried.log), "metrics": tried.metrics}
 
 

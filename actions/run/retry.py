@@ -16,15 +16,15 @@ from actions.types.shared.recovery_policy import DEFAULT_POLICY, INTERLOCK_CODES
 Step = dict[str, Any]
 BUDGET = "retry_budget"
 AFTER_OPEN_S = 2.0
-"""Spread over so long are the retries that wait for a breaker."""
+"""The period over which retries that wait for a breaker are spread."""
 
 
 def decide_failures(context: ActionContext, results: list[tuple[Step, AttemptResult]], deadline: float) -> None:
     """
-    Decide what to do about each attempt that failed, and note it there; tell the breaker how all of them went.
+    Decide what to do about each failed attempt, and note it there; report all results to the breaker.
 
-    In the main thread and outside any write, because a write may be made twice. Costs nothing where nothing fails, now
-    or at this target before.
+    In the main thread and outside any transaction, because a transition may be made twice. Costs nothing where nothing
+    fails, now or recently at this target.
     """
     outcomes = [tried.outcome for _, tried in results]
     breaker = None
@@ -68,7 +68,7 @@ def _decide(
 
 
 def has_fallback(context: ActionContext, step: Step) -> bool:
-    """Whether a step of the plan stands in for this one, or an action may be proposed instead."""
+    """Whether this step has a fallback step, or the action a fallback action."""
     return has_fallback_step(context, step) or bool((context.plan.recovery or {}).get("fallback"))
 
 
@@ -77,7 +77,7 @@ def has_fallback_step(context: ActionContext, step: Step) -> bool:
 
 
 def needs_fallback_action(context: ActionContext, decisions: list[RetryDecision | None]) -> bool:
-    """Whether an action is to be proposed in place of this one, once that has gone back."""
+    """Whether a fallback action is to be proposed once this one is rolled back."""
     fallback = (context.plan.recovery or {}).get("fallback")
     return (
         bool(fallback)
@@ -87,25 +87,25 @@ def needs_fallback_action(context: ActionContext, decisions: list[RetryDecision 
 
 
 def counted_steps(steps: list[Step]) -> list[Step]:
-    """The steps that progress counts: those that only stand in for others add nothing to be done."""
+    """The steps that progress counts: all but fallback steps."""
     return [s for s in steps if not s.get("fallback_for")]
 
 
 def decision_facts(decision: RetryDecision | None) -> dict[str, str]:
-    """A decision, for the facts of the failure that it is about."""
+    """A decision, for the facts of its failure."""
     return {"strategy": decision.strategy, "why": decision.why} if decision else {}
 
 
 def retry_facts(context: ActionContext, wait: float) -> dict[str, Any]:
-    """When a retry begins, for the facts of its intent; on the database's clock."""
+    """When a retry starts, for the facts of its intent; on the database's clock."""
     return {"retry_at": (context.now + timedelta(seconds=wait)).isoformat(), "wait_s": round(wait, 3)}
 
 
-# What to do about a step that failed: a pure decision by the plan's policy, and how long to wait before a retry.
+# The decision on a failed step by the plan's recovery policy, and the wait before a retry. Pure.
 
 
 MAX_RETRIES = 10
-"""Of one action, over all its steps: what is worth more trouble is worth a person's look."""
+"""Retries of one action over all its steps; after that a person should look."""
 
 
 def determine_strategy(
@@ -122,10 +122,10 @@ def determine_strategy(
     """
     Choose what to do about a failed attempt. Pure.
 
-    `attempts` counts those made so far, this one included. Only `NOT_DONE` from the probe lets anything go on: a step
-    of which nobody can tell holds the action, one whose effect is there in spite of its failure is undone with the
-    rest. An unmapped code is tried again if its outcome says that this may help. Aborts where the chosen strategy is
-    not to be had: no attempt left, nothing to fall back to, a step that may not be left out.
+    `attempts` counts those made so far, this one included. The run continues only if the probe says `NOT_DONE`: a step
+    in doubt holds the action, and a failed step with an effect is undone with the rest. An unmapped code is retried if
+    its outcome says that this may help. Aborts where the chosen strategy is not available: no attempt left, no
+    fallback, a step that must not be skipped.
     """
     policy = policy or DEFAULT_POLICY
     if probe not in (Probe.DONE, Probe.NOT_DONE):
@@ -147,7 +147,7 @@ def determine_strategy(
 
 
 def longest_wait_s(policy: Mapping[str, Any], attempts: int) -> float:
-    """The most that a retry waits after so many attempts; linear grows by the first wait, exponential doubles it."""
+    """The longest wait after so many attempts; linear grows by the first wait, exponential doubles it."""
     policy = policy or DEFAULT_POLICY
     first, most = float(policy["delay_s"]), float(policy["max_delay_s"])
     grown = first * attempts if policy["backoff"] == "linear" else first * 2.0 ** min(attempts - 1, 32)
@@ -155,5 +155,5 @@ def longest_wait_s(policy: Mapping[str, Any], attempts: int) -> float:
 
 
 def random_wait_s(policy: Mapping[str, Any], attempts: int) -> float:
-    """How long to wait before the next attempt: anything up to the longest, so that many do not return as one."""
+    """How long to wait before the next attempt: random, up to the longest wait, so that retries spread."""
     return random.uniform(0, longest_wait_s(policy, attempts))  # spreads load, guards no secret

@@ -1,8 +1,8 @@
 """
-Roll back a run: one compensation after the other, in the order of the approved rollback plan, then verify.
+Roll back a run: one compensation after another, in the order of the approved rollback plan, then verify.
 
-All or nothing: an undo that fails stops the rollback and holds the action. Best effort: the other steps are undone too,
-and what remains is named. A resource whose step would not be undone goes into quarantine.
+Mode all or nothing: a failed undo stops the rollback and holds the action. Mode best effort: the other steps are undone
+too, and what remains is named. The resource of a failed undo is quarantined.
 """
 
 import time
@@ -48,10 +48,11 @@ Step = dict[str, Any]
 @dataclass
 class RollbackReport:
     """
-    What was found. `checks` are {"name", "ok", "detail"}; `not_back` the steps that were undone and yet are not.
+    The verification of a rollback. `checks` are {"name", "ok", "detail"}; `not_back` the steps whose undo reported
+    success without being undone.
 
-    `remains` names the steps whose effect is still there, `quarantined` the resources of those that would not be
-    undone: what is left besides are the steps that never could be.
+    `remains` names the steps still in effect, `quarantined` the resources of failed undos; the other remaining steps
+    are irreversible.
     """
 
     checks: list[dict[str, Any]] = field(default_factory=list)
@@ -61,7 +62,7 @@ class RollbackReport:
 
     @classmethod
     def unread(cls, context: ActionContext, error: BaseException) -> "RollbackReport":
-        """Nothing could be read: then nothing that was undone counts as back."""
+        """The report when the target could not be read: no undone step counts as restored."""
         detail = sanitize_text(f"{type(error).__name__}: {error}")
         return cls([{"name": "state before", "ok": False, "detail": detail}], undone_steps(context)).counted(context)
 
@@ -70,7 +71,7 @@ class RollbackReport:
         return [str(c["name"]) for c in self.checks if not c["ok"]]
 
     def counted(self, context: ActionContext) -> "RollbackReport":
-        """The same with what remains, by the journal and by what is not back."""
+        """The same report with what remains, by the journal and by `not_back`."""
         stands = [s for s in context.journal.with_effect(steps_to_undo(context)) if s["compensation"]["kind"] != "none"]
         lost = [s["key"] for s in self.not_back]
         self.remains = [s["key"] for s in context.steps if s in stands or s["key"] in lost]
@@ -93,7 +94,7 @@ class RollbackReport:
 
 
 def steps_to_undo(context: ActionContext) -> list[Step]:
-    """The steps that this way back is about: all, or those behind the checkpoint that it ends at."""
+    """The steps that this rollback covers: all, or those after the checkpoint that it ends at."""
     keys = [s["key"] for s in context.steps]
     to = context.action.rollback_to
     return context.steps[keys.index(to) + 1 :] if to in keys else context.steps
@@ -105,21 +106,21 @@ def undone_steps(context: ActionContext) -> list[Step]:
 
 def verify_rollback(context: ActionContext, images: dict[str, bytes]) -> RollbackReport:
     """
-    Ask the probe of every step that was undone, and plan anew: what would be changed must be as it was. In a thread.
+    Probe every undone step, and plan again: the target must be as it was. In a thread.
 
-    `images` are what the steps kept to be undone: many a probe compares with them. A target that cannot be planned
-    for just now says nothing against the probes, and what a failed step wrote of its own failure is nothing to undo.
+    `images` are the before-images, with which probes compare. A target that cannot be planned now does not contradict
+    the probes, and what a failed step wrote about its failure need not be undone.
     """
     report = RollbackReport()
     deadline = time.monotonic() + context.action.timeout_s
     before = {} if context.action.rollback_to or not undone_steps(context) else current_preconditions(context, report)
     for step in undone_steps(context):
-        ctx, _ = step_context(context, step, deadline)  # a question, no attempt: it has no transcript to be shown
+        ctx, _ = step_context(context, step, deadline)  # a probe only: no transcript for people
         ctx = replace(ctx, before_image=partial(images.get, step["key"]))
         is_back = context.executor.probe_undo(ctx) == Probe.DONE
         detail = "" if is_back else "Its undo reported success, but it is not undone."
         if is_back and before is not None and step["key"] in before and before[step["key"]] != step["precondition"]:
-            is_back, detail = False, "What was there before is not what is there now."
+            is_back, detail = False, "The previous state is not restored."
         report.checks.append(sanitize({"name": step["title"], "ok": is_back, "detail": detail}))
         if not is_back:
             report.not_back.append(step)
@@ -127,7 +128,7 @@ def verify_rollback(context: ActionContext, images: dict[str, bytes]) -> Rollbac
 
 
 def current_preconditions(context: ActionContext, report: RollbackReport) -> dict[str, Any]:
-    """What each step would find before it if it were planned now, by key."""
+    """The precondition of each step in a new plan, by key."""
     try:
         return {s["key"]: s["precondition"] for s in make_draft(context).steps}
     except PlanRefused as refused:
@@ -137,7 +138,7 @@ def current_preconditions(context: ActionContext, report: RollbackReport) -> dic
 
 
 def reset_entries(context: ActionContext) -> list[JournalEntry]:
-    """Journal entries by which steps behind the checkpoint that failed, or were passed over, can be begun anew."""
+    """Journal entries that let failed or skipped steps after the checkpoint start again."""
     over = [
         s for s in steps_to_undo(context) if context.journal[s["key"]].state in ("failed", "skipped", "undo_failed")
     ]
@@ -149,7 +150,7 @@ def reset_entries(context: ActionContext) -> list[JournalEntry]:
     ]
 
 
-# Steps backward: each compensation has its own intent and receipt, in the order that was approved with the plan.
+# Compensations, each with intent and receipt, in the approved order.
 
 
 ACTOR = "system:execute"
@@ -158,9 +159,9 @@ UNDO_FAILED = "undo_failed"
 
 def roll_back(context: ActionContext) -> Generator[Transition | RunEffect, Any, None]:
     """
-    Undo every effect the journal knows of, or those after the checkpoint that a person named.
+    Undo every effect in the journal, or those after the checkpoint that a person named.
 
-    Ends rolled_back, failed where something remains, or held: at the checkpoint, or with what would not be undone.
+    Ends rolled_back; failed if something remains; or held, at the checkpoint or after a failed undo.
     """
     if not context.has_locks and touched_quarantines(
         context.action, context.facts.get("resources", []), context.quarantines
@@ -191,7 +192,7 @@ def roll_back(context: ActionContext) -> Generator[Transition | RunEffect, Any, 
 
 
 def undo_step(context: ActionContext, step: Step, images: dict[str, bytes], resumed: bool) -> AttemptResult:
-    """Compensate one step, in a thread, unless a probe says that it is undone already."""
+    """Compensate one step, in a thread, unless a probe says that it is already undone."""
     ctx, log = step_context(context, step, time.monotonic() + context.action.timeout_s, images)
     try:
         if resumed and context.executor.probe_undo(ctx) == Probe.DONE:
@@ -201,7 +202,7 @@ def undo_step(context: ActionContext, step: Step, images: dict[str, bytes], resu
     except Exception as exc:  # an executor is third-party code: whatever it raises is this step's outcome
         return AttemptResult(Outcome(False, "executor_error", f"{type(exc).__name__}: {exc}"), Probe.UNKNOWN, log)
     if outcome.ok and found != Probe.DONE:
-        outcome = Outcome(False, "undo_not_verified", "The compensation ran, but the state before is not back.")
+        outcome = Outcome(False, "undo_not_verified", "The compensation ran, but the previous state is not restored.")
     return AttemptResult(outcome, found, log)
 
 
@@ -210,25 +211,25 @@ def crash_result(error: BaseException) -> AttemptResult:
 
 
 def is_best_effort(context: ActionContext) -> bool:
-    """Whether an undo that fails is left behind. Never on the way to a checkpoint, from which the run may go on."""
+    """Whether a failed undo is skipped. Never on the way to a checkpoint, because the run may continue from there."""
     return bool(context.plan.rollback.get("mode") == "best-effort") and not context.action.rollback_to
 
 
 def new_quarantines(context: ActionContext, steps: list[Step]) -> list[Quarantine]:
-    """The quarantines of what these steps touched, but for what was in quarantine when the action was taken up."""
+    """The quarantines of the resources of these steps, except those already quarantined at dequeue."""
     found = quarantines_for_steps(context.action, context.facts.get("resources", []), steps, UNDO_FAILED)
     return [q for q in found if q.key not in context.quarantines]
 
 
 def _relock_transition(context: ActionContext) -> Transition:
-    """Take the resources back that the end of the run let go of."""
+    """Lock the resources again that were released at the end of the run."""
     return Transition(
         context.action, by=ACTOR, notes=[Note("rollback.started")], lock_requests=lock_requests_of(context)
     )
 
 
 def _quarantined_transition(context: ActionContext) -> Transition:
-    """Somebody else has put in quarantine what would have to be touched: a person clears that first."""
+    """The transition if another action or person quarantined a resource of the undo: hold until it is cleared."""
     shut = touched_quarantines(context.action, context.facts.get("resources", []), context.quarantines)
     error = {
         "code": "quarantined",
@@ -246,7 +247,7 @@ def _quarantined_transition(context: ActionContext) -> Transition:
 
 
 def _undo_intent_transition(context: ActionContext, step: Step) -> Transition:
-    """The undo of a step begins, unless the switch of the environment is set."""
+    """Start the undo of a step, unless the environment is frozen."""
     if context.action.stop_reason == FREEZE:
         facts = {"reason": FREEZE, "step": step["key"]}
         return Transition(context.action, "hold", by=ACTOR, facts=facts, sets={"held_reason": FREEZE}, release=True)
@@ -285,7 +286,7 @@ def _undo_result_transition(context: ActionContext, step: Step, tried: AttemptRe
 
 
 def _finish_transition(context: ActionContext, report: RollbackReport) -> Transition:
-    """The end of a way back, with the report of what was found when the state before was read again."""
+    """The transition that ends a rollback, with its verification report."""
     packs = [*report_pack(context, report), *log_pack(context)]
     named = tuple(p.digest for p in packs)
     shut = new_quarantines(context, report.not_back)
@@ -324,7 +325,7 @@ def _finish_transition(context: ActionContext, report: RollbackReport) -> Transi
 def _end_transition(
     context: ActionContext, report: RollbackReport, packs: list[ArtifactRows], shut: list[Quarantine], notes: list[Note]
 ) -> Transition:
-    """rolled_back, or failed where something remains: what cannot be undone, or would not be."""
+    """The transition to rolled_back, or to failed if an effect remains."""
     error = context.action.error or {"code": "rolled_back", "message": "A person rolled the run back.", "details": {}}
     facts: dict[str, Any] = {}
     if report.remains:

@@ -1,4 +1,6 @@
-"""Steps forward: intent → effect → receipt, side by side where the plan's order allows, obeying a stop at every one."""
+"""
+Run the steps of a plan: intent → effect → receipt, in parallel where the order allows, obeying a stop at each step.
+"""
 
 import math
 import time
@@ -49,18 +51,20 @@ K = JournalEntry.Kind
 MAX_PARALLEL_STEPS = 4
 """Steps of one action that run at once, at most."""
 TIMEOUT_GRACE_S = 10.0
-"""How long after its deadline an effect may still come back before it is given up on."""
+"""How long after its deadline an effect may still end before it counts as timed out."""
 MAX_HELD_WAIT_S = 5.0
-"""A wait that is longer than this, with nothing else to do, is not sat out in a worker's hands."""
+"""A longer wait with nothing else to do releases the action."""
 REPEATED_CODES = frozenset({"settled", POLICY, "stopped"})
-"""Failures that a resumed run goes over again: a person's word, a rule that may have changed, a stop."""
+"""Failures that a resumed run tries again: resolved by a person, a policy that may have changed, a stop."""
 STOPPING = "stopping"
-"""Why a failure was not followed by another try: the run was to stop. A resumed run goes over it again."""
+"""Why a failure was not retried: the run was to stop. A resumed run tries it again."""
 Step = dict[str, Any]
 
 
 def run_steps(context: ActionContext, deadline: float) -> Generator[WorkflowRequest, Any, None]:
-    """Carry out what the journal says is not done; ends in verifying, or somewhere safe once nothing runs any more."""
+    """
+    Run the steps that the journal does not record as done; end in verifying, or in a safe state once nothing runs.
+    """
     running: dict[str, Step] = {}
     context.is_breaking_off = bool(failed_steps(context))
     for step in [s for s in context.steps if context.journal[s["key"]].state == "open"]:
@@ -91,7 +95,7 @@ def run_steps(context: ActionContext, deadline: float) -> Generator[WorkflowRequ
 def start_attempt(
     context: ActionContext, step: Step, deadline: float, *, resumed: bool = False, again: bool = False
 ) -> StartEffect:
-    """One attempt at a step, until its own deadline or the action's, whichever comes first."""
+    """The effect of one attempt, until the step's deadline or the action's, whichever comes first."""
     call = partial(attempt_step, context, step, deadline, resumed, again)
     due = context.journal[step["key"]].retry_at if again else None
     delay = max(0.0, (due - context.now).total_seconds()) if due else 0.0
@@ -102,14 +106,14 @@ def start_attempt(
 
 
 def is_due_later(context: ActionContext, step: Step) -> bool:
-    """Whether a step that was found open waits to be tried again: its time was written down with its intent."""
+    """Whether an open step waits for its retry: the time is in the facts of its intent."""
     due = context.journal[step["key"]].retry_at
     return due is not None and due > context.now
 
 
 def attempt_result(result: EffectResult) -> AttemptResult:
     if isinstance(result.error, EffectTimeout):
-        words = "The step did not end when its time was up, and may still be running. Look at the target."
+        words = "The step timed out and may still be running. Check the target."
         return AttemptResult(Outcome(False, "overran", words), Probe.UNKNOWN)
     if result.error is not None:
         raise result.error
@@ -118,7 +122,7 @@ def attempt_result(result: EffectResult) -> AttemptResult:
 
 
 def started_by(context: ActionContext, written: Transition) -> list[tuple[Step, bool]]:
-    """The steps whose intent a write made durable, and whether that is for another try."""
+    """The steps whose intent was committed, and whether it is for a retry."""
     kinds: dict[str, set[str]] = {}
     for entry in written.journal_entries:
         kinds.setdefault(entry.step, set()).add(str(entry.kind))
@@ -127,21 +131,21 @@ def started_by(context: ActionContext, written: Transition) -> list[tuple[Step, 
 
 @dataclass
 class StepTransition:
-    """What one write of a run is made of."""
+    """The content of one transition of a run."""
 
     context: ActionContext
     notes: list[Note] = field(default_factory=list)
     lines: list[JournalEntry] = field(default_factory=list)
     broken: list[tuple[Step, AttemptResult]] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
-    """What needs nothing more: done, left out, or stood in for by another step."""
+    """Steps that need nothing more: done, skipped, or replaced by a fallback step."""
     superseded: set[str] = field(default_factory=set)
-    """What failed and gives way to the step that stands in for it."""
+    """Failed steps that their fallback step replaces."""
     again: set[str] = field(default_factory=set)
     has_effect: bool = False
 
     def settle(self, step: Step) -> None:
-        """Count a step as needing nothing more, and so those that it stands in for."""
+        """Count a step, and those that it replaces, as needing nothing more."""
         by_key = {s["key"]: s for s in self.context.steps}
         key: str | None = step["key"]
         while key is not None and key not in self.done:
@@ -149,16 +153,17 @@ class StepTransition:
             key = by_key[key].get("fallback_for")
 
     def is_over(self) -> bool:
-        """Whether every step needs nothing more; one that only stands in for others counts once it is called on."""
+        """Whether no step needs anything more; a fallback step counts only once it is needed."""
         return all(s["key"] in self.done or is_unused_fallback(s, self.superseded) for s in self.context.steps)
 
 
 def next_transition(
     context: ActionContext, results: list[tuple[Step, AttemptResult]], running: frozenset[str]
 ) -> Transition:
-    """What has results becomes durable, with the intents of what comes next, or with where the run goes from here.
+    """
+    Commit the results, with the intents of the next steps or with the next state of the run.
 
-    A step that failed for good starts nothing more; what runs beside it is heard out before anything is undone.
+    After a final failure nothing more starts; parallel attempts end before anything is undone.
     """
     turn = StepTransition(context, done=context.journal.settled(context.steps), superseded=superseded_steps(context))
     for step, tried in results:
@@ -182,18 +187,18 @@ def next_transition(
         turn.notes += no_return_notes(context, fresh)
         if turn.again and not running and not fresh and (wait := shortest_wait(turn, results)) > MAX_HELD_WAIT_S:
             return _write(turn, release=True, sets={"wake_s": math.ceil(wait)})
-        if not turn.notes:  # a write of intents alone: a run that was taken up between two steps
+        if not turn.notes:  # intents only: a worker took over between two steps
             turn.notes = [Note("step.started", {"step": step["key"]}) for step in fresh]
     return _write(turn)
 
 
 def shortest_wait(turn: StepTransition, results: list[tuple[Step, AttemptResult]]) -> float:
-    """How long it is until the first of the steps that are tried again."""
+    """Seconds until the first retry."""
     return min(tried.wait_s for step, tried in results if step["key"] in turn.again)
 
 
 def next_steps(context: ActionContext) -> list[Step]:
-    """The steps whose turn it is while nothing runs, by the journal; none for a run that is to stop or go back."""
+    """The ready steps while nothing runs, by the journal; none if the run is to stop or roll back."""
     if context.action.stop_requested_at or failed_steps(context):
         return []
     return ready_steps(context.steps, context.journal.settled(context.steps), set(), superseded_steps(context))
@@ -205,9 +210,10 @@ def ready_steps(
     taken: frozenset[str] | set[str],
     superseded: frozenset[str] | set[str] = frozenset(),
 ) -> list[Step]:
-    """The steps that may begin now, in the plan's order: not begun, and all that they come after is done.
+    """
+    The steps that may start now, in the plan's order: not started, and all earlier ones are done.
 
-    One that stands in for another begins only once that has `superseded`.
+    A fallback step starts only once its step is in `superseded`.
     """
     out = {*done, *taken, *superseded}
     return [
@@ -218,17 +224,17 @@ def ready_steps(
 
 
 def is_unused_fallback(step: Step, superseded: frozenset[str] | set[str]) -> bool:
-    """Whether a step only stands in for another, which has not failed."""
+    """Whether a step is the fallback of a step that has not failed."""
     return bool(step.get("fallback_for")) and step["fallback_for"] not in superseded
 
 
 def superseded_steps(context: ActionContext) -> set[str]:
-    """The steps that gave way to another one of the plan, by the journal."""
+    """The steps that a fallback step replaces, by the journal."""
     return {s["fallback_for"] for s in context.steps if s.get("fallback_for")} & context.journal.superseded()
 
 
 def failed_steps(context: ActionContext) -> list[tuple[Step, AttemptResult]]:
-    """Steps that failed for good, by the journal: beside those that still run, or before a crash."""
+    """Steps with a final failure, by the journal: in parallel to running ones, or before a crash."""
     found = []
     superseded = superseded_steps(context)
     for step in context.steps:
@@ -258,7 +264,7 @@ def _record_result(turn: StepTransition, step: Step, tried: AttemptResult) -> No
 
 
 def _record_failure(turn: StepTransition, step: Step, tried: AttemptResult) -> None:
-    """Do what was decided about a failed attempt, unless the run is to stop by now."""
+    """Carry out the decision on a failed attempt, unless the run is to stop."""
     context, stopping = turn.context, turn.context.is_breaking_off or turn.context.action.stop_requested_at
     chosen = "abort" if stopping or tried.decision is None else tried.decision.strategy
     failed = failure_entry(context, step, tried)
@@ -286,7 +292,7 @@ def _record_failure(turn: StepTransition, step: Step, tried: AttemptResult) -> N
 
 
 def failure_transition(turn: StepTransition, broken: list[tuple[Step, AttemptResult]]) -> Transition:
-    """Steps failed for good: hold if one is in doubt, undo what was done, or fail if nothing was."""
+    """After a final failure: hold if a step is in doubt, else undo what was done, or fail if nothing was."""
     context = turn.context
     for step, tried in broken:
         if tried.probe in (None, Probe.UNKNOWN) or tried.outcome.code == POLICY:
@@ -307,7 +313,7 @@ def failure_transition(turn: StepTransition, broken: list[tuple[Step, AttemptRes
 
 
 def stop_transition(turn: StepTransition) -> Transition:
-    """Go where the one who asked the run to stop wants it."""
+    """Make the transition that the stop request asks for."""
     halt = stop_outcome(turn.context, [tried.outcome.code for _, tried in turn.broken])
     if halt.verb:
         return _write(turn, halt.verb, facts=halt.facts, sets=halt.sets, release=halt.verb == "hold")
@@ -315,7 +321,7 @@ def stop_transition(turn: StepTransition) -> Transition:
 
 
 def rollback_transition(turn: StepTransition, error: dict[str, Any], **facts: Any) -> Transition:
-    """Undo what was done, as far as the journal and this turn know; with nothing to undo, fail."""
+    """Roll back what the journal and this transition record as done; fail if there is nothing to undo."""
     context = turn.context
     undo = (turn.has_effect or bool(context.journal.with_effect(context.steps))) and context.changes_something
     return _write(
@@ -339,6 +345,6 @@ def _write(turn: StepTransition, verb: str = "", *, sets: dict[str, Any] | None 
 
 def error_of(outcome: Outcome, step: Step, decision: RetryDecision | None = None) -> dict[str, Any]:
     if decision is not None and decision.why == BUDGET:
-        message = f"It was tried again as often as its target allows. The last error, {outcome.code}: {outcome.message}"
+        message = f"The retry budget of its target is used up. Last error, {outcome.code}: {outcome.message}"
         return {"code": BUDGET, "message": message, "details": {"step": step["key"], "cause": outcome.code}}
     return {"code": outcome.code, "message": outcome.message, "details": {"step": step["key"], **outcome.facts}}

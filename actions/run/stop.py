@@ -1,4 +1,4 @@
-"""Why a run stops before its end, and where it goes then: a person, a freeze, its watchdog, or an error of ours."""
+"""Why a run stops early and what happens then: stopped by a person, a freeze, its watchdog, or an internal error."""
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,14 +26,14 @@ STOP_FIELDS = ("stop_requested_at", "stop_reason", "rollback_to")
 
 
 def copy_stop_request(ours: Action, theirs: Action) -> None:
-    """Take over what somebody wrote about stopping; `stop_requested_at` comes last, for it is what others look at."""
+    """Copy a stop request from the database; `stop_requested_at` last, because other threads read it."""
     ours.stop_reason, ours.rollback_to = theirs.stop_reason, theirs.rollback_to
     ours.stop_requested_at = theirs.stop_requested_at
 
 
 @dataclass(frozen=True)
 class StopOutcome:
-    """What becomes of the run: `verb` moves it, or nothing, and then it goes back whole, as after a failure."""
+    """The outcome of a stop: the verb that moves the run; without one it rolls back wholly, as after a failure."""
 
     error: dict[str, Any]
     verb: str = ""
@@ -42,7 +42,7 @@ class StopOutcome:
 
 
 def stop_outcome(context: ActionContext, ended_codes: Iterable[str] = ()) -> StopOutcome:
-    """Where to go now that nothing runs any more; `ended_codes` are those of attempts that ended just now."""
+    """The outcome of a stop once nothing runs; `ended_codes` are those of attempts that ended just now."""
     action = context.action
     how = describe_stop(context, ended_codes)
     if action.stop_reason == CHECKPOINT and action.rollback_to:
@@ -64,21 +64,21 @@ def describe_stop(context: ActionContext, ended_codes: Iterable[str] = ()) -> st
 
 
 def spike_error(error: dict[str, Any] | None) -> dict[str, Any]:
-    """The error of a risk spike: what was noted of it when the run was asked to stop."""
+    """The error of a risk spike, from the facts of its stop request."""
     if error and error.get("code") == SPIKE:
         return error
     return {"code": SPIKE, "message": "A check failed during the run.", "details": {}}
 
 
-# How the runner ends what cannot be carried, and what it logs of every turn.
+# Actions that cannot be run.
 
 
 STOPPED_EARLY = "stopped"
-"""The code of a step that ended early because `stopping()` turned true."""
+"""The code of a step that ended early because `stopping()` became true."""
 
 
 def abandon(context: ActionContext, code: str, message: str) -> Workflow:
-    """End what cannot be carried: hold it for a person if anything may have been done, else fail it."""
+    """End an action that cannot be run: hold it for a person if it may have had an effect, else fail it."""
     context.is_breaking_off = True
     begun = context.action.state in ("in_progress", "verifying", "rolling_back")
     sets: dict[str, Any] = {"error": {"code": code, "message": message, "details": {}}}
@@ -93,23 +93,23 @@ def abandon(context: ActionContext, code: str, message: str) -> Workflow:
 
 
 def has_stopped_early(result: EffectResult) -> bool:
-    """Whether a step ended early because it was told that its worker stops."""
+    """Whether a step ended early because its worker stops."""
     return getattr(getattr(result.value, "outcome", None), "code", "") == STOPPED_EARLY
 
 
-# What is watched while a run goes on: checks that must hold all the time, and the share of attempts that fail.
+# The watchdog: checks during the run, and the error rate of attempts.
 
 
 ACTOR = "system:execute"
 WATCH = "\x00watch"
-"""What the asking is called among the effects of a run; no step is called so."""
+"""The key of the watchdog among the effects of a run; no step has it."""
 EVERY_S = 15
 MIN_ATTEMPTS = 4
-"""Fewer say nothing about a share."""
+"""With fewer attempts the error rate says nothing."""
 
 
 def start_watching(context: ActionContext) -> Generator[WorkflowRequest, Any, None]:
-    """Have the checks asked after the next interval, if there are any to be asked."""
+    """Start the checks after the next interval, if there are any."""
     checks = checks_during_run(context.action.checks)
     if checks and not context.action.simulated and not context.action.stop_requested_at:
         every_s = float(context.action.watch.get("every_s", EVERY_S))
@@ -117,14 +117,14 @@ def start_watching(context: ActionContext) -> Generator[WorkflowRequest, Any, No
 
 
 def run_watch_checks(context: ActionContext, checks: list[dict[str, Any]], every_s: float) -> list[dict[str, Any]]:
-    """Run the checks once, in a thread; return those that do not hold."""
+    """Run the checks once, in a thread; return those that failed."""
     return [c for c in sanitize(run_checks(checks, context.target)) if not c["ok"]]
 
 
 def handle_watch(
     context: ActionContext, ended: Sequence[tuple[str, EffectResult]], outcomes: Sequence[Any]
 ) -> Generator[WorkflowRequest, Any, None]:
-    """Take note of what the watch found and of how attempts ended; on a spike, ask the run to stop."""
+    """Record failed checks and ended attempts; on a risk spike, request a stop of the run."""
     count_attempts(context, outcomes)
     facts = too_many_failures(context)
     for key, result in ended:
@@ -140,14 +140,14 @@ def handle_watch(
 
 
 def count_attempts(context: ActionContext, outcomes: Sequence[Any]) -> None:
-    """Add attempts that ended by themselves; those that were told to end say nothing."""
+    """Count attempts that ended by themselves; cancelled ones do not count."""
     own = [o for o in outcomes if o.code != STOPPED_EARLY]
     context.attempts += len(own)
     context.failures += sum(not o.ok for o in own)
 
 
 def too_many_failures(context: ActionContext) -> dict[str, Any]:
-    """The facts of an error rate above what the submission allows; empty while it is not."""
+    """The facts of an error rate above the submission's; empty while it is below."""
     most = context.action.watch.get("error_rate")
     if most is None or context.attempts < MIN_ATTEMPTS or context.failures <= most * context.attempts:
         return {}
@@ -155,7 +155,7 @@ def too_many_failures(context: ActionContext) -> dict[str, Any]:
 
 
 def spike_transition(context: ActionContext, facts: dict[str, Any]) -> Transition:
-    """The wish to stop, unless somebody else had one meanwhile."""
+    """The stop request, unless another one came first."""
     spike = Note("risk.spiked", facts, outcome="failed")
     if context.action.stop_requested_at:
         return Transition(context.action, by=ACTOR, notes=[spike])
@@ -165,5 +165,5 @@ def spike_transition(context: ActionContext, facts: dict[str, Any]) -> Transitio
 
 def describe_spike(facts: dict[str, Any]) -> str:
     if facts["why"] == "error_rate":
-        return f"{facts['failures']} of {facts['attempts']} attempts at its steps failed, more than it may be."
+        return f"{facts['failures']} of {facts['attempts']} attempts failed: above the allowed error rate."
     return f"Checks failed during the run: {', '.join(facts['checks'])}."

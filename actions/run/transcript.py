@@ -24,13 +24,15 @@ from actions.models import JournalEntry, LogLine
 from actions.preflight.plan import sanitize_text
 
 REPORTED = ("cpu_s", "read_bytes", "written_bytes", "peak_memory_bytes")
-"""What an executor may add through `ctx.measure`, of what it used outside of its thread."""
+"""Usage outside its thread that an executor may report through `ctx.measure`."""
 MAX_VALUE = 2**53 - 1
 SUMMED = ("duration_s", "cpu_s", "read_bytes", "written_bytes")
 
 
 class Meter:
-    """The use of one attempt, from its making to `read`. Made and read in the attempt's thread; `look` from any."""
+    """
+    Measures one attempt, from construction to `read`, both in the attempt's thread; `look` may be called from any.
+    """
 
     def __init__(self) -> None:
         self.began, self.cpu_began, self.io_began = time.monotonic(), time.thread_time(), io_of_thread()
@@ -38,9 +40,10 @@ class Meter:
         self.reported: dict[str, float] = {}
 
     def report(self, **used: float) -> None:
-        """Take what the executor says was used beside its thread: sums are added up, of memory the most counts.
+        """
+        Add usage that the executor reports from outside its thread; for memory the maximum counts.
 
-        Names: `REPORTED`. What is no such name, or no number that can be, is left out: it must not fail a step.
+        Names: `REPORTED`. Unknown names and impossible numbers are ignored: they must not fail a step.
         """
         for name, value in used.items():
             if name not in REPORTED or isinstance(value, bool) or not isinstance(value, int | float):
@@ -51,11 +54,11 @@ class Meter:
             self.reported[name] = max(known, value) if name == "peak_memory_bytes" else min(MAX_VALUE, known + value)
 
     def look(self) -> None:
-        """Note how much memory the worker holds just now."""
+        """Sample the worker's memory."""
         self.worker_memory = max(self.worker_memory or 0, memory_of_worker() or 0) or None
 
     def read(self) -> dict[str, Any]:
-        """The attempt's metrics, as its journal line keeps them."""
+        """The attempt's metrics, for its journal entry."""
         self.look()
         theirs, peak = self.reported, self.reported.get("peak_memory_bytes")
         io = _difference(io_of_thread(), self.io_began)
@@ -70,7 +73,7 @@ class Meter:
 
 
 def io_of_thread() -> tuple[int, int] | None:
-    """Bytes that this thread has passed through read and write calls; None where the system does not count them."""
+    """Bytes read and written by this thread; None where the system does not count them."""
     with suppress(OSError, ValueError, IndexError), open("/proc/thread-self/io", "rb") as file:
         lines = file.read().split(b"\n", 2)
         return int(lines[0].split()[1]), int(lines[1].split()[1])
@@ -78,7 +81,7 @@ def io_of_thread() -> tuple[int, int] | None:
 
 
 def memory_of_worker() -> int | None:
-    """Resident memory of this process, which all that it runs shares; None where the system does not tell."""
+    """Resident memory of this process, shared by all its attempts; None where the system does not report it."""
     with suppress(OSError, ValueError, IndexError), open("/proc/self/statm", "rb") as file:
         return int(file.read().split()[1]) * mmap.PAGESIZE
     return None
@@ -93,7 +96,7 @@ def _sum(ours: int | None, theirs: float | None) -> int | None:
 
 
 def usage_by_step(lines: Iterable[JournalEntry]) -> dict[str, list[dict[str, Any]]]:
-    """The metrics of each attempt, also those to undo, by step."""
+    """The metrics of each attempt, undo attempts included, by step."""
     found: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         if line.metrics:
@@ -102,7 +105,7 @@ def usage_by_step(lines: Iterable[JournalEntry]) -> dict[str, list[dict[str, Any
 
 
 def total_usage(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Several attempts together: sums, and the most memory. What is unknown of all stays None; None without any."""
+    """The total of several attempts: sums, and the largest memory. Unknown of all: None. Without attempts: None."""
     if not parts:
         return None
     found: dict[str, Any] = {}
@@ -115,7 +118,7 @@ def total_usage(parts: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def usage_facts(metrics: dict[str, Any] | None) -> dict[str, int]:
-    """What an event says of them: whole numbers."""
+    """The metrics for an event, as whole numbers."""
     if not metrics:
         return {}
     ms = {f"{name}_ms": round(1000 * metrics[f"{name}_s"]) for name in ("duration", "cpu")}
@@ -127,15 +130,14 @@ def usage_facts(metrics: dict[str, Any] | None) -> dict[str, int]:
 
 MAX_LOG_LINES = 2_000
 MAX_LINE_CHARACTERS = 2_000
-RESUMED_LINE = "— The worker was lost or stopped here; another one took the step up. —"
+RESUMED_LINE = "— The worker was lost or stopped here; another one took over the step. —"
 
 
 class AttemptLog(list[str]):
     """
-    The lines of one attempt, in order. Its thread appends, the runner's reads; neither waits for the other.
+    The lines of one attempt, in order. Its thread appends, the runner's thread reads; neither waits for the other.
 
-    `earlier`: what a worker that was lost had written of the same attempt. `kept`: how many lines are durable already
-    (`actions.run.transcript`).
+    `earlier`: lines that a lost worker wrote of the same attempt. `kept`: how many lines are in the database.
     """
 
     def __init__(self, attempt: AttemptKey, earlier: list[str] | None = None) -> None:
@@ -146,7 +148,7 @@ class AttemptLog(list[str]):
             self.append(RESUMED_LINE)
 
     def note(self, text: Any) -> None:
-        """Take one line from an executor, cut to what is kept."""
+        """Append one line of an executor, truncated."""
         if len(self) < MAX_LOG_LINES:
             self.append(" ".join(sanitize_text(text).splitlines())[:MAX_LINE_CHARACTERS])
             return
@@ -155,7 +157,7 @@ class AttemptLog(list[str]):
         self.left_out += 1
 
     def used(self) -> dict[str, Any]:
-        """The attempt's metrics, at its end. From its own thread."""
+        """The attempt's metrics, at its end. Call in its own thread."""
         self.is_over = True
         return {**self.meter.read(), "log_lines": len(self), "log_lines_left_out": self.left_out}
 
@@ -165,9 +167,9 @@ class AttemptLog(list[str]):
 
 log = structlog.get_logger(__name__)
 lines_written = Signal()
-"""Sent after lines were written: `contexts` is a list of those that they belong to."""
+"""Sent after lines were written: `contexts` lists the runs that they belong to."""
 MIN_AGE_S = 0.3
-"""Attempts younger than this have nothing to show yet."""
+"""Lines of younger attempts are not flushed yet."""
 MAX_LINES = 200
 """In one row."""
 MAX_BYTES = 1024 * 1024
@@ -191,7 +193,7 @@ _NOW = {"postgresql": "statement_timestamp()", "sqlite": "strftime('%%Y-%%m-%%d 
 
 
 def flush_lines(contexts: Iterable[ActionContext]) -> int:
-    """Make new lines of running attempts durable; return how many. One statement, and none where there are none."""
+    """Flush new lines of running attempts; return how many. One statement, or none."""
     found = list(_new_rows(contexts))
     if found:
         _write([row for _, _, row in found])
@@ -202,7 +204,7 @@ def flush_lines(contexts: Iterable[ActionContext]) -> int:
 
 
 def _new_rows(contexts: Iterable[ActionContext]) -> Iterator[tuple[ActionContext, AttemptLog, dict[str, Any]]]:
-    """What there is to write, as much as one statement should carry."""
+    """The rows to write, at most what one statement should hold."""
     now, room = time.monotonic(), MAX_BYTES
     for context, transcript in _under_way(contexts):
         transcript.meter.look()
@@ -216,7 +218,7 @@ def _new_rows(contexts: Iterable[ActionContext]) -> Iterator[tuple[ActionContext
 
 
 def _under_way(contexts: Iterable[ActionContext]) -> Iterator[tuple[ActionContext, AttemptLog]]:
-    """The transcripts that are still being written; the others are forgotten."""
+    """The transcripts of running attempts; ended ones are dropped."""
     for context in contexts:
         for key, transcript in list(context.transcripts.items()):
             assert isinstance(transcript, AttemptLog)
@@ -244,7 +246,9 @@ def _rows(context: ActionContext, transcript: AttemptLog) -> Iterator[dict[str, 
 
 
 def _write(rows: list[dict[str, Any]]) -> None:
-    """Insert what our lease still holds. Lines that cannot be stored are given up: their receipt has them again."""
+    """
+    Insert the lines of actions that the lease still holds. Unstorable lines are dropped; their receipt has them again.
+    """
     table, source = LogLine._meta.db_table, _POSTGRES if connection.vendor == "postgresql" else _SQLITE
     statement = f"""
         INSERT INTO {table} (action_id, step, attempt, is_undo, first, lines, text, at)
@@ -265,24 +269,24 @@ UNDO_ENDS = (K.UNDO_RECEIPT, K.UNDO_FAILURE)
 
 
 def has_ended() -> Q:
-    """True of a live row whose attempt has its end in the journal."""
+    """Condition on log lines: the journal has the end of their attempt."""
     same = JournalEntry.objects.filter(action=OuterRef("action"), step=OuterRef("step"), attempt=OuterRef("attempt"))
     forth, back = same.filter(kind__in=ENDS), same.filter(kind__in=UNDO_ENDS)
     return Q(Exists(forth), is_undo=False) | Q(Exists(back), is_undo=True)
 
 
 def lines_of_earlier_workers(action_ids: Iterable[UUID]) -> dict[UUID, dict[AttemptKey, list[str]]]:
-    """What was written so far of attempts of these actions, by action and attempt. One query."""
+    """Lines that earlier workers wrote of these actions' attempts, by action and attempt. One query."""
     found: dict[UUID, dict[AttemptKey, list[str]]] = {}
     for row in LogLine.objects.filter(action__in=list(action_ids)).order_by("first"):
         lines = found.setdefault(row.action_id, {}).setdefault((row.step, row.attempt, row.is_undo), [])
-        if row.first == len(lines):  # never with a gap: readers have counted from the first line
+        if row.first == len(lines):  # never with a gap: readers count from the first line
             lines.extend(split_lines(row.text))
     return found
 
 
 def delete_ended() -> int:
-    """Delete live rows of attempts that have ended; return how many. One statement."""
+    """Delete the log lines of ended attempts; return how many. One statement."""
     return LogLine.objects.filter(has_ended()).delete()[0]
 
 

@@ -32,7 +32,7 @@ MAX_DATA_BYTES = 64 * 1024
 
 
 def verify(context: ActionContext) -> Generator[Transition | RunEffect, Any, None]:
-    """Take a verifying action to completed, with the report attached; a check that does not hold undoes the run."""
+    """Verify and complete an action, with the report attached; a failed check rolls the run back."""
     result: EffectResult = yield RunEffect(partial(verification_report, context))
     if result.error is not None:
         report = {"format": REPORT_FORMAT, "ok": False, "checks": [_crash(result.error)]}
@@ -44,7 +44,7 @@ def verify(context: ActionContext) -> Generator[Transition | RunEffect, Any, Non
 def verification_report(context: ActionContext) -> dict[str, Any]:
     """Re-read every step's effect and run the checks, in a thread. Each check: name, ok, detail."""
     started = time.monotonic()
-    if context.action.simulated:  # what was not done cannot be verified, nor can the checks hold that wait for it
+    if context.action.simulated:  # a simulation changed nothing, so there is nothing to verify or check
         return {"format": REPORT_FORMAT, "ok": True, "simulated": True, "checks": [check_untouched(context)]}
     found = [{"kind": "step", **c} for c in context.executor.verify(done_steps(context), context.target)]
     found += run_checks(context.action.checks, context.target, started + context.action.timeout_s)
@@ -57,7 +57,7 @@ def verification_transition(context: ActionContext, report: dict[str, Any]) -> T
     action = context.action
     packs = [_pack(context, report), *log_pack(context)]
     named = tuple(p.digest for p in packs)
-    if action.stop_requested_at and action.stop_reason != FREEZE:  # a switched-off run changes nothing any more
+    if action.stop_requested_at and action.stop_reason != FREEZE:  # a frozen run changes nothing more
         return _stop_transition(context, packs, report)
     if not report["ok"]:
         bad = ", ".join(c["name"] for c in report["checks"] if not c["ok"])
@@ -78,19 +78,19 @@ def verification_transition(context: ActionContext, report: dict[str, Any]) -> T
 
 
 def done_steps(context: ActionContext) -> list[dict[str, Any]]:
-    """The steps whose effect there is to read again: all, but for what was left out or stood in for."""
+    """The steps whose effect can be read again: all but skipped and replaced ones."""
     return [s for s in context.steps if context.journal[s["key"]].state == "done"]
 
 
 def not_done(context: ActionContext) -> dict[str, list[str]]:
-    """What a completed run did not do, by key: the steps that failed and were skipped, and all without an effect."""
+    """The keys of steps that a completed run did not do: those skipped after a failure, and all without an effect."""
     skipped = [s["key"] for s in context.steps if context.journal[s["key"]].state == "skipped"]
     left_out = [s["key"] for s in context.steps if context.journal[s["key"]].state != "done"]
     return {"skipped": skipped, "left_out": left_out} if left_out else {}
 
 
 def _stop_transition(context: ActionContext, packs: list[ArtifactRows], report: dict[str, Any]) -> Transition:
-    """Go where the one who asked the run to stop wants it."""
+    """Make the transition that the stop request asks for."""
     halt = stop_outcome(context)
     if halt.verb != "roll_back":
         return _undo_transition(context, halt.error, packs, report)
@@ -120,7 +120,7 @@ def _undo_transition(
 
 
 def accuracy_of(context: ActionContext, report: dict[str, Any]) -> dict[str, Any] | None:
-    """What the run came to, for the next one like it; a simulation came to nothing."""
+    """The prediction accuracy of the run; none for a simulation."""
     return None if context.action.simulated else measure_run(context.plan, context.journal, report)
 
 
@@ -134,7 +134,7 @@ def log_pack(context: ActionContext) -> list[ArtifactRows]:
 
 
 def data_of(context: ActionContext) -> dict[str, Any]:
-    """The facts of each step by key; too much of it and only the fact that it is in the log remains."""
+    """The facts of each step by key; only the keys if that is too much."""
     data = {s["key"]: context.journal[s["key"]].facts for s in context.steps}
     return data if len(canonical(data)) <= MAX_DATA_BYTES else {"truncated": True, "steps": sorted(data)}
 
@@ -172,7 +172,7 @@ def is_irreversible(step: Step) -> bool:
 
 
 def startable_steps(context: ActionContext, free: list[Step], running: int) -> list[Step]:
-    """Of the steps whose turn it is, those that may begin: what can be undone, or else the one that was let through."""
+    """Of the ready steps, those that may start: reversible ones first, else one irreversible step that was checked."""
     if context.action.simulated:
         return free
     safe = [s for s in free if not is_irreversible(s)]
@@ -182,7 +182,7 @@ def startable_steps(context: ActionContext, free: list[Step], running: int) -> l
 
 
 def check_before_irreversible(context: ActionContext, free: list[Step]) -> Generator[RunEffect, Any, None]:
-    """With nothing else to do before an irreversible step: look at what is before it. Call while nothing runs."""
+    """If only irreversible steps are ready, check everything before the first of them. Call while nothing runs."""
     if (
         not free
         or context.action.simulated
@@ -196,7 +196,9 @@ def check_before_irreversible(context: ActionContext, free: list[Step]) -> Gener
 
 
 def readiness_report(context: ActionContext, step: Step) -> dict[str, Any]:
-    """Whether all is well before a step, in a thread: what it comes after, what was done, and the action's checks."""
+    """
+    Check, in a thread, what an irreversible step depends on: earlier steps, their effects, and the action's checks.
+    """
     deadline = time.monotonic() + context.action.timeout_s
     before = ancestors(context.steps, step)
     found = [
@@ -215,26 +217,26 @@ def readiness_report(context: ActionContext, step: Step) -> dict[str, Any]:
 
 
 def _is_done(context: ActionContext, step: Step) -> bool:
-    """Whether a step, or the one that stood in for it, is done; one that was left out is not."""
+    """Whether a step or its fallback is done; a skipped one is not."""
     if context.journal[step["key"]].state == "done":
         return True
     return any(_is_done(context, s) for s in context.steps if s.get("fallback_for") == step["key"])
 
 
 def _check_effect(context: ActionContext, step: Step, deadline: float) -> dict[str, Any]:
-    """Whether what a step did is still there: by its probe, or where that cannot tell by its verification."""
+    """Check that the effect of a step is still there: by its probe, or if unknown by its verification."""
     ctx, _ = step_context(context, step, deadline)
     found = probe_effect(context, ctx)
     if found != Probe.UNKNOWN:
         ok = found == Probe.DONE
-        return {"name": step["title"], "ok": ok, "detail": "" if ok else "What it did is gone."}
+        return {"name": step["title"], "ok": ok, "detail": "" if ok else "Its effect is gone."}
     rows = context.executor.verify([step], context.target)
     ok = bool(rows) and all(row["ok"] for row in rows)
     return {"name": step["title"], "ok": ok, "detail": "" if ok else "Unknown whether it is still in effect."}
 
 
 def ancestors(steps: list[Step], step: Step) -> set[str]:
-    """All that a step comes after, directly or not. Pure."""
+    """All steps that a step depends on, directly or not. Pure."""
     by_key = {s["key"]: s for s in steps}
     found: set[str] = set()
     left = list(step.get("after") or ())
@@ -247,20 +249,20 @@ def ancestors(steps: list[Step], step: Step) -> set[str]:
 
 
 def unhealthy_error(context: ActionContext, free: list[Step]) -> dict[str, Any] | None:
-    """The error of a run that must not pass its point of no return; None while it may."""
+    """The error of a run that must not pass the point of no return; None if it may."""
     report = context.checked_before.get(free[0]["key"]) if free and not startable_steps(context, free, 0) else None
     if report is None or report["ok"]:
         return None
     bad = [str(c["name"]) for c in report["checks"] if not c["ok"]]
     message = (
-        f"{free[0]['title']} cannot be undone, and these checks before it failed: {', '.join(bad)}. It was not begun. "
-        "A check that can only hold afterwards says so with `before_no_return: false`."
+        f"{free[0]['title']} cannot be undone, and these checks before it failed: {', '.join(bad)}. It did not start. "
+        "Set `before_no_return: false` on a check that can pass only afterwards."
     )
     return {"code": UNHEALTHY_CODE, "message": message, "details": {"step": free[0]["key"], "checks": bad}}
 
 
 def no_return_notes(context: ActionContext, fresh: list[Step]) -> list[Note]:
-    """The event of a step that is let through its point of no return."""
+    """The event of an irreversible step that may start."""
     return [
         Note(
             "run.point_of_no_return_passed",

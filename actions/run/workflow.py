@@ -35,7 +35,7 @@ from tenants.models import Principal
 
 
 def run_action(context: ActionContext) -> Workflow:
-    """Carry an action on from whatever state and journal it is found in."""
+    """Run an action from its current state and journal."""
     action = context.action
     if action.undo_of_id:
         context.undone = context.before_images(action.undo_of_id)
@@ -51,7 +51,7 @@ def run_action(context: ActionContext) -> Workflow:
         yield from roll_back(context)
 
 
-# Before the first step: re-read the targets, judge again, and go back to the people if anything is not as approved.
+# Before the first step: plan and evaluate again; request approval again if anything differs.
 
 
 ACTOR = "system:execute"
@@ -59,7 +59,7 @@ MAX_REPLANS = 3
 
 
 def start(context: ActionContext) -> Generator[Transition | RunEffect, Any, bool]:
-    """Move an approved action to in_progress if all is as approved; else leave it elsewhere and return False."""
+    """Move an approved action to in_progress if all is as approved; else move it elsewhere and return False."""
     action = context.action
     if not has_active_owner(action.requester):
         yield from commit_durably(context, lambda: inactive_requester_transition(context))
@@ -101,15 +101,13 @@ def start(context: ActionContext) -> Generator[Transition | RunEffect, Any, bool
 
 
 def has_active_owner(requester: Principal) -> bool:
-    """Whether somebody still answers for an action: its requester, and an agent's owner, are active."""
+    """Whether the requester, and an agent's owner, are active."""
     return requester.is_active and (requester.owner is None or requester.owner.is_active)
 
 
 def inactive_requester_transition(context: ActionContext) -> Transition:
-    """Nothing runs for a requester whose account was closed after it was proposed."""
-    message = (
-        "The account that proposed this, or its owner's, is no longer active. Another person can propose it again."
-    )
+    """The transition that fails an action whose requester's account is no longer active."""
+    message = "The requester's account, or its owner's, is no longer active. Another person can propose it again."
     error = {"code": "requester_inactive", "message": message, "details": {}}
     return Transition(
         context.action,
@@ -123,7 +121,7 @@ def inactive_requester_transition(context: ActionContext) -> Transition:
 
 
 def quarantines_in_the_plan(context: ActionContext) -> list[Quarantine]:
-    """What is in quarantine of what a run would change; whoever changes nothing may look."""
+    """The quarantines of resources that a run would change; none for a run that changes nothing."""
     return (
         touched_quarantines(context.action, context.facts.get("resources", []), context.quarantines)
         if context.changes_something
@@ -132,8 +130,8 @@ def quarantines_in_the_plan(context: ActionContext) -> list[Quarantine]:
 
 
 def quarantined_transition(context: ActionContext, shut: list[Quarantine]) -> Transition:
-    """Nothing touches what is in quarantine, whoever approved it."""
-    message = f"{describe_quarantines(shut)} Have that cleared on the page Quarantine, then propose this again."
+    """The transition that fails an action on a quarantined resource, whoever approved it."""
+    message = f"{describe_quarantines(shut)} Have it cleared on the page Quarantine, then propose this action again."
     error = {"code": "quarantined", "message": message, "details": {"quarantines": serialize_quarantines(shut)}}
     facts = {"code": "quarantined", "quarantines": [str(q.pk) for q in shut]}
     return Transition(
@@ -142,7 +140,7 @@ def quarantined_transition(context: ActionContext, shut: list[Quarantine]) -> Tr
 
 
 def is_quorum_valid(action_id: UUID, digest: str) -> bool:
-    """Whether the people who approved exactly this plan may still do so: the newest request, counted again now."""
+    """Whether the newest request for exactly this plan still has its quorum, counted again now."""
     request = Request.objects.filter(subject_kind="action", subject_id=action_id).order_by("-opened_at", "-id").first()
     if request is None or request.digest != digest:
         return False
@@ -150,7 +148,7 @@ def is_quorum_valid(action_id: UUID, digest: str) -> bool:
 
 
 def start_transition(context: ActionContext, images: list[Any], notes: list[Note]) -> Transition:
-    """The move to in_progress, with the before-images and the intents of what comes first; `notes` tell the verdict."""
+    """The transition to in_progress, with before-images and the first intents; `notes` record the verdict."""
     action = context.action
     first = startable_steps(context, ready_steps(context.steps, set(), set()), 0)[:MAX_PARALLEL_STEPS]
     lines = [intent_entry(context, step) for step in first]
@@ -170,7 +168,7 @@ def start_transition(context: ActionContext, images: list[Any], notes: list[Note
 
 
 def new_plan_transition(context: ActionContext, new: PlannedAction) -> Transition:
-    """Replace the plan of an action whose requester accepted any diff in advance; nobody's approval is involved."""
+    """The transition that replaces the plan of an action accepted in advance; no approval is involved."""
     changed = changed_targets(context, new)
     drift = Note("preflight.drifted", {"from": context.plan.digest, "to": new.plan.digest, "changed": changed})
     return Transition(
@@ -184,7 +182,9 @@ def new_plan_transition(context: ActionContext, new: PlannedAction) -> Transitio
 
 
 def reopen_transition(context: ActionContext, new: PlannedAction, *, drifted: bool, lapsed: bool) -> Transition:
-    """Void what was approved and ask again on the new plan; deny if the rules now deny; hold after three re-plans."""
+    """
+    The transition that voids approvals and requests them again; deny if the verdict does; hold after three re-plans.
+    """
     action, verdict = context.action, new.verdict
     if verdict.outcome == "deny":
         message = "; ".join(r["message"] for r in verdict.reasons if r["effect"] == "deny")
@@ -210,7 +210,7 @@ def reopen_transition(context: ActionContext, new: PlannedAction, *, drifted: bo
 
 
 def changed_targets(context: ActionContext, new: PlannedAction) -> list[dict[str, Any]]:
-    """Which targets are no longer as the approved plan saw them, by the steps' preconditions."""
+    """The targets that changed since the approved plan, by the steps' preconditions."""
     old = {s["target"]: s["precondition"] for s in context.steps}
     now = {s["target"]: s["precondition"] for s in new.plan.steps}
     return [

@@ -92,7 +92,7 @@ def test_a_foreign_action_is_as_unknown_as_none(committed_cast, waiting):
 
 @pytest.mark.parametrize("verb", ["cancel", "abort"])
 def test_its_requester_withdraws_an_action_that_has_not_begun(committed_cast, waiting, verb):
-    getattr(lifecycle_allowed, verb)(committed_cast.access("operator"), waiting.pk, "found another way")
+    getattr(stop_resume, verb)(committed_cast.access("operator"), waiting.pk, "found another way")
     assert Action.objects.get(pk=waiting.pk).state == "cancelled"
     assert Request.objects.get(subject_id=waiting.pk).state == "cancelled"
     with pytest.raises(WrongState):

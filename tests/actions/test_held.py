@@ -54,7 +54,7 @@ def test_an_action_held_before_it_began_cannot_be_let_run(committed_cast, drifti
     MatrixRow.objects.filter(environment=committed_cast.dev).update(
         required_approvals=[{"role": "approver", "count": 2}]
     )
-    with pytest.raises(WrongState, match="never began"):
+    with pytest.raises(WrongState, match="never started"):
         stop_resume.resume(committed_cast.access("operator"), drifting.pk, "go", how=how)
     assert carry(drifting).state == "held"
     assert verbs_of(drifting)[-1] == "action.hold"

@@ -35,7 +35,7 @@ def test_what_an_action_waits_for_is_said_in_words(program, carry):
     operator = program("operator")
     unmatched, matched = operator.propose(), operator.propose("prod")
     carry()
-    assert operator.look(unmatched)["blocked_by"] == ["operator has to accept the dry-run diff."]
+    assert operator.look(unmatched)["blocked_by"] == ["operator must accept the dry-run diff."]
     assert operator.look(unmatched)["allowed"] == ["accept", "cancel"]
     now = operator.look(matched)
     assert now["blocked_by"] == ["2 more to approve as approver."] and now["allowed"] == ["cancel"]

@@ -91,7 +91,7 @@ def test_other_rules_that_change_since_are_said_but_do_not_undo_it(cast):
 
 def test_approvers_read_what_it_found(cast):
     draft = ConfigChange().plan(asked("policy", backtested(drafted(cast.acme))), target_in(cast.prod))
-    assert "1,234 judged actions" in draft.summary and "3 would have gone otherwise" in draft.summary
+    assert "1,234 evaluated actions" in draft.summary and "3 changed outcomes" in draft.summary
     assert "3 would be denied" in draft.summary
     assert draft.observations["backtest"]["kinds"] == {"denied": 3}
 
@@ -122,7 +122,7 @@ def test_from_backtest_to_rollback_and_the_rollback_needs_none(cast):
     start.start_backtest(cast.access("admin"), "policy", version.pk)
     worked_off()
     action = proposed(cast, version)
-    assert action.state == "awaiting_approval" and "Backtest over 30 judged actions" in action.plan.summary
+    assert action.state == "awaiting_approval" and "Backtest over 30 evaluated actions" in action.plan.summary
     assert approved(cast, action).state == "completed"
     assert published_version(version.policy_id) == 1
     Backtest.objects.all().delete()

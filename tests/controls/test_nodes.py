@@ -60,11 +60,9 @@ def test_what_waits_for_a_node_says_since_when_nobody_is_there(cast):
     register_node("web-1")
     action = propose(cast, parameters=NEW, target={"node": "web-1"})
     said = cast.client("operator").get(f"/api/actions/{action.pk}").json()["blocked_by"]
-    assert said == ["No worker for node web-1 is alive (never seen); start one there."]
+    assert said == ["No live worker for node web-1 (never seen). Start one there."]
     lease = a_live_worker("web-1")
-    assert cast.client("operator").get(f"/api/actions/{action.pk}").json()["blocked_by"] == [
-        "A worker has to pick it up."
-    ]
+    assert cast.client("operator").get(f"/api/actions/{action.pk}").json()["blocked_by"] == ["Waiting for a worker."]
     Lease.objects.filter(pk=lease.pk).update(ended_at=Now())
     page = cast.client("operator").get(f"/actions/{action.pk}/").content.decode()
     assert "no worker for node web-1" in page and "last seen" in page

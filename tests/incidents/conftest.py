@@ -1,10 +1,11 @@
-"""Actions that fail or are held, made quickly, and the hand-off's own turn of work without messages."""
+"""Actions that fail or are held, made quickly, and the incident work in one slice, without messages."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from actions.incidents.diagnostics import host_facts as host_facts
 from actions.incidents.worker import run_slice
 from actions.lifecycle.commit import commit
 from actions.lifecycle.transitions import Transition
@@ -34,7 +35,7 @@ def hold(cast: Any, reason: str = "in_doubt", **fields: Any) -> Action:
 
 
 def incident_of(action: Action) -> Incident:
-    """The newest incident of an action, after the hand-off had its turn."""
+    """The newest incident of an action, after a slice of incident work."""
     run_slice()
     return Incident.objects.filter(action=action).latest("id")
 

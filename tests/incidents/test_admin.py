@@ -10,7 +10,7 @@ from audit.models import Event
 from tests.tenants.test_admin import boss, site
 
 __all__ = ["boss", "site"]
-RULE, HOOK = "/admin/actions/handoffrule/", "/admin/actions/webhook/"
+RULE, HOOK = "/admin/actions/incidentrule/", "/admin/actions/webhook/"
 SECRET = "a-secret-of-enough-characters"
 
 
@@ -46,7 +46,7 @@ def test_a_rule_is_kept_with_an_event(cast, site):
     assert site.post(f"{RULE}add/", rule(cast, to="person", person=cast.approver.pk)).status_code == 302
     kept = IncidentRule.objects.get()
     assert (kept.person, kept.endings, kept.acknowledge_within_s) == (cast.approver, ["failed"], 600)
-    assert Event.objects.filter(verb="handoffrule.created", tenant=cast.acme.pk).exists()
+    assert Event.objects.filter(verb="incidentrule.created", tenant=cast.acme.pk).exists()
 
 
 @pytest.mark.parametrize(

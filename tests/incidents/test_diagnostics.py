@@ -14,7 +14,7 @@ from audit.log.artifacts import read_artifact
 from audit.log.events import Subject
 from audit.models import Event
 from tests.actions.factory import an_action
-from tests.incidents.conftest import fail, hold, incident_of
+from tests.incidents.conftest import fail, hold, host_facts, incident_of
 
 pytestmark = pytest.mark.django_db
 SECRET = "password = 'hunter2-hunter2-hunter2'"
@@ -96,12 +96,12 @@ def test_the_machine_is_read_and_a_section_that_hangs_or_breaks_says_so(cast, mo
     from actions.lifecycle.context import target_of
 
     target = target_of(an_action(cast))
-    found = diagnostics.host_facts(target, patience_s=20)["sections"]
+    found = host_facts(target, patience_s=20)["sections"]
     assert found["disk"]["used_percent"] <= 100 and found["files"]["counts"]["files"] == 0
     assert found["processes"]["scope"] == "environment"
     monkeypatch.setitem(executor.SECTIONS, "disk", ("", lambda ctx: 1 / 0))
     monkeypatch.setitem(executor.SECTIONS, "load", ("", lambda ctx: __import__("time").sleep(1)))
-    found = diagnostics.host_facts(target, patience_s=0.2)["sections"]
+    found = host_facts(target, patience_s=0.2)["sections"]
     assert "ZeroDivisionError" in found["disk"]["problem"]
     assert found["load"] == {"problem": "not read in time"}
 
@@ -113,7 +113,7 @@ def test_the_machine_is_read_and_a_section_that_hangs_or_breaks_says_so(cast, mo
         ("rollback_failed", ["look", "try_undo", "give_up", "quarantine"]),
         ("risk_spike", ["look", "roll_back", "go_on"]),
         ("internal_error", ["ask_admin", "go_on", "roll_back"]),
-        ("something_new", ["look", "go_on", "roll_back", "give_up"]),
+        ("quarantine", ["look", "go_on", "roll_back", "give_up"]),
     ],
 )
 def test_each_ending_has_its_own_next_steps(cast, reason, keys):
@@ -133,7 +133,7 @@ def test_what_is_in_quarantine_because_of_it_is_to_be_cleared(cast):
         tenant=cast.acme, environment=cast.dev, key="k", kind="file", name="app.conf", action=action, because="in_doubt"
     )
     shown = cast.client("operator").get(f"/incidents/{incident.pk}/").content.decode()
-    assert "Nothing may touch file app.conf" in shown and 'href="/quarantine/"' in shown
+    assert "No action may touch file app.conf" in shown and 'href="/quarantine/"' in shown
 
 
 def test_words_of_a_target_are_never_a_template(cast):

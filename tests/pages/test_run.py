@@ -132,7 +132,7 @@ def test_a_step_that_waits_or_is_left_out_or_held_in_reserve_is_drawn(place: Cas
             plan_id=action.plan_id, step=step, attempt=attempt, kind=kind, lease=0, at=at, facts=facts
         )
     html = page(place.client("operator"), action)
-    assert "waits to be tried again" in html and "left out" in html and ">fallback<" in html
+    assert "waiting to retry" in html and "skipped" in html and ">fallback<" in html
     assert "1 of 2 steps" in html and f"until {later:%H:%M:%S}, attempt 2" in html
 
 

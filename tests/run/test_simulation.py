@@ -80,7 +80,7 @@ def test_what_was_simulated_is_as_it_was_and_the_report_says_so(committed_cast, 
     done = Event.objects.get(subject_id=action.pk, verb="action.complete")
     report = json.loads(read_artifact(action.tenant_id, json.loads(bytes(done.body))["artifacts"][0]))
     (check,) = report["checks"]
-    assert report["simulated"] and check["detail"] == "Planned again, it comes to the same plan."
+    assert report["simulated"] and check["detail"] == "Planning again gives the same plan."
 
 
 def test_it_cannot_be_undone_and_is_run_for_real_by_a_linked_action(committed_cast):

@@ -11,11 +11,10 @@ from django.shortcuts import render
 
 from actions.lifecycle.allowed import allowed_verbs, find_action
 from actions.models import Action, JournalEntry
-from actions.models.states import ENDED, State
+from actions.models.states import ENDED, HeldReason, State
 from actions.pages.action.rollback import fetch_fallbacks, rollback_context
 from actions.pages.decorators import access_of, require_member
 from actions.preflight.duration_estimate import duration_estimate, known_runs
-from actions.queries.action_list import HELD_LABELS
 from actions.queries.activity import ActivityEntry, fetch_activity
 from actions.queries.incidents import latest_incident
 from actions.queries.run_view import (
@@ -128,15 +127,6 @@ def log_as_text(action: Action) -> str:
 FEW_CHECKS = 6
 REPORT_FORMAT = "interlock.verification/1"
 VERDICTS = ("action.complete", "action.roll_back", "action.fail")
-HELD_HELP = {
-    "freeze": "The environment is frozen. The run resumes here when it is unfrozen.",
-    "in_doubt": "Unknown whether this step took effect. Check the target, then record the outcome.",
-    "rollback_failed": "Undo of a step failed. Repair the target and retry, or end the action as failed.",
-    "replans": "The target kept drifting, so the run never started. End it as failed, then propose again.",
-    "checkpoint": "Rolled back to a checkpoint. Resume, roll back completely, or end as failed.",
-    "risk_spike": "A check failed during the run. Find the cause, then resume or roll back.",
-    "quarantine": "The resources to undo are quarantined. Clear the quarantine, then resume.",
-}
 
 
 @require_member
@@ -206,8 +196,7 @@ def run_context(access: Access, action: Action) -> dict[str, Any]:
         **rollback_context(action, lines, activity, may),
         "is_live": action.state not in ENDED,
         "is_running": action.state in (State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK),
-        "held_label": HELD_LABELS.get(action.held_reason, action.held_reason),
-        "held_help": HELD_HELP.get(action.held_reason, "A person must resolve it."),
+        "held": HeldReason(action.held_reason) if action.held_reason else None,
         "doubtful": doubtful,
         "undoable": [
             s
