@@ -1,6 +1,4 @@
-"""The models of actions in the admin site: concurrency limits, incident rules, webhooks. Each change leaves an
-event.
-"""
+"""The admin site of actions: concurrency limits, incident rules, webhooks. Each change leaves an event."""
 
 import hashlib
 from typing import Any, ClassVar
@@ -23,7 +21,9 @@ from tenants.models import Environment, Role, Tenant
 
 
 class ConcurrencyLimitForm(forms.ModelForm):
-    type = forms.ChoiceField(label="Action type", required=False, help_text="All types: all of them together.")
+    type = forms.ChoiceField(
+        label="Action type", required=False, help_text="All types: the limit counts all types together."
+    )
 
     class Meta:
         model = ConcurrencyLimit
@@ -45,7 +45,7 @@ class ConcurrencyLimitForm(forms.ModelForm):
 
 
 class ConcurrencyLimitAdmin(TenantScopedAdmin):
-    """What a limit counts stays; how many it lets run changes. In force at once, for what starts from then on."""
+    """The scope of a limit is fixed; its number may change. It applies to starts from then on."""
 
     form = ConcurrencyLimitForm
     list_display = ("tenant", "place", "kind", "most")
@@ -64,7 +64,7 @@ class ConcurrencyLimitAdmin(TenantScopedAdmin):
         return ("tenant", "environment", "type") if obj else ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Unlike what events refer to, a limit is only a number: without it, as many run as there are workers for."""
+        """Events do not refer to a limit, so it may be deleted: then as many run as the workers can."""
         return self.has_change_permission(request, obj)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -91,14 +91,14 @@ def register_limits() -> None:
     admin.site.register(ConcurrencyLimit, ConcurrencyLimitAdmin)
 
 
-# What is handed over to whom, and where tickets are sent, in the admin: by who administers the tenant, with events.
+# Incident rules and webhooks.
 
 
-SECRET_HELP = "Kept encrypted and never shown again; empty keeps what is there."
+SECRET_HELP = "Stored encrypted and never shown again. Empty: keep the current value."
 
 
 def tenant_of(form: Any, values: dict[str, Any]) -> Tenant | None:
-    """The tenant that a form is about: chosen, or that of the row, which cannot be changed any more."""
+    """The tenant of a form: the chosen one, or that of the existing row."""
     return values.get("tenant") or (form.instance.tenant if form.instance.tenant_id else None)
 
 
@@ -141,9 +141,9 @@ class IncidentRuleForm(forms.ModelForm):
         if tenant is None:
             return values
         if to == IncidentRule.To.PERSON and not values.get("person"):
-            self.add_error("person", "Say whom.")
+            self.add_error("person", "Choose a person.")
         if to == IncidentRule.To.ROLE and not values.get("role"):
-            self.add_error("role", "Say which.")
+            self.add_error("role", "Choose a role.")
         names = set(Role.objects.filter(tenant=tenant).values_list("name", flat=True))
         for field in ("role", "escalate_to"):
             if values.get(field) and values[field] not in names:
@@ -157,11 +157,11 @@ class IncidentRuleForm(forms.ModelForm):
             return
         places = [place] if place else list(Environment.objects.filter(tenant=tenant)[:1])
         if not person.is_person() or any(person.pk not in who_may("view", p, [person.pk]) for p in places):
-            self.add_error("person", "Choose a person who may look at actions there.")
+            self.add_error("person", "Choose a person who may view actions there.")
 
 
 class IncidentRuleAdmin(TenantScopedAdmin):
-    """Where a tenant has no rule, what fails or is in doubt goes to whoever proposed it."""
+    """Without a rule, incidents of a tenant are assigned to the requester."""
 
     form = IncidentRuleForm
     list_display = ("tenant", "environment", "to", "person", "role", "acknowledge_within_s", "escalate_to")
@@ -173,7 +173,7 @@ class IncidentRuleAdmin(TenantScopedAdmin):
 
 class WebhookForm(forms.ModelForm):
     url = forms.CharField(required=False, label="Address", help_text=f"Starts with https://. {SECRET_HELP}")
-    secret = forms.CharField(required=False, help_text=f"What messages are signed with (HMAC-SHA256). {SECRET_HELP}")
+    secret = forms.CharField(required=False, help_text=f"Signs messages (HMAC-SHA256). {SECRET_HELP}")
     token = forms.CharField(required=False, help_text=f"The token that GitHub, GitLab or Jira requires. {SECRET_HELP}")
 
     class Meta:
@@ -187,7 +187,7 @@ class WebhookForm(forms.ModelForm):
         names = ("url", "secret", "token")
         self.hidden = {name: (values.get(name) or "").strip() or before.get(name, "") for name in names}
         if not self.errors and not self.hidden["url"]:
-            raise ValidationError({"url": "Say where to."})
+            raise ValidationError({"url": "Enter an address."})
         field, fault = check_webhook(str(values.get("kind", "")), **self.hidden) if not self.errors else ("", "")
         if fault:
             self.add_error(field, fault)
@@ -195,7 +195,7 @@ class WebhookForm(forms.ModelForm):
 
 
 class WebhookAdmin(TenantScopedAdmin):
-    """A webhook is switched off, not deleted: what was sent refers to it."""
+    """A webhook is disabled, not deleted: deliveries refer to it."""
 
     form = WebhookForm
     list_display = ("name", "tenant", "environment", "kind", "host", "enabled")
@@ -211,7 +211,7 @@ class WebhookAdmin(TenantScopedAdmin):
         super().save_model(request, obj, form, change)
 
     def seen(self, pk: Any, form: Any) -> dict[str, Any]:
-        """With the host, and a fingerprint by which an event says that what is hidden has changed."""
+        """With the host, and a fingerprint that lets an event record a change of the secrets."""
         row = Webhook.objects.get(pk=pk)
         mark = hashlib.sha256(bytes(row.hidden or b"")).hexdigest()[:12]
         return {**super().seen(pk, form), "host": row.host, "hidden": mark}
@@ -222,7 +222,7 @@ def register_incidents() -> None:
     admin.site.register(Webhook, WebhookAdmin)
 
 
-# What of actions is governed in the admin site.
+# Registration.
 
 
 register_incidents()

@@ -1,4 +1,4 @@
-"""What can go wrong with an action, each with a status, a code, and a docstring that is its default message."""
+"""Errors of actions, each with a status, a code, and a docstring that is its default message."""
 
 from audit.errors import Conflict, Forbidden, Invalid, Problem
 
@@ -34,13 +34,13 @@ class NothingToUndo(Problem):
 
 
 class OnlySimulated(NothingToUndo):
-    """It was simulated: nothing was changed, so there is nothing to undo."""
+    """This action was simulated: nothing was changed, so there is nothing to undo."""
 
     code = "only_simulated"
 
 
 class NothingToBacktest(Conflict):
-    """This is in force already, or was given up, so there is nothing to evaluate."""
+    """This draft is in force or was abandoned, so there is nothing to evaluate."""
 
     code = "nothing_to_backtest"
 
@@ -69,7 +69,7 @@ class ResourceInUse(Conflict):
     code = "in_use"
 
 
-# What can go wrong with a ticket; each docstring is its default message.
+# Errors of incidents.
 
 
 class IncidentChanged(Conflict):

@@ -85,7 +85,7 @@ def refuse_unreachable(action: Action, step: str) -> None:
         raise OnlySimulated
     if action.state not in (*STOPPABLE, State.HELD):
         raise WrongState(
-            f"This action is {describe_state(action.state)}; only a running or held action can roll back to a checkpoint.",
+            f"This action is {describe_state(action.state)}; only a running or held one can roll back to a checkpoint.",
             remedies=["If it has ended, roll it back wholly."],
         )
     if action.stop_requested_at:

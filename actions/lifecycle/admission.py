@@ -1,7 +1,7 @@
 """
-What a group of writes has to have before it is made, and what it leaves: places under limits, and resources.
+Admission of transitions: concurrency limits and resource locks, acquired before the write and released after it.
 
-Called by `actions.lifecycle.commit` inside its transaction. Limits are locked first, then actions, then claims.
+Called by `actions.lifecycle.commit` inside its transaction. Lock order: limits, actions, resource locks.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ MAX_NAMED = 20
 
 def check_limits(writes: Sequence[Transition]) -> None:
     """
-    Count who is about to run against the limits. A worker's that is too many is turned back; a person's does not stick.
+    Count starting actions against the limits. Over a limit, a worker's transition is deferred, and a person's is
+    refused.
 
-    No statement where the workers know of no limit: the guard of the write sees whether somebody has set one since.
+    No statement if the workers know of no limit: the guard of the update sees a limit that was set since.
     """
     asked = [w for w in writes if w.enters and w.capped is not False]
     if not asked:
@@ -38,14 +39,14 @@ def check_limits(writes: Sequence[Transition]) -> None:
         if not w.admitted and w.lease is not None:
             w.defer({"limits": limit_facts(kept[w.action.pk])})
     if any(w.is_blocked for w in asked):
-        wake_waiting()  # who was counted may have ended by now: nobody else would call
+        wake_waiting()  # a counted action may have ended by now, and nothing else would wake us
 
 
 def acquire_locks(writes: Sequence[Transition]) -> list[Transition]:
     """
-    Take what these writes need for themselves; turn back those that have to wait for somebody else.
+    Acquire the resource locks of these transitions; defer those that must wait.
 
-    Return those that got what they need, or are turned back: their guard matches but for the switch and the limits.
+    Return those that got their locks or are deferred: their guard matches except for freezes and limits.
     """
     wanting = [w for w in writes if w.lock_requests and not w.is_blocked]
     if not wanting:
@@ -58,16 +59,16 @@ def acquire_locks(writes: Sequence[Transition]) -> list[Transition]:
         first = behind.get(w.action.pk, [])[:MAX_NAMED]
         w.defer({"behind": [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in first]})
     if any(w.action.pk not in behind for w in blocked):
-        wake_waiting()  # who was in the way has just let go: nobody else would call
+        wake_waiting()  # the blocking action has just released its locks, and nothing else would wake us
     return ours
 
 
 def _lock_actions(writes: Sequence[Transition]) -> list[Transition]:
     """
-    Lock the actions of these writes; return those whose guard will match.
+    Lock the actions of these transitions; return those whose guard will match.
 
-    The others' claims are not ours to touch: somebody else may be running the action on them. Rows of actions are
-    locked before claims by everybody.
+    The locks of the others must not change: another worker may be running them. Lock order everywhere: actions before
+    resource locks.
     """
     rows = Action.objects.select_for_update(no_key=True).filter(pk__in=[w.action.pk for w in writes]).order_by("pk")
     found = {pk: rest for pk, *rest in rows.values_list("pk", "state", "seq", "lease")}
@@ -81,13 +82,13 @@ def _lock_actions(writes: Sequence[Transition]) -> list[Transition]:
 
 
 def release_refused(refused: Sequence[Transition]) -> None:
-    """Drop what was taken for writes that the switch or a new limit refused. They queue up again where they were."""
+    """Release the locks of transitions that a freeze or a new limit refused. They keep their place in the queue."""
     if refused and release([w.action.pk for w in refused]):
         wake_waiting()
 
 
 def release_ended(stuck: Sequence[Transition]) -> None:
-    """Drop the claims of actions that end with these writes; one that is held for a person waits in no queue."""
+    """Release the locks of actions that end with these transitions; a held action leaves the queues."""
     ended = [w.action.pk for w in stuck if w.action.state in LOCKING_STATES and w.target not in LOCKING_STATES]
     held = [w.action.pk for w in stuck if w.verb == "hold"]
     makes_room = any(w.capped and w.action.state in RUNNING and w.target not in RUNNING for w in stuck)

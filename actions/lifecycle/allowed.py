@@ -34,7 +34,7 @@ def find_action(access: Access, action_id: UUID | str) -> Action:
 
 
 def latest_request(action: Action) -> Request | None:
-    """The newest request about an action, whatever became of it."""
+    """The newest request of an action, in any state."""
     found = Request.objects.filter(subject_kind="action", subject_id=action.pk)
     return found.order_by("-opened_at", "-id").first()
 
@@ -54,7 +54,7 @@ def allowed_verbs(access: Access, action: Action, request: Request | None = None
 
 
 def withdrawal_verbs(request: Request, access: Access, decisions: Iterable[Any], asks: Iterable[Any]) -> list[str]:
-    """The verbs by which the caller could take back what they said. Pure, given what was said."""
+    """The verbs by which the caller could withdraw an own decision or request for changes. Pure, given those."""
     me = access.principal.pk
     asked = request.state == "open" and any(a.principal_id == me and a.withdrawn_at is None for a in asks)
     given = can_withdraw(request, decisions, me)
@@ -62,7 +62,7 @@ def withdrawal_verbs(request: Request, access: Access, decisions: Iterable[Any],
 
 
 def move_verbs(access: Access, action: Action) -> list[str]:
-    """The verbs but for decisions that the caller could use now. No query, if requester and plan are joined."""
+    """The caller's verbs except decisions. No query, if requester and plan are joined."""
     tests: dict[str, Callable[[], bool]] = {
         "cancel": lambda: action.state in MOVES["cancel"].sources and may_stop(access, action),
         "abort": lambda: (
@@ -85,7 +85,7 @@ def move_verbs(access: Access, action: Action) -> list[str]:
 
 
 def decision_verbs(request: Request) -> list[str]:
-    """The verbs that settle a request of this kind."""
+    """The verbs that decide a request of this kind."""
     return ["accept"] if request.kind == "acceptance" else ["approve", "reject", "request_changes"]
 
 

@@ -42,14 +42,14 @@ class Changed:
 
 def commit(writes: Sequence[Transition]) -> list[Transition]:
     """
-    Make many writes durable in one transaction; return those that stuck, their snapshots brought up to date.
+    Commit many transitions in one transaction; return those whose guard matched, with updated snapshots.
 
-    Raises nothing for the others: a guard that did not match means the action moved on, or the lease was lost.
-    Every write needs a verb allowed in its action's state, or none but an event: that is what its guard counts.
+    Raises nothing for the others: their action moved on, or their lease was lost. Every transition needs a verb that
+    its action's state allows, or at least an event: the guard counts events.
     """
     for w in writes:
         if not w.verb and not w.notes:
-            raise ValueError("a write without an event could be made twice")
+            raise ValueError("a transition without an event could be committed twice")
         if w.verb and w.action.state not in MOVES[w.verb].sources:
             raise ValueError(f"{w.verb} does not lead out of {w.action.state}")
     with transaction.atomic():
@@ -71,18 +71,18 @@ def commit(writes: Sequence[Transition]) -> list[Transition]:
         _record_accuracy(stuck)
         changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
-    for w in stuck:  # not before the commit: one that fails may be tried again from the snapshots as they were
+    for w in stuck:  # after the commit: a failed one may be retried from the unchanged snapshots
         _update_snapshot(w, rows[w.action.pk], known[w.action.pk])
     return stuck
 
 
 def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: str = "", **more: Any) -> list[Action]:
     """
-    Move many actions at once on a person's or the sweep's word; return those that moved.
+    Move many actions at once, for a person or the sweep; return those that moved.
 
-    Locks the rows that are in a source state, then writes; a worker that holds one of them loses it, because the
-    guard of its next write no longer matches. `more` are fields of `Write`. `correlation_id`, where given, is
-    recorded in the facts beside the action's own.
+    Locks the rows in a source state, then writes; a worker that holds one of them loses it, because the guard of its
+    next transition no longer matches. `more` are fields of `Transition`. A given `correlation_id` is recorded in the
+    facts beside the action's own.
     """
     facts = dict(more.pop("facts", {}))
     if correlation_id:
@@ -95,7 +95,7 @@ def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: s
 
 
 def record_note(action: Action, entry: Note, *, by: str, **more: Any) -> bool:
-    """Leave an event on an action without moving it; False if it moved on meanwhile."""
+    """Record an event on an action without moving it; False if it moved on meanwhile."""
     return bool(commit([Transition(action, by=by, notes=[entry], **more)]))
 
 
@@ -126,7 +126,7 @@ JOURNAL_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "
 
 
 def _rows_of(writes: list[Transition], at: dict[UUID, datetime]) -> list[Rows]:
-    """What these writes leave beside their moves and events."""
+    """The rows of these transitions beside their moves and events."""
     plans = [(w.plan, at[w.action.pk]) for w in writes if w.plan]
     for plan, when in plans:
         plan.created_at = when
@@ -207,7 +207,7 @@ def _changed(w: Transition, seq: int) -> Changed:
 
 
 def next_seq(action_id: UUID) -> tuple[int, datetime]:
-    """Give the next seq of an action to an event that a lower floor records on it. Locks the action's row."""
+    """Take the next seq of an action for an event that a lower floor records on it. Locks the action's row."""
     row = bump_seq(action_id)
     change = Changed(action_id, row.tenant_id, row.environment_id, row.state, row.seq, row.leased)
     transaction.on_commit(lambda: committed.send(None, changes=[change]))

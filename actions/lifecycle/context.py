@@ -1,8 +1,8 @@
 """
 The context of one action in a worker, and the requests that its workflow makes of the runner.
 
-A workflow is a generator. It yields a `Transition` and goes on once that is durable, a `RunEffect` and goes on with its
-result, or a `StartEffect` for each of several effects at once and then `AwaitEffects` until all of them have ended.
+A workflow is a generator. It yields a `Transition` and continues once that is committed, a `RunEffect` and continues
+with its result, or a `StartEffect` for each of several parallel effects and then `AwaitEffects` until all have ended.
 Workflows run in the worker's main thread and may read the database; effects run in threads and must not.
 """
 
@@ -28,11 +28,11 @@ MAX_EDGES = 20_000
 MAX_DEPENDENTS = 1_000
 NAMED_DEPENDENTS = 5
 DependencyEdges = dict[UUID, list[UUID]]
-"""The resources that directly need each resource."""
+"""The resources that directly depend on each resource."""
 
 
 def load_dependency_edges(tenant_ids: Iterable[UUID]) -> DependencyEdges | None:
-    """Who needs what in these tenants; None where that is more than anybody should follow. One query."""
+    """The dependencies between resources of these tenants; None if they are too many to follow. One query."""
     joins = Resource.depends_on.through.objects.filter(to_resource__tenant__in=list(tenant_ids)).order_by()
     found: DependencyEdges = {}
     pairs = list(joins.values_list("to_resource_id", "from_resource_id")[: MAX_EDGES + 1])
@@ -45,10 +45,10 @@ def find_dependents(
     touched: Iterable[Resource], edges: DependencyEdges | None, here: Mapping[Any, Resource]
 ) -> dict[str, Any]:
     """
-    Everything that stands on what is touched, near and far: {"count", "names", "more"}. Pure.
+    All direct and indirect dependents of the touched resources: {"count", "names", "more"}. Pure.
 
-    Only resources of the same environment are named: who may see one environment need not see the next. `more`: it was
-    not followed to the end, so the most is assumed.
+    Only resources of the same environment are named: whoever may view one environment may not view the next. `more`:
+    not followed to the end, so the maximum is assumed.
     """
     start = {r.pk for r in touched}
     if edges is None:
@@ -64,7 +64,7 @@ def find_dependents(
     return {"count": len(far), "names": named, "more": bool(rest)}
 
 
-# One action in a worker's hands, and what its script may ask of the runner.
+# The context of one action, and the requests of its workflow.
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,30 @@ class RunEffect:
 
 @dataclass(frozen=True)
 class StartEffect:
-    """An effect that runs beside others of the same action; the script goes on at once. `key` names what came of it."""
+    """
+    An effect that runs in parallel with others of the same action; the workflow continues at once. `key` names its
+    result.
+    """
 
     key: str
     call: Callable[[], Any]
     overdue_s: float = float("inf")
-    """After this long it is taken to have overrun: the script hears `Overran` while the effect may still be running."""
+    """After this long it counts as timed out: the workflow receives `EffectTimeout` while the effect may still run."""
     delay_s: float = 0.0
-    """How long the runner waits before it begins, with no thread of its own; less if the run is to stop meanwhile."""
+    """How long the runner waits before it starts, without a thread; less if the run is to stop meanwhile."""
 
 
 class AwaitEffects:
-    """Wait until launched effects end; the script goes on with [(key, Result)], at least one."""
+    """Wait until started effects end; the workflow continues with [(key, EffectResult)], at least one."""
 
 
 class EffectTimeout(Exception):
-    """An effect did not end when its time was up, and cannot be called back."""
+    """An effect did not end in time, and cannot be stopped."""
 
 
 @dataclass(frozen=True)
 class EffectResult:
-    """What an effect came to: a value, or the exception it raised."""
+    """The result of an effect: a value, or the exception that it raised."""
 
     value: Any = None
     error: BaseException | None = None
@@ -109,7 +112,7 @@ Workflow = Generator[WorkflowRequest, Any, None]
 
 @dataclass
 class ActionContext:
-    """An action with all that its script needs, loaded in a fixed number of queries for a whole batch."""
+    """An action with all that its workflow needs, loaded in a fixed number of queries per batch."""
 
     action: Action
     executor: Executor
@@ -119,64 +122,64 @@ class ActionContext:
     matrix: dict[str, list[dict[str, Any]]]
     resources: dict[tuple[str, str], Resource]
     edges: DependencyEdges | None = field(default_factory=dict)
-    """Which resources of the tenant need which; None: too many to follow."""
+    """The dependencies between the tenant's resources; None: too many to follow."""
     past: list[PastRun] = field(default_factory=list)
-    """How the last runs like this one went."""
+    """The last runs like this one."""
     weights: dict[str, int] = field(default_factory=dict)
     """The tenant's weights of the blast radius, where they are not 100."""
     journal: Journal = field(default_factory=Journal)
     rules: list[ActivePolicy] = field(default_factory=list)
-    """The published guard policies of the tenant, as of the claim or the last change that was noticed."""
+    """The published guard policies of the tenant, as of the dequeue or the last noticed change."""
     epoch: int | None = None
-    """Of the rules above; a write that returns another one says that they have changed since."""
+    """The epoch of these policies; a commit that returns another one means that they changed."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    """The database's time, as of the claim and then of each write."""
+    """The database's time, as of the dequeue and then of each commit."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the plan under way was judged on; set at the start, judged again at every checkpoint."""
+    """The facts of the current plan; set at the start, evaluated again at every checkpoint."""
     undone: dict[str, bytes] = field(default_factory=dict, repr=False)
-    """The before-images of the action that this one undoes, by step; loaded by the scripts, in the main thread."""
+    """The before-images of the action that this one undoes, by step; loaded by the workflow, in the main thread."""
     halting: Callable[[], bool] = lambda: False
     """Whether the worker itself is about to stop."""
     has_failures: bool = False
-    """Whether something like this failed here lately, which its breaker counts."""
+    """Whether its circuit breaker counts recent failures."""
     fault: str = ""
-    """Why this action cannot be carried at all: its executor is missing or broken."""
+    """Why this action cannot run at all: its executor is missing or broken."""
     quarantines: dict[str, Quarantine] = field(default_factory=dict)
-    """What is in quarantine where it lands, by key, as of the claim."""
+    """The quarantines of its environment, by key, as of the dequeue."""
     checked_before: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """What was found before each irreversible step: the report that lets it begin, or does not."""
+    """The readiness report of each irreversible step."""
     attempts: int = 0
     failures: int = 0
-    """How many attempts at its steps have ended in these hands, and how many of them failed."""
+    """How many attempts ended in this worker, and how many of them failed."""
     is_limited: bool = True
-    """Whether a cap counts it, as of the claim."""
+    """Whether a concurrency limit covers it, as of the dequeue."""
     has_locks: bool = False
-    """Whether it has its resources for itself."""
+    """Whether it holds its resource locks."""
     is_breaking_off: bool = False
-    """Whether a step failed for good: what runs beside it should end at the next safe point."""
+    """Whether a step failed finally: parallel attempts should end at the next safe point."""
     opened_earlier: frozenset[str] = frozenset()
-    """Steps whose intent, or undo intent, an earlier worker left without an end: probed before anything else."""
+    """Steps whose intent or undo intent an earlier worker left open: probed before anything else."""
 
     transcripts: dict[AttemptKey, list[str]] = field(default_factory=dict, repr=False)
-    """The logs of the attempts under way, filled by their threads."""
+    """The transcripts of running attempts, filled by their threads."""
     earlier: dict[AttemptKey, list[str]] = field(default_factory=dict, repr=False)
-    """What an earlier worker had written of attempts that it left open."""
+    """Log lines of an earlier worker's open attempts."""
     intended: dict[str, list[IntendedChange]] = field(default_factory=dict, repr=False)
-    """What each step of a simulation would change; loaded by its script, in the main thread."""
+    """The intended changes of each step of a simulation; loaded by its workflow, in the main thread."""
 
     @property
     def history(self) -> dict[str, int]:
-        """How the last runs like this one ended, as the facts carry it."""
+        """The history of the last runs like this one, for the facts."""
         return count_history(self.past)
 
     @property
     def changes_something(self) -> bool:
-        """Whether this run touches anything: a simulation never does."""
+        """Whether this run changes anything: a simulation never does."""
         return self.executor.changes_something and not self.action.simulated
 
     @property
     def plan(self) -> Plan:
-        """The current plan. Only scripts of actions that have one may ask."""
+        """The current plan. Raises LookupError if there is none."""
         if self.action.plan is None:
             raise LookupError(f"action {self.action.pk} has no plan")
         return self.action.plan
@@ -193,12 +196,12 @@ class ActionContext:
 
 
 def before_image_context(action_id: UUID, step: str) -> str:
-    """What a before-image is bound to, so that no ciphertext can stand in for another."""
+    """The encryption context of a before-image, so that no ciphertext can replace another."""
     return f"before-image:{action_id}:{step}"
 
 
 def commit_durably(context: ActionContext, make: Callable[[], Transition]) -> Generator[Transition, bool, Transition]:
-    """Yield what `make` returns until it sticks; it is made anew whenever the action has moved on meanwhile."""
+    """Yield the transition that `make` returns until its guard matches; make it again whenever the action moved on."""
     while True:
         w = make()
         if (yield w):
@@ -206,7 +209,7 @@ def commit_durably(context: ActionContext, make: Callable[[], Transition]) -> Ge
 
 
 def target_of(action: Action) -> Target:
-    """Where an action lands, as its executor is told."""
+    """The target of an action, for its executor."""
     environment = action.environment
     return target_in(environment, action.target)
 
@@ -224,11 +227,11 @@ def target_in(environment: Any, target: dict[str, Any]) -> Target:
     )
 
 
-# What a run must have for itself.
+# Resource locks of a run.
 
 
 def lock_requests_of(context: ActionContext) -> list[LockRequest]:
-    """What a run must have for itself: every resource that its plan touches, unless it changes nothing."""
+    """The resource locks of a run: every resource that its plan touches, unless it changes nothing."""
     if not context.changes_something:
         return []
     return lock_requests(context.action.environment_id, context.facts.get("resources", []))

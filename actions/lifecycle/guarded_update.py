@@ -1,7 +1,7 @@
 """
-The one UPDATE of the lifecycle, for PostgreSQL and SQLite: many actions, each guarded by state, seq and lease.
+The UPDATE of the lifecycle, for PostgreSQL and SQLite: many actions, each guarded by state, seq and lease.
 
-Rows that do not match their guard are left alone and not returned. Times come from the database.
+Rows that do not match their guard stay unchanged and are not returned. Times come from the database.
 """
 
 import json
@@ -18,7 +18,7 @@ from actions.controls.sql import IS_NOT_FROZEN, IS_UNLIMITED
 from approvals.policies.active_policies import epoch_sql
 from audit.database.statements import run_prepared
 
-# What a write may carry, with the type PostgreSQL reads it as; the names after "admitted" are columns of the same name.
+# What a guard may carry, with its PostgreSQL type; the names after "admitted" are columns of the same name.
 CARRIED = {
     "id": "uuid",
     "source": "text",
@@ -50,7 +50,7 @@ CARRIED = {
 }
 KEPT_UNLESS_CARRIED = [name for name in list(CARRIED)[13:] if name not in ("held_reason", "stop_reason", "wake_s")]
 INCIDENT_STATES_SQL = "('failed','held','rolled_back')"
-"""Ends and stops that a playbook may have to answer to: noted in the move itself, so that none is ever missed."""
+"""States that may open an incident: recorded in the move itself, so that none is missed."""
 ENDED_SQL = "('denied','rejected','expired','cancelled','completed','rolled_back','failed')"
 
 _POSTGRES_ROWS = "jsonb_to_recordset(%s::jsonb) AS v({})".format(", ".join(f"w_{n} {t}" for n, t in CARRIED.items()))
@@ -74,7 +74,7 @@ class UpdatedRow:
     expires_at: datetime | None
     at: datetime
     epoch: int
-    """Of the rules that guard the tenant: it grows with every change of a policy or matrix row."""
+    """The policy epoch of the tenant: it grows with every change of a policy or matrix row."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class BumpedRow:
 
 
 def guarded_update(guards: list[dict[str, Any]]) -> dict[UUID, UpdatedRow]:
-    """Write what matches its guard; return those rows by id. One statement, whatever the number of guards."""
+    """Update the rows that match their guard; return them by id. One statement for any number of guards."""
     parameters = [json.dumps([_carried(g) for g in guards])]
     return {
         as_uuid(r[0]): UpdatedRow(r[1], as_time(r[2]), as_time(r[3]), _the_time(r[4]), int(r[5]))

@@ -1,4 +1,4 @@
-"""The step journal, read: what was tried, what is done, what a crash left open."""
+"""The step journal as state: which steps were tried, are done, or were left open by a crash."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ K = JournalEntry.Kind
 
 @dataclass
 class StepRecord:
-    """One step's standing. `state`: pending, open, done, failed, skipped, undoing, undone, undo_failed."""
+    """One step's state: pending, open, done, failed, skipped, undoing, undone, undo_failed."""
 
     state: str = "pending"
     attempt: int = 0
@@ -22,12 +22,12 @@ class StepRecord:
     started_at: Any = None
     ended_at: Any = None
     effect: bool = False
-    """Whether the step's effect is there, as far as the journal knows."""
+    """Whether the step is in effect, by the journal."""
     retry_at: datetime | None = None
-    """When an open step is tried again; no attempt is under way before."""
+    """When an open step is retried; no attempt runs before."""
 
     def shown(self, now: datetime) -> str:
-        """The state as people see it: `waiting` where an open step waits to be tried again."""
+        """The state as people see it: `waiting` if an open step waits for a retry."""
         return "waiting" if self.state == "open" and self.retry_at and self.retry_at > now else self.state
 
 
@@ -43,7 +43,7 @@ STATE_AFTER = {
 
 
 def _may_have_effect(facts: dict[str, Any]) -> bool:
-    """Whether a failed step left its effect, or may have: what nobody could probe is undone with the rest."""
+    """Whether a failed step has, or may have, its effect: unknown ones are undone with the rest."""
     return bool(facts.get("effect")) or facts.get("probe") == "unknown"
 
 
@@ -51,7 +51,7 @@ def _may_have_effect(facts: dict[str, Any]) -> bool:
 class Journal:
     records: dict[str, StepRecord] = field(default_factory=dict)
     is_simulated: bool = False
-    """Whether what is done was only said: then nothing has an effect."""
+    """Whether the run is simulated: then no step has an effect."""
 
     @classmethod
     def of(cls, lines: Iterable[JournalEntry], is_simulated: bool = False) -> "Journal":
@@ -79,7 +79,7 @@ class Journal:
             record.effect, record.facts = _may_have_effect(line.facts) and not self.is_simulated, line.facts
         elif line.kind == K.UNDO_RECEIPT:
             record.effect = False
-        if log := line.__dict__.get("log"):  # who has no use for it leaves it in the database
+        if log := line.__dict__.get("log"):  # deferred by queries that do not need it
             record.log.extend(log.splitlines())
 
     def __getitem__(self, step: str) -> StepRecord:
@@ -93,15 +93,15 @@ class Journal:
         return sum(r.state == "done" for r in self.records.values())
 
     def retries(self) -> int:
-        """How often steps were tried again, all together."""
+        """The number of retries of all steps."""
         return sum(max(0, r.attempt - 1) for r in self.records.values())
 
     def superseded(self) -> set[str]:
-        """The steps that failed and gave way to another."""
+        """The failed steps that a fallback step replaces."""
         return {key for key, r in self.records.items() if r.state == "failed" and r.facts.get("strategy") == "fallback"}
 
     def settled(self, steps: list[dict[str, Any]]) -> set[str]:
-        """The steps that are done, left out, or stood in for by another that is."""
+        """The steps that are done, skipped, or replaced by a fallback step that is."""
         found = {key for key, r in self.records.items() if r.state in ("done", "skipped")}
         for step in reversed(steps):
             if step.get("fallback_for") and step["key"] in found:
@@ -109,7 +109,7 @@ class Journal:
         return found
 
     def with_effect(self, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The steps of these whose effect is there, as they stand."""
+        """Those of these steps that are in effect."""
         return [s for s in steps if self[s["key"]].effect]
 
 

@@ -1,8 +1,8 @@
 """
-What an action was predicted to do against what it was seen to do: kept when it ends, and read for the next one.
+Prediction accuracy: planned against verified changes, stored when a run ends and read for the next one.
 
-A row is made by one statement for any number of actions, from the rows that the move has just written, with what only
-the run knows (its journal, its verification) beside.
+One statement stores rows for any number of actions, from the rows that the move has just written, and from the journal
+and verification of each run.
 """
 
 import json
@@ -20,9 +20,9 @@ from actions.models.action import PredictionAccuracy
 from audit.database.clock import database_time
 
 DAYS, MAX_RUNS = 30, 20
-"""Recent is: at most this long ago, and at most so many."""
+"""Recent runs: at most this many days ago, and at most so many."""
 RUN_STATES = ("in_progress", "verifying", "rolling_back", "held")
-"""States out of which an end is the end of a run."""
+"""States whose end is the end of a run."""
 ENDS = ("completed", "rolled_back", "failed")
 STOPPED_BY_A_PERSON = ("aborted", "rolled_back")
 APPLIED = ("done", "undoing", "undone", "undo_failed")
@@ -75,7 +75,7 @@ _SQLITE = {
 
 
 def measure_run(plan: Plan, journal: Journal, report: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What a run came to, by its journal and, where there is one, its verification report. Pure."""
+    """The result of a run, by its journal and its verification report, if any. Pure."""
     keys = [s["key"] for s in plan.steps]
     counts, blast = plan.counts, plan.blast
     found: dict[str, Any] = {
@@ -103,14 +103,15 @@ def step_ms(keys: Sequence[str], journal: Journal) -> list[int] | None:
 
 
 def accuracy_facts(impact: Mapping[str, Any]) -> dict[str, Any]:
-    """What the event of a run's end says of its impact."""
+    """The prediction accuracy for the facts of a run's last event."""
     return {name: value for name, value in impact.items() if name != "step_ms"}
 
 
 def record_accuracy(known: Mapping[UUID, Mapping[str, Any]]) -> None:
-    """Keep the impact of actions that were just moved; those that never started leave none. One statement.
+    """
+    Store the prediction accuracy of actions that just moved; none for those that never started. One statement.
 
-    Inside the transaction of the move. What was known before (a verification that failed, before its rollback) stays.
+    Inside the transaction of the move. Earlier results (a failed verification before its rollback) are kept.
     """
     sql = _POSTGRES if connection.vendor == "postgresql" else _SQLITE
     rows = [{"w_id": pk if sql is _POSTGRES else pk.hex} | _prefixed(facts) for pk, facts in known.items()]
@@ -160,14 +161,14 @@ def _listed(words: tuple[str, ...]) -> str:
 
 
 def target_sql(table: str) -> str:
-    """SQL for the target of an action as its impact keeps it: node and service, either may be empty."""
+    """SQL for the target of an action as stored: node and service, either may be empty."""
     text = (_POSTGRES if connection.vendor == "postgresql" else _SQLITE)["text"]
     return " || '/' || ".join(text.format(f"{table}.target", part) for part in ("node", "service"))
 
 
 @dataclass(frozen=True)
 class PastRun:
-    """How an earlier run went: `step_ms` in the order of its plan's steps, None where that was not kept."""
+    """An earlier run: `step_ms` in the order of its plan's steps, None if not stored."""
 
     is_failure: bool
     is_verified: bool
@@ -180,9 +181,10 @@ PAST_COLUMNS = ("is_failure", "state", "steps", "duration_ms", "step_ms")
 
 
 def past_runs_sql(table: str) -> str:
-    """A scalar subquery on the last runs like an action of `table`, to ride along: JSON for `read_past`.
+    """
+    A scalar subquery on the last runs like an action of `table`: JSON for `parse_past_runs`.
 
-    Like it: of its type, in its environment, with its target. At most 20 rows of an index, whatever there is.
+    Like it: same type, environment and target. At most 20 rows of an index.
     """
     sql = _POSTGRES if connection.vendor == "postgresql" else _SQLITE
     return (
@@ -195,12 +197,12 @@ def past_runs_sql(table: str) -> str:
 
 
 def parse_past_runs(text: str | None) -> list[PastRun]:
-    """The runs that `past_sql` found."""
+    """The runs that `past_runs_sql` found."""
     return [PastRun(bool(failed), state == "completed", *more) for failed, state, *more in json.loads(text or "[]")]
 
 
 def find_past_runs(environment_id: UUID, type_name: str, target: Mapping[str, Any]) -> list[PastRun]:
-    """The same for something that is not an action yet. Two queries."""
+    """The same for a submission that is not an action yet. Two queries."""
     where = f"{target.get('node', '')}/{target.get('service', '')}"
     alike = PredictionAccuracy.objects.filter(environment_id=environment_id, type=type_name, target=where)
     recent = alike.filter(ended_at__gt=database_time() - timedelta(days=DAYS)).order_by("-ended_at")
@@ -211,7 +213,7 @@ def find_past_runs(environment_id: UUID, type_name: str, target: Mapping[str, An
 
 
 def count_history(past: Sequence[PastRun]) -> dict[str, int]:
-    """How runs went, as the facts carry it."""
+    """The history of runs, for the facts."""
     return {"ended": len(past), "failed": sum(run.is_failure for run in past), "days": DAYS}
 
 

@@ -35,10 +35,10 @@ MOVES: dict[str, Move] = {
     "preflight": Move((S.QUEUED,), S.PREFLIGHT, "a worker picks it up"),
     "deny": Move((S.PREFLIGHT,), S.DENIED, "a policy denies, or no matrix row matches"),
     "await_approval": Move((S.PREFLIGHT,), S.AWAITING_APPROVAL, "required approvals to fill, or a diff to accept"),
-    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every required approval filled, or none asked"),
-    "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person says no"),
-    "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "too late"),
-    "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before it began"),
+    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every required approval filled, or none needed"),
+    "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person rejects"),
+    "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "not decided or not started in time"),
+    "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before its start"),
     "reopen": Move(
         (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is withdrawn"
     ),
@@ -46,13 +46,15 @@ MOVES: dict[str, Move] = {
     "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
     "complete": Move((S.VERIFYING,), S.COMPLETED, "checks passed, evidence attached"),
     "roll_back": Move(
-        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED), S.ROLLING_BACK, "failure, abort, risk spike, or a person undoes"
+        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED),
+        S.ROLLING_BACK,
+        "failure, abort, risk spike, or a person rolls it back",
     ),
-    "finish_rollback": Move((S.ROLLING_BACK,), S.ROLLED_BACK, "the state before is back"),
+    "finish_rollback": Move((S.ROLLING_BACK,), S.ROLLED_BACK, "the previous state is restored"),
     "hold": Move(
         (S.APPROVED, S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK),
         S.HELD,
-        "in doubt, undo failed, risk spike, switched off, or back at a checkpoint",
+        "in doubt, undo failed, risk spike, frozen, or back at a checkpoint",
     ),
     "resume": Move((S.HELD,), S.IN_PROGRESS, "a person resumes it, or the environment is unfrozen"),
     "fail": Move(UNENDED, S.FAILED, "fatal error, or a person ends it"),
@@ -61,7 +63,7 @@ MOVES: dict[str, Move] = {
 
 @dataclass
 class Note:
-    """A fact worth an event of its own that moves nothing: a receipt, a verdict, a lost lease."""
+    """An event that moves nothing: a receipt, a verdict, a lost lease."""
 
     verb: str
     facts: dict[str, Any] = field(default_factory=dict)
@@ -73,10 +75,10 @@ class Note:
 @dataclass
 class Transition:
     """
-    What becomes durable together for one action: at most one move, its events, and its rows.
+    Everything written together for one action: at most one move, its events, and its rows.
 
-    `action` is the snapshot it was decided on: state and seq are the guard. With `lease`, the write is fenced: it
-    sticks only while that lease holds the action. `head` spares a read where the caller keeps the chain in memory.
+    `action` is the snapshot that it was decided on: state and seq are the guard. With `lease` the write is fenced: it
+    matches only while that lease holds the action. `head` saves a read where the caller keeps the chain in memory.
     """
 
     action: Action
@@ -100,42 +102,44 @@ class Transition:
     packs: list[ArtifactRows] = field(default_factory=list)
     quarantines: list[Quarantine] = field(default_factory=list)
     accuracy: dict[str, Any] | None = None
-    """What the run came to, where this write knows (`actions.lifecycle.prediction_accuracy.measure_run`); part of
-    its event's facts.
+    """
+    The prediction accuracy, if known (`actions.lifecycle.prediction_accuracy.measure_run`); part of its event's facts.
     """
     lock_requests: Sequence[LockRequest] = ()
-    """What the action must have for itself from here on; unless it gets all, it waits its turn (`turn_back`)."""
+    """The resource locks that the action needs from here on; without all of them it is deferred (`defer`)."""
     is_blocked: bool = False
     meant: tuple[Any, ...] | None = None
-    """What a write was before it was turned back."""
+    """The fields before the deferral."""
     at: datetime | None = None
     epoch: int | None = None
     capped: bool | None = None
-    """Whether a cap counts the action, as far as its worker knows; None: nobody has looked."""
+    """Whether a concurrency limit covers the action, as its worker knows; None: unknown."""
     admitted: bool = False
-    """Whether the caps were counted, and let it run."""
+    """Whether the concurrency limits were counted and admit it."""
 
     def defer(self, facts: dict[str, Any]) -> None:
-        """Make this the write of an action that has to wait: an event that says for what, and the worker's leave."""
+        """
+        Turn this into the transition of a waiting action: an event that says for what, and the release of the lease.
+        """
         self.meant = self.notes, self.verb, self.sets, self.journal_entries, self.before_images, self.release
         self.notes = [Note("action.waiting", facts)]
         self.verb, self.sets, self.journal_entries, self.before_images = "", {}, [], []
         self.release = self.is_blocked = True
 
     def undo_deferral(self) -> None:
-        """Undo `turn_back`, for a write that is offered anew after its transaction failed."""
+        """Undo `defer`, for a transition that is committed again after its transaction failed."""
         if self.meant is not None:
             self.notes, self.verb, self.sets, self.journal_entries, self.before_images, self.release = self.meant
             self.meant, self.is_blocked = None, False
 
     @property
     def enters(self) -> bool:
-        """Whether it makes an action run that does not run now."""
+        """Whether it starts an action that is not running."""
         return self.target in RUNNING and self.action.state not in RUNNING
 
     @property
     def begins(self) -> bool:
-        """Whether something begins with it, which the switch of an environment does not let."""
+        """Whether it starts something, which a freeze refuses."""
         return self.enters or any(line.kind in INTENTS for line in self.journal_entries)
 
     @property
@@ -152,7 +156,7 @@ class Transition:
 
 
 def quarantine_notes(quarantines: Sequence[Quarantine]) -> list[Note]:
-    """The event that tells of quarantines being set; none without any."""
+    """The event of new quarantines; none without any."""
     if not quarantines:
         return []
     named = [{"kind": q.kind, "name": q.name} for q in quarantines[:MAX_NAMED]]
@@ -169,14 +173,14 @@ DESCRIPTIONS = {
     State.DENIED: "denied by a policy or a missing matrix row",
     State.AWAITING_APPROVAL: "waits for people: required approvals to fill, or its requester to accept the diff",
     State.APPROVED: "waits for a worker, its start time, a resource lock, a concurrency limit, or a freeze",
-    State.REJECTED: "a person said no",
+    State.REJECTED: "rejected by a person",
     State.EXPIRED: "not decided or not started in time",
-    State.CANCELLED: "withdrawn before it began",
+    State.CANCELLED: "withdrawn before its start",
     State.IN_PROGRESS: "steps run, each with intent, effect and receipt",
     State.VERIFYING: "every step is done; checks run",
     State.COMPLETED: "done, verified, with evidence",
     State.ROLLING_BACK: "compensations run in reverse order",
-    State.ROLLED_BACK: "the state before is back",
+    State.ROLLED_BACK: "the previous state is restored",
     State.HELD: "waits for a person to resolve it; see the held reason",
     State.FAILED: "ended by an error, with what is known",
 }

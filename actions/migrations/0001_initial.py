@@ -229,7 +229,7 @@ class Migration(migrations.Migration):
                 (
                     "most",
                     models.PositiveSmallIntegerField(
-                        help_text="So many of these actions may run at the same time.",
+                        help_text="The number of these actions that may run at the same time.",
                         validators=[django.core.validators.MinValueValidator(1)],
                         verbose_name="at most",
                     ),
@@ -348,9 +348,9 @@ class Migration(migrations.Migration):
                     "to",
                     models.CharField(
                         choices=[
-                            ("requester", "whoever proposed the action (an agent's owner)"),
+                            ("requester", "the requester (for an agent: its owner)"),
                             ("person", "one person"),
-                            ("role", "whoever takes it of a role"),
+                            ("role", "first of a role to acknowledge"),
                         ],
                         default="requester",
                         max_length=9,
@@ -469,8 +469,8 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("undo_failed", "its undo failed"),
-                            ("in_doubt", "a step in doubt was given up"),
-                            ("operator", "a person asked for it"),
+                            ("in_doubt", "a step in doubt was not resolved"),
+                            ("operator", "set by a person"),
                         ],
                         max_length=16,
                     ),
@@ -1040,7 +1040,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(("environment__isnull", False)),
                 fields=("tenant", "environment", "type"),
                 name="one_limit_per_environment_and_type",
-                violation_error_message="There is a limit on this already; change that one.",
+                violation_error_message="This limit exists already. Change it.",
             ),
         ),
         migrations.AddConstraint(
@@ -1049,7 +1049,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(("environment__isnull", True)),
                 fields=("tenant", "type"),
                 name="one_limit_per_tenant_and_type",
-                violation_error_message="There is a limit on this already; change that one.",
+                violation_error_message="This limit exists already. Change it.",
             ),
         ),
         migrations.AddConstraint(

@@ -1,7 +1,7 @@
 """
-One proposed change, its plan, and its prediction accuracy.
+Actions, their plans, and their prediction accuracy.
 
-`actions.lifecycle.commit` alone writes `state`, `seq` and what a move may set.
+Only `actions.lifecycle.commit` writes `state`, `seq` and the fields that a move may set.
 """
 
 from typing import ClassVar
@@ -20,11 +20,11 @@ RISKS = [(risk, risk) for risk in ("safe", "guarded", "dangerous")]
 
 class Action(models.Model):
     """
-    One proposed change and where it stands.
+    One proposed change and its state.
 
-    `seq` counts its events and guards every write; `lease` names the worker that holds it (the fencing epoch).
-    Times are aware UTC, taken from the database. Every move writes a row version and an entry in nearly every index, so
-    foreign keys have none of their own where one below begins with the same column, or nothing looks for them.
+    `seq` counts its events and guards every write; `lease` names the worker that holds it (the fencing epoch). Times
+    are aware UTC, taken from the database. Every move writes a row version and an entry in nearly every index, so
+    foreign keys have no own index where one below begins with the same column, or where no query needs it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -48,9 +48,9 @@ class Action(models.Model):
     timeout_s = models.PositiveIntegerField(default=600)
     not_before = models.DateTimeField(null=True)
     turn_at = models.DateTimeField(db_default=Now(), editable=False)
-    """Whose turn it is within a tenant: the earlier, the sooner. See `actions.controls.worker_queues`."""
+    """The order within a tenant: earlier first. See `actions.controls.worker_queues`."""
     node = models.CharField(max_length=100, blank=True, default="", db_default="")
-    """The node whose worker alone may carry it; empty for any worker's. `target` says what the proposal named."""
+    """The node whose worker must run it; empty for any worker. `target` has the proposed node."""
     accepted_in_advance = models.BooleanField(default=False)
     simulated = models.BooleanField(default=False, db_default=False)
     correlation_id = models.CharField(max_length=64)
@@ -85,7 +85,7 @@ class Action(models.Model):
     started_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
     incident_seq = models.PositiveIntegerField(null=True)
-    """Of the event that ended or held it, until a playbook has answered to it."""
+    """The seq of the event that ended or held it, until incident work has processed it."""
 
     class Meta:
         constraints: ClassVar = [
@@ -143,7 +143,7 @@ class IdempotencyKey(models.Model):
         ]
 
 
-# The immutable result of preflight, identified by its digest.
+# Plans: the immutable result of preflight, identified by its digest.
 
 
 class Plan(models.Model):
@@ -151,7 +151,7 @@ class Plan(models.Model):
     What an action would change, step by step.
 
     `document` and `changes` are the digests of artifacts (the machine plan, the change document). `steps` repeats the
-    plan's steps for the runner. Scores, verdict, the facts judged and observations stand beside the digest, not in it.
+    plan's steps for the runner. Scores, verdict, facts and observations are stored beside the digest, not in it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -178,18 +178,18 @@ class Plan(models.Model):
         return f"plan v{self.version} {self.digest[:12]}"
 
 
-# What a run was expected to do, and what it did: one row per action that ran, for what is known of the next one.
+# Prediction accuracy: one row per action that ran.
 
 
 class PredictionAccuracy(models.Model):
     """
-    Predicted against verified impact of one action. Written by `actions.lifecycle.prediction_accuracy`, in the
+    The planned against the verified changes of one action. Written by `actions.lifecycle.prediction_accuracy`, in the
     transaction of its end.
 
-    `predicted_*`, `score` and `tier` are the plan's; `verified_changes` and `checks` are what was re-read after the
-    last step (null: it never came to that); `standing` counts steps whose effect is there at the end. `is_failure`
-    leaves out what a person stopped. `step_ms`: how long each step of the plan took, in its order, where they are few
-    and all were done. `ended_at` is null while a failed verification is still being undone.
+    `predicted_*`, `score` and `tier` are the plan's; `verified_changes` and `checks` come from the verification (null:
+    none ran); `standing` counts steps in effect at the end. `is_failure` excludes runs that a person stopped.
+    `step_ms`: the duration of each step, in the plan's order, if they are few and all done. `ended_at` is null while a
+    failed verification is rolled back.
     """
 
     action = models.OneToOneField(

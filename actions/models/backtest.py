@@ -1,4 +1,4 @@
-"""What a draft of the rules would have done to the past: a backtest, and the actions that would have gone otherwise."""
+"""Backtests of draft rules, and the actions whose verdict would differ."""
 
 from typing import ClassVar
 
@@ -10,17 +10,17 @@ from django.db.models.functions import Now
 from audit.database.clock import uuid7
 
 KINDS = ("policy", "retire", "matrix")
-"""What a draft does: put a version in force, take one out of force, replace the matrix of an environment."""
+"""Kinds of drafts: publish a policy version, retire one, replace the matrix of an environment."""
 UNDER_WAY = ("queued", "running")
 
 
 class Backtest(models.Model):
     """
-    One draft, in exactly one wording (`digest`), over the judged actions of a period, `since` ≤ created < `until`.
+    One draft, in exactly one wording (`digest`), over the evaluated actions of a period, `since` ≤ created < `until`.
 
-    `basis` is what is compared: the rules of the day it was started, and those with the draft. `cursor` is the last
-    action that is done with; it moves together with `done`, `counts` and the differences, by whoever holds the `claim`.
-    Times are aware UTC, taken from the database.
+    `basis` holds the compared rules: those at its start, and those with the draft. `cursor` is the last evaluated
+    action; it moves together with `done`, `counts` and the differences, by the worker that holds the `claim`. Times are
+    aware UTC, taken from the database.
     """
 
     class State(models.TextChoices):
@@ -74,7 +74,7 @@ class Backtest(models.Model):
 
     @property
     def otherwise(self) -> int:
-        """How many actions would have gone otherwise because of the draft, as far as it is."""
+        """How many verdicts would differ because of the draft, so far."""
         return sum(self.counts.get("draft", {}).values())
 
     @property
@@ -84,11 +84,12 @@ class Backtest(models.Model):
 
 class BacktestDifference(models.Model):
     """
-    One action that would go otherwise: `because` of the draft, or (`since`) of rules that changed since it was judged.
+    One action whose verdict would differ: `because` of the draft, or (`since`) of rules that changed since its
+    evaluation.
 
-    `went`, `today` and `then` are {"outcome", "tier", "required_approvals", "acceptance"}: as its plan was judged, by
-    the rules of
-    the day of the backtest, and by those with the draft. `kind` says what changes (`actions.backtests.evaluate.KINDS`).
+    `went`, `today` and `then` are {"outcome", "tier", "required_approvals", "acceptance"}: of its stored verdict, by
+    the rules at the start of the backtest, and by those with the draft. `kind` says what changes
+    (`actions.backtests.evaluate.KINDS`).
     """
 
     class Because(models.TextChoices):

@@ -1,4 +1,4 @@
-"""What can keep an action from starting: resource locks, quarantines, circuit breakers, limits, freezes and nodes."""
+"""Controls that keep an action from starting: resource locks, quarantines, circuit breakers, limits, freezes, nodes."""
 
 from typing import ClassVar
 
@@ -13,10 +13,9 @@ from audit.database.clock import uuid7
 
 class ResourceLock(models.Model):
     """
-    An action's claim on one resource: held while it runs, or waiting its turn. Written by
-    `actions.controls.resource_locks` alone.
+    An action's lock on one resource: held while it runs, or waiting. Only `actions.controls.resource_locks` writes it.
 
-    `key` is the SHA-256 of environment, kind and name. Claims on a key queue up by action; at most one is held.
+    `key` is the SHA-256 of environment, kind and name. Locks with one key queue by action; at most one is held.
     """
 
     key = models.CharField(max_length=64)
@@ -41,15 +40,15 @@ class ResourceLock(models.Model):
         return f"{self.kind} {self.name}: {'held' if self.held else 'waits'}"
 
 
-# A resource that nothing may touch until people have approved that it may be touched again.
+# Quarantines: resources that no action may touch until an approved action clears them.
 
 
 class Quarantine(models.Model):
     """
-    One resource in quarantine. `key` is that of `ResourceClaim`: the SHA-256 of environment, kind and name.
+    One resource in quarantine. `key` is that of `ResourceLock`: the SHA-256 of environment, kind and name.
 
-    Set by the `action` that left the resource in a state nobody can vouch for, or by a person (`by`), who says why in
-    `reason`. It ends only when an approved action clears it (`cleared_by_action`). At most one on a resource at a time.
+    Set by the `action` that left the resource in an unknown state, or by a person (`by`) with a `reason`. Only an
+    approved action clears it (`cleared_by_action`). At most one per resource at a time.
     """
 
     class Because(models.TextChoices):
@@ -95,17 +94,17 @@ class Quarantine(models.Model):
         return f"{self.kind} {self.name}"
 
 
-# What keeps a failing target from being asked for ever: circuit breakers and buckets of retries.
+# Circuit breakers and retry budgets.
 
 
 class CircuitBreaker(models.Model):
     """
-    The circuit breaker of one executor at one target. Written by `actions.controls.circuit_breaker` alone, under its
+    The circuit breaker of one executor at one target. Only `actions.controls.circuit_breaker` writes it, under its
     row's lock.
 
-    There is a row only where something has failed. `key` is that of the actions it stops (`Action.breaker_key`).
-    `failures` are consecutive. While it is open nothing begins before `open_until`; then one waiting action (`probe`)
-    is let through, and its outcome closes the breaker or opens it again for longer (`openings`). Database time.
+    A row exists only after a failure. `key` is that of the actions it stops (`Action.breaker_key`). `failures` are
+    consecutive. While it is open nothing starts before `open_until`; then one waiting action (`probe`) starts, and its
+    outcome closes the breaker or opens it again for longer (`openings`). Database time.
     """
 
     class State(models.TextChoices):
@@ -133,8 +132,8 @@ class CircuitBreaker(models.Model):
 
 
 class RetryBudget(models.Model):
-    """How many retries one target has left: a token each, refilled with time. Written by `actions.controls.limits`
-    alone.
+    """
+    The retry budget of one target: one token per retry, refilled with time. Only `actions.controls.limits` writes it.
     """
 
     key = models.CharField(max_length=64, primary_key=True)
@@ -146,15 +145,15 @@ class RetryBudget(models.Model):
         indexes: ClassVar = [models.Index(fields=["at"], name="retrybudget_by_age")]
 
 
-# What decides when and where an action may start: limits, an environment's switch, and the nodes that run their own.
+# Concurrency limits, freezes and nodes.
 
 
 class ConcurrencyLimit(models.Model):
     """
     How many actions may run at once: of a tenant, or of it in one environment, or of one type, or of both.
 
-    Running is in progress, verifying or rolling back. Every limit that covers an action holds. Judged under a lock on
-    these rows by `actions.controls.limits`.
+    Running is in progress, verifying or rolling back. Every limit that covers an action applies. Counted under a lock
+    on these rows by `actions.controls.limits`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -172,7 +171,9 @@ class ConcurrencyLimit(models.Model):
         "action type", max_length=64, blank=True, default="", help_text="Empty: of all types together."
     )
     most = models.PositiveSmallIntegerField(
-        "at most", validators=[MinValueValidator(1)], help_text="So many of these actions may run at the same time."
+        "at most",
+        validators=[MinValueValidator(1)],
+        help_text="The number of these actions that may run at the same time.",
     )
 
     class Meta:
@@ -183,13 +184,13 @@ class ConcurrencyLimit(models.Model):
                 fields=["tenant", "environment", "type"],
                 name="one_limit_per_environment_and_type",
                 condition=Q(environment__isnull=False),
-                violation_error_message="There is a limit on this already; change that one.",
+                violation_error_message="This limit exists already. Change it.",
             ),
             models.UniqueConstraint(
                 fields=["tenant", "type"],
                 name="one_limit_per_tenant_and_type",
                 condition=Q(environment__isnull=True),
-                violation_error_message="There is a limit on this already; change that one.",
+                violation_error_message="This limit exists already. Change it.",
             ),
             models.CheckConstraint(name="limit_lets_one_run", condition=Q(most__gte=1)),
         ]
@@ -199,15 +200,15 @@ class ConcurrencyLimit(models.Model):
         return f"{self.most} at once of {self.type or 'all types'} in {place}"
 
     def covers(self, environment_id: object, kind: str) -> bool:
-        """Whether it counts actions of this type there; of its own tenant, that is."""
+        """Whether it covers actions of this type in this environment of its tenant."""
         return self.environment_id in (None, environment_id) and self.type in ("", kind)
 
 
 class Freeze(models.Model):
     """
-    The operator's switch of an environment, set: nothing starts there, and what runs is held at its next checkpoint.
+    The freeze of an environment: nothing starts there, and running actions are held at their next checkpoint.
 
-    A row for each time it was set; at most one of an environment is not lifted. Written by `actions.commands.freeze`.
+    One row per freeze; at most one of an environment is not lifted. Written by `actions.commands.freeze`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

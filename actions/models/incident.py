@@ -30,13 +30,13 @@ DEFAULT_ENDINGS = (
 
 class Incident(models.Model):
     """
-    One ending of one action, handed to people. Written by `actions.handoff` alone.
+    One ending of one action that people must handle. Only `actions.incidents` and `actions.commands.incidents` write
+    it.
 
-    `ending_seq` is the seq of the event by which the action failed or was held: an action has one incident for each,
-    and
-    at most one that is not resolved. `ending` is a word of ENDINGS, `code` the error's. `facts` is what the next steps
-    are worked out from. `evidence` is the digest of the diagnostics, empty until they are gathered. The assignee is to
-    acknowledge by `due_at`; `escalated_at` says that they did not.
+    `ending_seq` is the seq of the event that ended or held the action: an action has one incident for each, and at most
+    one unresolved. `ending` is one of ENDINGS, `code` the error's. The next steps are derived from `facts`. `evidence`
+    is the digest of the diagnostics, empty until they are collected. The assignee must acknowledge by `due_at`;
+    otherwise it is escalated (`escalated_at`).
     """
 
     class State(models.TextChoices):
@@ -100,10 +100,12 @@ class Incident(models.Model):
 
 class IncidentRule(models.Model):
     """
-    What is handed over, and to whom: of an environment, else of the whole tenant, else the built-in one.
+    Which endings open an incident, and for whom: the rule of an environment, else of the whole tenant, else the
+    built-in one.
 
-    `endings` are words of ENDINGS. `to` says who gets the incident; a role's people are all told, and whoever takes it
-    has it. If nobody has acknowledged it within `acknowledge_within_s`, the role `escalate_to` is told, once.
+    `endings` are some of ENDINGS. `to` names the assignee; for a role, all its people are notified, and the first to
+    acknowledge is assigned. If nobody acknowledges within `acknowledge_within_s`, the role `escalate_to` is notified,
+    once.
     """
 
     class To(models.TextChoices):
@@ -130,14 +132,14 @@ class IncidentRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"hand-off in {self.environment or self.tenant}"
+        return f"incident rule of {self.environment or self.tenant}"
 
 
 class Webhook(models.Model):
     """
     Where incidents are sent. `hidden` is {"url", "secret", "token"}, encrypted for this webhook alone.
 
-    `host` is all that is ever shown of the address. `kind` chooses the template (`actions.incidents.messages`).
+    Pages show only the `host` of the address. `kind` chooses the template (`actions.incidents.messages`).
     """
 
     class Kind(models.TextChoices):
@@ -166,10 +168,10 @@ class Webhook(models.Model):
 
 class Delivery(models.Model):
     """
-    One message about a incident to one place, written down before it is sent, in the transaction of what it tells of.
+    One notification of an incident to one recipient, stored before it is sent, in the transaction of its cause.
 
-    `recipient` is a webhook's or a principal's id. `body` is the exact text that is sent, so that a second try is the
-    same message; `at` tells apart what happens to a incident more than once.
+    `recipient` is a webhook's or a principal's id. `body` is the exact text, so that a retry sends the same message;
+    `at` distinguishes repeated events of one incident.
     """
 
     class State(models.TextChoices):

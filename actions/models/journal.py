@@ -1,4 +1,4 @@
-"""What a run leaves behind: its lease, the journal of its steps, their log lines, and the state before."""
+"""The records of runs: leases, the step journal, log lines, and before-images."""
 
 from typing import ClassVar
 
@@ -8,15 +8,15 @@ from django.db.models.functions import Now
 
 class Lease(models.Model):
     """
-    A worker process's claim on the actions that it holds. Its id is the fencing epoch: every write carries it.
+    A worker process's lease on the actions that it runs. Its id is the fencing epoch: every write carries it.
 
-    Renewed by the worker; ended by the worker, or by the sweep once `expires_at` has passed, with the reason.
+    The worker renews it; the worker ends it, or the sweep once `expires_at` has passed, with the reason.
     """
 
     queue = models.CharField(max_length=16)
     worker = models.CharField(max_length=120)
     node = models.CharField(max_length=100, blank=True, default="", db_default="")
-    """The node whose actions it carries, and no others; empty for actions of no node."""
+    """The node whose actions it runs, and no others; empty for actions of no node."""
     serves = models.JSONField(default=list, db_default=[])
     """The environments it is limited to, as `tenant/environment`; empty for all."""
     started_at = models.DateTimeField(db_default=Now())
@@ -33,9 +33,9 @@ class Lease(models.Model):
 
 class JournalEntry(models.Model):
     """
-    One line of an action's step ledger, append-only: intent → effect → receipt.
+    One entry of an action's step journal, append-only: intent → effect → receipt.
 
-    An `intent` without a `receipt` or `failure` after it is what a crash leaves; `probe()` settles it.
+    A crash leaves an `intent` without a `receipt` or `failure`; `probe()` resolves it.
     """
 
     class Kind(models.TextChoices):
@@ -59,9 +59,7 @@ class JournalEntry(models.Model):
     facts = models.JSONField(default=dict)
     log = models.TextField(blank=True)
     metrics = models.JSONField(null=True)
-    """What an attempt used (`actions.run.transcript`), on the line that ends it; null where nothing was
-    measured.
-    """
+    """The usage of an attempt (`actions.run.transcript`), on the entry that ends it; null if not measured."""
 
     class Meta:
         constraints: ClassVar = [
@@ -72,7 +70,7 @@ class JournalEntry(models.Model):
 
 
 class BeforeImage(models.Model):
-    """What a step is about to overwrite, encrypted under the tenant's key. Never leaves in an evidence pack."""
+    """The content that a step overwrites, encrypted under the tenant's key. Never part of an evidence pack."""
 
     action = models.ForeignKey("actions.Action", on_delete=models.CASCADE, related_name="before_images", db_index=False)
     step = models.CharField(max_length=200)
@@ -82,7 +80,7 @@ class BeforeImage(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["action", "step"], name="one_before_image_per_step")]
 
 
-# What running steps have written so far: durable before their receipt is, and forgotten once that carries it.
+# Log lines of running attempts; their receipt has them later.
 
 
 class LogLine(models.Model):
@@ -90,9 +88,8 @@ class LogLine(models.Model):
     Log lines of one attempt that has not ended yet, as one worker wrote them: `text` begins with line `first` (from 0).
 
     Written by `actions.run.transcript`, about once a second while there are new lines, fenced by the worker's lease.
-    The
-    line of the ledger that ends the attempt carries its whole log; from then on these rows count for nothing, and the
-    sweep deletes them.
+    The journal entry that ends the attempt has its whole log; then readers ignore these rows, and the sweep deletes
+    them.
     """
 
     action = models.ForeignKey("actions.Action", models.CASCADE, related_name="log_lines", db_index=False)

@@ -1,4 +1,4 @@
-"""The states an action can be in. The moves between them are in `actions.lifecycle.commit`."""
+"""The states of an action, and the reasons for which it is held. The moves are in `actions.lifecycle.transitions`."""
 
 from enum import StrEnum
 

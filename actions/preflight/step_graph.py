@@ -92,7 +92,7 @@ def _refuse_bad_fallbacks(steps: list[Step]) -> None:
     keys = {s["key"] for s in stand_ins}
     for s in steps:
         if wrong := sorted(keys & set(s.get("after") or ())):
-            words = f"Step {s['key']} comes after {', '.join(wrong)}, which is a fallback step: name the step that it replaces."
+            words = f"Step {s['key']} comes after {', '.join(wrong)}, a fallback step: name the step that it replaces."
             raise PlanRefused([error(words)])
 
 

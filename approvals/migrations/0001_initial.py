@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
                     "environment",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: where it lands, and how risky that place is.",
+                        help_text="Per cent: the environment and its risk class.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -93,7 +93,7 @@ class Migration(migrations.Migration):
                     "resources_touched",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: how many things it changes.",
+                        help_text="Per cent: how many resources it changes.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -101,7 +101,7 @@ class Migration(migrations.Migration):
                     "deletions",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: how many things it deletes.",
+                        help_text="Per cent: how many resources it deletes.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -117,7 +117,7 @@ class Migration(migrations.Migration):
                     "resource_risk",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: the most sensitive thing it changes.",
+                        help_text="Per cent: the most sensitive resource it changes.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -125,7 +125,7 @@ class Migration(migrations.Migration):
                     "monthly_cost",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: what it adds to the monthly cost.",
+                        help_text="Per cent: the added monthly cost.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -141,7 +141,7 @@ class Migration(migrations.Migration):
                     "dependents",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: what depends on the things it changes.",
+                        help_text="Per cent: resources that depend on those it changes.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -149,7 +149,7 @@ class Migration(migrations.Migration):
                     "recent_failures",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: how often such actions failed lately.",
+                        help_text="Per cent: how often such actions failed recently.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
                     "working_hours",
                     models.PositiveSmallIntegerField(
                         default=100,
-                        help_text="Per cent: running outside the declared hours.",
+                        help_text="Per cent: running outside the declared working hours.",
                         validators=[django.core.validators.MaxValueValidator(300, "At most 300 per cent.")],
                     ),
                 ),
@@ -698,10 +698,10 @@ class Migration(migrations.Migration):
                     models.CharField(
                         choices=[
                             ("opened", "a request opened"),
-                            ("reminder", "still open: remind"),
-                            ("escalation", "still open: escalate"),
-                            ("changes_requested", "changes were asked for"),
-                            ("closed", "it was closed"),
+                            ("reminder", "reminder while open"),
+                            ("escalation", "escalation while open"),
+                            ("changes_requested", "changes were requested"),
+                            ("closed", "the request closed"),
                         ],
                         max_length=17,
                     ),
@@ -711,10 +711,10 @@ class Migration(migrations.Migration):
                     "to",
                     models.CharField(
                         choices=[
-                            ("candidates", "everybody who can fill an open required approval"),
-                            ("requester", "its requester"),
-                            ("role", "everybody in a role"),
-                            ("addresses", "these mail addresses"),
+                            ("candidates", "everyone who can fill an open required approval"),
+                            ("requester", "the requester"),
+                            ("role", "everyone in a role"),
+                            ("addresses", "these email addresses"),
                             ("urls", "these webhooks and services (Apprise)"),
                             ("nobody", "nobody"),
                         ],

@@ -21,11 +21,13 @@ THEIRS = {
     "approvals.blastweights",
     "approvals.notificationrule",
     "approvals.approvalsettings",
-    "actions.cap",
-    "actions.handoffrule",
+    "actions.concurrencylimit",
+    "actions.incidentrule",
     "actions.webhook",
 }
-"""What tenant admins do change there: drafts (test_admin_doors.py tries to make more), weights, caps, who is told."""
+"""What tenant admins do change there: drafts (test_admin_doors.py tries to make more), weights, limits, incident
+rules.
+"""
 YES = {"post": "yes"}
 
 
