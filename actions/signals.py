@@ -13,11 +13,11 @@ from actions.controls.worker_queues import limited_routes, node_queue, wake_and_
 from actions.lifecycle.commit import Changed, advance, committed
 from actions.lifecycle.context import ActionContext
 from actions.live import connection_access
-from actions.live.messages import change_messages, publish_log_written
+from actions.live.news import change_messages, publish_log_written
 from actions.models import Action
 from actions.models.states import TO_DECIDE, TO_EXECUTE
 from actions.run.transcript import lines_written
-from actions.types.clear_quarantine.store_protocol import register_quarantine_store
+from actions.types.clear_quarantine.executor import register_quarantine_store
 from actions.types.config_change.rule_targets import register_backtest_reader
 from approvals.errors import AlreadyStarted
 from approvals.models import Request

@@ -35,6 +35,7 @@ from approvals.policies.publish import published_matrix
 from approvals.policies.weights import MAX_REASON, set_weights
 from approvals.quorum.role_holders import role_holders_in
 from approvals.verdict import count_by_role, describe_required_approvals
+from audit.web import correlation_of
 from tenants.access import Access, access_for, tenants_of
 from tenants.admin_site.scope import TenantScopedAdmin, administered_tenants, scope_to_tenants
 from tenants.models import Environment, Role, Tenant
@@ -61,10 +62,6 @@ def administered_environments(request: HttpRequest) -> QuerySet[Environment]:
 def role_names(request: HttpRequest) -> list[str]:
     roles = Role.objects.filter(tenant__in=accesses(request).keys()).order_by("name")
     return list(roles.values_list("name", flat=True).distinct())
-
-
-def correlation_id_of(request: HttpRequest) -> str:
-    return getattr(request, "correlation_id", "")
 
 
 class DraftAdmin(admin.ModelAdmin):
@@ -128,7 +125,7 @@ class PolicyVersionAdmin(DraftAdmin):
     def save_model(self, request: HttpRequest, obj: PolicyVersion, form: Any, change: bool) -> None:
         if change:
             access = self.access_to(request, obj.policy.home_id)
-            drafts.edit_policy_draft(obj.pk, form.policy_text(), by=access, correlation_id=correlation_id_of(request))
+            drafts.edit_policy_draft(obj.pk, form.policy_text(), by=access, correlation_id=correlation_of(request))
             return
         values = form.cleaned_data
         made = drafts.draft_policy(
@@ -137,7 +134,7 @@ class PolicyVersionAdmin(DraftAdmin):
             form.policy_text(),
             by=self.access_to(request, values["home"].pk),
             everywhere=values["everywhere"],
-            correlation_id=correlation_id_of(request),
+            correlation_id=correlation_of(request),
         )
         obj.pk, obj.policy, obj.version, obj._state.adding = made.pk, made.policy, made.version, False
 
@@ -145,7 +142,7 @@ class PolicyVersionAdmin(DraftAdmin):
     def abandon(self, request: HttpRequest, queryset: QuerySet[PolicyVersion]) -> None:
         for version in queryset.filter(state="draft"):
             access = self.access_to(request, version.policy.home_id)
-            drafts.abandon_policy_draft(version.pk, by=access, correlation_id=correlation_id_of(request))
+            drafts.abandon_policy_draft(version.pk, by=access, correlation_id=correlation_of(request))
             self.message_user(request, f"{version} was abandoned.", messages.SUCCESS)
 
 
@@ -197,16 +194,16 @@ class MatrixDraftAdmin(DraftAdmin):
     def save_model(self, request: HttpRequest, obj: MatrixDraft, form: Any, change: bool) -> None:
         access, rows = self.access_to(request, obj.environment.tenant_id), form.cleaned_data["rows"]
         if change:
-            drafts.edit_matrix_draft(obj.pk, rows, by=access, correlation_id=correlation_id_of(request))
+            drafts.edit_matrix_draft(obj.pk, rows, by=access, correlation_id=correlation_of(request))
             return
-        made = drafts.draft_matrix(obj.environment, rows, by=access, correlation_id=correlation_id_of(request))
+        made = drafts.draft_matrix(obj.environment, rows, by=access, correlation_id=correlation_of(request))
         obj.pk, obj.tenant_id, obj._state.adding = made.pk, made.tenant_id, False
 
     @admin.action(description="Abandon the selected drafts", permissions=["change"])
     def abandon(self, request: HttpRequest, queryset: QuerySet[MatrixDraft]) -> None:
         for draft in queryset.filter(state="draft"):
             access = self.access_to(request, draft.tenant_id)
-            drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_id_of(request))
+            drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_of(request))
             self.message_user(request, f"{draft} was abandoned.", messages.SUCCESS)
 
 
@@ -267,7 +264,7 @@ class BlastWeightsAdmin(admin.ModelAdmin):
         values = form.cleaned_data
         percents = {name: values[name] for name in FACTORS}
         access = accesses(request)[obj.tenant_id]
-        set_weights(obj.tenant, percents, values["reason"], by=access, correlation_id=correlation_id_of(request))
+        set_weights(obj.tenant, percents, values["reason"], by=access, correlation_id=correlation_of(request))
         obj._state.adding = False
 
 

@@ -36,7 +36,8 @@ from approvals.policies.policy_text import as_yaml, faults_of_expression, finger
 from approvals.policies.weights import current_weights, set_weights
 from audit.errors import Forbidden, Invalid
 from audit.log.canonical_json import digest_of
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Environment
 
 matrix_router = Router(tags=["approvals"])
@@ -67,7 +68,7 @@ class MatrixOut(Schema):
 )
 def read_matrix(request: HttpRequest) -> dict[str, Any]:
     """The environments that you may view, each with all four tiers. Where no row exists, every change is denied."""
-    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
+    access = access_of(request)
     visible = access.environments_where("view")
     if not visible:
         raise Forbidden("You may view no environment here.", remedies=["Ask a tenant admin for a role that may view."])
@@ -103,7 +104,7 @@ class WeightsIn(StrictBody):
 @weights_router.get("/blast/weights", response=WeightsOut, summary="The weights of the blast radius")
 def read_weights(request: HttpRequest) -> dict[str, Any]:
     """Your tenant's weights in per cent; the default is 100."""
-    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
+    access = access_of(request)
     if not access.environments_where("view") and not access.can("administer"):
         raise Forbidden("You may view no environment here.", remedies=["Ask a tenant admin for a role that may view."])
     return {"weights": current_weights(access.tenant.pk)}
@@ -112,7 +113,7 @@ def read_weights(request: HttpRequest) -> dict[str, Any]:
 @weights_router.put("/blast/weights", response=WeightsOut, summary="Change the weights of the blast radius")
 def change_weights(request: HttpRequest, body: WeightsIn) -> dict[str, Any]:
     """For admins of the tenant. Applies at once to every plan that is evaluated from then on."""
-    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
+    access = access_of(request)
     via = getattr(request, "correlation_id", "")
     return {"weights": set_weights(access.tenant, body.weights, body.reason, by=access, correlation_id=via)}
 
@@ -124,7 +125,7 @@ MAX_MATRIX_DRAFTS = 200
 @policies_router.get("/policies", response=PolicyList, summary="Guard policies")
 def list_policies(request: HttpRequest) -> dict[str, Any]:
     """Your tenant's policies and the global ones, by name; each with its version in force and its drafts."""
-    access = _access(request)
+    access = access_of(request)
     ordered = Policy.objects.filter(readable_policies(access)).select_related("tenant").order_by("slug", "id")
     open_versions = PolicyVersion.objects.filter(state__in=["draft", "published"]).select_related("author")
     found = ordered.prefetch_related(Prefetch("versions", open_versions, to_attr="shown"))
@@ -135,14 +136,14 @@ def list_policies(request: HttpRequest) -> dict[str, Any]:
 @policies_router.post("/policies", response={201: VersionOut}, summary="Draft a policy")
 def draft_policy(request: HttpRequest, body: NewPolicyIn) -> Status[Any]:
     """The policy is checked now and in force once published. Faults of the expression name their line and column."""
-    access = _access(request)
+    access = access_of(request)
     made = drafts.draft_policy(
         access.tenant,
         body.slug,
         body.policy_text(),
         by=access,
         everywhere=body.everywhere,
-        correlation_id=_correlation_id(request),
+        correlation_id=correlation_of(request),
     )
     return Status(201, _serialize_version(made, access))
 
@@ -156,7 +157,7 @@ def read_facts(request: HttpRequest) -> dict[str, Any]:
 @policies_router.post("/policies/check", response=CheckOut, summary="Check an expression")
 def check_expression(request: HttpRequest, body: ExpressionIn) -> dict[str, Any]:
     """Every fault with its line and column, without storing anything."""
-    if not _access(request).environments_where("administer"):
+    if not access_of(request).environments_where("administer"):
         raise MayNotChangeRules
     issues = faults_of_expression(body.expression)
     return {"ok": not issues, "issues": issues}
@@ -164,7 +165,7 @@ def check_expression(request: HttpRequest, body: ExpressionIn) -> dict[str, Any]
 
 @policies_router.get("/policies/{uuid:policy_id}", response=PolicyOut, summary="One policy with its history")
 def read_policy(request: HttpRequest, policy_id: UUID) -> dict[str, Any]:
-    access = _access(request)
+    access = access_of(request)
     policy = find_policy(access, policy_id)
     versions = list(policy.versions.select_related("author").order_by("-version"))
     for version in versions:
@@ -177,7 +178,7 @@ def read_policy(request: HttpRequest, policy_id: UUID) -> dict[str, Any]:
 
 @policies_router.post("/policies/{uuid:policy_id}/drafts", response={201: VersionOut}, summary="Draft the next version")
 def draft_version(request: HttpRequest, policy_id: UUID, body: PolicyTextIn) -> Status[Any]:
-    access = _access(request)
+    access = access_of(request)
     policy = find_policy(access, policy_id)
     made = drafts.draft_policy(
         policy.home,
@@ -185,7 +186,7 @@ def draft_version(request: HttpRequest, policy_id: UUID, body: PolicyTextIn) -> 
         body.policy_text(),
         by=access,
         everywhere=policy.is_global,
-        correlation_id=_correlation_id(request),
+        correlation_id=correlation_of(request),
     )
     return Status(201, _serialize_version(made, access))
 
@@ -193,11 +194,11 @@ def draft_version(request: HttpRequest, policy_id: UUID, body: PolicyTextIn) -> 
 @policies_router.put("/policies/drafts/{uuid:draft_id}", response=VersionOut, summary="Edit a draft")
 def edit_draft(request: HttpRequest, draft_id: UUID, body: EditIn) -> dict[str, Any]:
     """`seen` keeps you from overwriting a change of someone else."""
-    access = _access(request)
+    access = access_of(request)
     find_version(access, draft_id)
     return _serialize_version(
         drafts.edit_policy_draft(
-            draft_id, body.policy_text(), by=access, seen=body.seen, correlation_id=_correlation_id(request)
+            draft_id, body.policy_text(), by=access, seen=body.seen, correlation_id=correlation_of(request)
         ),
         access,
     )
@@ -205,17 +206,17 @@ def edit_draft(request: HttpRequest, draft_id: UUID, body: EditIn) -> dict[str, 
 
 @policies_router.post("/policies/drafts/{uuid:draft_id}/abandon", response=VersionOut, summary="Abandon a draft")
 def abandon_draft(request: HttpRequest, draft_id: UUID) -> dict[str, Any]:
-    access = _access(request)
+    access = access_of(request)
     find_version(access, draft_id)
     return _serialize_version(
-        drafts.abandon_policy_draft(draft_id, by=access, correlation_id=_correlation_id(request)), access
+        drafts.abandon_policy_draft(draft_id, by=access, correlation_id=correlation_of(request)), access
     )
 
 
 @policies_router.get("/matrix/drafts", response=MatrixDraftList, summary="Drafts of the matrix")
 def list_matrix_drafts(request: HttpRequest) -> dict[str, Any]:
     """Newest first, of the environments that you may view."""
-    access = _access(request)
+    access = access_of(request)
     seen = MatrixDraft.objects.filter(tenant=access.tenant, environment__in=access.environments_where("view"))
     found = seen.select_related("environment", "author").order_by("-id")[:MAX_MATRIX_DRAFTS]
     return {"items": [_serialize_matrix_draft(draft) for draft in found]}
@@ -224,22 +225,22 @@ def list_matrix_drafts(request: HttpRequest) -> dict[str, Any]:
 @policies_router.post("/matrix/drafts", response={201: MatrixDraftOut}, summary="Draft the matrix of an environment")
 def draft_matrix(request: HttpRequest, body: NewMatrixDraftIn) -> Status[Any]:
     """The whole matrix of one environment. A tier left out is denied."""
-    access = _access(request)
+    access = access_of(request)
     environment = Environment.objects.filter(tenant=access.tenant, slug=body.environment).first()
     if environment is None or not access.can("view", environment.pk):
         raise Invalid(issues=[issue(f"You have no environment {body.environment[:63]!r}.", "environment")])
     made = drafts.draft_matrix(
-        environment, body.required_approvals(), by=access, correlation_id=_correlation_id(request)
+        environment, body.required_approvals(), by=access, correlation_id=correlation_of(request)
     )
     return Status(201, _serialize_matrix_draft(made))
 
 
 @policies_router.put("/matrix/drafts/{uuid:draft_id}", response=MatrixDraftOut, summary="Change a draft of the matrix")
 def edit_matrix_draft(request: HttpRequest, draft_id: UUID, body: MatrixEditIn) -> dict[str, Any]:
-    access = _access(request)
+    access = access_of(request)
     find_matrix_draft(access, draft_id)
     edited = drafts.edit_matrix_draft(
-        draft_id, body.required_approvals(), by=access, seen=body.seen, correlation_id=_correlation_id(request)
+        draft_id, body.required_approvals(), by=access, seen=body.seen, correlation_id=correlation_of(request)
     )
     return _serialize_matrix_draft(edited)
 
@@ -248,10 +249,10 @@ def edit_matrix_draft(request: HttpRequest, draft_id: UUID, body: MatrixEditIn) 
     "/matrix/drafts/{uuid:draft_id}/abandon", response=MatrixDraftOut, summary="Abandon a draft of the matrix"
 )
 def abandon_matrix_draft(request: HttpRequest, draft_id: UUID) -> dict[str, Any]:
-    access = _access(request)
+    access = access_of(request)
     find_matrix_draft(access, draft_id)
     return _serialize_matrix_draft(
-        drafts.abandon_matrix_draft(draft_id, by=access, correlation_id=_correlation_id(request))
+        drafts.abandon_matrix_draft(draft_id, by=access, correlation_id=correlation_of(request))
     )
 
 
@@ -301,12 +302,3 @@ def _serialize_matrix_draft(draft: MatrixDraft) -> dict[str, Any]:
     shown = {name: getattr(draft, name) for name in fields}
     author = draft.author.username if draft.author else None
     return {**shown, "environment": draft.environment.slug, "author": author, "digest": digest_of(draft.rows)}
-
-
-def _access(request: HttpRequest) -> Access:
-    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
-    return access
-
-
-def _correlation_id(request: HttpRequest) -> str:
-    return getattr(request, "correlation_id", "")

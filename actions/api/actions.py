@@ -1,4 +1,4 @@
-"""Lists of actions: what may be asked, put into conditions, and one page by keyset."""
+"""Actions: submit, dry run, list, read, and wait for a state."""
 
 import time
 from dataclasses import asdict
@@ -13,13 +13,13 @@ from pydantic import field_validator
 
 from actions.api.plan_schemas import ZonedTime, to_milliseconds
 from actions.api.plans import serialize_change
-from actions.api.request_context import access_of, action_response, correlation_of, refuse_unknown_filters
+from actions.api.request_context import action_response, refuse_unknown_filters
 from actions.api.schemas import ActionOut, ActionPage, DryRunOut, SubmissionIn, TypePage
 from actions.commands.propose import dry_run as rehearse
 from actions.intake.submit import submit
 from actions.lifecycle.allowed import find_action
 from actions.live.connection_access import ConnectionAccess
-from actions.live.subscription import database_async, subscribe
+from actions.live.news import database_async, subscribe
 from actions.models import Action
 from actions.models.states import ACTIVE, ENDED, LIVE, SEED_VOCABULARY, State
 from actions.queries.action_detail import light_actions, serialize_action, serialize_actions, serialize_plan
@@ -27,7 +27,8 @@ from actions.queries.action_list import awaiting_acceptance_by, awaiting_decisio
 from actions.types.registry import executors
 from audit.database.clock import database_time
 from audit.errors import Invalid, Unauthenticated
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 
 OLDEST_SEARCHED = timedelta(days=90)
 """How far back a text search looks unless it says `since`: without a bound it would read every action ever made."""
@@ -140,7 +141,7 @@ def _smallest_id_at(milliseconds: int) -> UUID:
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))
 
 
-# Look at an action, and if asked to, wait until it is where the caller wants it.
+# Read an action, and wait for a state if asked to.
 
 
 MAX_WAIT_BETWEEN_READS_S = 5.0
@@ -204,7 +205,7 @@ def _read_state(action_id: UUID) -> str:
     return Action.objects.values_list("state", flat=True).get(pk=action_id)
 
 
-# Actions over HTTP: propose, try out, list, look, wait.
+# The routes.
 
 
 router = Router(tags=["actions"])

@@ -1,4 +1,4 @@
-"""What people do to an action, over HTTP. Every verb is the gate's: nothing is decided here."""
+"""Commands on an action, and comments on its plan. `actions.commands` decides."""
 
 from datetime import datetime
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from ninja import Field, Router, Schema, Status
 
-from actions.api.request_context import access_of, action_response, correlation_of, parse_id
+from actions.api.request_context import action_response, parse_id
 from actions.api.schemas import (
     AcceptIn,
     ActionOut,
@@ -26,6 +26,8 @@ from actions.commands.rollback import rollback_to_step
 from actions.lifecycle.allowed import find_action
 from actions.queries.action_detail import serialize_principal
 from approvals.models import Comment
+from audit.web import correlation_of
+from tenants.access import access_of
 
 router = Router(tags=["verbs"])
 RETURNS_ACTION = {200: ActionOut}
@@ -142,7 +144,7 @@ def retry_action(request: HttpRequest, action_id: str, body: RetryIn) -> Status[
     return Status(201, action_response(request, made))
 
 
-# Comments on an action's plan over HTTP.
+# Comments on an action's plan.
 
 
 comments_router = Router(tags=["comments"])

@@ -1,4 +1,4 @@
-"""The switch of an environment, and caps, over HTTP."""
+"""Controls: freezes, concurrency limits, circuit breakers, quarantines."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema, Status
 
-from actions.api.request_context import access_of, correlation_of, parse_id, refuse_unknown_filters
+from actions.api.request_context import parse_id, refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, ReasonIn, RequestBody
 from actions.commands.freeze import find_environment, freeze, unfreeze
 from actions.controls import circuit_breaker as circuit_breakers
@@ -16,7 +16,8 @@ from actions.controls.quarantine import put_in_quarantine, visible_quarantines
 from actions.models import CircuitBreaker, Quarantine
 from actions.queries.action_detail import serialize_principal
 from audit.errors import Forbidden
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 
 environments_router = Router(tags=["environments"])
 
@@ -107,7 +108,7 @@ def _serialize_freeze(access: Access, slug: str) -> dict[str, Any]:
     }
 
 
-# Circuit breakers over HTTP: which are open, and closing one.
+# Circuit breakers: list, and reset one.
 
 
 breakers_router = Router(tags=["breakers"])
@@ -161,7 +162,7 @@ def serialize_breaker(breaker: CircuitBreaker) -> dict[str, Any]:
     return {**{name: getattr(breaker, name) for name in names}, "environment": breaker.environment.slug, "probe": probe}
 
 
-# Quarantines over HTTP: what nothing may touch, and putting something there. Clearing one is an action.
+# Quarantines: list, and set one. Clearing one is an action.
 
 
 quarantines_router = Router(tags=["quarantines"])

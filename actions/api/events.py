@@ -1,4 +1,4 @@
-"""The frames of an event stream (HTML Standard, 9.2.6): pure text in, bytes out."""
+"""An action's events, page by page or as an event stream (HTML Standard, 9.2.6), and its evidence."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from ninja import Query, Router, Status
 
-from actions.api.request_context import access_of, correlation_of, parse_id
+from actions.api.request_context import parse_id
 from actions.api.schemas import ActionEvents
 from actions.lifecycle.allowed import find_action
 from actions.lifecycle.commit import action_subject
 from actions.live.connection_access import ConnectionAccess
-from actions.live.subscription import database_async, subscribe
+from actions.live.news import database_async, subscribe
 from actions.models import Action
 from audit.evidence.api import (
     DOWNLOAD,
@@ -30,7 +30,8 @@ from audit.evidence.api import (
 )
 from audit.evidence.jobs import find_job, request_pack
 from audit.models import Event, PrivateValue
-from audit.web import principal_id_of
+from audit.web import correlation_of, principal_id_of
+from tenants.access import access_of
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 HEARTBEAT = b": still here\n\n"
@@ -56,7 +57,7 @@ def last_event_id(header: str | None) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
-# What happened to an action: page by page, or as a stream that goes on where it broke off.
+# The events of an action: page by page, or as a stream that resumes.
 
 
 router = Router(tags=["events"])
@@ -174,7 +175,7 @@ async def stream_events(standing: ConnectionAccess, action: Action, after: int) 
                 await ear.wait(min(RECHECK_S, started + MAX_STREAM_S - time.monotonic()))
 
 
-# The evidence of an action: for everybody who may view it. The audit log's own routes need `audit`.
+# Evidence: for everybody who may view the action. The audit log's own routes need `audit`.
 
 
 evidence_router = Router(tags=["evidence"])

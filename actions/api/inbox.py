@@ -1,4 +1,4 @@
-"""The approvals inbox over HTTP, and deciding several at once."""
+"""The approvals inbox, and deciding several actions at once."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,11 +7,13 @@ from uuid import UUID
 from django.http import HttpRequest, QueryDict
 from ninja import Field, Query, Router, Schema
 
-from actions.api.request_context import access_of, correlation_of, refuse_unknown_filters
+from actions.api.request_context import refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, RequestBody
 from actions.commands.review import decide_many
 from actions.queries.action_detail import serialize_principal
 from actions.queries.inbox import Filters, InboxEntry, fetch_entries
+from audit.web import correlation_of
+from tenants.access import access_of
 
 router = Router(tags=["approvals"])
 

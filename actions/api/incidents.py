@@ -1,4 +1,4 @@
-"""Incidents over HTTP: the twin of the pages at /handoff/."""
+"""Incidents: list, read, and the commands on them."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from actions.api.commands import CommentOut
 from actions.api.commands import serialize_comment as comment_shown
-from actions.api.request_context import access_of, correlation_of, parse_id, refuse_unknown_filters
+from actions.api.request_context import parse_id, refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, RequestBody
 from actions.commands import incidents as commands_incidents
 from actions.models import Incident
@@ -18,7 +18,8 @@ from actions.queries import incidents
 from actions.queries.action_detail import serialize_principal
 from actions.queries.incidents import IncidentFilter
 from audit.errors import NotFound
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 
 router = Router(tags=["incidents"])
 MAX_TEXT = 4_000

@@ -1,18 +1,19 @@
-"""What the framework leaves out of the OpenAPI document: that every call may be refused, and how a refusal looks."""
+"""The OpenAPI document with its problems, the page that draws it, and calls that are not built yet."""
 
 import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
-from ninja import NinjaAPI
+from ninja import NinjaAPI, Router
 from ninja.openapi.docs import DocsBase
 
 from actions.api.schemas import ProblemOut
+from audit.errors import NotBuilt
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
 PROBLEMS_OF_ALL = (400, 401, 404, 405, 422)
@@ -38,7 +39,7 @@ def _add_problems(call: dict[str, Any], *, writes: bool) -> None:
         answers[str(code)] = {"description": HTTPStatus(code).phrase, "content": PROBLEM}
 
 
-# The API's manual, drawn from its own OpenAPI document on the server: the page needs no script, and no other site.
+# The reference page, rendered on the server from the OpenAPI document: no script, no other site.
 
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -123,3 +124,36 @@ def _type_name(schema: dict[str, Any]) -> str:
         return " | ".join(str(value) or "(empty)" for value in schema["enum"])
     words = schema.get("format") or schema.get("type", "any")
     return str(words)
+
+
+# Calls of the contract that are not built yet. They are not in the OpenAPI document.
+
+
+router = Router()
+
+
+@router.post("/actions/{action_id}/break-glass", include_in_schema=False)
+def break_glass(request: HttpRequest, action_id: str) -> NoReturn:
+    raise NotBuilt(
+        "Break-glass is not built yet.", remedies=["Ask the approvers; the action lists the open required approvals."]
+    )
+
+
+@router.post("/chat", include_in_schema=False)
+def chat(request: HttpRequest) -> NoReturn:
+    raise NotBuilt("Chat is not built yet.", remedies=["Propose an action: POST /api/actions."])
+
+
+@router.post("/models/switch", include_in_schema=False)
+def switch_model(request: HttpRequest) -> NoReturn:
+    raise NotBuilt("Switching models is not built yet.")
+
+
+@router.post("/workflows", include_in_schema=False)
+def propose_workflow(request: HttpRequest) -> NoReturn:
+    raise NotBuilt("Workflows are not built yet.", remedies=["Propose the actions one by one: POST /api/actions."])
+
+
+@router.get("/workflows/{workflow_id}", include_in_schema=False)
+def workflow(request: HttpRequest, workflow_id: str) -> NoReturn:
+    raise NotBuilt("Workflows are not built yet.")

@@ -1,4 +1,4 @@
-"""Points in time as callers give them: with a zone, and within what both databases can hold."""
+"""Response schemas of plans and runs, and the bounds of points in time."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ def to_milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-# A plan as the API shows it: its score, its steps, and the way back.
+# A plan: its score, its steps, its rollback plan.
 
 
 class Blast(Schema):
@@ -60,7 +60,7 @@ class PlanOut(Schema):
     created_at: datetime | None
 
 
-# What the API tells of a run: how far it is, its steps, what they used, what they wrote.
+# A run: progress, steps, resource usage, log.
 
 
 class MetricsOut(Schema):

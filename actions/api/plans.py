@@ -1,4 +1,4 @@
-"""An action's plan for machines and for people, its changes page by page, and the logs of its steps."""
+"""An action's plan, its changes page by page, the logs of its steps, and the explanation of its verdict."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema
 
 from actions.api.plan_schemas import LogPage
-from actions.api.request_context import access_of
 from actions.api.schemas import ChangePage
 from actions.commands.review import record_view
 from actions.lifecycle.allowed import find_action
@@ -19,6 +18,7 @@ from approvals.policies.api_schemas import RequiredApprovalOut
 from audit.changes.document import Change, parse_changes, text_diff
 from audit.errors import Conflict, NotFound, Unavailable
 from audit.log.artifacts import ArtifactMissing, read_artifact
+from tenants.access import access_of
 
 router = Router(tags=["plan"])
 FORMATS = {"json": "application/json", "md": "text/markdown; charset=utf-8", "yaml": "application/yaml"}
@@ -165,7 +165,7 @@ def serialize_change(change: Change) -> dict[str, Any]:
     return {**vars(change), "diff": text_diff(change)}
 
 
-# Why an action was judged as it was, for programs: what the page says, with the same words.
+# Explain: the same text as the page.
 
 
 explain_router = Router(tags=["plan"])

@@ -1,4 +1,4 @@
-"""From a draft of the rules to the action that would put it in force. Nothing is published here."""
+"""Drafts of policies and matrix rows: create, evaluate, backtest, propose. Nothing is published here."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema, Status
 
 from actions.api.plan_schemas import ZonedTime
-from actions.api.request_context import access_of, action_response, correlation_of, parse_id, refuse_unknown_filters
+from actions.api.request_context import action_response, parse_id, refuse_unknown_filters
 from actions.api.schemas import ActionOut, RequestBody
 from actions.backtests import start
 from actions.backtests.draft_rules import load_draft
@@ -20,6 +20,8 @@ from approvals.errors import NotInForce
 from approvals.policies.api_schemas import RequiredApprovalOut
 from approvals.policies.permissions import find_policy
 from audit.errors import NotFound
+from audit.web import correlation_of
+from tenants.access import access_of
 
 router = Router(tags=["policies"])
 RETURNS_NEW_ACTION = {201: ActionOut}
@@ -74,7 +76,7 @@ def _propose(request: HttpRequest, kind: str, draft: UUID, why: ProposalReasonIn
     return Status(201, action_response(request, made))
 
 
-# Drafts of the rules tried before they are trusted, over HTTP: on one action, and on all of a period.
+# Evaluate a draft on one action; backtest it over a period.
 
 
 backtests_router = Router(tags=["policies"])

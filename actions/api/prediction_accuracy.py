@@ -1,13 +1,14 @@
-"""Predicted against verified impact over HTTP."""
+"""Prediction accuracy: planned against verified."""
 
 from typing import Any, Literal
 
 from django.http import HttpRequest
 from ninja import Field, Query, Router, Schema
 
-from actions.api.request_context import access_of, refuse_unknown_filters
+from actions.api.request_context import refuse_unknown_filters
 from actions.queries.prediction_accuracy import accuracy_report
 from audit.errors import Invalid
+from tenants.access import access_of
 from tenants.models import Environment
 
 router = Router(tags=["actions"])

@@ -1,4 +1,4 @@
-"""Who is calling, and under which correlation id: both set by the middleware."""
+"""Reading requests: ids, filters and JSON bodies; and an action as a response."""
 
 import json
 import math
@@ -13,15 +13,7 @@ from actions.models import Action
 from actions.queries.action_detail import serialize_action
 from audit.errors import Invalid, NotFound, Problem, TooLarge
 from audit.log.canonical_json import MAX_INTEGER
-from tenants.access import Access
-
-
-def access_of(request: HttpRequest) -> Access:
-    return request.access  # type: ignore[attr-defined]
-
-
-def correlation_of(request: HttpRequest) -> str:
-    return getattr(request, "correlation_id", "")
+from tenants.access import access_of
 
 
 def parse_id(text: str) -> UUID:
@@ -41,7 +33,7 @@ def refuse_unknown_filters(request: HttpRequest, known: Any) -> None:
         raise Invalid(issues=[{"severity": "error", "message": message, "field": name[:100]} for name in unknown])
 
 
-# Read a body as JSON, and refuse at the door what no later part could store or hash.
+# JSON bodies: refuse what cannot be stored or hashed.
 
 
 MAX_DEPTH = 40

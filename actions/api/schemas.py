@@ -1,4 +1,4 @@
-"""What the API takes and gives, as OpenAPI shows it. Values are checked at intake, by the same code as everywhere."""
+"""Request and response schemas of actions, as OpenAPI shows them. Intake checks the values."""
 
 from datetime import datetime
 from typing import Any, Literal

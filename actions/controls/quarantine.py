@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from actions.controls.resource_locks import HOLDING_STATES, resource_key
 from actions.errors import AlreadyQuarantined, NotAllowed, ResourceInUse, WrongState
 from actions.models import Action, Quarantine, ResourceLock
-from actions.types.clear_quarantine.store_protocol import QuarantineRecord
+from actions.types.clear_quarantine.executor import QuarantineRecord
 from audit.errors import Invalid, NotFound
 from audit.log.events import NewEvent, Subject, record
 from tenants.access import Access, visible_to

@@ -1,4 +1,4 @@
-"""The tickets of the demo's failed and held actions: one that somebody has taken in hand, one that is still open."""
+"""The scenes of the demo: an action in every state, one that runs, and incidents."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ from django.conf import settings
 
 from actions.commands import incidents as incident_commands
 from actions.commands import review, stop_resume
-from actions.demo.people import World
+from actions.demo.world import World
 from actions.engine.runner import Runner
 from actions.engine.sweep import expire_overdue
 from actions.incidents.worker import run_slice
@@ -40,7 +40,7 @@ def open_incidents(access: Callable[[str], Access], say: Callable[[str], None]) 
         say(f"{'handed over':>17}  {ticket.summary}")
 
 
-# Real actions on the demo's directories, one for each state an action can rest in, and one that runs.
+# One action for each state that an action can rest in, and one that runs.
 
 
 class Stage:

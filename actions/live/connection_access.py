@@ -1,4 +1,4 @@
-"""Whom a long-lived connection speaks for, to be asked again and again while it lasts."""
+"""The access of a long-lived connection, checked again while it lasts."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from django.contrib.auth import get_user
 from django.contrib.auth.signals import user_logged_out
 from django.http import Http404, HttpRequest, HttpResponse
 
-from actions.live.messages import notify_principal
+from actions.live.news import notify_principal
 from tenants.access import Access
 from tenants.authentication.middleware import HEADER, AccessMiddleware
 from tenants.models import Principal
@@ -89,7 +89,7 @@ def _session_store() -> Any:
     return import_module(settings.SESSION_ENGINE).SessionStore
 
 
-# When connections should look at their caller again: roles changed, somebody signed out.
+# Signals after which connections check their access again: a changed role, a sign-out.
 
 
 def register_permission_signals() -> None:

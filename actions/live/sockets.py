@@ -1,4 +1,4 @@
-"""Sockets that say that something changed, and nothing else: what changed is fetched over HTTP, by who may see it."""
+"""WebSockets that say that something changed. Pages fetch over HTTP, where permission is checked."""
 
 import asyncio
 import random
@@ -11,8 +11,7 @@ from django.urls import path, re_path
 
 from actions.lifecycle.allowed import find_action
 from actions.live.connection_access import ConnectionAccess
-from actions.live.messages import environment_group, principal_group
-from actions.live.subscription import database_async
+from actions.live.news import database_async, environment_group, principal_group
 from audit.errors import NotFound
 from tenants.access import Access
 
@@ -199,7 +198,7 @@ class UnknownSocket(AsyncJsonWebsocketConsumer):
         await self.close(UNKNOWN)
 
 
-# Which sites may open a socket: our own hosts; and programs, which have a token and no origin.
+# Allowed origins: our own hosts; and programs, which have a token and no origin.
 
 
 def require_own_origin_or_token(application: Any) -> Any:
@@ -221,7 +220,7 @@ def require_own_origin_or_token(application: Any) -> Any:
     return entered
 
 
-# Where the sockets are.
+# Routes.
 
 
 websocket_urlpatterns = [

@@ -1,4 +1,4 @@
-"""What the frame around every page shows: who you are, where you are, and how much waits for you."""
+"""The frame around every page: the reader, their tenant, and how much needs them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The door of every page: somebody who is signed in and belongs to a tenant."""
+"""Page views: members only; a reason from a form; a redirect with or without htmx."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -11,7 +11,6 @@ from django.views.decorators.cache import never_cache
 from django_htmx.http import HttpResponseClientRedirect
 
 from audit.errors import Forbidden
-from tenants.access import Access
 
 View = Callable[..., HttpResponse]
 
@@ -37,13 +36,9 @@ def require_member(view: View) -> View:
     return entered
 
 
-def access_of(request: HttpRequest) -> Access:
-    return request.access  # type: ignore[attr-defined]
-
-
-def correlation_of(request: HttpRequest) -> str:
-    """The request's correlation id, where the middleware gave it one."""
-    return getattr(request, "correlation_id", "")
+def read_reason(request: HttpRequest) -> str:
+    """The reason that a form was sent with, as it may be stored."""
+    return request.POST.get("reason", "").replace("\x00", "").strip()[:4_000]
 
 
 def redirect_to(request: HttpRequest, address: str) -> HttpResponse:

@@ -1,4 +1,4 @@
-"""The queue: what needs me?"""
+"""The queue with its preview, and the approvals inbox."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from actions.controls.freeze import visible_freezes
 from actions.lifecycle.allowed import allowed_verbs, find_action
 from actions.models import Action
 from actions.pages.action.changes import load_changes
-from actions.pages.decorators import access_of, correlation_of, require_member
+from actions.pages.decorators import require_member
 from actions.queries.action_list import (
     ActionRow,
     build_rows,
@@ -26,7 +26,8 @@ from actions.queries.action_list import (
 from actions.queries.inbox import DECIDED_DAYS, INBOX_TABS, QUEUE_TABS, Filters, fetch_entries
 from audit.errors import NotFound, Problem
 from audit.ui import charts
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Environment
 
 
@@ -145,7 +146,7 @@ def _parse_ids(texts: Any) -> list[UUID]:
     return found
 
 
-# The preview beside the queue: what it is, how far it reaches, who has agreed. Small risks are decided here.
+# The preview beside the queue. Low and medium tiers are decided here.
 
 
 TIERS_DECIDED_HERE = ("low", "medium")
@@ -171,7 +172,7 @@ def preview_context(access: Access, action: Action, row: ActionRow) -> dict[str,
     }
 
 
-# The approvals inbox: what waits for my decision, what I asked others for, what I decided lately.
+# The approvals inbox: actions that await the reader's decision, their own requests, their latest decisions.
 
 
 @require_member

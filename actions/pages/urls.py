@@ -1,12 +1,12 @@
-"""The addresses of the hand-off."""
+"""The URLs of the pages. The URL of a fragment is below that of its page."""
 
 from django.urls import path
 
 from actions.models.backtest import KINDS
 from actions.pages import queue
-from actions.pages.action import changes, commands, evidence, new_action, review, rollback, run
-from actions.pages.operations import incidents, prediction_accuracy, quarantine, system
-from actions.pages.policies import draft, matrix, policy_editor, policy_history, policy_list
+from actions.pages.action import changes, commands, new_action, review, run
+from actions.pages.operations import incidents, quarantine, system
+from actions.pages.policies import draft, matrix, policies, policy_editor
 
 incident_urls = [
     path("incidents/", incidents.list_incidents, name="incidents"),
@@ -18,19 +18,19 @@ incident_urls = [
     path("incidents/<uuid:incident_id>/resolve/", incidents.resolve_incident, name="incident_resolve"),
     path("incidents/<uuid:incident_id>/comments/", incidents.comment_on_incident, name="incident_comment"),
     path(
-        "handoff/<uuid:incident_id>/deliveries/<uuid:delivery_id>/", incidents.resend_delivery, name="ticket_send_again"
+        "incidents/<uuid:incident_id>/deliveries/<uuid:delivery_id>/", incidents.resend_delivery, name="incident_resend"
     ),
 ]
 
 
-# The addresses of the pages about rules. Proposing, rehearsing and backtesting a draft are beside them.
+# Policies and the approval matrix.
 
 
 policy_urls = [
-    path("policies/", policy_list.list_policies, name="policies"),
+    path("policies/", policies.list_policies, name="policies"),
     path("policies/check/", policy_editor.check_policy, name="check_policy"),
     path("policies/new/", policy_editor.new_policy, name="new_policy"),
-    path("policies/<uuid:policy_id>/", policy_history.show_policy, name="policy"),
+    path("policies/<uuid:policy_id>/", policies.show_policy, name="policy"),
     path("policies/drafts/<uuid:draft_id>/", policy_editor.edit_policy, name="policy_draft"),
     path(
         "policies/drafts/<uuid:draft_id>/abandon/",
@@ -44,7 +44,7 @@ policy_urls = [
 ]
 
 
-# The addresses of the pages that try a draft of the rules: policy, retirement or matrix, by its id.
+# Drafts of a policy, a retirement or a matrix, by id: evaluate and backtest.
 
 
 DRAFT_PAGES = (
@@ -60,7 +60,7 @@ draft_urls = [
 ]
 
 
-# The addresses of the pages about actions. Fragments are below the page that they belong to.
+# Every page; the lists above are part of it.
 
 
 urlpatterns = [
@@ -74,7 +74,7 @@ urlpatterns = [
     path("environments/<slug:slug>/", system.environment_page, name="environment"),
     path("environments/<slug:slug>/freeze/", system.freeze_environment, name="freeze_environment"),
     path("environments/<slug:slug>/unfreeze/", system.unfreeze_environment, name="unfreeze_environment"),
-    path("prediction-accuracy/", prediction_accuracy.prediction_accuracy_page, name="prediction_accuracy"),
+    path("prediction-accuracy/", system.prediction_accuracy_page, name="prediction_accuracy"),
     path("quarantine/", quarantine.quarantine_page, name="quarantine"),
     path("quarantine/<uuid:quarantine_id>/clear/", quarantine.clear_page, name="clear_quarantine"),
     *incident_urls,
@@ -106,14 +106,14 @@ urlpatterns = [
     ),
     path("actions/<uuid:action_id>/accept/", commands.accept_plan_diff, name="accept"),
     path("actions/<uuid:action_id>/cancel/", commands.cancel_action, name="cancel"),
-    path("actions/<uuid:action_id>/abort/", rollback.abort_action, name="abort"),
+    path("actions/<uuid:action_id>/abort/", commands.abort_action, name="abort"),
     path("actions/<uuid:action_id>/resume/", commands.resume_action, name="resume"),
     path("actions/<uuid:action_id>/rollback/", commands.rollback_action, name="rollback"),
     path("actions/<uuid:action_id>/retry/", commands.retry_action, name="retry"),
     path("actions/<uuid:action_id>/explain/", review.explain_action, name="explain"),
-    path("actions/<uuid:action_id>/evidence/", evidence.evidence, name="action_evidence"),
-    path("actions/<uuid:action_id>/evidence/live/", evidence.evidence_live, name="action_evidence_live"),
-    path("actions/<uuid:action_id>/evidence/<uuid:job_id>/", evidence.evidence_file, name="action_evidence_file"),
+    path("actions/<uuid:action_id>/evidence/", review.evidence, name="action_evidence"),
+    path("actions/<uuid:action_id>/evidence/live/", review.evidence_live, name="action_evidence_live"),
+    path("actions/<uuid:action_id>/evidence/<uuid:job_id>/", review.evidence_file, name="action_evidence_file"),
     path("actions/<uuid:action_id>/run/", run.run_page, name="run"),
     path("actions/<uuid:action_id>/run/live/", run.run_live, name="run_live"),
     path("actions/<uuid:action_id>/log", run.log_range, name="log"),

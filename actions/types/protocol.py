@@ -1,4 +1,4 @@
-"""What an executor is: the adapter that plans, applies, probes, verifies and undoes one action type.
+"""The executor protocol: plan, apply, probe, verify and undo one action type.
 
 An executor is found through the entry point group ``interlock.executors`` (see ``registry``). It never touches the
 database, the lifecycle or the models: it is given a ``Target`` and JSON, and gives back JSON, digests and words.

@@ -1,4 +1,4 @@
-"""Which executors there are: found once through the entry point group ``interlock.executors``.
+"""The registry of executors, loaded once from the entry point group ``interlock.executors``.
 
 A broken executor does not take the others down, and does not vanish either: ``broken()`` lists it with the reason,
 and asking for it raises ``ExecutorBroken``.

@@ -17,7 +17,7 @@ from audit.log.events import Subject
 from audit.log.subjects import find_subject
 from audit.models import Event
 from audit.models.auditor import PackJob
-from audit.web import principal_id_of, stream_response, tenant_to_administer, tenant_to_audit
+from audit.web import correlation_of, principal_id_of, stream_response, tenant_to_administer, tenant_to_audit
 
 router = Router(tags=["evidence"])
 FILE_SCHEMAS = {
@@ -107,7 +107,7 @@ def build(request: HttpRequest, subject_id: UUID, wanted: JobIn) -> Status[dict[
     tenant = tenant_to_audit(request)
     subject = find_subject(tenant, subject_id)
     job = request_pack(
-        tenant, subject, wanted.audience, read_form(wanted.form), principal_id_of(request), _correlation(request)
+        tenant, subject, wanted.audience, read_form(wanted.form), principal_id_of(request), correlation_of(request)
     )
     return Status(202, serialize_job(job, _evidence_address(subject_id)))
 
@@ -130,16 +130,12 @@ def list_audiences(request: HttpRequest) -> list[dict[str, Any]]:
 @router.put("/evidence/audiences/{slug:name}", response=AudienceOut, summary="Say what is withheld from an audience")
 def put_audience(request: HttpRequest, name: str, wanted: AudienceIn) -> dict[str, Any]:
     tenant, by = tenant_to_administer(request)
-    found = set_audience(tenant, name, wanted.withheld, by, _correlation(request))
+    found = set_audience(tenant, name, wanted.withheld, by, correlation_of(request))
     return {"name": found.audience, "withheld": sorted(found.withheld)}
 
 
 def _evidence_address(subject_id: UUID) -> str:
     return f"/api/audit-logs/{subject_id}/evidence"
-
-
-def _correlation(request: HttpRequest) -> str:
-    return getattr(request, "correlation_id", "")
 
 
 # Send evidence, in pieces, under either server interface; what was built in the background also from the middle on.

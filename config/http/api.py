@@ -23,7 +23,7 @@ ROUTERS: tuple[str, ...] = (
     "actions.api.controls.breakers_router",
     "actions.api.events.router",
     "actions.api.events.evidence_router",
-    "actions.api.not_implemented.router",
+    "actions.api.openapi.router",
     "approvals.api.matrix_router",
     "approvals.api.policies_router",
     "approvals.api.weights_router",

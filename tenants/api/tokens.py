@@ -7,7 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Router, Schema, Status
 
-from tenants.access import Access
+from tenants.access import access_of
 from tenants.authentication.tokens import issue_managed_token, revoke_managed_token, visible_tokens
 from tenants.models import ApiToken
 
@@ -47,20 +47,20 @@ class TokenList(Schema):
 
 @router.get("/tokens", response=TokenList, summary="List your tokens and your agents'")
 def list_tokens(request: HttpRequest) -> dict[str, Any]:
-    return {"items": [_serialize_token(token) for token in visible_tokens(_access(request))]}
+    return {"items": [_serialize_token(token) for token in visible_tokens(access_of(request))]}
 
 
 @router.post("/tokens", response={201: NewTokenOut}, summary="Make a token (signed in, not with a token)")
 def add_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
     token, plain = issue_managed_token(
-        _access(request), name=body.name, scopes=body.scopes, days=body.expires_in_days, username=body.principal
+        access_of(request), name=body.name, scopes=body.scopes, days=body.expires_in_days, username=body.principal
     )
     return Status(201, {**_serialize_token(token), "token": plain})
 
 
 @router.delete("/tokens/{uuid:token_id}", response={204: None}, summary="Revoke a token; one may end itself")
 def remove_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
-    revoke_managed_token(_access(request), token_id)
+    revoke_managed_token(access_of(request), token_id)
     return HttpResponse(status=204)
 
 
@@ -76,8 +76,3 @@ def _serialize_token(token: ApiToken) -> dict[str, Any]:
         "last_used_at",
     )
     return {**{field: getattr(token, field) for field in fields}, "principal": token.principal.username}
-
-
-def _access(request: HttpRequest) -> Access:
-    access: Access = request.access  # type: ignore[attr-defined]  # ninja's auth let nobody through without one
-    return access

@@ -15,7 +15,7 @@ from django.test import AsyncClient
 from actions.api import events as module
 from actions.lifecycle.commit import advance, record_note
 from actions.lifecycle.transitions import Note
-from actions.live.subscription import database_async
+from actions.live.news import database_async
 from actions.models import Action
 from audit.models import Event, PrivateValue
 from tenants.authentication.tokens import revoke_token
@@ -207,7 +207,7 @@ async def test_a_reader_that_leaves_leaves_no_listener_behind(program, listen):
 
 async def test_without_the_layer_a_stream_looks_by_itself(program, listen, monkeypatch):
     action = await database_async(lambda: program("operator").propose())()
-    monkeypatch.setattr("actions.live.subscription.get_channel_layer", lambda: None)
+    monkeypatch.setattr("actions.live.news.get_channel_layer", lambda: None)
     listener = await database_async(listen)(action)
     task = asyncio.create_task(listener.listen(until=2))
     await asyncio.sleep(0.3)

@@ -3,7 +3,7 @@
 import pytest
 from django.test import AsyncClient
 
-from actions.live.subscription import database_async
+from actions.live.news import database_async
 from audit.verify.__main__ import main
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,6 +18,7 @@ from tenants.models import Principal
 from tests.browser import conftest as product
 from tests.browser.conftest import Site
 from tests.browser.test_account import PASSWORD
+from tests.support import processes
 from tests.support.mailbox import Smtp, running
 from tests.support.processes import wait_for
 
@@ -35,7 +36,7 @@ def product_environment(
     product_environment: dict[str, str], mailbox: Smtp, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, str]:
     """The product's processes send mail to the mailbox, with links to the server of this test."""
-    port = product.free_port()
+    port = processes.free_port()
     monkeypatch.setattr(product, "free_port", lambda: port)
     mail = f"smtp://127.0.0.1:{mailbox.server_address[1]}"
     base = f"http://127.0.0.1:{port}"

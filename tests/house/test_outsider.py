@@ -24,8 +24,8 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from actions.controls.quarantine import put_in_quarantine
+from actions.live.news import database_async
 from actions.live.sockets import websocket_urlpatterns
-from actions.live.subscription import database_async
 from actions.models import Action, Backtest, CircuitBreaker, ConcurrencyLimit, Incident, IncidentRule, Webhook
 from approvals.models import ApprovalSettings, BlastWeights, MatrixRow, NotificationRule
 from approvals.policies.drafts import draft_matrix

@@ -17,7 +17,7 @@ import websockets
 from django.db import connection
 
 from actions.lifecycle.commit import advance
-from actions.live.subscription import database_async
+from actions.live.news import database_async
 from tests.actions.factory import an_action
 from tests.api.test_events import write_events
 from tests.support.event_stream import EventStream

@@ -15,8 +15,7 @@ from django.db import connection
 
 from actions.lifecycle.commit import Changed, advance
 from actions.live import sockets
-from actions.live.messages import environment_group, publish_changes, publish_log_written
-from actions.live.subscription import database_async
+from actions.live.news import database_async, environment_group, publish_changes, publish_log_written
 from audit.models import Event
 from config.asgi import application
 from tenants.authentication.tokens import revoke_token

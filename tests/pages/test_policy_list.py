@@ -5,7 +5,7 @@ from typing import Any
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from actions.pages.policies.policy_list import example_policies
+from actions.pages.policies.policies import example_policies
 from approvals.policies.drafts import abandon_policy_draft
 from approvals.policies.publish import publish, retire
 from approvals.policies.sandbox.process import check_expression

@@ -1,6 +1,6 @@
 """The demo's policies are in force, made like any other, and loading again changes nothing."""
 
-from actions.demo.people import EXAMPLES, publish_policies
+from actions.demo.world import EXAMPLES, publish_policies
 from approvals.policies.active_policies import active_policies_for
 from approvals.policies.sandbox.process import evaluate_expressions
 from audit.models import Event

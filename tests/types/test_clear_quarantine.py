@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from actions.controls.quarantine import DatabaseQuarantineStore
-from actions.types.clear_quarantine import ClearQuarantine, store_protocol
-from actions.types.clear_quarantine.store_protocol import QuarantineRecord
+from actions.types.clear_quarantine import ClearQuarantine, executor
+from actions.types.clear_quarantine.executor import QuarantineRecord
 from actions.types.conformance import ExecutorCase, ExecutorConformance, target
 from actions.types.protocol import PlanRefused
 from audit.errors import Conflict
@@ -46,9 +46,9 @@ class Shelf:
 @pytest.fixture
 def shelf() -> Iterator[Shelf]:
     shelf = Shelf()
-    store_protocol.register_quarantine_store(shelf)
+    executor.register_quarantine_store(shelf)
     yield shelf
-    store_protocol.register_quarantine_store(DatabaseQuarantineStore())
+    executor.register_quarantine_store(DatabaseQuarantineStore())
 
 
 class TestClearQuarantine(ExecutorConformance):
@@ -75,6 +75,6 @@ class TestClearQuarantine(ExecutorConformance):
 
 
 def test_where_nobody_keeps_quarantines_none_is_cleared(shelf, tmp_path):
-    store_protocol._stores.clear()
+    executor._stores.clear()
     with pytest.raises(PlanRefused, match="Nobody here keeps"):
         ClearQuarantine().plan({"quarantine": str(ID)}, target(tmp_path))

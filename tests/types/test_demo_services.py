@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from actions.demo.environments import settings, write_services
+from actions.demo.world import service_settings, write_services
 from actions.types.conformance import target
 from actions.types.redeploy_service import RedeployService
 from actions.types.rerun_deployment_stage import RerunDeploymentStage
@@ -11,7 +11,7 @@ from actions.types.rerun_deployment_stage import RerunDeploymentStage
 def test_the_demos_service_and_deployment_can_be_planned(tmp_path: Path) -> None:
     write_services(tmp_path)
     write_services(tmp_path)
-    place = target(tmp_path, allow_private_targets=True, **settings())
+    place = target(tmp_path, allow_private_targets=True, **service_settings())
     first = RedeployService().plan({"service": "greeter", "release": "1.1"}, place)
     assert first.summary == "Redeploy greeter in dev: nothing → 1.1"
     assert (

@@ -3,9 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from actions.demo.environments import write_files, write_services
-from actions.demo.people import ENVIRONMENTS, PEOPLE, load_people, root_of
 from actions.demo.scenes import play
+from actions.demo.world import ENVIRONMENTS, PEOPLE, load_people, root_of, write_files, write_services
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 

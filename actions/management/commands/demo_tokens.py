@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from actions.demo.people import PEOPLE
+from actions.demo.world import PEOPLE
 from audit.database.clock import database_time
 from tenants.audit_hooks.events import SETUP_ACTOR
 from tenants.authentication.tokens import issue_token

@@ -1,4 +1,4 @@
-"""The changes of a plan on a page: what each one is, and its diff in the one view that the reader remembers."""
+"""The changes of a plan with their diffs and comments."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,13 +13,15 @@ from django.views.decorators.http import require_POST
 from actions.commands.review import comment_on, resolve_thread
 from actions.lifecycle.allowed import find_action
 from actions.models import Action, Plan
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import redirect_to, require_member
 from approvals.models import Comment
 from approvals.requests.comments import threads_of
 from audit.changes.document import Change, parse_changes
 from audit.changes.render import View, render_change
 from audit.errors import NotFound
 from audit.log.artifacts import read_artifact
+from audit.web import correlation_of
+from tenants.access import access_of
 
 PAGE_SIZE = 20
 INLINE_LINES = 600

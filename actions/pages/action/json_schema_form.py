@@ -1,4 +1,4 @@
-"""A form drawn from a JSON Schema: fields from schema and value, and the value back from what was posted.
+"""Forms from a JSON Schema: fields from schema and value, and the value back from a posted form.
 
 Names are dotted paths (`parameters.changes.0.path`), the same that issues carry, so that every issue finds its field.
 It knows objects, lists of objects or of plain values, texts, numbers, choices, and `oneOf` told apart by a constant;

@@ -1,4 +1,4 @@
-"""What the new-action form holds: a submission being written, drawn and read back."""
+"""The new-action page: a submission drawn as a form, read back, and tried as a dry run."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from actions.pages.action.json_schema_form import (
     field_of_issue,
     parse_fields,
 )
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import redirect_to, require_member
 from actions.queries.action_list import page_url
 from actions.types.protocol import Executor
 from actions.types.registry import executors, fetch_choices
@@ -34,7 +34,8 @@ from actions.types.shared.recovery_policy import recovery_schema
 from audit.changes.render import render_change
 from audit.errors import Forbidden
 from audit.ui import charts
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Environment
 
 TEXT = {"type": "string"}
@@ -269,7 +270,7 @@ def _issue(name: str, message: str) -> dict[str, str]:
     return {"severity": "error", "message": message, "field": name}
 
 
-# New action: what should change, and what would that do?
+# The page itself, and the dry run.
 
 
 @require_member

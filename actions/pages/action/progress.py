@@ -1,4 +1,4 @@
-"""Where an action stands on its way, as six stages: done, now, ahead."""
+"""Progress of an action in six stages: done, now, ahead."""
 
 from dataclasses import dataclass
 

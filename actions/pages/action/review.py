@@ -1,16 +1,19 @@
-"""Review: may exactly this happen?"""
+"""The pages on which a plan is reviewed: review, its changes, the explanation of its verdict, its evidence."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
 
 from actions.commands.review import record_view
 from actions.controls.blockers import find_blockers
 from actions.controls.resource_locks import blocking_locks_of_waiting
 from actions.lifecycle.allowed import find_action
+from actions.lifecycle.commit import action_subject
 from actions.models import Action
 from actions.models.states import ENDED
 from actions.pages.action.changes import (
@@ -22,10 +25,14 @@ from actions.pages.action.changes import (
     load_changes,
     render_diff,
 )
-from actions.pages.action.commands import approval_panel_context
+from actions.pages.action.commands import (
+    approval_panel_context,
+    describe_recovery,
+    describe_rollback_plan,
+    fetch_fallbacks,
+)
 from actions.pages.action.progress import build_stages
-from actions.pages.action.rollback import describe_recovery, describe_rollback_plan, fetch_fallbacks
-from actions.pages.decorators import access_of, require_member
+from actions.pages.decorators import require_member
 from actions.preflight.duration_estimate import expected_duration, known_runs, step_estimates
 from actions.queries.activity import fetch_activity
 from actions.queries.explain import explain
@@ -33,8 +40,11 @@ from actions.queries.incidents import latest_incident
 from approvals.policies.policy_text import to_yaml
 from audit.changes.masking import visible
 from audit.errors import NotFound
+from audit.evidence.api import job_response
+from audit.evidence.jobs import find_job
+from audit.evidence.pages import ExportAddresses, export_context, handle_export
 from audit.ui import charts
-from tenants.access import Access
+from tenants.access import Access, access_of
 
 
 @require_member
@@ -186,7 +196,7 @@ def _read_after(request: HttpRequest) -> int:
     return int(asked) if asked.isdigit() and len(asked) < 7 else 0
 
 
-# Why an action was judged as it was.
+# Explain: why the verdict is as it is.
 
 
 @require_member
@@ -217,3 +227,41 @@ def describe_value(value: Any) -> str:
     if isinstance(value, list):
         return visible(to_yaml({"r": value}).removeprefix("r:\n")) if value else "none"
     return visible(str(value)) or "empty"
+
+
+# Evidence: for everybody who may view the action.
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@require_member
+def evidence(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    """The page; or, by POST, a pack as it was chosen there."""
+    action = find_action(access_of(request), action_id)
+    subject, place = action_subject(action), _evidence_place(action.pk)
+    if request.method == "POST":
+        return handle_export(request, action.tenant_id, subject, place)
+    context = export_context(request, action.tenant_id, subject, place)
+    return render(request, "actions/evidence.html", {**context, "here": "queue", "action": action, "plan": action.plan})
+
+
+@require_safe
+@require_member
+def evidence_live(request: HttpRequest, action_id: UUID) -> HttpResponse:
+    action = find_action(access_of(request), action_id)
+    return render(
+        request,
+        "audit/_packs.html",
+        export_context(request, action.tenant_id, action_subject(action), _evidence_place(action.pk)),
+    )
+
+
+@require_safe
+@require_member
+def evidence_file(request: HttpRequest, action_id: UUID, job_id: UUID) -> HttpResponse:
+    action = find_action(access_of(request), action_id)
+    sent = job_response(request, find_job(action.tenant_id, action.pk, job_id))
+    return cast(HttpResponse, sent)  # a stream is none, but the door passes it on all the same
+
+
+def _evidence_place(action_id: UUID) -> ExportAddresses:
+    return ExportAddresses(reverse("action_evidence", args=[action_id]), f"/api/actions/{action_id}/evidence")

@@ -1,4 +1,4 @@
-"""A run's log in ranges, running steps included: a page asks only for what came after the last line that it has."""
+"""The run page: progress, steps, verification, and the log in ranges."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from django.shortcuts import render
 from actions.lifecycle.allowed import allowed_verbs, find_action
 from actions.models import Action, JournalEntry
 from actions.models.states import ENDED, HeldReason, State
-from actions.pages.action.rollback import fetch_fallbacks, rollback_context
-from actions.pages.decorators import access_of, require_member
+from actions.pages.action.commands import fetch_fallbacks, rollback_context
+from actions.pages.decorators import require_member
 from actions.preflight.duration_estimate import duration_estimate, known_runs
 from actions.queries.activity import ActivityEntry, fetch_activity
 from actions.queries.incidents import latest_incident
@@ -31,7 +31,7 @@ from actions.queries.run_view import (
 from actions.run.transcript import total_usage
 from audit.changes.masking import visible
 from audit.log.artifacts import ArtifactMissing, read_artifact
-from tenants.access import Access
+from tenants.access import Access, access_of
 
 K = JournalEntry.Kind
 MAX_UNASKED = 10_000
@@ -121,7 +121,7 @@ def log_as_text(action: Action) -> str:
         after, n = part.after, part.n
 
 
-# Run: is it safe, and how do I stop it?
+# The page itself, and its live part.
 
 
 FEW_CHECKS = 6

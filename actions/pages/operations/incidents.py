@@ -1,4 +1,4 @@
-"""Hand-off: what did I get, what does nobody have, and what is to be done about it?"""
+"""The pages of incidents: the list, one incident, and the commands on it."""
 
 from typing import Any
 from urllib.parse import quote
@@ -10,12 +10,13 @@ from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from actions.commands import incidents as commands_incidents
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import redirect_to, require_member
 from actions.queries import incidents
 from actions.queries.action_list import capped_count
 from actions.queries.incidents import CHOICES, TABS, IncidentFilter
 from audit.errors import NotFound
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Environment
 
 FEW_EVENTS, FEW_LINES = 12, 40

@@ -1,4 +1,4 @@
-"""Quarantine: what may nothing touch, why, and how does that end?"""
+"""The quarantine page, and the proposal to clear one."""
 
 from typing import Any
 from uuid import UUID
@@ -13,10 +13,11 @@ from actions.intake.submission import Submission
 from actions.intake.submit import submit
 from actions.models import Action, Quarantine
 from actions.pages.action.new_action import call_or_issues
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import redirect_to, require_member
 from actions.queries.action_list import page_url
 from audit.errors import Invalid, Problem
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Environment
 
 MAX_SHOWN, MAX_PAST = 200, 50

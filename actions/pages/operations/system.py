@@ -1,4 +1,4 @@
-"""Who has which resource for itself, since when, and who waits for it. Bounded, whatever there is."""
+"""Operations pages: system status, resource locks, environments and freezes, circuit breakers, prediction accuracy."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,12 +26,14 @@ from actions.controls.freeze import environment_status, visible_freezes, visible
 from actions.controls.worker_queues import is_woken, last_sweep, redis_client
 from actions.models import Action, Lease, ResourceLock
 from actions.models.states import TO_DECIDE, TO_EXECUTE, State
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import read_reason, redirect_to, require_member
 from actions.queries.action_list import visible_actions
+from actions.queries.prediction_accuracy import PERIODS, USUAL_DAYS, accuracy_report
 from actions.types.registry import broken_executors, executors
 from audit.database.clock import database_time
 from audit.templatetags.il import duration
-from tenants.access import Access, visible_to
+from audit.web import correlation_of
+from tenants.access import Access, access_of, visible_to
 from tenants.models import Environment
 
 MAX_LOCKS = 25
@@ -86,7 +88,7 @@ def _visible_by_id(ids: set[UUID], access: Access) -> dict[UUID, Action]:
     return {a.pk: a for a in visible_to(Action.objects.filter(pk__in=ids).only("title", "state"), access)}
 
 
-# An environment: is it held, what does it hold, and how many may run there?
+# One environment: its freeze, the actions it holds, its concurrency limits.
 
 
 @require_member
@@ -101,7 +103,7 @@ def environment_page(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 @require_member
 def freeze_environment(request: HttpRequest, slug: str) -> HttpResponse:
-    thrown = freeze.freeze(access_of(request), slug, _read_reason(request), correlation_id=correlation_of(request))
+    thrown = freeze.freeze(access_of(request), slug, read_reason(request), correlation_id=correlation_of(request))
     messages.warning(
         request, f"{thrown.environment.name} is frozen. No action starts; runs stop at their next checkpoint."
     )
@@ -111,13 +113,9 @@ def freeze_environment(request: HttpRequest, slug: str) -> HttpResponse:
 @require_POST
 @require_member
 def unfreeze_environment(request: HttpRequest, slug: str) -> HttpResponse:
-    resumed = freeze.unfreeze(access_of(request), slug, _read_reason(request), correlation_id=correlation_of(request))
+    resumed = freeze.unfreeze(access_of(request), slug, read_reason(request), correlation_id=correlation_of(request))
     messages.success(request, f"Released. {resumed} held action{'' if resumed == 1 else 's'} went on.")
     return redirect_to(request, f"/environments/{slug}/")
-
-
-def _read_reason(request: HttpRequest) -> str:
-    return request.POST.get("reason", "").replace("\x00", "").strip()[:4_000]
 
 
 # Circuit breakers on the system page.
@@ -134,13 +132,13 @@ def breakers_context(access: Access) -> list[dict[str, Any]]:
 @require_POST
 @require_member
 def reset_breaker_view(request: HttpRequest, breaker_id: UUID) -> HttpResponse:
-    reason = request.POST.get("reason", "").replace("\x00", "").strip()[:4_000]
+    reason = read_reason(request)
     breaker = reset_breaker(access_of(request), breaker_id, reason, correlation_id=correlation_of(request))
     messages.success(request, f"The breaker of {breaker_name(breaker)} is closed. Waiting actions can start.")
     return redirect_to(request, "/system/")
 
 
-# System: is the machinery alive, and what is stuck on what?
+# System: the state of every component, and what each waiting action waits for.
 
 
 MAX_BLOCKED = 25
@@ -251,3 +249,28 @@ def external_status() -> list[dict[str, Any]]:
         {"name": "Workers", "ok": bool(answers), "detail": names},
         {"name": "Sweep", "ok": not late, "detail": f"{when}, every {settings.INTERLOCK.sweep_s:g} s"},
     ]
+
+
+# Prediction accuracy by action type.
+
+
+@require_member
+def prediction_accuracy_page(request: HttpRequest) -> HttpResponse:
+    asked = request.GET
+    return render(request, "prediction_accuracy/prediction_accuracy.html", accuracy_context(access_of(request), asked))
+
+
+def accuracy_context(access: Access, asked: Any) -> dict[str, Any]:
+    """What one may view, of one environment or all of them; a filter that is not known is as if it were not there."""
+    visible = access.environments_where("view")
+    places = list(Environment.objects.filter(tenant=access.tenant, pk__in=visible).order_by("slug"))
+    chosen = next((place for place in places if place.slug == asked.get("environment")), None)
+    days = next((n for n in PERIODS if str(n) == asked.get("days")), USUAL_DAYS)
+    return {
+        "here": "prediction_accuracy",
+        "environments": places,
+        "chosen": chosen,
+        "days": days,
+        "periods": PERIODS,
+        "rows": accuracy_report([chosen.pk] if chosen else [place.pk for place in places], days),
+    }

@@ -1,4 +1,4 @@
-"""A draft of the rules tried before it is trusted: on one action, and on every judged action of a period."""
+"""Evaluate, backtest and propose a draft: a policy, a retirement or a matrix."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -21,12 +21,13 @@ from actions.commands.propose import PolicyProposal, find_policy_proposal, propo
 from actions.lifecycle.allowed import find_action
 from actions.models import Action, Backtest
 from actions.pages.action.new_action import call_or_issues
-from actions.pages.decorators import access_of, correlation_of, redirect_to, require_member
+from actions.pages.decorators import redirect_to, require_member
 from actions.queries.action_list import page_url
 from approvals.policies.permissions import environments_deciding_policies
 from audit.database.clock import database_time
 from audit.errors import Invalid
-from tenants.access import Access, visible_to
+from audit.web import correlation_of
+from tenants.access import Access, access_of, visible_to
 from tenants.models import Environment
 
 MAX_CHOICES = 12
@@ -216,7 +217,7 @@ def _parse_id(text: str) -> UUID | None:
         return None
 
 
-# Propose to put a draft of the rules in force: where it lands, and why. The rest is an action like any other.
+# Propose a draft: its environment and the reason. The rest is an action like any other.
 
 
 class ProposalForm(forms.Form):

@@ -1,4 +1,4 @@
-"""The threshold matrix: who is asked for what, where; and drafts of what it would be."""
+"""The approval matrix, and drafts of its rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from actions.pages.decorators import access_of, correlation_of, require_member
+from actions.pages.decorators import require_member
 from actions.pages.policies.policy_editor import NEXT_PAGES, draft_backtest_status, parse_count, try_draft_command
 from approvals.errors import NotADraft
 from approvals.models import TIERS, MatrixDraft
@@ -26,6 +26,8 @@ from audit.changes.document import Change
 from audit.changes.render import render_change as diff
 from audit.errors import NotFound
 from audit.log.canonical_json import digest_of
+from audit.web import correlation_of
+from tenants.access import access_of
 from tenants.models import Environment
 from tenants.roles import approving_roles
 

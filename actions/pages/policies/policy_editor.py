@@ -1,4 +1,4 @@
-"""What was typed into the editor of a policy: kept as typed, read as a wording, and given back beside what is wrong."""
+"""The policy editor: the text as typed, its issues, and the draft that it saves."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from actions.backtests.start import backtest_status, describe_backtest
-from actions.pages.decorators import access_of, correlation_of, require_member
-from actions.pages.policies.policy_list import example_policies
+from actions.pages.decorators import require_member
+from actions.pages.policies.policies import example_policies
 from approvals.errors import DraftChanged, MayNotChangeRules, NotADraft
 from approvals.models import Policy, PolicyVersion
 from approvals.policies import drafts
@@ -36,7 +36,8 @@ from audit.changes.document import Change
 from audit.changes.masking import visible
 from audit.changes.render import render_change as diff
 from audit.errors import Invalid, NotFound
-from tenants.access import Access
+from audit.web import correlation_of
+from tenants.access import Access, access_of
 from tenants.models import Tenant
 from tenants.roles import approving_roles_in_tenant
 
@@ -154,7 +155,7 @@ def _text(value: Any) -> str:
     return plain.encode("utf-8", "replace").decode()
 
 
-# Where a draft stands with its backtest, as the editors show it.
+# The backtest of a draft, as the editors show it.
 
 
 def draft_backtest_status(kind: str, draft_id: UUID) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def draft_backtest_status(kind: str, draft_id: UUID) -> dict[str, Any]:
     return {"words": words, "is_good": standing.may, "address": f"/policies/{kind}/{draft_id}/backtest/"}
 
 
-# The editor of policies: what is typed is checked as it is typed, kept when it is refused, and never in force.
+# The editor: text is checked as it is typed, kept when it is refused, and never in force.
 
 
 NEXT_PAGES = ("evaluate", "backtest", "propose")

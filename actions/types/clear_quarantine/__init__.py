@@ -1,4 +1,4 @@
-"""Let a resource be touched again that was put in quarantine, once people have approved exactly that."""
+"""The action type ``clear_quarantine``: release a quarantined resource by an approved action."""
 
 from actions.types.clear_quarantine.executor import ClearQuarantine
 

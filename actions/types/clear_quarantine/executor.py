@@ -1,15 +1,63 @@
-"""The executor of an approved end of a quarantine: one step, compared as it is made, put back by its undo."""
+"""The executor of ``clear_quarantine``, and the store of quarantines that the product registers with it."""
 
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import UUID
 
-from actions.types.clear_quarantine.store_protocol import QuarantineRecord, quarantine_store
 from actions.types.protocol import Draft, Issue, Outcome, PlanRefused, Probe, StepContext, Target, error
 from actions.types.shared.executor_base import outcome_if_out_of_time, own_connection
 from audit.changes.document import Change
 from audit.errors import Problem
+
+
+@dataclass(frozen=True)
+class QuarantineRecord:
+    """A quarantine as it is now. `standing`: in_force or cleared; `held_by`: the action that has yet to be settled."""
+
+    id: UUID
+    environment_id: UUID
+    environment: str
+    kind: str
+    name: str
+    because: str
+    since: str
+    standing: str
+    cleared_by: UUID | None = None
+    held_by: UUID | None = None
+
+
+class QuarantineStore(Protocol):
+    """Reads and changes quarantines, each in a transaction of its own, from any thread with a connection."""
+
+    def find(self, tenant_id: UUID, quarantine_id: UUID) -> QuarantineRecord | None:
+        """The quarantine of this tenant."""
+
+    def clear(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
+        """Clear it for this action; False if it was cleared by this action already. Raises Problem if by another."""
+
+    def put_back(self, tenant_id: UUID, quarantine_id: UUID, action_id: UUID | None, key: str) -> bool:
+        """Put back what this action cleared; False if it is in force. Raises Problem if somebody else's is."""
+
+
+_stores: list[QuarantineStore] = []
+
+
+def register_quarantine_store(keeper: QuarantineStore) -> None:
+    """Say who keeps them."""
+    _stores[:] = [keeper]
+
+
+def quarantine_store() -> QuarantineStore:
+    """Whoever keeps them. Raises PlanRefused where nobody does: then nothing is cleared."""
+    if not _stores:
+        raise PlanRefused([error("No quarantine keeper is configured, so none can be cleared.", "quarantine")])
+    return _stores[0]
+
+
+# The executor: one step, compared as it is made; its undo sets the quarantine again.
+
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -1,4 +1,4 @@
-"""``collect_diagnostics`` as the engine sees it: one step per section, each with its own bounded data."""
+"""The executor of ``collect_diagnostics``: one step per section, each with bounded data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes and listening sockets that belong to an environment.
+"""The sections of the diagnostics: processes, sockets, the machine, the files below the root.
 
 A host is shared, so an environment sees the processes that work below its root (by working directory or program file)
 and their sockets. Only where an admin set ``host_facts`` does it see those of the whole host.
@@ -128,7 +128,7 @@ def sockets(ctx: StepContext) -> dict[str, Any]:
     return {"scope": "host" if sees_host(ctx.target) else "environment", "rows": rows}
 
 
-# Facts of the machine: load, memory, uptime and mounts. Whole numbers and strings only, so that they can be hashed.
+# The machine: load, memory, uptime, mounts. Integers and strings only, so that they can be hashed.
 
 
 PSEUDO = {"proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue", "debugfs", "tracefs", "securityfs", "bpf", "pstore"}
@@ -174,7 +174,7 @@ def mounts(ctx: StepContext) -> dict[str, Any]:
     return {"scope": "host" if sees_host(ctx.target) else "environment", "rows": rows}
 
 
-# What lies below an environment's root, by names and sizes; no file is opened and no link followed.
+# Files below an environment's root, by name and size; no file is opened, no link followed.
 
 
 MAX_ENTRIES = 50_000

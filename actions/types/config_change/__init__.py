@@ -1,4 +1,4 @@
-"""Change the rules themselves: publish or retire a guard policy, or replace an environment's matrix."""
+"""The action type ``config_change``: publish or retire a policy, or replace an environment's matrix."""
 
 from actions.types.config_change.executor import ConfigChange
 

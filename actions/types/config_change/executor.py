@@ -1,4 +1,4 @@
-"""The executor of changes of rules. Its target is the database, reached through `approvals.policies.publish` only."""
+"""The executor of policy changes. Its target is the database, through `approvals.policies.publish` only."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What must be true of a draft before it is planned. Told from outside, because executors know no other part of it."""
+"""Policies and matrices as targets: read the current text, check a draft, replace it."""
 
 import hashlib
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def require_backtest(kind: str, draft: UUID) -> dict[str, Any]:
         raise PlanRefused([error(problem.detail, "draft")]) from problem
 
 
-# The two kinds of rules that can change, behind one shape: read what is in force, tell it as text, swap it.
+# Policies and matrices behind one interface: read, render as text, replace.
 
 
 ACTOR = "system:execute"

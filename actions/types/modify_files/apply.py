@@ -1,4 +1,4 @@
-"""Make one file as it shall be: one rename per path, durable before it is reported, refused if the file moved on.
+"""Write one file: one rename per path, durable before it is reported, refused if the file changed since planning.
 
 A new content is written beside its target under a name derived from the step's idempotency key, so whoever retries
 after a crash finds and removes the leftover. Between the last look and the rename another process may still write in

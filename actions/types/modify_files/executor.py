@@ -1,4 +1,4 @@
-"""``modify_files`` as the engine sees it."""
+"""The executor of ``modify_files``."""
 
 from __future__ import annotations
 

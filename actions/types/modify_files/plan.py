@@ -1,4 +1,4 @@
-"""What is there now, and whether the asked-for changes fit it. Read-only."""
+"""Plan changes of files, or their undo: read the target, find faults, one step per file. Read-only."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def is_text(data: bytes) -> bool:
     return True
 
 
-# From changes, or from an executed plan, to a plan: one step per file with its precondition and undo. Read-only.
+# The plan: one step per file with its precondition and undo.
 
 
 TITLES = {"create": "Create", "modify": "Modify", "delete": "Delete"}

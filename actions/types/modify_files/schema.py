@@ -1,4 +1,4 @@
-"""What may be asked for: the schema of ``modify_files`` and what it cannot say. Pure, reads nothing."""
+"""The schema of ``modify_files`` and the rules it cannot express. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the steps do to a service's directories and process. Each is idempotent and says whether anything was done."""
+"""The steps of a redeploy: idempotent changes to a service's directories and process."""
 
 from __future__ import annotations
 

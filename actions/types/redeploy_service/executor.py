@@ -1,4 +1,4 @@
-"""``redeploy_service`` as the engine sees it."""
+"""The executor of ``redeploy_service``."""
 
 from __future__ import annotations
 

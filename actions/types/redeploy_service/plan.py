@@ -1,4 +1,4 @@
-"""From a wish, or from an executed plan, to a plan: copy, switch, restart, health gate, and the way back. Read-only."""
+"""Plan a redeploy from parameters, or its undo from an executed plan: copy, switch, restart, health gate. Read-only."""
 
 from __future__ import annotations
 
@@ -265,7 +265,7 @@ def find_surplus_releases(house: ServiceDir, keep: int, used: tuple[str | None, 
     return gone, sorted(aside) if gone else []
 
 
-# What a plan is to bring about: worked out from parameters, or from an executed plan that is to be undone.
+# The target state of a plan: from parameters, or from an executed plan to undo.
 
 
 def plan_deployment(parameters: dict[str, Any], target: Target) -> Draft:

@@ -1,4 +1,4 @@
-"""How a service stands: which release ``current`` names, what its record says, and what really runs.
+"""The state of a service: its current release, its record, its processes, and the health gate.
 
 The record (``record.json`` in the control directory, replaced whole) is what the supervisor starts: release, command,
 environment, grace, ``token`` (the idempotency key of the step that wrote it) and ``passed`` (the health gate let it
@@ -126,7 +126,7 @@ def lock_service(target: Target, path: str, deadline: float, stopping: Callable[
         )
 
 
-# The health gate: the very process that was started answers well, several times in a row, within its time.
+# The health gate: the started process answers healthily, several times in a row, in time.
 
 
 def health_gate_terms(service: Service) -> dict[str, Any]:

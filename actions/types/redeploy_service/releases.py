@@ -1,4 +1,4 @@
-"""Release directories: what is in them, copying one, taking one away, and the link that says which is current.
+"""Release directories: list, copy and remove one, and the link to the current one.
 
 A manifest is one line per file, ``sha256  mode  path``, sorted by path. Links and special files are refused: what was
 reviewed is what is there, and nothing in it leads elsewhere.

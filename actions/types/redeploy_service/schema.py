@@ -1,4 +1,4 @@
-"""What may be asked for, and what an environment declares: the schemas of ``redeploy_service``. Pure."""
+"""The schemas of ``redeploy_service``: its parameters, and the services that an environment declares. Pure."""
 
 from __future__ import annotations
 

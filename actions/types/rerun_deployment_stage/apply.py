@@ -1,4 +1,4 @@
-"""Have a keeper run a command, exactly once for one key, from any worker; and look what came of it.
+"""Run the command of a stage exactly once per key, from any worker, and read its result.
 
 The order lives in a directory of its own (``.interlock-stage/<key>`` in the deployment's directory): ``order.json``,
 the lock ``alive``, ``begun``, ``output.log`` and, written last, ``result.json``.
@@ -217,7 +217,7 @@ def forward_output(ctx: StepContext, fd: int, at: int, *, last: bool) -> int:
     return at
 
 
-# Ask a stage's own check whether the stage is done: exit code 0 says yes, 1 says no, anything else says nothing.
+# A stage's own check: exit code 0 is done, 1 is not done, anything else is unknown.
 
 
 CHECK_TIMEOUT_S = 30

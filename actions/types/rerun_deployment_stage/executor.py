@@ -1,4 +1,4 @@
-"""``rerun_deployment_stage`` as the engine sees it."""
+"""The executor of ``rerun_deployment_stage``."""
 
 from __future__ import annotations
 

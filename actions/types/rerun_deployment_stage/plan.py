@@ -1,4 +1,4 @@
-"""From parameters, or from an executed plan, to a plan: one step per stage. Read-only."""
+"""Plan a rerun from parameters, or its undo from an executed plan: one step per stage. Read-only."""
 
 from __future__ import annotations
 

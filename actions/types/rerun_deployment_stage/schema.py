@@ -1,4 +1,4 @@
-"""What may be asked for, and what an environment declares: the schemas of ``rerun_deployment_stage``. Pure."""
+"""The schemas of ``rerun_deployment_stage``: its parameters, and the deployments that an environment declares. Pure."""
 
 from __future__ import annotations
 

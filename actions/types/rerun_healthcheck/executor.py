@@ -1,4 +1,4 @@
-"""The action type ``rerun_healthcheck``: ask a service over HTTP or TCP whether it is well, with timings."""
+"""The executor of ``rerun_healthcheck``: probe a service over HTTP or TCP, with timings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of an action: what must hold on the real target before it counts as completed.
+"""The checks of an action: read the real target before it counts as completed.
 
 A check is one of ``{"kind": "http", "url", …}``, ``{"kind": "tcp", "host", "port"}`` and ``{"kind": "file", "path",
 "sha256" | "exists" | "contains"}``; ``check_schema`` has the details.

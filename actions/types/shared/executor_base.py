@@ -1,4 +1,4 @@
-"""What every executor that only looks has in common: nothing to undo, and safe to do again."""
+"""Bases and outcomes that executors share: read-only executors, refused steps, the database from an effect thread."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def outcome_if_out_of_time(ctx: StepContext) -> Outcome | None:
     return None
 
 
-# What a step of an executor comes to when something is in its way. Shared by executors that change something.
+# Outcomes of steps that are refused or run out of time.
 
 
 class StepRefused(Exception):

@@ -1,4 +1,4 @@
-"""Small states that must survive any crash: directories reached without links, JSON replaced whole, locks.
+"""Small files that must survive a crash: directories opened without links, JSON replaced whole, locks.
 
 Shared by executors that keep a state of their own beside what they change.
 """

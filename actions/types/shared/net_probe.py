@@ -272,7 +272,7 @@ def _host_header(ask: ProbeRequest) -> str:
     return host if ask.port == (443 if ask.tls else 80) else f"{host}:{ask.port}"
 
 
-# The parameters that describe a probe, as a form and the API know them, and the questions they stand for.
+# Parameters of a probe, for forms and the API.
 
 
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})|[0-9A-Fa-f:.]{2,45}")

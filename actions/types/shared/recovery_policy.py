@@ -1,5 +1,5 @@
-"""
-The recovery policy of an action: what to do about a step that failed, how often, and how long to wait in between.
+"""The recovery policy of an action: how to treat a failed step, how many attempts, and how long to wait between
+them.
 
 A type says what helps against each of its error codes; a submission may say otherwise, within bounds. What comes of
 both is part of the plan and of its digest: people approve exactly the policy by which the run will go.

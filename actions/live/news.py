@@ -1,18 +1,103 @@
-"""Ask the database from code that waits: the connection goes back as soon as the answer is there."""
+"""
+News of changes, from commits to connections: one group per environment, one message per group and commit.
+
+The message carries ids and seqs only; a page that receives it fetches over HTTP, where permission is checked again.
+
+Subscribers use the channel layer; publishers write to Redis directly, in the layer's own form. The layer's `group_send`
+would need an event loop, and so a thread and a new connection for every commit (measured: 3 ms instead of 0.1).
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import structlog
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
+from django.conf import settings
 from django.db import connection
+from redis import RedisError
 
-from actions.live.messages import environment_group, principal_group
+from actions.controls.worker_queues import redis_client
+from actions.lifecycle.commit import Changed
+from actions.models import Action
+
+log = structlog.get_logger(__name__)
+Message = tuple[str, bytes]
+"""A Redis channel, and what to publish there."""
+
+
+def environment_group(environment_id: UUID) -> str:
+    return f"environment.{environment_id.hex}"
+
+
+def principal_group(principal_id: UUID) -> str:
+    """Where a socket hears that its principal's roles changed."""
+    return f"principal.{principal_id.hex}"
+
+
+def notify_principal(principal_id: UUID) -> None:
+    """Have every connection of a principal look at its standing again: roles changed, or somebody signed out."""
+    _publish([_message(principal_group(principal_id), {"type": "principal.changed"})])
+
+
+def publish_changes(changes: Iterable[Changed]) -> None:
+    """Send one message per environment. A lost message is not an error: pages refetch when they reconnect."""
+    _publish(change_messages(changes))
+
+
+def change_messages(changes: Iterable[Changed]) -> list[Message]:
+    """What to publish so that open pages hear of these changes: one message per environment."""
+    by_environment: dict[UUID, dict[str, int]] = {}
+    for c in changes:
+        by_environment.setdefault(c.environment_id, {})[str(c.action_id)] = c.seq
+    return [
+        _message(environment_group(environment), {"type": "actions.changed", "changed": changed})
+        for environment, changed in by_environment.items()
+    ]
+
+
+def publish_log_written(actions: Iterable[Action]) -> None:
+    """Say that running steps of these actions wrote more: one message per environment, as often as a worker writes."""
+    by_environment: dict[UUID, list[str]] = {}
+    for action in actions:
+        by_environment.setdefault(action.environment_id, []).append(str(action.pk))
+    _publish(
+        [_message(environment_group(e), {"type": "actions.said", "said": ids}) for e, ids in by_environment.items()]
+    )
+
+
+def _publish(said: list[Message]) -> None:
+    """Never raises: connections look once a minute anyway."""
+    try:
+        pipe = redis_client().pipeline(transaction=False)
+        for channel, body in said:
+            pipe.publish(channel, body)
+        pipe.execute()
+    except (RedisError, OSError) as error:
+        log.warning("live_message_lost", error=f"{type(error).__name__}: {error}")
+
+
+def _message(group: str, message: dict[str, Any]) -> Message:
+    return f"{_prefix()}__group__{group}", _layer().serialize(message)
+
+
+@lru_cache(maxsize=1)
+def _layer() -> Any:
+    return get_channel_layer()
+
+
+@lru_cache(maxsize=1)
+def _prefix() -> str:
+    layer: Any = settings.CHANNEL_LAYERS["default"]
+    return str(layer["CONFIG"].get("prefix", "asgi"))
+
+
+# Database access from async code: the connection is released with the answer.
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,10 +119,9 @@ def _call_and_release(question: Callable[P, T], *args: P.args, **kwargs: P.kwarg
             connection.close()
 
 
-# Wait for news of one action without asking the database all the time: a wake, and never more than a wake.
+# Subscribe to news of one action: a wake-up, never data.
 
 
-log = structlog.get_logger(__name__)
 DISCONNECTED_POLL_S = 1.0
 """How long a wait lasts when the layer does not answer: then looking is all that is left."""
 
