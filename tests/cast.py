@@ -5,6 +5,8 @@ the role of their name in the whole of acme, but: approver2 is an approver, agen
 admin is a superuser too, outsider is globex's operator. Nobody has a password until a test gives one.
 """
 
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,8 @@ from tenants.authentication.tokens import issue_token
 from tenants.models import PERMISSIONS, Environment, Principal, Role, Tenant
 from tenants.provisioning import create_environment, create_tenant
 from tenants.roles import add_member
+from tests import servers
+from tests.support.snapshot import remembered
 
 RISK = {"dev": "safe", "staging": "guarded", "prod": "dangerous"}
 ROLE_OF = {"approver2": "approver", "agent": "operator", "outsider": "operator"}
@@ -67,12 +71,30 @@ class Cast:
         return Client(headers={"Authorization": f"Bearer {self.token(name)}"}, enforce_csrf_checks=True)
 
 
-def make_cast(directory: Path) -> Cast:
-    """Make them all, with roots below `directory`."""
+PLACES = servers.scratch_directory()
+
+
+def make_cast(then: Callable[[Cast], object] | None = None) -> Cast:
+    """Make them all, and what `then` adds, with roots that are empty directories; the same in every test."""
+
+    def make() -> Cast:
+        cast = _make()
+        if then is not None:
+            then(cast)
+        return cast
+
+    cast = remembered(f"cast {then.__qualname__}" if then is not None else "cast", make)
+    shutil.rmtree(PLACES, ignore_errors=True)
+    for environment in (cast.dev, cast.staging, cast.prod, cast.globex_prod):
+        Path(environment.root).mkdir(parents=True)
+    return cast
+
+
+def _make() -> Cast:
     tenants = {slug: create_tenant(slug, slug.capitalize()) for slug in ("acme", "globex")}
     acme, globex = tenants["acme"], tenants["globex"]
-    places = {slug: _environment(acme, slug, directory) for slug in RISK}
-    places["globex_prod"] = _environment(globex, "prod", directory)
+    places = {slug: _environment(acme, slug) for slug in RISK}
+    places["globex_prod"] = _environment(globex, "prod")
     people = {n: _person(n) for n in ("operator", "approver", "approver2", "security", "auditor", "outsider")}
     people["admin"] = Principal.objects.create_superuser("admin", display_name="Admin")
     people["agent"] = Principal.objects.create_agent("agent", people["operator"], display_name="Agent")
@@ -83,13 +105,12 @@ def make_cast(directory: Path) -> Cast:
 
 
 @pytest.fixture
-def cast(db: None, tmp_path: Path) -> Cast:
-    return make_cast(tmp_path)
+def cast(db: None) -> Cast:
+    return make_cast()
 
 
-def _environment(tenant: Tenant, slug: str, directory: Path) -> Environment:
-    root = directory / tenant.slug / slug
-    root.mkdir(parents=True)
+def _environment(tenant: Tenant, slug: str) -> Environment:
+    root = PLACES / tenant.slug / slug
     return create_environment(tenant, slug, slug, RISK[slug], str(root))
 
 

@@ -12,14 +12,14 @@ def a_lease(db):
 
 
 @pytest.fixture
-def cast(db, tmp_path):
+def cast(db):
     """The cast with the demo's matrix: no required approval in dev and staging, two approvers in prod."""
-    return with_rules(make_cast(tmp_path))
+    return make_cast(with_rules)
 
 
 @pytest.fixture
-def committed_cast(transactional_db, tmp_path):
-    return with_rules(make_cast(tmp_path))
+def committed_cast(transactional_db):
+    return make_cast(with_rules)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ TIERS = ("low", "medium", "high", "critical")
 
 def write_matrix(cast: Cast) -> None:
     """Dev and globex ask for no required approval, staging for one approver, prod for two."""
+    rows = []
     one, two = [{"role": "approver", "count": 1}], [{"role": "approver", "count": 2}]
     for environment, required_approvals in (
         (cast.dev, []),
@@ -24,9 +25,12 @@ def write_matrix(cast: Cast) -> None:
         (cast.globex_prod, []),
     ):
         for tier in TIERS:
-            MatrixRow.objects.create(
-                tenant=environment.tenant, environment=environment, tier=tier, required_approvals=required_approvals
+            rows.append(
+                MatrixRow(
+                    tenant=environment.tenant, environment=environment, tier=tier, required_approvals=required_approvals
+                )
             )
+    MatrixRow.objects.bulk_create(rows)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from audit.database.clock import database_time, uuid7
 from audit.models import Event
 from tenants.access import Access, access_for
 from tenants.models import Environment, Principal, Role, Tenant
+from tests.support.snapshot import remembered
 
 DIGEST, OTHER_DIGEST = "9f3c" * 16, "41d8" * 16
 ROLES = {
@@ -62,6 +63,10 @@ def a_role(tenant: Tenant, name: str, *permissions: str) -> Role:
 
 
 def a_scene(slug: str = "acme") -> Scene:
+    return remembered(f"scene of {slug}", lambda: _make(slug))
+
+
+def _make(slug: str) -> Scene:
     tenant = Tenant.objects.create(slug=slug, name=slug.title())
     prod = Environment.objects.create(tenant=tenant, slug="prod", name="Production", risk_class="dangerous")
     dev = Environment.objects.create(tenant=tenant, slug="dev", name="Development", risk_class="safe")

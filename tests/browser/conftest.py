@@ -151,8 +151,7 @@ def site(
 ) -> Iterator[Site]:
     """The product with a worker, the cast and the matrix."""
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright's loop runs in this thread; nothing here awaits
-    cast = make_cast(tmp_path)
-    write_matrix(cast)
+    cast = make_cast(write_matrix)
     with worker(product_environment, tmp_path / "worker.log", worker_app):
         made = Site(web(), cast, chromium, tmp_path)
         yield made

@@ -27,7 +27,7 @@ def server(transactional_db: None) -> Iterator[PostgreSQL]:
 
 @pytest.fixture
 def own_cast(server: PostgreSQL, tmp_path) -> Cast:
-    return with_rules(make_cast(tmp_path))
+    return make_cast(with_rules)
 
 
 def test_actions_end_once_although_postgresql_is_restarted_twice(

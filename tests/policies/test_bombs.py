@@ -109,7 +109,7 @@ def test_what_hangs_is_cut_off_at_its_bound_and_costs_the_next_one_nothing():
 @pytest.mark.parametrize("name", ["loops", "doubling texts", "sum"])
 def test_a_bomb_in_force_denies_its_own_tenants_actions_and_no_others(tmp_path, transactional_db, name):
     """As if it had been published before this version of the library; three actions against one bystander each."""
-    cast = with_rules(make_cast(tmp_path))
+    cast = make_cast(with_rules)
     policy = Policy.objects.create(tenant=cast.acme, home=cast.acme, slug="bomb")
     PolicyVersion.objects.create(
         policy=policy,

@@ -35,7 +35,7 @@ SETTLES = {"action.approve", "action.reject", "action.expire", "action.cancel"}
 @pytest.fixture
 def place(transactional_db: None, tmp_path: Any) -> Cast:
     """Production asks for one approver, so that each vote is the last."""
-    cast = with_rules(make_cast(tmp_path))
+    cast = make_cast(with_rules)
     MatrixRow.objects.filter(environment=cast.prod).update(required_approvals=[{"role": "approver", "count": 1}])
     return cast
 
