@@ -4,13 +4,19 @@ What every route and every socket is about: the tables that the walks go by.
 A route that is in none of them fails the walk: say here what it is about.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from django.urls import URLResolver, get_resolver
 
+from config.api import api
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+FORM = ("GET", "POST")
+MethodsOf = Callable[[str], tuple[str, ...]]
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"
 DIGEST = "0" * 64
 
@@ -284,3 +290,22 @@ def routes() -> list[str]:
             yield from walk(it.url_patterns, here) if isinstance(it, URLResolver) else [here]
 
     return sorted(set(walk(get_resolver().url_patterns)))
+
+
+def every_method(route: str) -> tuple[str, ...]:
+    return METHODS
+
+
+def answered_methods(route: str) -> tuple[str, ...]:
+    """The methods that do something: those of the API's document, GET and POST of a page. The others answer 405."""
+    path = "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)
+    calls = api.get_openapi_schema()["paths"].get(path)
+    if calls is None:
+        return METHODS if route.startswith("api/") else FORM
+    return tuple(method for method in METHODS if method.lower() in calls)
+
+
+BY_METHODS = pytest.mark.parametrize(
+    "methods_of", [answered_methods, pytest.param(every_method, marks=pytest.mark.slow)], ids=lambda it: it.__name__
+)
+"""A walk by what each route answers, and by every method there is, which takes long."""

@@ -47,7 +47,19 @@ from tenants.authentication.tokens import issue_token
 from tenants.models import PERMISSIONS, Principal
 from tenants.roles import add_member
 from tests.api.conftest import carry, place, program
-from tests.house.routes import API, METHODS, OBJECTS, OPEN, PAGES, SOCKETS, TRACE, UNBUILT, routes
+from tests.house.routes import (
+    API,
+    BY_METHODS,
+    OBJECTS,
+    OPEN,
+    PAGES,
+    SOCKETS,
+    TRACE,
+    UNBUILT,
+    MethodsOf,
+    answered_methods,
+    routes,
+)
 from tests.policies.factory import backtested, drafted
 
 __all__ = ["carry", "place", "program"]
@@ -233,11 +245,12 @@ def test_every_socket_is_in_a_table():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_is_anothers_answers_as_what_never_was(world):
+@BY_METHODS
+def test_what_is_anothers_answers_as_what_never_was(world, methods_of: MethodsOf):
     """Every route about an object × every method: status, body, redirect and number of queries are the same."""
     for route, about in OBJECTS.items():
         client = world.clients["api" if route.startswith("api/") else "page"]
-        for method in METHODS:
+        for method in methods_of(route):
             answers = [ask(client, method, route, filling, about.body) for filling in world.pair(about.what)]
             assert answers[0] == answers[1], f"{method} {route}"
             status = answers[0][0]
@@ -252,7 +265,7 @@ def test_its_own_people_do_get_through(world):
             continue
         client = world.owners["api" if route.startswith("api/") else "page"]
         here = world.pair(about.what)[0]
-        statuses = {ask(client, method, route, here, about.body)[0] for method in ("GET", "POST", "DELETE")}
+        statuses = {ask(client, method, route, here, about.body)[0] for method in answered_methods(route)}
         assert statuses - {404, 405}, f"{route} answers its own people {statuses}"
 
 
@@ -287,7 +300,8 @@ def _admin(route: str, thing: Any) -> tuple[str, dict[str, str], dict[str, Any]]
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_stranger_is_sent_away_everywhere(world):
+@BY_METHODS
+def test_a_stranger_is_sent_away_everywhere(world, methods_of: MethodsOf):
     """No principal: 401 from the API, to the sign-in from a page, whatever is asked for."""
     stranger = Client(headers={"traceparent": TRACE})
     for route in routes():
@@ -295,7 +309,7 @@ def test_a_stranger_is_sent_away_everywhere(world):
             continue
         what = OBJECTS[route].what if route in OBJECTS else "action"
         seen = []
-        for method in METHODS:
+        for method in methods_of(route):
             for filling in world.pair(what):
                 address = _admin(route, world.foreign["action"])[0] if route.startswith("admin/") else route
                 status, _, location, _ = ask(stranger, method, address, filling, {})
