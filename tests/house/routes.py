@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.urls import URLResolver, get_resolver
 
-from config.api import api
+from config.http.api import api
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 FORM = ("GET", "POST")

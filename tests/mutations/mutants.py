@@ -41,7 +41,7 @@ FIRST = f"{TABLE}::test_only_first_approvals_of_this_digest_by_distinct_outsider
 TRAPS = "tests/traps/test_table.py::test_it_is_refused_and_nothing_changes"
 AT_WORK = "tests/actions/test_policies_at_work.py"
 CORPUS = "tests/audit/test_pack_corpus.py"
-RECOVERY, RETRIES = "tests/recovery", "tests/run/test_retry.py"
+RETRIES = "tests/run/test_retry.py"
 SEALS = "tests/audit/seals"
 
 MUTANTS = [
@@ -220,7 +220,7 @@ MUTANTS = [
         "actions.run.retry:determine_strategy",
         "_1 not in (Probe.DONE, Probe.NOT_DONE)",
         "False",
-        (f"{RECOVERY}/test_strategy.py",),
+        ("tests/run/test_retry_policy.py",),
     ),
     Mutant(
         "what a type aborts can be loosened",
@@ -228,7 +228,7 @@ MUTANTS = [
         "actions.types.shared.recovery_policy:recovery_issues",
         '_1 != "abort" and _2 == "abort"',
         "False",
-        (f"{RECOVERY}/test_strategy.py",),
+        ("tests/run/test_retry_policy.py",),
     ),
     Mutant(
         "a recovery policy is not in the digest",
@@ -266,7 +266,7 @@ MUTANTS = [
         "a target is tried again without end",
         "recovery",
         "actions.run.retry:_decide",
-        "_1 or not _2.take(_3, _4)",
+        "_1 or not _2(_3, _4)",
         "_1",
         (f"{RETRIES}::test_the_retries_at_one_target_are_bounded_whoever_asks",),
     ),
@@ -276,7 +276,7 @@ MUTANTS = [
         "actions.controls.sql:PASSES_BREAKER",
         "",
         '"TRUE"',
-        (f"{RECOVERY}/test_breakers.py",),
+        ("tests/controls/test_circuit_breakers.py",),
     ),
     Mutant(
         "all are let through a half-open breaker",
@@ -284,7 +284,7 @@ MUTANTS = [
         "actions.controls.sql:PASSES_BREAKER",
         "b.state <> 'closed'",
         "b.state = 'open'",
-        (f"{RECOVERY}/test_breakers.py",),
+        ("tests/controls/test_circuit_breakers.py",),
         in_text=True,
     ),
     Mutant(
@@ -293,7 +293,7 @@ MUTANTS = [
         "actions.controls.circuit_breaker:reset_breaker",
         'not _1.can("operate", _2)',
         "False",
-        (f"{RECOVERY}/test_breakers.py::test_an_operator_resets_it_with_an_event_and_nobody_else",),
+        ("tests/controls/test_circuit_breakers.py::test_an_operator_resets_it_with_an_event_and_nobody_else",),
     ),
     Mutant(
         "a pack's signature is not looked at",
