@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from config.env import BASE_DIR
+from tests.support.waiting import wait_for
 
 PATIENCE_S = 90
 
@@ -54,10 +55,7 @@ class Run:
         return found
 
     def until(self, is_true: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not is_true():
-            assert time.monotonic() < deadline, self.output
-            time.sleep(0.1)
+        wait_for(is_true, PATIENCE_S, "what the run should come to", self.printed)
 
     def until_ready(self) -> "Run":
         self.until(lambda: "Interlock is ready" in self.output or self.process.poll() is not None)

@@ -13,6 +13,7 @@ from actions.queries.run_view import LIVE, Cursor, read_part
 from actions.run.transcript import MAX_LOG_LINES, MIN_AGE_S, RESUMED_LINE, AttemptLog, delete_ended, flush_lines
 from tests.actions.factory import a_running_lease, propose
 from tests.actions.running import carry
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.dialect]
 
@@ -81,10 +82,8 @@ def test_lines_are_read_while_the_step_runs_and_the_rest_with_its_receipt(commit
     ended = threading.Thread(target=lambda: (carry(action), connection.close()))
     ended.start()
     try:
-        until, part = time.monotonic() + 10, read_part(action, Cursor())
-        while not texts(part) and time.monotonic() < until:
-            time.sleep(0.1)
-            part = read_part(action, Cursor())
+        wait_for(lambda: texts(read_part(action, Cursor())), 10, "the first lines")
+        part = read_part(action, Cursor())
         assert [(e.kind, e.log) for e in part.entries] == [
             ("intent", []),
             (LIVE, ["first", "", "third in one line␀"]),

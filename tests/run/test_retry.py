@@ -1,7 +1,6 @@
 """Retries: as often and as late as the plan says, in nobody's thread, and never more than the budgets allow."""
 
 import threading
-import time
 
 import pytest
 from django.db import connection
@@ -22,6 +21,7 @@ from tests.actions.factory import root_of
 from tests.actions.running import verbs_of
 from tests.run.scripted import BUSY, asked, run, scripted, workers
 from tests.support.ledger_executor import balance, doubles
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LATER = {"delay_s": 600, "max_delay_s": 600}
@@ -102,7 +102,7 @@ def test_others_run_during_a_wait_and_an_abort_cuts_it_short(committed_cast, led
         decide.drain()
         beside = threading.Thread(target=drained, args=(execute,))
         beside.start()
-        soon(lambda: tried(waits) == 2)
+        wait_for(lambda: tried(waits) == 2, 15, "the state that the run comes to")
         record = JournalEntry.objects.filter(action=waits, kind="intent").latest("id")
         assert record.facts["wait_s"] > 0 and record.facts["retry_at"] > timezone.now().isoformat()
         other = asked(committed_cast, steps=1, parameters={"cells": [8]})
@@ -125,7 +125,7 @@ def drained(runner):
 def other_done(decide, action):
     decide.drain()
     wake_up("execute")
-    soon(lambda: state_of(action) == "completed")
+    wait_for(lambda: state_of(action) == "completed", 15, "the state that the run comes to")
 
 
 def state_of(action) -> str:
@@ -136,13 +136,6 @@ def tried(action) -> int:
     return JournalEntry.objects.filter(action=action, kind="intent", step__startswith="002").count()
 
 
-def soon(condition, within=15.0):
-    until = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < until, "it did not come to that"
-        time.sleep(0.05)
-
-
 def test_a_stopping_worker_hands_the_wait_over(committed_cast, ledger, monkeypatch):
     monkeypatch.setattr(retry, "wait_s", lambda policy, attempts: 2.0)
     with scripted(fails={1: [BUSY, Outcome(True)]}) as executor:
@@ -151,7 +144,11 @@ def test_a_stopping_worker_hands_the_wait_over(committed_cast, ledger, monkeypat
             decide.drain()
             beside = threading.Thread(target=drained, args=(execute,))
             beside.start()
-            soon(lambda: JournalEntry.objects.filter(action=action, kind="failure").exists())
+            wait_for(
+                lambda: JournalEntry.objects.filter(action=action, kind="failure").exists(),
+                15,
+                "the state that the run comes to",
+            )
             execute.halt.set()
             beside.join(10)
         assert Action.objects.get(pk=action.pk).lease_id is None

@@ -5,15 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from config.run.parent_death_signal import die_with_parent
 from tests.support import forkserver
+from tests.support.waiting import wait_for as wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 QUICK = {"INTERLOCK_LEASE_S": "1.5", "INTERLOCK_SWEEP_S": "0.5"}
@@ -113,14 +113,3 @@ def answers(port: int) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def wait_for(test: Callable[[], bool], seconds: float, what: str, log: Path | None = None) -> None:
-    """Poll until `test` holds; fail with the process's log if it never does."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if test():
-            return
-        time.sleep(0.05)
-    tail = log.read_text(errors="replace")[-4000:] if log and log.exists() else ""
-    raise AssertionError(f"{what} did not happen within {seconds} s\n{tail}")

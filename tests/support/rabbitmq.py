@@ -9,7 +9,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -112,13 +111,13 @@ class RabbitMQ:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        time.sleep(0.2)
+        wait_for(lambda: not self.answers(), 10, "the end of RabbitMQ")
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        time.sleep(0.2)
+        wait_for(lambda: not self.answers(), 10, "the end of RabbitMQ")
 
     def answers(self) -> bool:
         with suppress(Exception), Connection(self.url, connect_timeout=1) as connection:

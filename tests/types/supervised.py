@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from actions.types.conformance import ExecutorCase, target
 from actions.types.protocol import Target
 from actions.types.redeploy_service import RedeployService
 from actions.types.redeploy_service.supervisor import OURS, SERVICE, environment_of, ignore_process_errors
+from tests.support.waiting import wait_for
 from tests.types.trees import snapshot
 
 SECRET = "hunter2-Zq8vT4nWx1"
@@ -121,7 +121,7 @@ class Web:
         for mark in (OURS, SERVICE):
             for process in self.processes(mark):
                 ignore_process_errors(process.kill)
-        soon(lambda: not self.processes(OURS) + self.processes(SERVICE), "every process to end")
+        wait_for(lambda: not self.processes(OURS) + self.processes(SERVICE), 10, "every process to end")
 
 
 def is_supervisor(process: psutil.Process) -> bool:
@@ -137,10 +137,3 @@ def ended(web: Web) -> Iterator[Web]:
         yield web
     finally:
         web.end()
-
-
-def soon(is_true: Any, what: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_true():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)

@@ -15,7 +15,8 @@ from actions.types.conformance import ExecutorCase
 from actions.types.protocol import Draft, PlanRefused, Probe, StepContext
 from actions.types.redeploy_service import supervisor as redeploy_service_supervisor
 from actions.types.redeploy_service.supervisor import OURS, SERVICE, environment_of
-from tests.types.supervised import Web, ended, soon
+from tests.support.waiting import wait_for
+from tests.types.supervised import Web, ended
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_a_supervisor_that_was_killed_leaves_the_service_up_and_the_next_deploym
     (supervisor,) = web.supervisors()
     (orphan,) = web.processes(SERVICE)
     supervisor.kill()
-    soon(lambda: not web.supervisors(), "the supervisor to die")
+    wait_for(lambda: not web.supervisors(), 10, "the supervisor to die")
     assert web.running() == ["r1"], "the service outlives its supervisor"
     web.lay("r2")
     case = web.case(release="r2")
@@ -165,8 +166,8 @@ def test_a_supervisor_that_hangs_is_replaced(web: Web, monkeypatch: pytest.Monke
 def test_a_service_that_crashes_is_started_again_by_its_supervisor_with_the_same_release(web: Web) -> None:
     first = supervised_pid(web)
     psutil.Process(first).kill()
-    soon(lambda: web.starts() == ["r1", "r1"], "the supervisor to start it again")
-    soon(lambda: web.running() == ["r1"] and supervised_pid(web) != first, "the new process")
+    wait_for(lambda: web.starts() == ["r1", "r1"], 10, "the supervisor to start it again")
+    wait_for(lambda: web.running() == ["r1"] and supervised_pid(web) != first, 10, "the new process")
 
 
 def test_a_service_that_ignores_sigterm_is_killed_after_its_grace(web: Web) -> None:
@@ -206,7 +207,7 @@ def test_a_service_whose_release_before_did_not_run_may_go_back_to_that(web: Web
     (web.home / "releases/r1/server.py").write_text("raise SystemExit('broken by hand')\n")
     (process,) = web.processes(SERVICE)
     process.kill()
-    soon(lambda: supervising_state(web) == ProcessStates.FATAL, "the supervisor to give up", 20)
+    wait_for(lambda: supervising_state(web) == ProcessStates.FATAL, 20, "the supervisor to give up")
     web.lay("r2", status=500)
     web.settings["health_deadline_s"] = 1
     case = web.case(release="r2")

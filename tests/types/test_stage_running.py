@@ -13,8 +13,8 @@ import pytest
 from actions.types.conformance import ExecutorCase
 from actions.types.protocol import Outcome, PlanRefused, Probe, StepContext
 from actions.types.rerun_deployment_stage import RerunDeploymentStage, apply
+from tests.support.waiting import wait_for
 from tests.types.deployed import SECRET, Shop, note, script
-from tests.types.supervised import soon
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_a_command_that_ended_while_nobody_looked_is_not_run_again(shop: Shop) -
     shop.stages[1]["command"] = slow(1)
     ctx = only(shop.case())
     in_a_worker_that_dies(ctx, 0.5)
-    soon(lambda: not shop.keepers(), "the command to end")
+    wait_for(lambda: not shop.keepers(), 10, "the command to end")
     assert RerunDeploymentStage().apply(ctx).ok
     assert shop.effects() == ["migrate"] and shop.result("migrate") == "succeeded"
 
@@ -150,7 +150,7 @@ def kill_all_of_it(shop: Shop, ctx: StepContext) -> None:
     in_a_worker_that_dies(ctx, 0.7)
     for process in [*shop.keepers(), *shop.processes("migrate")]:
         process.kill()
-    soon(lambda: not shop.keepers(), "the keeper to die")
+    wait_for(lambda: not shop.keepers(), 10, "the keeper to die")
 
 
 def test_a_command_that_nobody_saw_end_is_in_doubt_without_a_check(shop: Shop) -> None:
@@ -199,7 +199,7 @@ def test_another_action_finds_the_deployment_busy(shop: Shop) -> None:
     found: list[Outcome] = []
     thread = threading.Thread(target=lambda: found.append(RerunDeploymentStage().apply(one)))
     thread.start()
-    soon(lambda: shop.result("migrate") == "running", "the first to begin")
+    wait_for(lambda: shop.result("migrate") == "running", 10, "the first to begin")
     outcome = RerunDeploymentStage().apply(other)
     assert (outcome.code, outcome.retryable) == ("busy", True)
     thread.join()
