@@ -74,6 +74,7 @@ def auditor(world: World, place: Any) -> dict[str, Any]:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(600)
 @BY_METHODS
 def test_every_route_that_changes_something_refuses_an_auditor(
     world: World, auditor: dict[str, Any], methods_of: MethodsOf

@@ -245,6 +245,7 @@ def test_every_socket_is_in_a_table():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(600)
 @BY_METHODS
 def test_what_is_anothers_answers_as_what_never_was(world, methods_of: MethodsOf):
     """Every route about an object × every method: status, body, redirect and number of queries are the same."""
@@ -257,6 +258,7 @@ def test_what_is_anothers_answers_as_what_never_was(world, methods_of: MethodsOf
             assert status in about.answers or method == "OPTIONS", f"{method} {route}: {status} {answers[0][1][:300]}"
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.django_db(transaction=True)
 def test_its_own_people_do_get_through(world):
     """Else the test above would be content with addresses that lead nowhere."""
@@ -300,6 +302,7 @@ def _admin(route: str, thing: Any) -> tuple[str, dict[str, str], dict[str, Any]]
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(600)
 @BY_METHODS
 def test_a_stranger_is_sent_away_everywhere(world, methods_of: MethodsOf):
     """No principal: 401 from the API, to the sign-in from a page, whatever is asked for."""
