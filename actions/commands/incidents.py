@@ -26,7 +26,7 @@ from audit.errors import Conflict, Invalid, NotFound
 from tenants.access import Access, visible_to, who_may
 from tenants.models import Principal
 
-S = Incident.State
+IncidentState = Incident.State
 JOINED = ("action__environment__tenant", "action__requester__owner", "action__plan", "assignee__owner", "environment")
 MAX_CANDIDATES = 200
 MAX_TEXT = 4_000
@@ -56,13 +56,15 @@ def candidates(incident: Incident) -> list[Principal]:
 def allowed_incident_verbs(access: Access, incident: Incident) -> list[str]:
     """The verbs that the caller could use on this incident now. No query."""
     talks = may_comment(access, incident.environment_id)
-    if incident.state == S.RESOLVED:
+    if incident.state == IncidentState.RESOLVED:
         return ["comment"] if talks else []
     mine, person = incident.assignee_id == access.principal.pk, access.is_person()
     operates = access.can("operate", incident.environment_id)
     called = operates or any(access.role_in(role, incident.environment_id) for role in incident.facts.get("roles", []))
     tests = {
-        "acknowledge": person and incident.state == S.OPEN and (mine or (incident.assignee_id is None and called)),
+        "acknowledge": person
+        and incident.state == IncidentState.OPEN
+        and (mine or (incident.assignee_id is None and called)),
         "decline": person and mine,
         "assign": called,
         "resolve": person and (mine or operates),
@@ -86,7 +88,7 @@ def assign(access: Access, incident_id: UUID, to: str, note: str = "", *, correl
         return {
             "assignee": person,
             "assigned_at": now,
-            "state": S.OPEN,
+            "state": IncidentState.OPEN,
             "acknowledged_at": None,
             "escalated_at": None,
             "due_at": now + timedelta(seconds=within),
@@ -101,7 +103,7 @@ def acknowledge(access: Access, incident_id: UUID, note: str = "", *, correlatio
 
     def change(incident: Incident, now: Any) -> dict[str, Any]:
         taken = {"assignee": access.principal, "assigned_at": now} if incident.assignee_id is None else {}
-        return {"state": S.ACKNOWLEDGED, "acknowledged_at": now, **taken}
+        return {"state": IncidentState.ACKNOWLEDGED, "acknowledged_at": now, **taken}
 
     return _do(access, seen, "acknowledge", "acknowledged", change, {}, {"note": note}, correlation_id)
 
@@ -116,7 +118,7 @@ def decline(access: Access, incident_id: UUID, reason: str, *, correlation_id: s
         return {
             "assignee": None,
             "assigned_at": None,
-            "state": S.OPEN,
+            "state": IncidentState.OPEN,
             "acknowledged_at": None,
             "escalated_at": None,
             "due_at": now,
@@ -130,7 +132,7 @@ def resolve(access: Access, incident_id: UUID, note: str = "", *, correlation_id
     seen = find_incident(access, incident_id)
 
     def change(incident: Incident, now: Any) -> dict[str, Any]:
-        return {"state": S.RESOLVED, "resolved_at": now}
+        return {"state": IncidentState.RESOLVED, "resolved_at": now}
 
     return _do(access, seen, "resolve", "resolved", change, {"because": "a person"}, {"note": note}, correlation_id)
 
@@ -204,9 +206,9 @@ def _do(
 def _require(access: Access, incident: Incident, verb: str) -> None:
     if verb in allowed_incident_verbs(access, incident):
         return
-    if incident.state == S.RESOLVED:
+    if incident.state == IncidentState.RESOLVED:
         raise Conflict("This incident is resolved.", remedies=["Comment on it, or propose a new action."])
-    if verb == "acknowledge" and incident.state == S.ACKNOWLEDGED:
+    if verb == "acknowledge" and incident.state == IncidentState.ACKNOWLEDGED:
         raise Conflict("This incident is already acknowledged.")
     whose = {"acknowledge": "its assignee", "decline": "its assignee"}
     entitled = whose.get(verb, "an operator of the environment" if verb == "assign" else "its assignee or an operator")

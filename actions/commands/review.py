@@ -8,7 +8,7 @@ import structlog
 from django.db import DatabaseError
 
 from actions.errors import WrongState
-from actions.lifecycle.allowed import S, describe_state, find_action, latest_request
+from actions.lifecycle.allowed import describe_state, find_action, latest_request
 from actions.lifecycle.commit import action_subject
 from actions.models import Action, Plan
 from actions.models.states import State
@@ -99,7 +99,7 @@ def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, cor
     """Withdraw one's own approval before the run starts; an approved action then requests approval again."""
     action = find_action(access, action_id)
     request = latest_request(action)
-    if request is None or action.state not in (S.AWAITING_APPROVAL, S.APPROVED):
+    if request is None or action.state not in (State.AWAITING_APPROVAL, State.APPROVED):
         raise WrongState(
             f"This action is {describe_state(action.state)}; an approval can be withdrawn only before the run starts.",
             remedies=["Abort the run instead, if it is still running."],
@@ -111,7 +111,7 @@ def withdraw_approval(access: Access, action_id: UUID, comment: str = "", *, cor
 def require_open_request(action: Action, kind: str) -> Request:
     """The open request of an action. Raises WrongState with the state of the action if there is none."""
     request = latest_request(action)
-    if request is None or action.state != S.AWAITING_APPROVAL or request.state != "open":
+    if request is None or action.state != State.AWAITING_APPROVAL or request.state != "open":
         raise WrongState(
             f"This action is {describe_state(action.state)}; there is nothing to decide.",
             remedies=["Read the action again: `allowed` lists what can be done now."],

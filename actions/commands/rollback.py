@@ -9,7 +9,7 @@ from actions.commands.propose import resubmission_of
 from actions.commands.stop_resume import advance_for, moved_or_wrong_state, resume_verb
 from actions.errors import NothingToUndo, OnlySimulated, WrongState
 from actions.intake.submit import submit
-from actions.lifecycle.allowed import STOPPABLE, UNDOABLE, S, describe_state, find_action, may_propose_again, require
+from actions.lifecycle.allowed import STOPPABLE, UNDOABLE, describe_state, find_action, may_propose_again, require
 from actions.lifecycle.commit import advance, record_note
 from actions.lifecycle.journal import Journal
 from actions.lifecycle.transitions import Note
@@ -74,9 +74,9 @@ def rollback_to_step(access: Access, action_id: UUID, step: str, reason: str, *,
 def request_rollback(access: Access, action: Action, step: str, reason: str, correlation_id: str) -> bool:
     """Record the request that the worker obeys at its next checkpoint; False if the run moved on meanwhile."""
     facts: dict[str, Any] = {"back_to": step, **({"via": correlation_id} if correlation_id else {})}
-    wish = Note("action.rollback_requested", facts, {"reason": reason} if reason else {})
+    stop_note = Note("action.rollback_requested", facts, {"reason": reason} if reason else {})
     sets = {"stop_reason": CHECKPOINT, "rollback_to": step}
-    return record_note(action, wish, by=str(access.principal.pk), stop=True, sets=sets)
+    return record_note(action, stop_note, by=str(access.principal.pk), stop=True, sets=sets)
 
 
 def refuse_unreachable(action: Action, step: str) -> None:
@@ -145,11 +145,11 @@ def rollback(access: Access, action_id: UUID, reason: str, *, correlation_id: st
     if action.state in UNDOABLE:
         return _propose_undo(access, action, reason, correlation_id), True
     require(access.can("operate", action.environment_id), "Only an operator of the environment may roll a run back.")
-    if action.state not in (S.FAILED, S.HELD):
+    if action.state not in (State.FAILED, State.HELD):
         return moved_or_wrong_state(access, [], action, "rolled back", "Abort it while it runs."), False
     if action.started_at is None or not action.plan:
         raise NothingToUndo
-    if action.state == S.HELD:
+    if action.state == State.HELD:
         resume_verb(action, "rollback", None)
     moved = advance_for(access, action, "roll_back", reason, correlation_id, sets={"rollback_to": ""})
     return moved_or_wrong_state(access, moved, action, "rolled back", ""), False

@@ -9,11 +9,12 @@ from django.db import transaction
 from actions.controls.blockers import blocker_of
 from actions.controls.quarantine import quarantines_for_steps
 from actions.errors import WrongState
-from actions.lifecycle.allowed import STOPPABLE, S, describe_state, find_action, may_stop, require
+from actions.lifecycle.allowed import STOPPABLE, describe_state, find_action, may_stop, require
 from actions.lifecycle.commit import advance, commit, record_note
 from actions.lifecycle.journal import Journal
 from actions.lifecycle.transitions import MOVES, Note, Transition, quarantine_notes
 from actions.models import Action, JournalEntry
+from actions.models.states import State
 from actions.run.stop import CHECKPOINT
 from approvals.requests.lifecycle import cancel_open
 from audit.models import Event
@@ -46,8 +47,8 @@ def abort(access: Access, action_id: UUID, reason: str, *, correlation_id: str =
     if action.state in MOVES["cancel"].sources:
         return cancel(access, action_id, reason, correlation_id=correlation_id)
     require(access.can("operate", action.environment_id) or may_stop(access, action), "You may not stop this run.")
-    wish = Note("action.abort_requested", via_facts(correlation_id), {"reason": reason} if reason else {})
-    done = action.state in STOPPABLE and record_note(action, wish, by=str(access.principal.pk), stop=True)
+    stop_note = Note("action.abort_requested", via_facts(correlation_id), {"reason": reason} if reason else {})
+    done = action.state in STOPPABLE and record_note(action, stop_note, by=str(access.principal.pk), stop=True)
     if not done:
         again = find_action(access, action_id)
         if again.state in STOPPABLE and again.seq != action.seq:
@@ -79,7 +80,7 @@ def moved_or_wrong_state(access: Access, moved: list[Action], action: Action, do
     now = find_action(access, action.pk)
     if not moved:
         remedies = [hint] if hint else []
-        if now.state == action.state and now.state in (S.HELD, S.FAILED) and (wait := blocker_of(now)):
+        if now.state == action.state and now.state in (State.HELD, State.FAILED) and (wait := blocker_of(now)):
             raise WrongState(f"It cannot be {done} now. {wait.words}", remedies=[REMEDIES[wait.why]])
         raise WrongState(f"This action is {describe_state(now.state)}; it cannot be {done} now.", remedies=remedies)
     return now
@@ -88,7 +89,7 @@ def moved_or_wrong_state(access: Access, moved: list[Action], action: Action, do
 # Resume a held action. A person says whether a step in doubt took effect; the journal records who said so.
 
 
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 RESUME_VERBS = {"": "resume", "continue": "resume", "rollback": "roll_back", "give_up": "fail"}
 
 
@@ -137,8 +138,8 @@ def resume_fields(action: Action, how: str, step_done: bool | None) -> dict[str,
     doubtful = [
         s for s, r in records if r.state == "open" or (r.state == "failed" and r.facts.get("probe") == "unknown")
     ]
-    shut = quarantines_for_steps(action, action.plan.facts.get("resources", []), doubtful, "in_doubt")
-    return {"quarantines": shut, "notes": quarantine_notes(shut)}
+    quarantines = quarantines_for_steps(action, action.plan.facts.get("resources", []), doubtful, "in_doubt")
+    return {"quarantines": quarantines, "notes": quarantine_notes(quarantines)}
 
 
 def _lock_action(action: Action) -> None:
@@ -184,7 +185,7 @@ def resolve_step(action: Action, done: bool, *, by: str) -> str:
             "step"
         )  # the step that people were told of; others may have failed in parallel
         key = str(named) if named in doubtful else doubtful[0]
-        kind, attempt = (K.RECEIPT, journal[key].attempt) if done else (K.FAILURE, journal[key].attempt + 1)
+        kind, attempt = (Kind.RECEIPT, journal[key].attempt) if done else (Kind.FAILURE, journal[key].attempt + 1)
         facts = {"settled_by": by, "effect": done, "code": "settled"}
         line = JournalEntry(
             action_id=action.pk, plan_id=plan.pk, step=key, attempt=attempt, kind=kind, lease=0, facts=facts
@@ -215,7 +216,7 @@ def resume(
     require(
         access.can("operate", action.environment_id), "Only an operator of the environment may resolve a held action."
     )
-    if action.state != S.HELD:
+    if action.state != State.HELD:
         return moved_or_wrong_state(access, [], action, "resumed", "Only a held action can be resumed.")
     verb = resume_verb(action, how, step_done)
     with transaction.atomic():

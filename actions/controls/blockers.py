@@ -37,7 +37,7 @@ def find_blockers(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
     of_nodes = [a for a in found if a.node and a.lease_id is None and a.state in (*TO_DECIDE, *TO_EXECUTE)]
     holds = freezes_in({a.environment_id for a in (*to_start, *switched)}) if to_start or switched else {}
     limits = reached_limits(to_start) if to_start else {}
-    shut = breakers_blocking(to_start) if to_start else {}
+    open_breakers = breakers_blocking(to_start) if to_start else {}
     lonely = nodes_without_worker({a.node for a in of_nodes}) if of_nodes else {}
     out: dict[UUID, list[Blocker]] = {}
     for action in (*to_start, *switched):
@@ -49,7 +49,7 @@ def find_blockers(actions: Iterable[Action]) -> dict[UUID, list[Blocker]]:
     for action in to_start:
         for limit in limits.get(action.pk, []):
             out.setdefault(action.pk, []).append(limit)
-        if breaker := shut.get(action.pk):
+        if breaker := open_breakers.get(action.pk):
             out.setdefault(action.pk, []).append(breaker_blocker(breaker))
     return out
 

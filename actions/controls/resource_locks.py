@@ -48,9 +48,9 @@ def acquire(asked: Sequence[tuple[Action, Sequence[LockRequest]]]) -> set[UUID]:
 
     Inside the transaction that moves them, with their rows locked. Three statements without contention.
     """
-    keys = {w.key for _, claims in asked for w in claims}
+    keys = {lock.key for _, locks in asked for lock in locks}
     queues: dict[str, list[ResourceLock]] = {}
-    wants = {action.pk: {w.key for w in claims} for action, claims in asked}
+    wants = {action.pk: {lock.key for lock in locks} for action, locks in asked}
     stale = []
     for claim in ResourceLock.objects.filter(Q(key__in=keys) | Q(action__in=list(wants))).order_by("action"):
         if not claim.held and claim.key not in wants.get(claim.action_id, {claim.key}):
@@ -62,12 +62,12 @@ def acquire(asked: Sequence[tuple[Action, Sequence[LockRequest]]]) -> set[UUID]:
     free: list[tuple[Action, Sequence[LockRequest]]] = []
     blocked: list[tuple[Action, Sequence[LockRequest]]] = []
     given: set[str] = set()
-    for action, claims in sorted(asked, key=lambda a: _queue_position(a, queues)):
-        clear = all(w.key not in given and _is_first(action.pk, queues.get(w.key, [])) for w in claims)
-        (free if clear else blocked).append((action, claims))
-        given |= {w.key for w in claims} if clear else set()
+    for action, locks in sorted(asked, key=lambda a: _queue_position(a, queues)):
+        clear = all(lock.key not in given and _is_first(action.pk, queues.get(lock.key, [])) for lock in locks)
+        (free if clear else blocked).append((action, locks))
+        given |= {lock.key for lock in locks} if clear else set()
     granted = _hold(free, queues) if free else set()
-    blocked += [(action, claims) for action, claims in free if action.pk not in granted]
+    blocked += [(action, locks) for action, locks in free if action.pk not in granted]
     _join_queue(blocked, queues)
     return granted
 
@@ -127,8 +127,8 @@ def _queue_position(
     asked: tuple[Action, Sequence[LockRequest]], queues: dict[str, list[ResourceLock]]
 ) -> tuple[bool, int, UUID]:
     """Waiting actions first, in order; then by priority."""
-    action, claims = asked
-    waits = any(c.action_id == action.pk for w in claims for c in queues.get(w.key, []))
+    action, locks = asked
+    waits = any(c.action_id == action.pk for lock in locks for c in queues.get(lock.key, []))
     return not waits, 0 if waits else -action.priority, action.pk
 
 
@@ -154,11 +154,11 @@ def _hold(free: Sequence[tuple[Action, Sequence[LockRequest]]], queues: dict[str
     except IntegrityError:
         return set()
     _insert(free, held=True)
-    keys = {w.key for _, claims in free for w in claims}
-    shut = Quarantine.objects.filter(key=OuterRef("key"), cleared_at=None).exclude(action=OuterRef("action"))
-    mine = ResourceLock.objects.filter(~Exists(shut), action__in=ids, key__in=keys, held=True)
+    keys = {lock.key for _, locks in free for lock in locks}
+    quarantined = Quarantine.objects.filter(key=OuterRef("key"), cleared_at=None).exclude(action=OuterRef("action"))
+    mine = ResourceLock.objects.filter(~Exists(quarantined), action__in=ids, key__in=keys, held=True)
     have = dict(mine.order_by().values("action").annotate(n=Count("pk")).values_list("action", "n"))
-    got = {action.pk for action, claims in free if have.get(action.pk) == len(claims)}
+    got = {action.pk for action, locks in free if have.get(action.pk) == len(locks)}
     lost = [pk for pk in ids if pk not in got]
     if lost:
         ResourceLock.objects.filter(action__in=lost, held=True).update(held=False)
@@ -167,13 +167,17 @@ def _hold(free: Sequence[tuple[Action, Sequence[LockRequest]]], queues: dict[str
 
 def _join_queue(blocked: Sequence[tuple[Action, Sequence[LockRequest]]], queues: dict[str, list[ResourceLock]]) -> None:
     known = {(c.action_id, c.key) for queue in queues.values() for c in queue}
-    fresh = [(a, [w for w in claims if (a.pk, w.key) not in known]) for a, claims in blocked]
-    if any(claims for _, claims in fresh):
+    fresh = [(a, [lock for lock in locks if (a.pk, lock.key) not in known]) for a, locks in blocked]
+    if any(locks for _, locks in fresh):
         _insert(fresh, held=False)
 
 
 def _insert(asked: Sequence[tuple[Action, Sequence[LockRequest]]], *, held: bool) -> None:
-    rows = [(w.key, a.tenant_id, a.environment_id, w.kind, w.name, a.pk, held) for a, claims in asked for w in claims]
+    rows = [
+        (lock.key, a.tenant_id, a.environment_id, lock.kind, lock.name, a.pk, held)
+        for a, locks in asked
+        for lock in locks
+    ]
     insert_rows(ResourceLock, COLUMNS, sorted(rows, key=lambda r: r[0]), ignore_existing=True)
 
 

@@ -251,16 +251,16 @@ def _load_actions(action_ids: list[UUID]) -> list[Any]:
     epoch = RawSQL(epoch_sql("actions_action.tenant_id"), [], output_field=BigIntegerField())
     last = Event.objects.filter(subject_id=OuterRef("pk"), seq=OuterRef("seq")).values("hash")[:1]
     past = RawSQL(past_runs_sql("actions_action"), [], output_field=TextField())
-    claims = Exists(ResourceLock.objects.filter(action=OuterRef("pk"), held=True))
-    shut = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
+    locks = Exists(ResourceLock.objects.filter(action=OuterRef("pk"), held=True))
+    in_quarantine = Exists(Quarantine.objects.filter(environment=OuterRef("environment"), cleared_at=None))
     troubled = Exists(CircuitBreaker.objects.filter(TROUBLED, key=OuterRef("breaker_key")))
     joined = Action.objects.annotate(
         has_failures=troubled,
         epoch=epoch,
         past=past,
         head=Subquery(last),
-        has_locks=claims,
-        has_quarantine=shut,
+        has_locks=locks,
+        has_quarantine=in_quarantine,
         is_limited=is_limited(),
     ).select_related("environment__tenant__blast_weights", "requester__owner", "plan", "undo_of__plan")
     return list(joined.filter(pk__in=action_ids).order_by("-priority", "id"))

@@ -209,7 +209,7 @@ class Heartbeat:
             return
         self.last = time.monotonic()
         asked = Action.objects.filter(pk__in=list(active), stop_requested_at__isnull=False)
-        for wish in asked.only(*STOP_FIELDS):
-            copy_stop_request(active[wish.pk].context.action, wish)
+        for request in asked.only(*STOP_FIELDS):
+            copy_stop_request(active[request.pk].context.action, request)
         flush_lines(c.context for c in active.values())
         prometheus_counters.flush_counters()

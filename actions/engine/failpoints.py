@@ -31,7 +31,7 @@ def failpoint_names(moment: str, group: Any) -> list[str]:
     """Translate a commit's moment into the step boundaries that its transitions contain."""
     if moment not in ("before_commit", "after_commit"):
         return [moment]
-    kinds = {line.kind for w in group for line in w.journal_entries}
+    kinds = {line.kind for transition in group for line in transition.journal_entries}
     names = []
     if moment == "before_commit":
         names += ["before_intent"] * ("intent" in kinds) + ["after_effect"] * ("receipt" in kinds)

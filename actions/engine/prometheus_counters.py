@@ -43,16 +43,16 @@ def flush_counters() -> None:
     """
     if not _unflushed:
         return
-    told = dict(_unflushed)
+    flushed = dict(_unflushed)
     try:
         pipe = redis_client().pipeline(transaction=False)
-        for name, value in told.items():
+        for name, value in flushed.items():
             pipe.hincrbyfloat(KEY, name, value)
         pipe.execute()
     except (RedisError, OSError) as error:
         log.warning("counters_not_flushed", error=str(error))
         return
-    _unflushed.subtract(told)
+    _unflushed.subtract(flushed)
     for name in [name for name, value in _unflushed.items() if not value]:
         del _unflushed[name]
 
@@ -77,18 +77,18 @@ turn_log = structlog.get_logger(__name__)
 LOGGED_VERBS = ("start", "complete", "fail", "deny", "hold", "roll_back", "finish_rollback", "reopen")
 
 
-def log_turn(w: Transition) -> None:
+def log_turn(transition: Transition) -> None:
     """
     Log one line for each event that a person may search for, with its correlation id; count the usage of its attempts.
     """
-    for line in () if w.action.simulated else w.journal_entries:
+    for line in () if transition.action.simulated else transition.journal_entries:
         if line.metrics:
-            count_attempt(w.action.type, str(line.kind), line.metrics)
-    if w.verb in LOGGED_VERBS:
-        action = w.action
+            count_attempt(transition.action.type, str(line.kind), line.metrics)
+    if transition.verb in LOGGED_VERBS:
+        action = transition.action
         turn_log.info(
             "action_moved",
-            verb=w.verb,
+            verb=transition.verb,
             state=str(action.state),
             action=str(action.pk),
             correlation_id=action.correlation_id,

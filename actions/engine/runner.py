@@ -280,27 +280,29 @@ class Runner:
         group = [c.pending for c in waiting if c.pending]
         failpoint("before_commit", group)
         try:
-            stuck = {w.action.pk for w in commit(group)}
+            applied = {transition.action.pk for transition in commit(group)}
         except DATABASE_AWAY:
             for c in waiting:
                 c.commit_unknown = True
             raise
         except Exception:  # one of them cannot be written; the others still can
             log.exception("group_failed", queue=self.queue, actions=len(group))
-            stuck = self._one_by_one(waiting)
+            applied = self._one_by_one(waiting)
         failpoint("after_commit", group)
-        written = [c for c in waiting if c.context.action.pk in stuck]
+        written = [c for c in waiting if c.context.action.pk in applied]
         self._reload_changed_rules(written)
         for c in written:
-            w, c.pending, c.commit_unknown = c.pending, None, False
-            assert w is not None and w.head is not None
-            c.context.head, c.context.now = w.head, w.at or c.context.now
-            for line in w.journal_entries:
+            transition, c.pending, c.commit_unknown = c.pending, None, False
+            assert transition is not None and transition.head is not None
+            c.context.head, c.context.now = transition.head, transition.at or c.context.now
+            for line in transition.journal_entries:
                 c.context.journal.add(line)
-            self.is_full = self.is_full or bool(w.capped and w.release)  # another action may have waited for its place
-            log_turn(w)
+            self.is_full = self.is_full or bool(
+                transition.capped and transition.release
+            )  # another action may have waited for its place
+            log_turn(transition)
             self._feed(c, True)
-        self._retry_lost([c for c in waiting if c.pending and not c.is_new and c.context.action.pk not in stuck])
+        self._retry_lost([c for c in waiting if c.pending and not c.is_new and c.context.action.pk not in applied])
 
     def _reload_changed_rules(self, written: list[ActiveAction]) -> None:
         """Each commit returns the policy epoch: after a change, evaluate by the new policies from now on."""
@@ -312,11 +314,11 @@ class Runner:
 
     def _one_by_one(self, waiting: list[ActiveAction]) -> set[UUID]:
         """Commit each transition alone, and fail those that cannot be written; return the ids of those that matched."""
-        stuck: set[UUID] = set()
+        applied: set[UUID] = set()
         for c in waiting:
             assert c.pending is not None
             try:
-                stuck |= {w.action.pk for w in commit([c.pending])}
+                applied |= {transition.action.pk for transition in commit([c.pending])}
             except DATABASE_AWAY:
                 for lost in waiting:
                     self.active.pop(lost.context.action.pk, None)
@@ -329,7 +331,7 @@ class Runner:
                 c.script.close()
                 c.script = abandon(c.context, "internal_error", words)
                 c.pending = next(c.script)  # type: ignore[assignment]
-        return stuck
+        return applied
 
     def _retry_lost(self, lost: list[ActiveAction]) -> None:
         """Retry transitions whose guard did not match; release actions whose last commit has an unknown outcome."""

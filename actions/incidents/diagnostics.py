@@ -145,9 +145,9 @@ def _tail(action: Action) -> list[str]:
 
 def _resources(action: Action) -> dict[str, Any]:
     """The resource locks and quarantines of the action."""
-    claims = ResourceLock.objects.filter(action=action, held=True).order_by("kind", "name")
-    shut = Quarantine.objects.filter(action=action, cleared_at=None).order_by("kind", "name")
-    pairs = {"held": claims, "quarantined": shut}
+    locks = ResourceLock.objects.filter(action=action, held=True).order_by("kind", "name")
+    quarantined = Quarantine.objects.filter(action=action, cleared_at=None).order_by("kind", "name")
+    pairs = {"held": locks, "quarantined": quarantined}
     return {
         name: [{"kind": kind, "name": it} for kind, it in rows.values_list("kind", "name")[:MAX_NAMED]]
         for name, rows in pairs.items()

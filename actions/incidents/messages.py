@@ -18,8 +18,8 @@ from tenants.vault import decrypt, encrypt
 
 FORMAT = "interlock.incident/1"
 EVENTS = ("opened", "assigned", "acknowledged", "declined", "resolved", "overdue")
-K = Webhook.Kind
-EVENTS_OF_KIND = {kind: EVENTS if kind in (K.GENERIC, K.GITHUB_DISPATCH) else ("opened",) for kind in K}
+Kind = Webhook.Kind
+EVENTS_OF_KIND = {kind: EVENTS if kind in (Kind.GENERIC, Kind.GITHUB_DISPATCH) else ("opened",) for kind in Kind}
 """The events sent to each kind of webhook: an issue tracker gets one issue per incident."""
 EVENT_TEXTS = {
     "opened": "is assigned to you",
@@ -77,47 +77,52 @@ def incident_document(incident: Incident, what: str, at: datetime) -> dict[str, 
 
 def webhook_body(kind: str, incident: Incident, what: str, at: datetime) -> str:
     """The exact body for a webhook of this kind."""
-    told = incident_document(incident, what, at)
-    shaped = SHAPES[K(kind)](told)
+    message = incident_document(incident, what, at)
+    shaped = SHAPES[Kind(kind)](message)
     return json.dumps(shaped, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def _dispatch(told: dict[str, Any]) -> dict[str, Any]:
-    return {"event_type": f"interlock-incident-{told['event']}", "client_payload": told}
+def _dispatch(message: dict[str, Any]) -> dict[str, Any]:
+    return {"event_type": f"interlock-incident-{message['event']}", "client_payload": message}
 
 
-def _github(told: dict[str, Any]) -> dict[str, Any]:
-    return {"title": title_of(told), "body": markdown(told), "labels": labels(told)}
+def _github(message: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title_of(message), "body": markdown(message), "labels": labels(message)}
 
 
-def _gitlab(told: dict[str, Any]) -> dict[str, Any]:
-    return {"title": title_of(told), "description": markdown(told), "labels": ",".join(labels(told))}
+def _gitlab(message: dict[str, Any]) -> dict[str, Any]:
+    return {"title": title_of(message), "description": markdown(message), "labels": ",".join(labels(message))}
 
 
-def _jira(told: dict[str, Any]) -> dict[str, Any]:
-    return {"summary": title_of(told), "description": markdown(told), "labels": labels(told), "interlock": told}
+def _jira(message: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "summary": title_of(message),
+        "description": markdown(message),
+        "labels": labels(message),
+        "interlock": message,
+    }
 
 
 SHAPES = {
-    K.GENERIC: lambda told: told,
-    K.GITHUB_DISPATCH: _dispatch,
-    K.GITHUB_ISSUE: _github,
-    K.GITLAB_ISSUE: _gitlab,
-    K.JIRA: _jira,
+    Kind.GENERIC: lambda message: message,
+    Kind.GITHUB_DISPATCH: _dispatch,
+    Kind.GITHUB_ISSUE: _github,
+    Kind.GITLAB_ISSUE: _gitlab,
+    Kind.JIRA: _jira,
 }
 
 
-def title_of(told: dict[str, Any]) -> str:
-    return f"[{told['environment']}] {plain(told['incident']['summary'])}"[:250]
+def title_of(message: dict[str, Any]) -> str:
+    return f"[{message['environment']}] {plain(message['incident']['summary'])}"[:250]
 
 
-def labels(told: dict[str, Any]) -> list[str]:
-    return ["interlock", f"severity-{told['incident']['severity']}", f"environment-{told['environment']}"]
+def labels(message: dict[str, Any]) -> list[str]:
+    return ["interlock", f"severity-{message['incident']['severity']}", f"environment-{message['environment']}"]
 
 
-def markdown(told: dict[str, Any]) -> str:
+def markdown(message: dict[str, Any]) -> str:
     """The issue's text. Texts of people and targets are in code, where they can neither mention people nor format."""
-    incident, action, evidence = told["incident"], told["action"], told["evidence"]
+    incident, action, evidence = message["incident"], message["action"], message["evidence"]
     code = f", code `{in_code(incident['code'])}`" if incident["code"] else ""
     lines = [
         f"    {plain(incident['summary'])}",
@@ -130,7 +135,7 @@ def markdown(told: dict[str, Any]) -> str:
         "",
         "Next steps:",
         "",
-        *(f"1. {step['title']}: {in_text(step['why'])}" for step in told["next_steps"]),
+        *(f"1. {step['title']}: {in_text(step['why'])}" for step in message["next_steps"]),
     ]
     return "\n".join(lines)
 
@@ -203,9 +208,9 @@ def check_webhook(kind: str, url: str, secret: str, token: str) -> tuple[str, st
     for name, text in (("url", url), ("secret", secret), ("token", token)):
         if len(text) > MAX_CHARACTERS or not text.isprintable() or not text.isascii():
             return name, f"Use printable ASCII, {MAX_CHARACTERS} characters at most."
-    if kind == K.GENERIC and len(secret) < MIN_SECRET:
+    if kind == Kind.GENERIC and len(secret) < MIN_SECRET:
         return "secret", f"Messages are signed: give a secret of {MIN_SECRET} characters or more."
-    if kind in (K.GITHUB_DISPATCH, K.GITHUB_ISSUE, K.GITLAB_ISSUE) and not token:
+    if kind in (Kind.GITHUB_DISPATCH, Kind.GITHUB_ISSUE, Kind.GITLAB_ISSUE) and not token:
         return "token", "GitHub and GitLab require a token with write access."
     return "", ""
 
@@ -233,12 +238,12 @@ def webhook_headers(hook: Webhook, hidden: dict[str, str], delivery: str, body: 
 def _token(kind: str, token: str) -> dict[str, str]:
     if not token:
         return {}
-    if kind in (K.GITHUB_DISPATCH, K.GITHUB_ISSUE):
+    if kind in (Kind.GITHUB_DISPATCH, Kind.GITHUB_ISSUE):
         version = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
         return {"Authorization": f"Bearer {token}", **version}
-    if kind == K.GITLAB_ISSUE:
+    if kind == Kind.GITLAB_ISSUE:
         return {"PRIVATE-TOKEN": token}
-    return {"X-Automation-Webhook-Token": token} if kind == K.JIRA else {"Authorization": f"Bearer {token}"}
+    return {"X-Automation-Webhook-Token": token} if kind == Kind.JIRA else {"Authorization": f"Bearer {token}"}
 
 
 def _context(hook: Webhook) -> str:

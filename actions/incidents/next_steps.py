@@ -119,7 +119,11 @@ TO_ADMINS = {
 
 
 def next_steps(
-    incident: Incident, action: Action, place: str, allowed: Collection[str] | None = None, shut: Sequence[str] = ()
+    incident: Incident,
+    action: Action,
+    place: str,
+    allowed: Collection[str] | None = None,
+    quarantined: Sequence[str] = (),
 ) -> list[NextStep]:
     """
     The next steps of an incident in the current state of its action, the first one first; `place` is the environment's
@@ -138,9 +142,9 @@ def next_steps(
     else:
         return []
     words = _texts(incident, action) | {
-        "shut": f"No action may touch {', '.join(shut)} until an approved action clears it."
+        "shut": f"No action may touch {', '.join(quarantined)} until an approved action clears it."
     }
-    chosen = (*chosen, QUARANTINE) if shut else chosen
+    chosen = (*chosen, QUARANTINE) if quarantined else chosen
     return [_filled(step, action, place, words, allowed) for step in chosen]
 
 

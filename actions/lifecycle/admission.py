@@ -23,75 +23,86 @@ if TYPE_CHECKING:
 MAX_NAMED = 20
 
 
-def check_limits(writes: Sequence[Transition]) -> None:
+def check_limits(transitions: Sequence[Transition]) -> None:
     """
     Count starting actions against the limits. Over a limit, a worker's transition is deferred, and a person's is
     refused.
 
     No statement if the workers know of no limit: the guard of the update sees a limit that was set since.
     """
-    asked = [w for w in writes if w.enters and w.capped is not False]
-    if not asked:
+    starting = [transition for transition in transitions if transition.enters and transition.capped is not False]
+    if not starting:
         return
-    let, kept = split_by_limits([w.action for w in asked])
-    for w in asked:
-        w.admitted = w.action.pk in let
-        if not w.admitted and w.lease is not None:
-            w.defer({"limits": limit_facts(kept[w.action.pk])})
-    if any(w.is_blocked for w in asked):
+    admitted, limited = split_by_limits([transition.action for transition in starting])
+    for transition in starting:
+        transition.admitted = transition.action.pk in admitted
+        if not transition.admitted and transition.lease is not None:
+            transition.defer({"limits": limit_facts(limited[transition.action.pk])})
+    if any(transition.is_blocked for transition in starting):
         wake_waiting()  # a counted action may have ended by now, and nothing else would wake us
 
 
-def acquire_locks(writes: Sequence[Transition]) -> list[Transition]:
+def acquire_locks(transitions: Sequence[Transition]) -> list[Transition]:
     """
     Acquire the resource locks of these transitions; defer those that must wait.
 
     Return those that got their locks or are deferred: their guard matches except for freezes and limits.
     """
-    wanting = [w for w in writes if w.lock_requests and not w.is_blocked]
-    if not wanting:
+    requesting = [transition for transition in transitions if transition.lock_requests and not transition.is_blocked]
+    if not requesting:
         return []
-    ours = _lock_actions(wanting)
-    granted = acquire([(w.action, w.lock_requests) for w in ours]) if ours else set()
-    blocked = [w for w in ours if w.action.pk not in granted]
-    behind = blocking_locks([w.action.pk for w in blocked]) if blocked else {}
-    for w in blocked:
-        first = behind.get(w.action.pk, [])[:MAX_NAMED]
-        w.defer({"behind": [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in first]})
-    if any(w.action.pk not in behind for w in blocked):
+    matching = _lock_actions(requesting)
+    granted = acquire([(transition.action, transition.lock_requests) for transition in matching]) if matching else set()
+    blocked = [transition for transition in matching if transition.action.pk not in granted]
+    behind = blocking_locks([transition.action.pk for transition in blocked]) if blocked else {}
+    for transition in blocked:
+        first = behind.get(transition.action.pk, [])[:MAX_NAMED]
+        transition.defer({"behind": [{"kind": c.kind, "name": c.name, "action": str(c.action_id)} for c in first]})
+    if any(transition.action.pk not in behind for transition in blocked):
         wake_waiting()  # the blocking action has just released its locks, and nothing else would wake us
-    return ours
+    return matching
 
 
-def _lock_actions(writes: Sequence[Transition]) -> list[Transition]:
+def _lock_actions(transitions: Sequence[Transition]) -> list[Transition]:
     """
     Lock the actions of these transitions; return those whose guard will match.
 
     The locks of the others must not change: another worker may be running them. Lock order everywhere: actions before
     resource locks.
     """
-    rows = Action.objects.select_for_update(no_key=True).filter(pk__in=[w.action.pk for w in writes]).order_by("pk")
+    rows = (
+        Action.objects.select_for_update(no_key=True)
+        .filter(pk__in=[transition.action.pk for transition in transitions])
+        .order_by("pk")
+    )
     found = {pk: rest for pk, *rest in rows.values_list("pk", "state", "seq", "lease")}
     return [
-        w
-        for w in writes
-        if w.action.pk in found
-        and found[w.action.pk][:2] == [w.action.state, w.action.seq]
-        and w.lease in (None, found[w.action.pk][2])
+        transition
+        for transition in transitions
+        if transition.action.pk in found
+        and found[transition.action.pk][:2] == [transition.action.state, transition.action.seq]
+        and transition.lease in (None, found[transition.action.pk][2])
     ]
 
 
 def release_refused(refused: Sequence[Transition]) -> None:
     """Release the locks of transitions that a freeze or a new limit refused. They keep their place in the queue."""
-    if refused and release([w.action.pk for w in refused]):
+    if refused and release([transition.action.pk for transition in refused]):
         wake_waiting()
 
 
-def release_ended(stuck: Sequence[Transition]) -> None:
+def release_ended(applied: Sequence[Transition]) -> None:
     """Release the locks of actions that end with these transitions; a held action leaves the queues."""
-    ended = [w.action.pk for w in stuck if w.action.state in LOCKING_STATES and w.target not in LOCKING_STATES]
-    held = [w.action.pk for w in stuck if w.verb == "hold"]
-    makes_room = any(w.capped and w.action.state in RUNNING and w.target not in RUNNING for w in stuck)
+    ended = [
+        transition.action.pk
+        for transition in applied
+        if transition.action.state in LOCKING_STATES and transition.target not in LOCKING_STATES
+    ]
+    held = [transition.action.pk for transition in applied if transition.verb == "hold"]
+    makes_room = any(
+        transition.capped and transition.action.state in RUNNING and transition.target not in RUNNING
+        for transition in applied
+    )
     if release(ended) | leave_queue(held) | makes_room:
         wake_waiting()
 

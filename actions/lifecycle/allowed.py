@@ -15,9 +15,8 @@ from approvals.requests.withdraw import can_withdraw
 from audit.errors import NotFound
 from tenants.access import Access, visible_to
 
-S = State
-STOPPABLE = (S.IN_PROGRESS, S.VERIFYING)
-UNDOABLE = (S.COMPLETED,)
+STOPPABLE = (State.IN_PROGRESS, State.VERIFYING)
+UNDOABLE = (State.COMPLETED,)
 JOINED = ("environment__tenant", "requester__owner", "plan", "tenant")
 
 
@@ -42,11 +41,11 @@ def latest_request(action: Action) -> Request | None:
 def allowed_verbs(access: Access, action: Action, request: Request | None = None) -> list[str]:
     """The verbs that the caller could use on this action now. Queries the open request only where one may exist."""
     verbs = move_verbs(access, action)
-    if action.state == S.AWAITING_APPROVAL:
+    if action.state == State.AWAITING_APPROVAL:
         request = request or latest_request(action)
         if request is not None and request.state == "open" and can_decide(request, access)[0]:
             verbs = [*decision_verbs(request), *verbs]
-    if action.state in (S.AWAITING_APPROVAL, S.APPROVED):
+    if action.state in (State.AWAITING_APPROVAL, State.APPROVED):
         request = request or latest_request(action)
         if request is not None:
             verbs = [*verbs, *withdrawal_verbs(request, access, request.decisions.all(), request.change_requests.all())]
@@ -71,13 +70,13 @@ def move_verbs(access: Access, action: Action) -> list[str]:
             and (access.can("operate", action.environment_id) or may_stop(access, action))
         ),
         "rollback_to": lambda: (
-            action.state in (*STOPPABLE, S.HELD)
+            action.state in (*STOPPABLE, State.HELD)
             and action.started_at is not None
             and not (action.stop_requested_at or action.simulated or action.held_reason == "in_doubt")
             and action.steps_done > 0
             and access.can("operate", action.environment_id)
         ),
-        "resume": lambda: action.state == S.HELD and access.can("operate", action.environment_id),
+        "resume": lambda: action.state == State.HELD and access.can("operate", action.environment_id),
         "rollback": lambda: _may_roll_back(access, action),
         "retry": lambda: action.state in ENDED and may_propose_again(access, action),
     }
@@ -94,7 +93,11 @@ def _may_roll_back(access: Access, action: Action) -> bool:
         return False
     if action.state in UNDOABLE:
         return may_propose_again(access, action)
-    begun = action.state in (S.FAILED, S.HELD) and action.started_at is not None and action.held_reason != "in_doubt"
+    begun = (
+        action.state in (State.FAILED, State.HELD)
+        and action.started_at is not None
+        and action.held_reason != "in_doubt"
+    )
     return begun and access.can("operate", action.environment_id)
 
 

@@ -40,40 +40,40 @@ class Changed:
     node: str = ""
 
 
-def commit(writes: Sequence[Transition]) -> list[Transition]:
+def commit(transitions: Sequence[Transition]) -> list[Transition]:
     """
     Commit many transitions in one transaction; return those whose guard matched, with updated snapshots.
 
     Raises nothing for the others: their action moved on, or their lease was lost. Every transition needs a verb that
     its action's state allows, or at least an event: the guard counts events.
     """
-    for w in writes:
-        if not w.verb and not w.notes:
+    for transition in transitions:
+        if not transition.verb and not transition.notes:
             raise ValueError("a transition without an event could be committed twice")
-        if w.verb and w.action.state not in MOVES[w.verb].sources:
-            raise ValueError(f"{w.verb} does not lead out of {w.action.state}")
+        if transition.verb and transition.action.state not in MOVES[transition.verb].sources:
+            raise ValueError(f"{transition.verb} does not lead out of {transition.action.state}")
     with transaction.atomic():
-        for w in writes:
-            w.undo_deferral()
-        check_limits(writes)
-        ours = acquire_locks(writes)
-        rows = guarded_update([_guard(w) for w in writes])
-        stuck = [w for w in writes if w.action.pk in rows]
-        release_ended(stuck)
-        release_refused([w for w in ours if w.action.pk not in rows])
-        if not stuck:
+        for transition in transitions:
+            transition.undo_deferral()
+        check_limits(transitions)
+        locked = acquire_locks(transitions)
+        rows = guarded_update([_guard(transition) for transition in transitions])
+        applied = [transition for transition in transitions if transition.action.pk in rows]
+        release_ended(applied)
+        release_refused([transition for transition in locked if transition.action.pk not in rows])
+        if not applied:
             return []
-        events, known = _events_of(stuck, next(iter(rows.values())).at)
-        artifacts = artifact_rows([p for w in stuck for p in w.packs])
+        events, known = _events_of(applied, next(iter(rows.values())).at)
+        artifacts = artifact_rows([p for transition in applied for p in transition.packs])
         for more in artifacts[1:]:
             insert_together([more])
-        insert_together([*_rows_of(stuck, {pk: row.at for pk, row in rows.items()}), *artifacts[:1], *events])
-        _record_accuracy(stuck)
-        changes = [_changed(w, rows[w.action.pk].seq) for w in stuck]
+        insert_together([*_rows_of(applied, {pk: row.at for pk, row in rows.items()}), *artifacts[:1], *events])
+        _record_accuracy(applied)
+        changes = [_changed(transition, rows[transition.action.pk].seq) for transition in applied]
         transaction.on_commit(lambda: committed.send(None, changes=changes))
-    for w in stuck:  # after the commit: a failed one may be retried from the unchanged snapshots
-        _update_snapshot(w, rows[w.action.pk], known[w.action.pk])
-    return stuck
+    for transition in applied:  # after the commit: a failed one may be retried from the unchanged snapshots
+        _update_snapshot(transition, rows[transition.action.pk], known[transition.action.pk])
+    return applied
 
 
 def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: str = "", **more: Any) -> list[Action]:
@@ -90,8 +90,8 @@ def advance(action_ids: Iterable[UUID], verb: str, *, by: str, correlation_id: s
     release = more.pop("release", True)
     with transaction.atomic():
         found = Action.objects.select_for_update().filter(pk__in=list(action_ids), state__in=MOVES[verb].sources)
-        writes = [Transition(a, verb, by=by, facts=facts, release=release, **more) for a in found.order_by("pk")]
-        return [w.action for w in commit(writes)] if writes else []
+        transitions = [Transition(a, verb, by=by, facts=facts, release=release, **more) for a in found.order_by("pk")]
+        return [transition.action for transition in commit(transitions)] if transitions else []
 
 
 def record_note(action: Action, entry: Note, *, by: str, **more: Any) -> bool:
@@ -99,22 +99,22 @@ def record_note(action: Action, entry: Note, *, by: str, **more: Any) -> bool:
     return bool(commit([Transition(action, by=by, notes=[entry], **more)]))
 
 
-def _guard(w: Transition) -> dict[str, Any]:
+def _guard(transition: Transition) -> dict[str, Any]:
     return {
-        "id": w.action.pk,
-        "source": str(w.action.state),
-        "seq": w.action.seq,
-        "target": str(w.target),
-        "events": len(w.events()),
-        "fenced": w.lease is not None,
-        "lease": w.lease,
-        "release": w.release,
-        "stop": w.stop,
-        "ttl_s": w.ttl_s,
-        "plan": w.plan.pk if w.plan else None,
-        "begins": w.begins,
-        "admitted": w.admitted or not w.enters,
-        **w.sets,
+        "id": transition.action.pk,
+        "source": str(transition.action.state),
+        "seq": transition.action.seq,
+        "target": str(transition.target),
+        "events": len(transition.events()),
+        "fenced": transition.lease is not None,
+        "lease": transition.lease,
+        "release": transition.release,
+        "stop": transition.stop,
+        "ttl_s": transition.ttl_s,
+        "plan": transition.plan.pk if transition.plan else None,
+        "begins": transition.begins,
+        "admitted": transition.admitted or not transition.enters,
+        **transition.sets,
     }
 
 
@@ -125,19 +125,19 @@ QUARANTINE_FIELDS = tuple(f.attname for f in Quarantine._meta.concrete_fields)
 JOURNAL_COLUMNS = ("action_id", "plan_id", "step", "attempt", "kind", "lease", "at", "facts", "log", "metrics")
 
 
-def _rows_of(writes: list[Transition], at: dict[UUID, datetime]) -> list[Rows]:
+def _rows_of(transitions: list[Transition], at: dict[UUID, datetime]) -> list[Rows]:
     """The rows of these transitions beside their moves and events."""
-    plans = [(w.plan, at[w.action.pk]) for w in writes if w.plan]
+    plans = [(transition.plan, at[transition.action.pk]) for transition in transitions if transition.plan]
     for plan, when in plans:
         plan.created_at = when
-    lines = [(c, at[w.action.pk]) for w in writes for c in w.journal_entries]
+    lines = [(c, at[transition.action.pk]) for transition in transitions for c in transition.journal_entries]
     for line, when in lines:
         line.at = when
-    images = [i for w in writes for i in w.before_images]
-    kept = [(q, at[w.action.pk]) for w in writes for q in w.quarantines]
+    images = [i for transition in transitions for i in transition.before_images]
+    kept = [(q, at[transition.action.pk]) for transition in transitions for q in transition.quarantines]
     for quarantine, when in kept:
         quarantine.since = when
-    requests = [_request_row(w, at[w.action.pk]) for w in writes if w.request]
+    requests = [_request_row(transition, at[transition.action.pk]) for transition in transitions if transition.request]
     return [
         Rows(Plan, PLAN_COLUMNS, [tuple(getattr(p, name) for name in PLAN_FIELDS) for p, _ in plans]),
         Rows(Request, tuple(REQUEST_COLUMNS), requests),
@@ -147,48 +147,52 @@ def _rows_of(writes: list[Transition], at: dict[UUID, datetime]) -> list[Rows]:
     ]
 
 
-def _record_accuracy(writes: list[Transition]) -> None:
-    known = {w.action.pk: w.accuracy or {} for w in writes if w.accuracy or ends_a_run(w.action.state, w.target)}
+def _record_accuracy(transitions: list[Transition]) -> None:
+    known = {
+        transition.action.pk: transition.accuracy or {}
+        for transition in transitions
+        if transition.accuracy or ends_a_run(transition.action.state, transition.target)
+    }
     if known:
         record_accuracy(known)
 
 
-def _request_row(w: Transition, at: datetime) -> Sequence[Any]:
+def _request_row(transition: Transition, at: datetime) -> Sequence[Any]:
     """A request opens with its action's move, on the database's clock, and ends when the action would expire."""
-    assert w.request is not None and w.ttl_s is not None
-    w.request.opened_at, w.request.expires_at = at, at + timedelta(seconds=w.ttl_s)
-    return request_row(w.request)
+    assert transition.request is not None and transition.ttl_s is not None
+    transition.request.opened_at, transition.request.expires_at = at, at + timedelta(seconds=transition.ttl_s)
+    return request_row(transition.request)
 
 
-def _update_snapshot(w: Transition, row: UpdatedRow, head: ChainHead) -> None:
-    w.head, w.at, w.epoch = head, row.at, row.epoch
-    w.action.state, w.action.seq = w.target, row.seq
-    w.action.stop_requested_at, w.action.expires_at = row.stop_requested_at, row.expires_at
-    for name, value in w.sets.items():
-        setattr(w.action, name, value)
-    if w.action.stop_requested_at is None:
-        w.action.stop_reason = ""
-    if w.plan:
-        w.action.plan = w.plan
-    if w.release:
-        w.action.lease_id = None
+def _update_snapshot(transition: Transition, row: UpdatedRow, head: ChainHead) -> None:
+    transition.head, transition.at, transition.epoch = head, row.at, row.epoch
+    transition.action.state, transition.action.seq = transition.target, row.seq
+    transition.action.stop_requested_at, transition.action.expires_at = row.stop_requested_at, row.expires_at
+    for name, value in transition.sets.items():
+        setattr(transition.action, name, value)
+    if transition.action.stop_requested_at is None:
+        transition.action.stop_reason = ""
+    if transition.plan:
+        transition.action.plan = transition.plan
+    if transition.release:
+        transition.action.lease_id = None
 
 
-def _events_of(writes: list[Transition], at: datetime) -> tuple[Sequence[Rows], dict[UUID, ChainHead]]:
-    known = {w.action.pk: w.head for w in writes if w.head is not None}
-    unknown = [w.action.pk for w in writes if w.head is None]
+def _events_of(transitions: list[Transition], at: datetime) -> tuple[Sequence[Rows], dict[UUID, ChainHead]]:
+    known = {transition.action.pk: transition.head for transition in transitions if transition.head is not None}
+    unknown = [transition.action.pk for transition in transitions if transition.head is None]
     if unknown:
         known.update(read_chain_heads(unknown))
-    return build_rows([_entry(w, e) for w in writes for e in w.events()], known, at)
+    return build_rows([_entry(transition, e) for transition in transitions for e in transition.events()], known, at)
 
 
-def _entry(w: Transition, event: Note) -> NewEvent:
-    action = w.action
+def _entry(transition: Transition, event: Note) -> NewEvent:
+    action = transition.action
     return NewEvent(
         tenant=action.tenant_id,
         subject=action_subject(action),
         verb=event.verb,
-        actor=w.by,
+        actor=transition.by,
         outcome=event.outcome,
         correlation_id=action.correlation_id,
         facts={**event.facts, "simulated": True} if action.simulated else event.facts,
@@ -201,9 +205,17 @@ def action_subject(action: Action) -> Subject:
     return Subject("action", action.pk, action.title, f"/actions/{action.pk}/")
 
 
-def _changed(w: Transition, seq: int) -> Changed:
-    leased = w.action.lease_id is not None and not w.release
-    return Changed(w.action.pk, w.action.tenant_id, w.action.environment_id, str(w.target), seq, leased, w.action.node)
+def _changed(transition: Transition, seq: int) -> Changed:
+    leased = transition.action.lease_id is not None and not transition.release
+    return Changed(
+        transition.action.pk,
+        transition.action.tenant_id,
+        transition.action.environment_id,
+        str(transition.target),
+        seq,
+        leased,
+        transition.action.node,
+    )
 
 
 def next_seq(action_id: UUID) -> tuple[int, datetime]:

@@ -203,9 +203,9 @@ def before_image_context(action_id: UUID, step: str) -> str:
 def commit_durably(context: ActionContext, make: Callable[[], Transition]) -> Generator[Transition, bool, Transition]:
     """Yield the transition that `make` returns until its guard matches; make it again whenever the action moved on."""
     while True:
-        w = make()
-        if (yield w):
-            return w
+        transition = make()
+        if (yield transition):
+            return transition
 
 
 def target_of(action: Action) -> Target:

@@ -7,7 +7,7 @@ from typing import Any
 
 from actions.models import JournalEntry
 
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 
 
 @dataclass
@@ -32,13 +32,13 @@ class StepRecord:
 
 
 STATE_AFTER = {
-    K.INTENT: "open",
-    K.RECEIPT: "done",
-    K.FAILURE: "failed",
-    K.SKIP: "skipped",
-    K.UNDO_INTENT: "undoing",
-    K.UNDO_RECEIPT: "undone",
-    K.UNDO_FAILURE: "undo_failed",
+    Kind.INTENT: "open",
+    Kind.RECEIPT: "done",
+    Kind.FAILURE: "failed",
+    Kind.SKIP: "skipped",
+    Kind.UNDO_INTENT: "undoing",
+    Kind.UNDO_RECEIPT: "undone",
+    Kind.UNDO_FAILURE: "undo_failed",
 }
 
 
@@ -62,22 +62,22 @@ class Journal:
 
     def add(self, line: JournalEntry) -> None:
         record = self.records.setdefault(line.step, StepRecord())
-        record.state = STATE_AFTER[K(line.kind)]
+        record.state = STATE_AFTER[Kind(line.kind)]
         if line.kind.startswith("undo"):
             record.undo_attempt = line.attempt
         else:
             record.attempt = line.attempt
-        again = line.facts.get("retry_at") if line.kind == K.INTENT else None
+        again = line.facts.get("retry_at") if line.kind == Kind.INTENT else None
         record.retry_at = datetime.fromisoformat(again) if again else None
-        if line.kind == K.INTENT:
+        if line.kind == Kind.INTENT:
             record.started_at = record.started_at or line.at
         else:
             record.ended_at = line.at
-        if line.kind == K.RECEIPT:
+        if line.kind == Kind.RECEIPT:
             record.effect, record.facts = not self.is_simulated, line.facts
-        elif line.kind == K.FAILURE:
+        elif line.kind == Kind.FAILURE:
             record.effect, record.facts = _may_have_effect(line.facts) and not self.is_simulated, line.facts
-        elif line.kind == K.UNDO_RECEIPT:
+        elif line.kind == Kind.UNDO_RECEIPT:
             record.effect = False
         if log := line.__dict__.get("log"):  # deferred by queries that do not need it
             record.log.extend(log.splitlines())

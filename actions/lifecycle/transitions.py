@@ -15,9 +15,6 @@ from approvals.models import Request
 from audit.log.artifacts import ArtifactRows
 from audit.log.events import ChainHead
 
-S = State
-
-
 INTENTS = (JournalEntry.Kind.INTENT, JournalEntry.Kind.UNDO_INTENT)
 
 
@@ -28,36 +25,44 @@ class Move:
     what: str
 
 
-UNENDED = tuple(s for s in S if s not in ENDED)
+UNENDED = tuple(s for s in State if s not in ENDED)
 
 
 MOVES: dict[str, Move] = {
-    "preflight": Move((S.QUEUED,), S.PREFLIGHT, "a worker picks it up"),
-    "deny": Move((S.PREFLIGHT,), S.DENIED, "a policy denies, or no matrix row matches"),
-    "await_approval": Move((S.PREFLIGHT,), S.AWAITING_APPROVAL, "required approvals to fill, or a diff to accept"),
-    "approve": Move((S.PREFLIGHT, S.AWAITING_APPROVAL), S.APPROVED, "every required approval filled, or none needed"),
-    "reject": Move((S.AWAITING_APPROVAL,), S.REJECTED, "a person rejects"),
-    "expire": Move((S.AWAITING_APPROVAL, S.APPROVED), S.EXPIRED, "not decided or not started in time"),
-    "cancel": Move((S.QUEUED, S.PREFLIGHT, S.AWAITING_APPROVAL, S.APPROVED), S.CANCELLED, "withdrawn before its start"),
-    "reopen": Move(
-        (S.APPROVED,), S.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is withdrawn"
+    "preflight": Move((State.QUEUED,), State.PREFLIGHT, "a worker picks it up"),
+    "deny": Move((State.PREFLIGHT,), State.DENIED, "a policy denies, or no matrix row matches"),
+    "await_approval": Move(
+        (State.PREFLIGHT,), State.AWAITING_APPROVAL, "required approvals to fill, or a diff to accept"
     ),
-    "start": Move((S.APPROVED,), S.IN_PROGRESS, "plan unchanged; first intent"),
-    "verify": Move((S.IN_PROGRESS,), S.VERIFYING, "every step has its receipt"),
-    "complete": Move((S.VERIFYING,), S.COMPLETED, "checks passed, evidence attached"),
+    "approve": Move(
+        (State.PREFLIGHT, State.AWAITING_APPROVAL), State.APPROVED, "every required approval filled, or none needed"
+    ),
+    "reject": Move((State.AWAITING_APPROVAL,), State.REJECTED, "a person rejects"),
+    "expire": Move((State.AWAITING_APPROVAL, State.APPROVED), State.EXPIRED, "not decided or not started in time"),
+    "cancel": Move(
+        (State.QUEUED, State.PREFLIGHT, State.AWAITING_APPROVAL, State.APPROVED),
+        State.CANCELLED,
+        "withdrawn before its start",
+    ),
+    "reopen": Move(
+        (State.APPROVED,), State.AWAITING_APPROVAL, "drift or a stricter verdict at start, or an approval is withdrawn"
+    ),
+    "start": Move((State.APPROVED,), State.IN_PROGRESS, "plan unchanged; first intent"),
+    "verify": Move((State.IN_PROGRESS,), State.VERIFYING, "every step has its receipt"),
+    "complete": Move((State.VERIFYING,), State.COMPLETED, "checks passed, evidence attached"),
     "roll_back": Move(
-        (S.IN_PROGRESS, S.VERIFYING, S.HELD, S.FAILED),
-        S.ROLLING_BACK,
+        (State.IN_PROGRESS, State.VERIFYING, State.HELD, State.FAILED),
+        State.ROLLING_BACK,
         "failure, abort, risk spike, or a person rolls it back",
     ),
-    "finish_rollback": Move((S.ROLLING_BACK,), S.ROLLED_BACK, "the previous state is restored"),
+    "finish_rollback": Move((State.ROLLING_BACK,), State.ROLLED_BACK, "the previous state is restored"),
     "hold": Move(
-        (S.APPROVED, S.IN_PROGRESS, S.VERIFYING, S.ROLLING_BACK),
-        S.HELD,
+        (State.APPROVED, State.IN_PROGRESS, State.VERIFYING, State.ROLLING_BACK),
+        State.HELD,
         "in doubt, undo failed, risk spike, frozen, or back at a checkpoint",
     ),
-    "resume": Move((S.HELD,), S.IN_PROGRESS, "a person resumes it, or the environment is unfrozen"),
-    "fail": Move(UNENDED, S.FAILED, "fatal error, or a person ends it"),
+    "resume": Move((State.HELD,), State.IN_PROGRESS, "a person resumes it, or the environment is unfrozen"),
+    "fail": Move(UNENDED, State.FAILED, "fatal error, or a person ends it"),
 }
 
 

@@ -49,30 +49,30 @@ def verdict_transition(context: ActionContext, planned: PlannedAction) -> Transi
         return plan_transition(context, planned, "deny", by=ACTOR, error=error)
     if verdict.outcome == "require_approval":
         request = build_request(context, planned)
-        w = plan_transition(context, planned, "await_approval", by=ACTOR)
-        w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
-        w.facts = {
+        transition = plan_transition(context, planned, "await_approval", by=ACTOR)
+        transition.request, transition.ttl_s = request, settings.INTERLOCK.approval_ttl_s
+        transition.facts = {
             "request": str(request.pk),
             "required_approvals": verdict.required_approvals,
             "acceptance": verdict.acceptance,
         }
-        return w
-    w = plan_transition(context, planned, "approve", by=ACTOR)
+        return transition
+    transition = plan_transition(context, planned, "approve", by=ACTOR)
     wait_s = max(0, (context.action.not_before - datetime.now(UTC)).total_seconds()) if context.action.not_before else 0
-    w.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
-    w.facts = {"because": "the matrix row asks for no required approval"}
-    return w
+    transition.ttl_s = int(wait_s) + settings.INTERLOCK.approval_ttl_s
+    transition.facts = {"because": "the matrix row asks for no required approval"}
+    return transition
 
 
 def note_quarantines(context: ActionContext, planned: PlannedAction) -> None:
     """Note the plan's quarantined resources for approvers: the run fails unless they are cleared."""
-    shut = (
+    quarantines = (
         touched_quarantines(context.action, planned.facts["resources"], context.quarantines)
         if context.changes_something
         else []
     )
-    if shut:
-        planned.plan.observations = {**planned.plan.observations, "quarantine": serialize_quarantines(shut)}
+    if quarantines:
+        planned.plan.observations = {**planned.plan.observations, "quarantine": serialize_quarantines(quarantines)}
 
 
 def plan_transition(context: ActionContext, planned: PlannedAction, verb: str, *, by: str, **sets: Any) -> Transition:

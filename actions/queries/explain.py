@@ -129,19 +129,19 @@ def moments_of(action: Action) -> list[dict[str, Any]]:
         tenant=action.tenant_id, subject_kind="action", subject_id=action.pk, verb__in=MOMENTS
     ).order_by("seq")[:MAX_MOMENTS]
     events = [(event, json.loads(bytes(event.body))["facts"]) for event in found]
-    told = [(event, facts, _moment(event, facts)) for event, facts in events]
-    names = names_of_event_actors(action.tenant_id, [event for event, _, said in told if said])
+    moments = [(event, facts, _moment(event, facts)) for event, facts in events]
+    names = names_of_event_actors(action.tenant_id, [event for event, _, moment in moments if moment])
     return [
         {
             "seq": event.seq,
             "at": event.at,
-            "when": said[0],
-            "what": said[1],
+            "when": moment[0],
+            "what": moment[1],
             "by": names.get(event.actor, ""),
             "facts_sha256": facts.get("facts_sha256"),
         }
-        for event, facts, said in told
-        if said
+        for event, facts, moment in moments
+        if moment
     ]
 
 
@@ -283,8 +283,8 @@ def _policy_text(
         return "It only warns here: policies never block policy changes, so that no policy can lock everyone out."
     if effect == "allow_autonomous" and autonomy:
         return autonomy
-    said = describe_effect(effect, required_approvals) if effect else "applied"
-    return f"It matched this action: it {said}."
+    moment = describe_effect(effect, required_approvals) if effect else "applied"
+    return f"It matched this action: it {moment}."
 
 
 # The verdict in one sentence, and the next step. Pure.
@@ -391,9 +391,9 @@ def _asked(
     have = needed - sum(required["open"] for required in required_approvals)
     asking = [_name(p) for p in policies if p["effect"] == "require" and p["applies"] and p["mode"] == "enforce"]
     because = f" It is {_where(action, verdict)}" + (f", and {' and '.join(asking)} requires more." if asking else ".")
-    said = f"Requires {describe_required_approvals(verdict['required_approvals'])}." + because
+    moment = f"Requires {describe_required_approvals(verdict['required_approvals'])}." + because
     filled = f"{have} of {needed} required approval{'' if needed == 1 else 's'} {'is' if have == 1 else 'are'} filled."
-    return f"{said} {filled}"
+    return f"{moment} {filled}"
 
 
 def _where(action: Action, verdict: Mapping[str, Any]) -> str:

@@ -108,8 +108,8 @@ def latest_incident(action: Action) -> Incident | None:
 def steps_for(access: Access, incident: Incident) -> list[NextStep]:
     """The next steps, each with whether the reader may take it. `action__plan` and `environment` must be joined."""
     verbs = action_verbs(access, incident.action)
-    shut = Quarantine.objects.filter(action=incident.action_id, cleared_at=None).order_by("kind", "name")
-    names = [f"{kind} {name}" for kind, name in shut.values_list("kind", "name")[:MAX_NAMED]]
+    quarantined = Quarantine.objects.filter(action=incident.action_id, cleared_at=None).order_by("kind", "name")
+    names = [f"{kind} {name}" for kind, name in quarantined.values_list("kind", "name")[:MAX_NAMED]]
     steps = next_steps(incident, incident.action, incident.environment.slug, verbs, names)
     if access.can("propose", incident.environment_id):
         return steps

@@ -22,13 +22,13 @@ from actions.lifecycle.journal import AttemptKey, Journal
 from actions.models import Action, JournalEntry, LogLine
 from actions.models.states import ENDED, State
 from actions.preflight.duration_estimate import step_estimates as paces_of
-from actions.run.transcript import UNDO_ENDS, K, has_ended, split_lines, total_usage, usage_by_step
+from actions.run.transcript import UNDO_ENDS, Kind, has_ended, split_lines, total_usage, usage_by_step
 from audit.templatetags.il import duration
 from audit.ui import charts, glyphs
 
 LIVE = "live"
-BEGINS = (K.INTENT, K.UNDO_INTENT)
-UNDOES = (K.UNDO_INTENT, *UNDO_ENDS)
+BEGINS = (Kind.INTENT, Kind.UNDO_INTENT)
+UNDOES = (Kind.UNDO_INTENT, *UNDO_ENDS)
 MAX_ENTRIES = 400
 MAX_CHARACTERS = 512 * 1024
 """Characters of log in one part; its last attempt may exceed them."""
@@ -138,7 +138,6 @@ def _key(attempt: AttemptKey) -> str:
 # Steps, timeline, graph and progress.
 
 
-Kind = JournalEntry.Kind
 STEP_LOOKS = {
     "pending": "pending",
     "open": "in_progress",

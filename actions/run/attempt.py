@@ -159,16 +159,16 @@ def step_context(
 # Journal entries, and their events.
 
 
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 
 
-def intent_entry(context: ActionContext, step: dict[str, Any], kind: K = K.INTENT) -> JournalEntry:
+def intent_entry(context: ActionContext, step: dict[str, Any], kind: Kind = Kind.INTENT) -> JournalEntry:
     record = context.journal[step["key"]]
-    attempt = (record.attempt if kind == K.INTENT else record.undo_attempt) + 1
+    attempt = (record.attempt if kind == Kind.INTENT else record.undo_attempt) + 1
     return journal_entry(context, step, kind, attempt)
 
 
-def journal_entry(context: ActionContext, step: dict[str, Any], kind: K, attempt: int, **more: Any) -> JournalEntry:
+def journal_entry(context: ActionContext, step: dict[str, Any], kind: Kind, attempt: int, **more: Any) -> JournalEntry:
     return JournalEntry(
         action_id=context.action.pk,
         plan_id=context.plan.pk,
@@ -180,42 +180,42 @@ def journal_entry(context: ActionContext, step: dict[str, Any], kind: K, attempt
     )
 
 
-def receipt_note(step: dict[str, Any], receipt: JournalEntry, tried: AttemptResult, verb: str = "step.done") -> Note:
+def receipt_note(step: dict[str, Any], receipt: JournalEntry, result: AttemptResult, verb: str = "step.done") -> Note:
     facts: dict[str, Any] = {"step": step["key"], "attempt": receipt.attempt, "key": step["idempotency_key"]}
-    facts |= usage_facts(tried.metrics)
-    if tried.outcome.code:
-        facts["code"] = tried.outcome.code
+    facts |= usage_facts(result.metrics)
+    if result.outcome.code:
+        facts["code"] = result.outcome.code
     return Note(verb, facts)
 
 
 def failure_entry(
-    context: ActionContext, step: dict[str, Any], tried: AttemptResult, kind: K = K.FAILURE
+    context: ActionContext, step: dict[str, Any], result: AttemptResult, kind: Kind = Kind.FAILURE
 ) -> JournalEntry:
     record = context.journal[step["key"]]
     facts = {
-        "code": tried.outcome.code,
-        "message": tried.outcome.message,
-        "probe": str(tried.probe or ""),
-        "effect": tried.probe == Probe.DONE,
-        **tried.outcome.facts,
+        "code": result.outcome.code,
+        "message": result.outcome.message,
+        "probe": str(result.probe or ""),
+        "effect": result.probe == Probe.DONE,
+        **result.outcome.facts,
     }
-    attempt = record.attempt if kind == K.FAILURE else record.undo_attempt
-    if not tried.log:  # a timed-out attempt still writes: keep its lines so far
-        tried.log = list(context.transcripts.get((step["key"], attempt, kind != K.FAILURE), ()))
-    return journal_entry(context, step, kind, attempt, facts=facts, **log_and_metrics(tried))
+    attempt = record.attempt if kind == Kind.FAILURE else record.undo_attempt
+    if not result.log:  # a timed-out attempt still writes: keep its lines so far
+        result.log = list(context.transcripts.get((step["key"], attempt, kind != Kind.FAILURE), ()))
+    return journal_entry(context, step, kind, attempt, facts=facts, **log_and_metrics(result))
 
 
-def log_and_metrics(tried: AttemptResult) -> dict[str, Any]:
+def log_and_metrics(result: AttemptResult) -> dict[str, Any]:
     """The log and usage for the journal entry that ends an attempt."""
-    return {"log": "\n".join(tried.log), "metrics": tried.metrics}
+    return {"log": "\n".join(result.log), "metrics": result.metrics}
 
 
-def failure_note(step: dict[str, Any], failed: JournalEntry, tried: AttemptResult, verb: str = "step.failed") -> Note:
+def failure_note(step: dict[str, Any], failed: JournalEntry, result: AttemptResult, verb: str = "step.failed") -> Note:
     facts = {
         "step": step["key"],
         "attempt": failed.attempt,
-        "code": tried.outcome.code,
-        "probe": str(tried.probe or ""),
-        **usage_facts(tried.metrics),
+        "code": result.outcome.code,
+        "probe": str(result.probe or ""),
+        **usage_facts(result.metrics),
     }
-    return Note(verb, facts, {"message": tried.outcome.message}, outcome="failed")
+    return Note(verb, facts, {"message": result.outcome.message}, outcome="failed")

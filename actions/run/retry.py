@@ -26,27 +26,27 @@ def decide_failures(context: ActionContext, results: list[tuple[Step, AttemptRes
     In the main thread and outside any transaction, because a transition may be made twice. Costs nothing where nothing
     fails, now or recently at this target.
     """
-    outcomes = [tried.outcome for _, tried in results]
+    outcomes = [attempted.outcome for _, attempted in results]
     breaker = None
     if context.has_failures or not all(outcome.ok for outcome in outcomes):
         breaker = circuit_breaker.record_outcomes(context.action, context.executor, outcomes)
         context.has_failures = breaker is not None and (
             breaker.failures > 0 or breaker.state != CircuitBreaker.State.CLOSED
         )
-    for step, tried in results:
-        if not tried.outcome.ok:
-            tried.decision, tried.wait_s = _decide(context, step, tried, breaker, deadline)
+    for step, attempted in results:
+        if not attempted.outcome.ok:
+            attempted.decision, attempted.wait_s = _decide(context, step, attempted, breaker, deadline)
 
 
 def _decide(
-    context: ActionContext, step: Step, tried: AttemptResult, breaker: CircuitBreaker | None, deadline: float
+    context: ActionContext, step: Step, attempted: AttemptResult, breaker: CircuitBreaker | None, deadline: float
 ) -> tuple[RetryDecision, float]:
     policy, attempts = context.plan.recovery, context.journal[step["key"]].attempt
     chosen = determine_strategy(
         policy,
-        code=tried.outcome.code,
-        retryable=tried.outcome.retryable,
-        probe=tried.probe,
+        code=attempted.outcome.code,
+        retryable=attempted.outcome.retryable,
+        probe=attempted.probe,
         attempts=attempts,
         can_fall_back=has_fallback(context, step),
         may_skip=step.get("may_skip") is not False,

@@ -41,7 +41,7 @@ from audit.log.artifacts import ArtifactRows, pack_artifact
 from audit.log.canonical_json import canonical
 
 ROLLBACK_FORMAT = "interlock.rollback/1"
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 Step = dict[str, Any]
 
 
@@ -144,7 +144,7 @@ def reset_entries(context: ActionContext) -> list[JournalEntry]:
     ]
     facts = {"code": "reset", "effect": False}
     return [
-        journal_entry(context, s, K.UNDO_RECEIPT, context.journal[s["key"]].undo_attempt + 1, facts=facts)
+        journal_entry(context, s, Kind.UNDO_RECEIPT, context.journal[s["key"]].undo_attempt + 1, facts=facts)
         for s in over
         if not context.journal[s["key"]].effect
     ]
@@ -182,8 +182,8 @@ def roll_back(context: ActionContext) -> Generator[Transition | RunEffect, Any, 
             if context.action.state != "rolling_back":
                 return
         result: EffectResult = yield RunEffect(partial(undo_step, context, step, images, resumed))
-        tried: AttemptResult = result.value if result.error is None else crash_result(result.error)
-        yield from commit_durably(context, partial(_undo_result_transition, context, step, tried))
+        attempted: AttemptResult = result.value if result.error is None else crash_result(result.error)
+        yield from commit_durably(context, partial(_undo_result_transition, context, step, attempted))
         if context.action.state != "rolling_back":
             return
     found: EffectResult = yield RunEffect(partial(verify_rollback, context, images))
@@ -230,17 +230,17 @@ def _relock_transition(context: ActionContext) -> Transition:
 
 def _quarantined_transition(context: ActionContext) -> Transition:
     """The transition if another action or person quarantined a resource of the undo: hold until it is cleared."""
-    shut = touched_quarantines(context.action, context.facts.get("resources", []), context.quarantines)
+    blocking = touched_quarantines(context.action, context.facts.get("resources", []), context.quarantines)
     error = {
         "code": "quarantined",
-        "message": describe_quarantines(shut),
-        "details": {"quarantines": serialize_quarantines(shut)},
+        "message": describe_quarantines(blocking),
+        "details": {"quarantines": serialize_quarantines(blocking)},
     }
     return Transition(
         context.action,
         "hold",
         by=ACTOR,
-        facts={"reason": "quarantine", "quarantines": [str(q.pk) for q in shut]},
+        facts={"reason": "quarantine", "quarantines": [str(q.pk) for q in blocking]},
         sets={"held_reason": "quarantine", "error": error},
         release=True,
     )
@@ -253,44 +253,47 @@ def _undo_intent_transition(context: ActionContext, step: Step) -> Transition:
         return Transition(context.action, "hold", by=ACTOR, facts=facts, sets={"held_reason": FREEZE}, release=True)
     begun = Note("step.undo_started", {"step": step["key"]})
     return Transition(
-        context.action, by=ACTOR, notes=[begun], journal_entries=[intent_entry(context, step, K.UNDO_INTENT)]
+        context.action, by=ACTOR, notes=[begun], journal_entries=[intent_entry(context, step, Kind.UNDO_INTENT)]
     )
 
 
-def _undo_result_transition(context: ActionContext, step: Step, tried: AttemptResult) -> Transition:
-    if tried.outcome.ok:
+def _undo_result_transition(context: ActionContext, step: Step, attempted: AttemptResult) -> Transition:
+    if attempted.outcome.ok:
         attempt = context.journal[step["key"]].undo_attempt
         receipt = journal_entry(
-            context, step, K.UNDO_RECEIPT, attempt, facts=tried.outcome.facts, **log_and_metrics(tried)
+            context, step, Kind.UNDO_RECEIPT, attempt, facts=attempted.outcome.facts, **log_and_metrics(attempted)
         )
         return Transition(
             context.action,
             by=ACTOR,
-            notes=[receipt_note(step, receipt, tried, "step.undone")],
+            notes=[receipt_note(step, receipt, attempted, "step.undone")],
             journal_entries=[receipt],
             sets={"steps_done": max(0, context.action.steps_done - 1)},
         )
-    failed = failure_entry(context, step, tried, K.UNDO_FAILURE)
-    shut = new_quarantines(context, [step])
-    w = Transition(
+    failed = failure_entry(context, step, attempted, Kind.UNDO_FAILURE)
+    blocking = new_quarantines(context, [step])
+    transition = Transition(
         context.action,
         by=ACTOR,
-        notes=[failure_note(step, failed, tried, "step.undo_failed"), *quarantine_notes(shut)],
+        notes=[failure_note(step, failed, attempted, "step.undo_failed"), *quarantine_notes(blocking)],
         journal_entries=[failed],
-        quarantines=shut,
+        quarantines=blocking,
     )
     if not is_best_effort(context):
-        w.verb, w.release = "hold", True
-        w.facts, w.sets = {"reason": "rollback_failed", "step": step["key"]}, {"held_reason": "rollback_failed"}
-    return w
+        transition.verb, transition.release = "hold", True
+        transition.facts, transition.sets = (
+            {"reason": "rollback_failed", "step": step["key"]},
+            {"held_reason": "rollback_failed"},
+        )
+    return transition
 
 
 def _finish_transition(context: ActionContext, report: RollbackReport) -> Transition:
     """The transition that ends a rollback, with its verification report."""
     packs = [*report_pack(context, report), *log_pack(context)]
     named = tuple(p.digest for p in packs)
-    shut = new_quarantines(context, report.not_back)
-    notes = quarantine_notes(shut)
+    blocking = new_quarantines(context, report.not_back)
+    notes = quarantine_notes(blocking)
     if report.not_back and not is_best_effort(context):
         facts = {"reason": "rollback_failed", "step": report.not_back[0]["key"], "checks": report.failing}
         return Transition(
@@ -299,7 +302,7 @@ def _finish_transition(context: ActionContext, report: RollbackReport) -> Transi
             by=ACTOR,
             facts=facts,
             notes=notes,
-            quarantines=shut,
+            quarantines=blocking,
             packs=packs,
             artifacts=named,
             sets={"held_reason": "rollback_failed"},
@@ -319,11 +322,15 @@ def _finish_transition(context: ActionContext, report: RollbackReport) -> Transi
             sets={"held_reason": "checkpoint", "rollback_to": ""},
             release=True,
         )
-    return _end_transition(context, report, packs, shut, notes)
+    return _end_transition(context, report, packs, blocking, notes)
 
 
 def _end_transition(
-    context: ActionContext, report: RollbackReport, packs: list[ArtifactRows], shut: list[Quarantine], notes: list[Note]
+    context: ActionContext,
+    report: RollbackReport,
+    packs: list[ArtifactRows],
+    blocking: list[Quarantine],
+    notes: list[Note],
 ) -> Transition:
     """The transition to rolled_back, or to failed if an effect remains."""
     error = context.action.error or {"code": "rolled_back", "message": "A person rolled the run back.", "details": {}}
@@ -339,7 +346,7 @@ def _end_transition(
         facts=facts,
         notes=notes,
         packs=packs,
-        quarantines=shut,
+        quarantines=blocking,
         artifacts=tuple(p.digest for p in packs),
         sets={"result": result, "error": error, "rollback_to": ""},
         release=True,

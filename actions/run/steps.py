@@ -47,7 +47,7 @@ from actions.types.protocol import Outcome, Probe
 from actions.types.shared.recovery_policy import RetryDecision
 
 ACTOR = "system:execute"
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 MAX_PARALLEL_STEPS = 4
 """Steps of one action that run at once, at most."""
 TIMEOUT_GRACE_S = 10.0
@@ -78,7 +78,7 @@ def run_steps(context: ActionContext, deadline: float) -> Generator[WorkflowRequ
         if running:
             ended = yield AwaitEffects()
             results = [(running.pop(key), attempt_result(result)) for key, result in ended if key in running]
-            yield from handle_watch(context, ended, [tried.outcome for _, tried in results])
+            yield from handle_watch(context, ended, [attempted.outcome for _, attempted in results])
             if not results:
                 continue
         else:
@@ -117,8 +117,8 @@ def attempt_result(result: EffectResult) -> AttemptResult:
         return AttemptResult(Outcome(False, "overran", words), Probe.UNKNOWN)
     if result.error is not None:
         raise result.error
-    tried: AttemptResult = result.value
-    return tried
+    attempted: AttemptResult = result.value
+    return attempted
 
 
 def started_by(context: ActionContext, written: Transition) -> list[tuple[Step, bool]]:
@@ -165,36 +165,36 @@ def next_transition(
 
     After a final failure nothing more starts; parallel attempts end before anything is undone.
     """
-    turn = StepTransition(context, done=context.journal.settled(context.steps), superseded=superseded_steps(context))
-    for step, tried in results:
-        _record_result(turn, step, tried)
-    stays = running | turn.again
-    known = [*failed_steps(context), *turn.broken]
+    builder = StepTransition(context, done=context.journal.settled(context.steps), superseded=superseded_steps(context))
+    for step, attempted in results:
+        _record_result(builder, step, attempted)
+    stays = running | builder.again
+    known = [*failed_steps(context), *builder.broken]
     context.is_breaking_off = bool(known and stays)
     if not stays:
         if known:
-            return failure_transition(turn, known)
+            return failure_transition(builder, known)
         if context.action.stop_requested_at:
-            return stop_transition(turn)
-        if turn.is_over():
-            return _write(turn, "verify")
+            return stop_transition(builder)
+        if builder.is_over():
+            return _write(builder, "verify")
     if not known and not context.action.stop_requested_at:
-        free = ready_steps(context.steps, turn.done, stays | {s["key"] for s, _ in results}, turn.superseded)
+        free = ready_steps(context.steps, builder.done, stays | {s["key"] for s, _ in results}, builder.superseded)
         if not stays and (error := unhealthy_error(context, free)):
-            return rollback_transition(turn, error)
+            return rollback_transition(builder, error)
         fresh = startable_steps(context, free, len(stays))[: MAX_PARALLEL_STEPS - len(stays)]
-        turn.lines += [intent_entry(context, step) for step in fresh]
-        turn.notes += no_return_notes(context, fresh)
-        if turn.again and not running and not fresh and (wait := shortest_wait(turn, results)) > MAX_HELD_WAIT_S:
-            return _write(turn, release=True, sets={"wake_s": math.ceil(wait)})
-        if not turn.notes:  # intents only: a worker took over between two steps
-            turn.notes = [Note("step.started", {"step": step["key"]}) for step in fresh]
-    return _write(turn)
+        builder.lines += [intent_entry(context, step) for step in fresh]
+        builder.notes += no_return_notes(context, fresh)
+        if builder.again and not running and not fresh and (wait := shortest_wait(builder, results)) > MAX_HELD_WAIT_S:
+            return _write(builder, release=True, sets={"wake_s": math.ceil(wait)})
+        if not builder.notes:  # intents only: a worker took over between two steps
+            builder.notes = [Note("step.started", {"step": step["key"]}) for step in fresh]
+    return _write(builder)
 
 
-def shortest_wait(turn: StepTransition, results: list[tuple[Step, AttemptResult]]) -> float:
+def shortest_wait(builder: StepTransition, results: list[tuple[Step, AttemptResult]]) -> float:
     """Seconds until the first retry."""
-    return min(tried.wait_s for step, tried in results if step["key"] in turn.again)
+    return min(attempted.wait_s for step, attempted in results if step["key"] in builder.again)
 
 
 def next_steps(context: ActionContext) -> list[Step]:
@@ -250,82 +250,84 @@ def failed_steps(context: ActionContext) -> list[tuple[Step, AttemptResult]]:
     return found
 
 
-def _record_result(turn: StepTransition, step: Step, tried: AttemptResult) -> None:
-    context = turn.context
-    if tried.outcome.ok:
+def _record_result(builder: StepTransition, step: Step, attempted: AttemptResult) -> None:
+    context = builder.context
+    if attempted.outcome.ok:
         attempt = context.journal[step["key"]].attempt
-        receipt = journal_entry(context, step, K.RECEIPT, attempt, facts=tried.outcome.facts, **log_and_metrics(tried))
-        turn.lines.append(receipt)
-        turn.notes.append(receipt_note(step, receipt, tried))
-        turn.settle(step)
-        turn.has_effect = True
-    else:
-        _record_failure(turn, step, tried)
-
-
-def _record_failure(turn: StepTransition, step: Step, tried: AttemptResult) -> None:
-    """Carry out the decision on a failed attempt, unless the run is to stop."""
-    context, stopping = turn.context, turn.context.is_breaking_off or turn.context.action.stop_requested_at
-    chosen = "abort" if stopping or tried.decision is None else tried.decision.strategy
-    failed = failure_entry(context, step, tried)
-    cut_off = stopping and tried.decision is not None and tried.decision.strategy == "retry"
-    why = decision_facts(RetryDecision("abort", STOPPING) if cut_off else tried.decision)
-    failed.facts = {**failed.facts, **why}
-    told = failure_note(step, failed, tried)
-    told.facts = {**told.facts, **why}
-    turn.lines.append(failed)
-    turn.notes.append(told)
-    if chosen == "retry":
-        turn.lines.append(
-            journal_entry(context, step, K.INTENT, failed.attempt + 1, facts=retry_facts(context, tried.wait_s))
+        receipt = journal_entry(
+            context, step, Kind.RECEIPT, attempt, facts=attempted.outcome.facts, **log_and_metrics(attempted)
         )
-        turn.again.add(step["key"])
-    elif chosen == "skip":
-        turn.lines.append(journal_entry(context, step, K.SKIP, failed.attempt))
-        turn.notes.append(Note("step.skipped", {"step": step["key"], "code": tried.outcome.code}))
-        turn.settle(step)
-    elif chosen == "fallback" and has_fallback_step(context, step):
-        turn.superseded.add(step["key"])
+        builder.lines.append(receipt)
+        builder.notes.append(receipt_note(step, receipt, attempted))
+        builder.settle(step)
+        builder.has_effect = True
     else:
-        turn.broken.append((step, tried))
-        turn.has_effect = turn.has_effect or tried.probe == Probe.DONE
+        _record_failure(builder, step, attempted)
 
 
-def failure_transition(turn: StepTransition, broken: list[tuple[Step, AttemptResult]]) -> Transition:
+def _record_failure(builder: StepTransition, step: Step, attempted: AttemptResult) -> None:
+    """Carry out the decision on a failed attempt, unless the run is to stop."""
+    context, stopping = builder.context, builder.context.is_breaking_off or builder.context.action.stop_requested_at
+    chosen = "abort" if stopping or attempted.decision is None else attempted.decision.strategy
+    failed = failure_entry(context, step, attempted)
+    cut_off = stopping and attempted.decision is not None and attempted.decision.strategy == "retry"
+    why = decision_facts(RetryDecision("abort", STOPPING) if cut_off else attempted.decision)
+    failed.facts = {**failed.facts, **why}
+    told = failure_note(step, failed, attempted)
+    told.facts = {**told.facts, **why}
+    builder.lines.append(failed)
+    builder.notes.append(told)
+    if chosen == "retry":
+        builder.lines.append(
+            journal_entry(context, step, Kind.INTENT, failed.attempt + 1, facts=retry_facts(context, attempted.wait_s))
+        )
+        builder.again.add(step["key"])
+    elif chosen == "skip":
+        builder.lines.append(journal_entry(context, step, Kind.SKIP, failed.attempt))
+        builder.notes.append(Note("step.skipped", {"step": step["key"], "code": attempted.outcome.code}))
+        builder.settle(step)
+    elif chosen == "fallback" and has_fallback_step(context, step):
+        builder.superseded.add(step["key"])
+    else:
+        builder.broken.append((step, attempted))
+        builder.has_effect = builder.has_effect or attempted.probe == Probe.DONE
+
+
+def failure_transition(builder: StepTransition, broken: list[tuple[Step, AttemptResult]]) -> Transition:
     """After a final failure: hold if a step is in doubt, else undo what was done, or fail if nothing was."""
-    context = turn.context
-    for step, tried in broken:
-        if tried.probe in (None, Probe.UNKNOWN) or tried.outcome.code == POLICY:
-            reason = "policy" if tried.outcome.code == POLICY else "in_doubt"
+    context = builder.context
+    for step, attempted in broken:
+        if attempted.probe in (None, Probe.UNKNOWN) or attempted.outcome.code == POLICY:
+            reason = "policy" if attempted.outcome.code == POLICY else "in_doubt"
             codes = [t.outcome.code for _, t in broken]
             facts = {"reason": reason, "step": step["key"], "stopped": describe_stop(context, codes)}
-            sets = {"held_reason": reason, "error": error_of(tried.outcome, step)}
-            if tried.verdict is not None:
-                turn.notes += changed_verdict_notes(context, tried.verdict, context.facts, "checkpoint")
-            return _write(turn, "hold", facts=facts, sets=sets, release=True)
+            sets = {"held_reason": reason, "error": error_of(attempted.outcome, step)}
+            if attempted.verdict is not None:
+                builder.notes += changed_verdict_notes(context, attempted.verdict, context.facts, "checkpoint")
+            return _write(builder, "hold", facts=facts, sets=sets, release=True)
     if context.action.stop_requested_at:
-        return stop_transition(turn)
-    step, tried = broken[0]
-    w = rollback_transition(turn, error_of(tried.outcome, step, tried.decision))
-    if needs_fallback_action(context, [tried.decision for _, tried in broken]):
-        w.sets["fallback_due"] = True
-    return w
+        return stop_transition(builder)
+    step, attempted = broken[0]
+    transition = rollback_transition(builder, error_of(attempted.outcome, step, attempted.decision))
+    if needs_fallback_action(context, [attempted.decision for _, attempted in broken]):
+        transition.sets["fallback_due"] = True
+    return transition
 
 
-def stop_transition(turn: StepTransition) -> Transition:
+def stop_transition(builder: StepTransition) -> Transition:
     """Make the transition that the stop request asks for."""
-    halt = stop_outcome(turn.context, [tried.outcome.code for _, tried in turn.broken])
+    halt = stop_outcome(builder.context, [attempted.outcome.code for _, attempted in builder.broken])
     if halt.verb:
-        return _write(turn, halt.verb, facts=halt.facts, sets=halt.sets, release=halt.verb == "hold")
-    return rollback_transition(turn, halt.error, **halt.facts)
+        return _write(builder, halt.verb, facts=halt.facts, sets=halt.sets, release=halt.verb == "hold")
+    return rollback_transition(builder, halt.error, **halt.facts)
 
 
-def rollback_transition(turn: StepTransition, error: dict[str, Any], **facts: Any) -> Transition:
+def rollback_transition(builder: StepTransition, error: dict[str, Any], **facts: Any) -> Transition:
     """Roll back what the journal and this transition record as done; fail if there is nothing to undo."""
-    context = turn.context
-    undo = (turn.has_effect or bool(context.journal.with_effect(context.steps))) and context.changes_something
+    context = builder.context
+    undo = (builder.has_effect or bool(context.journal.with_effect(context.steps))) and context.changes_something
     return _write(
-        turn,
+        builder,
         "roll_back" if undo else "fail",
         facts={"because": error["code"], **facts},
         sets={"error": error},
@@ -334,12 +336,14 @@ def rollback_transition(turn: StepTransition, error: dict[str, Any], **facts: An
     )
 
 
-def _write(turn: StepTransition, verb: str = "", *, sets: dict[str, Any] | None = None, **more: Any) -> Transition:
-    ended = any(c.kind in (K.RECEIPT, K.SKIP) for c in turn.lines)
-    counted = {"steps_done": len(turn.done & {s["key"] for s in counted_steps(turn.context.steps)})} if ended else {}
+def _write(builder: StepTransition, verb: str = "", *, sets: dict[str, Any] | None = None, **more: Any) -> Transition:
+    ended = any(c.kind in (Kind.RECEIPT, Kind.SKIP) for c in builder.lines)
+    counted = (
+        {"steps_done": len(builder.done & {s["key"] for s in counted_steps(builder.context.steps)})} if ended else {}
+    )
     both = {**counted, **(sets or {})}
     return Transition(
-        turn.context.action, verb, by=ACTOR, notes=turn.notes, journal_entries=turn.lines, sets=both, **more
+        builder.context.action, verb, by=ACTOR, notes=builder.notes, journal_entries=builder.lines, sets=both, **more
     )
 
 

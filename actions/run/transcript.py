@@ -262,10 +262,10 @@ def _write(rows: list[dict[str, Any]]) -> None:
         log.warning("live_lines_lost", lines=sum(r["w_lines"] for r in rows), error=str(error))
 
 
-K = JournalEntry.Kind
+Kind = JournalEntry.Kind
 
-ENDS = (K.RECEIPT, K.FAILURE, K.SKIP)
-UNDO_ENDS = (K.UNDO_RECEIPT, K.UNDO_FAILURE)
+ENDS = (Kind.RECEIPT, Kind.FAILURE, Kind.SKIP)
+UNDO_ENDS = (Kind.UNDO_RECEIPT, Kind.UNDO_FAILURE)
 
 
 def has_ended() -> Q:

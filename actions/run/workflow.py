@@ -64,8 +64,8 @@ def start(context: ActionContext) -> Generator[Transition | RunEffect, Any, bool
     if not has_active_owner(action.requester):
         yield from commit_durably(context, lambda: inactive_requester_transition(context))
         return False
-    if shut := quarantines_in_the_plan(context):
-        yield from commit_durably(context, lambda: quarantined_transition(context, shut))
+    if quarantines := quarantines_in_the_plan(context):
+        yield from commit_durably(context, lambda: quarantined_transition(context, quarantines))
         return False
     result: EffectResult = yield RunEffect(partial(remake_plan, context))
     if result.error is not None:
@@ -129,11 +129,13 @@ def quarantines_in_the_plan(context: ActionContext) -> list[Quarantine]:
     )
 
 
-def quarantined_transition(context: ActionContext, shut: list[Quarantine]) -> Transition:
+def quarantined_transition(context: ActionContext, quarantines: list[Quarantine]) -> Transition:
     """The transition that fails an action on a quarantined resource, whoever approved it."""
-    message = f"{describe_quarantines(shut)} Have it cleared on the page Quarantine, then propose this action again."
-    error = {"code": "quarantined", "message": message, "details": {"quarantines": serialize_quarantines(shut)}}
-    facts = {"code": "quarantined", "quarantines": [str(q.pk) for q in shut]}
+    message = (
+        f"{describe_quarantines(quarantines)} Have it cleared on the page Quarantine, then propose this action again."
+    )
+    error = {"code": "quarantined", "message": message, "details": {"quarantines": serialize_quarantines(quarantines)}}
+    facts = {"code": "quarantined", "quarantines": [str(q.pk) for q in quarantines]}
     return Transition(
         context.action, "fail", by=ACTOR, facts=facts, outcome="failed", sets={"error": error}, release=True
     )
@@ -195,9 +197,9 @@ def reopen_transition(context: ActionContext, new: PlannedAction, *, drifted: bo
         return Transition(action, "hold", by=ACTOR, facts=facts, sets={"held_reason": "replans"}, release=True)
     why = "drift" if drifted else "lapsed" if lapsed else "stricter"
     request = build_request(context, new)
-    w = plan_transition(context, new, "reopen", by=ACTOR, replans=action.replans + 1)
-    w.request, w.ttl_s = request, settings.INTERLOCK.approval_ttl_s
-    w.facts = {
+    transition = plan_transition(context, new, "reopen", by=ACTOR, replans=action.replans + 1)
+    transition.request, transition.ttl_s = request, settings.INTERLOCK.approval_ttl_s
+    transition.facts = {
         "because": why,
         "request": str(request.pk),
         "required_approvals": verdict.required_approvals,
@@ -205,8 +207,8 @@ def reopen_transition(context: ActionContext, new: PlannedAction, *, drifted: bo
     }
     if drifted:
         facts = {"from": context.plan.digest, "to": new.plan.digest, "changed": changed_targets(context, new)}
-        w.notes.insert(0, Note("preflight.drifted", facts))
-    return w
+        transition.notes.insert(0, Note("preflight.drifted", facts))
+    return transition
 
 
 def changed_targets(context: ActionContext, new: PlannedAction) -> list[dict[str, Any]]:
