@@ -8,8 +8,9 @@ from django.conf import settings
 
 from actions.audit_hooks import subjects
 from actions.backtests.start import backtest_facts
+from actions.controls.nodes import limited_routes
 from actions.controls.quarantine import DatabaseQuarantineStore
-from actions.controls.worker_queues import limited_routes, node_queue, wake_and_publish
+from actions.controls.worker_queues import node_queue, wake_and_publish
 from actions.lifecycle.commit import Changed, advance, committed
 from actions.lifecycle.context import ActionContext
 from actions.live import connection_access

@@ -14,7 +14,8 @@ from celery import shared_task, signals
 
 from actions.backtests.worker import has_waiting as backtests_wait
 from actions.backtests.worker import run_slice
-from actions.controls.worker_queues import ANY_SCOPE, clear_flag, own_scope, record_sweep, take_pending, wake_up
+from actions.controls.nodes import own_scope
+from actions.controls.worker_queues import ANY_SCOPE, clear_flag, record_sweep, take_pending, wake_up
 from actions.engine import prometheus_counters
 from actions.engine.runner import Runner
 from actions.engine.sweep import sweep_all
@@ -97,7 +98,8 @@ def work_incidents() -> None:
 
 
 def drain(queue: str) -> None:
-    """Run what waits; then clear the flag and look again, so that no wake-up in between is lost.
+    """
+    Run what waits; then clear the flag and look again, so that no wake-up in between is lost.
 
     Draining renews the flag, so this repeats until nothing is found.
     """

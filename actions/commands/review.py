@@ -147,7 +147,8 @@ def comment_on(
     reply_to: UUID | None = None,
     correlation_id: str = "",
 ) -> Comment:
-    """Comment on a plan of an action (its current one without a digest), or on change n of it, or reply.
+    """
+    Comment on a plan of an action (its current one without a digest), or on change n of it, or reply.
 
     Raises NotFound, Invalid, CommentNeeded, TooManyComments.
     """

@@ -1,36 +1,23 @@
 """
-Wake-ups of workers, which worker takes which action, and the order in which actions wait.
+Wake-ups of workers, and the queues on which they are woken up. Loads no models.
 
 A wake-up says that work waits; the database says which. A lost wake-up costs one interval of the sweep, never the work.
 A flag in Redis limits each queue to one pending wake-up: set when the wake-up is sent, renewed while a worker drains
-the
-queue, cleared at the end. A wake-up that finds the flag set leaves a mark, which the draining worker reads
+the queue, cleared at the end. A wake-up that finds the flag set leaves a mark, which the draining worker reads
 (`take_pending`). The flag expires after one interval of the sweep, so that a killed worker or an unsent message cannot
 block the queue. If it expires early, a worker wakes up and finds nothing.
 """
 
-import json
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
-from uuid import UUID
 
 import redis
 import structlog
 from celery import current_app
 from django.conf import settings
-from django.db.models.functions import Now
 from kombu.exceptions import OperationalError as BrokerError
-from redis import RedisError
-
-from actions.models import Action, Lease, Node
-from actions.models.states import LIVE
-from tenants.models import Environment
 
 log = structlog.get_logger(__name__)
 TASKS = {
@@ -153,75 +140,3 @@ ANY_SCOPE = WorkerScope()
 def node_queue(queue: str, node: str) -> str:
     """The queue of a node's own workers."""
     return f"{queue}.node.{node}"
-
-
-def own_scope() -> WorkerScope:
-    """The scope of this process, from INTERLOCK_NODE and INTERLOCK_ENVIRONMENTS."""
-    configured = settings.INTERLOCK
-    return WorkerScope(configured.node, tuple(sorted(configured.environments)))
-
-
-def live_scopes() -> set[WorkerScope]:
-    """The scopes of live workers that are limited to a node or to environments. One query."""
-    leases = Lease.objects.filter(ended_at=None, expires_at__gt=Now()).exclude(node="", serves=[])
-    return {WorkerScope(node, tuple(serves)) for node, serves in leases.values_list("node", "serves")}
-
-
-def publish_routes(scopes: Iterable[WorkerScope]) -> None:
-    """Publish which workers are limited to environments, for those who wake them up. Called by the sweep; never
-    raises.
-    """
-    limited: dict[WorkerScope, list[str]] = {s: [] for s in scopes if s.serves and not s.node}
-    if not limited:
-        return
-    for pk, slug, tenant in Environment.objects.values_list("pk", "slug", "tenant__slug"):
-        for scope, places in limited.items():
-            if f"{tenant}/{slug}" in scope.serves:
-                places.append(pk.hex)
-    with suppress(RedisError, OSError):
-        known = {scope.route(""): places for scope, places in limited.items()}
-        redis_client().set(_SERVING, json.dumps(known), px=4 * flag_ms())
-
-
-_SERVING = "interlock:serving"
-_known_routes: dict[str, Any] = {"at": float("-inf"), "routes": {}}
-
-
-def limited_routes(queue: str, environment_ids: set[UUID]) -> list[str]:
-    """The queues of workers that are limited to any of these environments. Reads Redis once per interval of the
-    sweep.
-    """
-    if time.monotonic() - _known_routes["at"] > flag_ms() / 1000:
-        _known_routes["at"] = time.monotonic()
-        with suppress(RedisError, OSError):
-            _known_routes["routes"] = json.loads(redis_client().get(_SERVING) or "{}")
-    places = {pk.hex for pk in environment_ids}
-    return [queue + route for route, served in _known_routes["routes"].items() if places.intersection(served)]
-
-
-# Nodes: machines whose actions only their own worker runs.
-
-
-def known_node(target: dict[str, Any]) -> str:
-    """The node whose worker must run an action with this target; empty for any. No query without a named node."""
-    name = target.get("node") or ""
-    return name if name and Node.objects.filter(pk=name).exists() else ""
-
-
-def register_node(name: str) -> None:
-    """Register a node, called by its own worker; live actions with its name are assigned to it. Then one query."""
-    if Node.objects.filter(pk=name).update(seen_at=Now()):
-        return
-    Node.objects.get_or_create(pk=name)
-    Action.objects.filter(target__node=name, state__in=LIVE, lease=None).update(node=name)
-
-
-# The order within a tenant: the longest waiting action first; one point of priority counts as five minutes.
-
-
-PRIORITY_POINT = timedelta(minutes=5)
-"""What one point of priority is worth."""
-
-
-def queue_time(priority: int, proposed_at: datetime) -> datetime:
-    return proposed_at - priority * PRIORITY_POINT

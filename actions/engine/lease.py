@@ -17,7 +17,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
-from actions.controls.worker_queues import WorkerScope, own_scope, register_node
+from actions.controls.nodes import own_scope, register_node
+from actions.controls.worker_queues import WorkerScope
 from actions.models import Lease
 
 log = structlog.get_logger(__name__)

@@ -18,7 +18,8 @@ from django.db.models.functions import Now
 from actions.controls.circuit_breaker import half_open_due
 from actions.controls.freeze import FREEZE
 from actions.controls.limits import delete_full
-from actions.controls.worker_queues import ANY_SCOPE, live_scopes, publish_routes
+from actions.controls.nodes import live_scopes, publish_routes
+from actions.controls.worker_queues import ANY_SCOPE
 from actions.engine.dequeue import STATES, has_waiting
 from actions.intake.submission import fallback_submission
 from actions.intake.submit import submit

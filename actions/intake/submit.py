@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from actions.controls.circuit_breaker import breaker_key
-from actions.controls.worker_queues import known_node, queue_time
+from actions.controls.nodes import known_node, queue_time
 from actions.errors import BadSubmission, KeyReused, NotAllowed
 from actions.intake.submission import (
     MAX_BYTES,

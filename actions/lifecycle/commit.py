@@ -1,8 +1,8 @@
 """
 Commit transitions: the only code that writes `Action.state`.
 
-A move is a guarded UPDATE over many actions at once, the rows that belong to it, and its events, in one transaction.
-A transition whose guard did not match leaves nothing.
+A move is a guarded UPDATE over many actions at once, the rows that belong to it, and its events, in one transaction. A
+transition whose guard did not match leaves nothing.
 """
 
 from collections.abc import Iterable, Sequence

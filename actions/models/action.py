@@ -48,7 +48,7 @@ class Action(models.Model):
     timeout_s = models.PositiveIntegerField(default=600)
     not_before = models.DateTimeField(null=True)
     turn_at = models.DateTimeField(db_default=Now(), editable=False)
-    """The order within a tenant: earlier first. See `actions.controls.worker_queues`."""
+    """The order within a tenant: earlier first. See `actions.controls.nodes`."""
     node = models.CharField(max_length=100, blank=True, default="", db_default="")
     """The node whose worker must run it; empty for any worker. `target` has the proposed node."""
     accepted_in_advance = models.BooleanField(default=False)

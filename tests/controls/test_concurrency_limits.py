@@ -1,4 +1,4 @@
-"""Caps: never more at once than they say, whoever starts them, and what is kept waiting says so."""
+"""Concurrency limits: never more at once than they say, whoever starts them; waiting actions say so."""
 
 import threading
 
@@ -41,7 +41,7 @@ def test_no_more_start_than_a_cap_lets_and_the_others_say_what_they_wait_for(cas
     behind = Action.objects.get(pk=actions[2].pk)
     assert (behind.state, behind.lease_id, verbs_of(behind)[-1]) == ("approved", None, "action.waiting")
     said = cast.client("operator").get(f"/api/actions/{behind.pk}").json()["blocked_by"]
-    assert said == ["It waits for a place: 2 of 2 actions run in dev."]
+    assert said == ["Waiting for a concurrency limit: 2 of 2 actions run in dev."]
     page = cast.client("operator").get(f"/actions/{behind.pk}/").content.decode()
     assert "2 of 2 actions run in dev" in page
     assert waiting_queues() == [] and dequeue("execute", a_running_lease().pk, 10).ids == []

@@ -9,7 +9,7 @@ from audit.models import Event
 from tenants.models import Principal
 
 pytestmark = pytest.mark.django_db
-CAPS = "/admin/actions/cap/"
+CAPS = "/admin/actions/concurrencylimit/"
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_one_cap_on_one_thing(cast, client):
         sent = {"tenant": cast.acme.pk, "environment": environment, "type": "", "most": 3}
         assert client.post(f"{CAPS}add/", sent).status_code == 302
         again = client.post(f"{CAPS}add/", sent)
-        assert again.status_code == 200 and "There is a cap on this already" in again.content.decode()
+        assert again.status_code == 200 and "This limit exists already" in again.content.decode()
 
 
 def test_another_tenants_caps_are_neither_seen_nor_set(cast, client):

@@ -8,8 +8,9 @@ import sys
 import pytest
 from django.db.models.functions import Now
 
-from actions.controls import worker_queues
-from actions.controls.worker_queues import WorkerScope, is_woken, register_node
+from actions.controls import nodes
+from actions.controls.nodes import register_node
+from actions.controls.worker_queues import WorkerScope, is_woken
 from actions.engine.dequeue import dequeue
 from actions.engine.sweep import waiting_queues
 from actions.lifecycle.commit import Changed
@@ -85,9 +86,9 @@ def test_the_sweep_wakes_live_nodes_and_tells_of_workers_for_some_environments(c
     an_action(cast, "approved", environment=cast.staging)
     scope = WorkerScope(serves=("acme/staging",))
     assert set(waiting_queues()) == {"execute", "execute.node.web-1", scope.route("execute")}
-    monkeypatch.setitem(worker_queues._known_routes, "at", float("-inf"))
-    assert worker_queues.limited_routes("execute", {cast.staging.pk}) == [scope.route("execute")]
-    assert worker_queues.limited_routes("execute", {cast.dev.pk}) == []
+    monkeypatch.setitem(nodes._known_routes, "at", float("-inf"))
+    assert nodes.limited_routes("execute", {cast.staging.pk}) == [scope.route("execute")]
+    assert nodes.limited_routes("execute", {cast.dev.pk}) == []
 
 
 def test_an_agent_without_anything_to_be_for_says_what_to_set():

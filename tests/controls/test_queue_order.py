@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 
-from actions.controls.worker_queues import PRIORITY_POINT
+from actions.controls.nodes import PRIORITY_POINT
 from actions.engine.dequeue import dequeue
 from actions.engine.sweep import waiting_queues
 from actions.models import Action
