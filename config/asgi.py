@@ -6,9 +6,9 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django_application = get_asgi_application()  # loads the apps: what imports models comes after it
+django_application = get_asgi_application()  # loads the apps; imports of models come after it
 
-from twisted.internet import reactor  # noqa: E402  Daphne's app has chosen which by now
+from twisted.internet import reactor  # noqa: E402  Daphne's app has installed it by now
 
 from actions.live.sockets import require_own_origin_or_token, websocket_urlpatterns  # noqa: E402
 from config.http.graceful_shutdown import GracefulShutdown  # noqa: E402

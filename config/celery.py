@@ -23,7 +23,7 @@ CONNECTION_AGE_S = 3600
 
 @signals.setup_logging.connect
 def _use_our_logging(**_: Any) -> None:
-    """Django has configured logging already; without a listener Celery would add handlers of its own."""
+    """Django has configured logging already; without a receiver Celery would add handlers of its own."""
 
 
 @signals.worker_process_init.connect
@@ -38,7 +38,7 @@ def keep_connections(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def die_with_worker(**_: Any) -> None:
-    """A pool process whose worker was killed would go on as a zombie. (A solo pool's process is the worker itself.)"""
+    """End a pool process whose worker was killed. (A solo pool's process is the worker itself.)"""
     if current_process().name != "MainProcess":
         die_with_parent(signal.SIGKILL)
 
@@ -53,5 +53,5 @@ def drop_broken_connections(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def sweep_at_start(sender: Any, **_: Any) -> None:
-    """What was waiting while no worker ran needs no beat to be found."""
+    """Find the actions that waited while no worker ran, without waiting for beat."""
     sender.app.send_task("actions.tasks.sweep", retry=False)

@@ -1,7 +1,6 @@
-"""Settings from the environment: typed, and loud when they are wrong.
+"""Settings from the environment: typed and validated.
 
-A value that cannot be used ends the process with exit code 2 and one line per variable: what it is, what is wrong with
-it and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `generate_keys`)
+A bad value ends the process with exit code 2 and one line per variable: its value, what is wrong and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `generate_keys`)
 supplies it.
 """
 
@@ -28,7 +27,7 @@ MAKE_KEK = "python -c 'import base64, secrets; print(base64.b64encode(secrets.to
 
 
 class Environment(BaseSettings):
-    """Every knob of an installation. `INTERLOCK_*` unless an alias says otherwise."""
+    """Every setting of an installation. `INTERLOCK_*` unless an alias says otherwise."""
 
     model_config = SettingsConfigDict(env_prefix="INTERLOCK_", env_ignore_empty=True, populate_by_name=True)
 
@@ -48,12 +47,12 @@ class Environment(BaseSettings):
     heads_dir: Path | None = None
     approval_ttl_s: int = Field(default=86_400, gt=0)
     linger_ms: int = Field(default=10, ge=0)
-    closing_s: float = Field(default=1, ge=0)
+    shutdown_s: float = Field(default=1, ge=0)
     email_url: str = ""
     public_url: str = ""
     email_from: str = "Interlock <interlock@localhost>"
     effect_threads: int = Field(default=8, ge=1, le=256)
-    claim_size: int = Field(default=50, ge=1, le=1000)
+    batch_size: int = Field(default=50, ge=1, le=1000)
     node: str = Field(default="", pattern=r"^[A-Za-z0-9]?[A-Za-z0-9._-]{0,99}$")
     environments: Annotated[list[str], NoDecode] = []
     log_level: str = "INFO"
@@ -69,9 +68,9 @@ class Environment(BaseSettings):
 
     @field_validator("environments")
     @classmethod
-    def _are_places(cls, value: list[str]) -> list[str]:
-        if any(place.count("/") != 1 for place in value):
-            raise ValueError("must be tenant/environment, with commas between: acme/prod,acme/staging")
+    def _are_environments(cls, value: list[str]) -> list[str]:
+        if any(each.count("/") != 1 for each in value):
+            raise ValueError("must be tenant/environment, separated by commas: acme/prod,acme/staging")
         return value
 
     @field_validator("kek", "kek_new")
@@ -114,7 +113,7 @@ class Environment(BaseSettings):
 
     @property
     def is_embedded(self) -> bool:
-        """No server was named: `make run` brings its own, on this machine only."""
+        """No server is configured: `make run` starts its own, on this machine only."""
         return not self.redis_url and not self.database_url
 
     @property
@@ -133,7 +132,7 @@ class Environment(BaseSettings):
 
     @property
     def redis(self) -> str:
-        """Where channels, nudges and leases meet."""
+        """The Redis of channels, wake-ups and leases."""
         return self.redis_url or f"unix://{self.redis_socket}"
 
     @property
@@ -143,7 +142,7 @@ class Environment(BaseSettings):
 
 
 def socket_directory(var: Path) -> Path:
-    """`var/run`, or a short stand-in for it: a unix socket's path may have 107 bytes, and ours need up to 16."""
+    """`var/run`, or a short path instead: a unix socket's path may have 107 bytes, and ours need up to 16."""
     run = var.absolute() / "run"
     if len(os.fsencode(run)) <= 88:
         return run
@@ -159,7 +158,7 @@ def is_loopback(bind: str) -> bool:
 
 
 def read() -> Environment:
-    """The environment as it is, or exit with 2; keys may be missing."""
+    """The settings as they are set, or exit with 2; keys may be missing."""
     try:
         return Environment()
     except ValidationError as error:
@@ -167,7 +166,7 @@ def read() -> Environment:
 
 
 def load() -> Environment:
-    """Read the environment and the stored keys, or explain on stderr what is wrong and exit with 2."""
+    """Read the settings and the stored keys, or print what is wrong on stderr and exit with 2."""
     environment = read()
     if stored := _stored_secrets(environment.secrets_file):
         filled = {name: getattr(environment, name) or value for name, value in stored.items()}
@@ -209,7 +208,7 @@ def _exit_with(problems: list[str]) -> NoReturn:
 def generate_keys(path: Path) -> bool:
     """Write a signing key and a key-encryption key to `path` (mode 0600) unless it exists; True if made.
 
-    Written whole and linked into place, so that a crash leaves no half file and two racing starts agree on one.
+    Written whole and linked into place, so that a crash leaves no half file and two concurrent starts agree on one.
     """
     if path.exists():
         return False

@@ -163,7 +163,7 @@ WHITENOISE_USE_FINDERS = WHITENOISE_AUTOREFRESH = INTERLOCK.static == "source"
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
-DJANGO_STRUCTLOG_CELERY_ENABLED = False  # a nudge carries no context; the runner binds each action's own
+DJANGO_STRUCTLOG_CELERY_ENABLED = False  # a wake-up carries no context; the runner binds each action's own
 DJANGO_STRUCTLOG_IP_LOGGING_ENABLED = False  # a proxy logs addresses if you need them; ours would be the proxy's
 
 globals().update(mail_settings(INTERLOCK.email_url, INTERLOCK.var))

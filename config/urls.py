@@ -1,4 +1,4 @@
-"""Which address belongs to whom. A floor's pages are one line here, its API routes one in `config.http.api`."""
+"""The root URLs. A floor's pages are one line here, its API routes are listed in `config.http.api`."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -55,7 +55,7 @@ class Runner:
         self.queue = queue
         self.lease = lease or LeaseHolder(queue)
         self.scope, self.route = self.lease.scope, self.lease.scope.route(queue)
-        self.most = settings.INTERLOCK.claim_size
+        self.most = settings.INTERLOCK.batch_size
         self.threads = settings.INTERLOCK.effect_threads
         self.active: dict[UUID, ActiveAction] = {}
         self.effects = EffectPool(queue, self.threads)

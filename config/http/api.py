@@ -1,4 +1,4 @@
-"""The HTTP API: every floor's routes under /api/, one way in, one kind of error document."""
+"""The HTTP API: every floor's routes under /api/, one authentication, one kind of error document."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def on_bad_request(request: HttpRequest, error: HttpError) -> HttpResponse:
-    cause = error.__cause__  # what the parser said; ninja wraps it
+    cause = error.__cause__  # the parser's error; ninja wraps it
     return to_response(request, cause if isinstance(cause, Problem) else BadRequest(error.message))
 
 
@@ -103,9 +103,9 @@ def on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 
 def to_issue(found: dict[str, Any]) -> dict[str, str]:
-    """Pydantic's finding: `loc` starts with the place, and in a body with the name of the view's argument."""
-    place, *path = [str(part) for part in found["loc"]]
-    field = ".".join(path[1:] if place == "body" and len(path) > 1 else path)
+    """An error of Pydantic: `loc` starts with the part of the request, and in a body with the view's argument."""
+    part_of_request, *path = [str(part) for part in found["loc"]]
+    field = ".".join(path[1:] if part_of_request == "body" and len(path) > 1 else path)
     message = "There is no such field." if found["type"] == "extra_forbidden" else found["msg"]
     return {"severity": "error", "message": message.removeprefix("Value error, ")[:300], "field": field}
 

@@ -1,8 +1,8 @@
-"""A web process that is told to stop: it ends what it has begun, and sends what is new elsewhere.
+"""Graceful shutdown of a web process: running requests finish, new changes are refused.
 
-From SIGTERM on, for `INTERLOCK_CLOSING_S` and until the last request that ran has been answered (10 s at most), pages
-can still be read, whatever would change something is refused with 503 and `Retry-After`, and `/readyz` says so, too.
-Streams and sockets end at once: their readers connect again, elsewhere.
+From SIGTERM on, for `INTERLOCK_SHUTDOWN_S` and until the last running request is answered (10 s at most), pages can
+still be read, changes are refused with 503 and `Retry-After`, and `/readyz` reports it. Streams and sockets end at
+once; their clients reconnect elsewhere.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from config.http.problems import to_response
 
 GRACE_S = 10.0
 FLUSH_S = 0.1
-"""What the last answer needs to leave, before its connection is closed."""
+"""The time for the last response to leave before its connection is closed."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 is_stopping = threading.Event()
 log = structlog.get_logger(__name__)
@@ -29,13 +29,13 @@ Application = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 
 class ServerStopping(Unavailable):
-    """This server is being stopped and takes nothing new. Nothing was changed; send it again in a moment."""
+    """This server is stopping and accepts no changes. Nothing changed; send the request again in a moment."""
 
     code = "closing"
 
 
 class ShutdownMiddleware:
-    """Refuse what would change something, before anything is read."""
+    """Refuse changes before anything is read."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,7 +47,7 @@ class ShutdownMiddleware:
 
 
 class GracefulShutdown:
-    """An ASGI application whose HTTP requests outlive the server's wish to cancel them, while it closes."""
+    """An ASGI application whose running HTTP requests are not cancelled during shutdown."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -57,19 +57,19 @@ class GracefulShutdown:
         if scope["type"] != "http":
             await self.application(scope, receive, send)
             return
-        answering = False
+        is_answering = False
 
-        async def noticed(message: dict[str, Any]) -> None:
-            nonlocal answering
-            answering = True
+        async def send_and_note(message: dict[str, Any]) -> None:
+            nonlocal is_answering
+            is_answering = True
             await send(message)
 
-        request = asyncio.ensure_future(self.application(scope, receive, noticed))
+        request = asyncio.ensure_future(self.application(scope, receive, send_and_note))
         self.running.add(request)
         try:
             await asyncio.shield(request)
         except asyncio.CancelledError:
-            if answering or not is_stopping.is_set():  # a stream; or its reader is gone
+            if is_answering or not is_stopping.is_set():  # a stream, or its client is gone
                 request.cancel()
                 raise
             await request
@@ -77,12 +77,12 @@ class GracefulShutdown:
             self.running.discard(request)
 
     async def close(self) -> None:
-        """Until this returns, the server goes on: refusing, and answering what it had begun."""
+        """Refuse changes and answer running requests; the server stops when this returns."""
         is_stopping.set()
-        began = time.monotonic()
+        started = time.monotonic()
         log.info("web_stopping", requests=len(self.running))
-        await asyncio.sleep(settings.INTERLOCK.closing_s)
-        while self.running and time.monotonic() - began < GRACE_S:
+        await asyncio.sleep(settings.INTERLOCK.shutdown_s)
+        while self.running and time.monotonic() - started < GRACE_S:
             await asyncio.sleep(0.02)
         await asyncio.sleep(FLUSH_S)
 

@@ -1,4 +1,4 @@
-"""Liveness, readiness and metrics. None of them needs a principal; none of them tells anything about a tenant."""
+"""Liveness, readiness and metrics. They need no principal and reveal nothing about a tenant."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ BUCKETS = [*map(str, BOUNDS_S), INF]
 
 
 class StepMetrics:
-    """A histogram of durations and counters of use. Of no tenant: types are the installation's."""
+    """A histogram of step durations and counters of resource usage, by type and over all tenants."""
 
     def describe(self) -> list[Any]:
         return []  # registering must not ask Redis
@@ -34,7 +34,7 @@ class StepMetrics:
         try:
             found = read_counters()
         except (RedisError, OSError):
-            return  # the process's own metrics are worth having while Redis is away
+            return  # the process's own metrics are useful while Redis is down
         yield duration_histogram(found["took"], found["sum"])
         cpu = CounterMetricFamily("interlock_step_cpu_seconds", "Processor time of steps", labels=["type"])
         moved = CounterMetricFamily(
@@ -54,7 +54,7 @@ def duration_histogram(
 ) -> HistogramMetricFamily:
     """The histogram: how many attempts took up to each bound, cumulative as Prometheus wants it."""
     family = HistogramMetricFamily(
-        "interlock_step_duration_seconds", "How long attempts at steps took, by how they ended", labels=["type", "end"]
+        "interlock_step_duration_seconds", "Duration of step attempts, by outcome", labels=["type", "end"]
     )
     for type_name, end in sorted({(name, end) for name, end, _ in took}):
         running, buckets = 0.0, []
@@ -65,13 +65,10 @@ def duration_histogram(
     return family
 
 
-# Liveness, readiness and metrics. None of them needs a principal; none of them tells anything about a tenant.
-
-
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """This process answers. Says nothing about what it depends on: restarting it would not help those."""
+    """This process answers. Dependencies are not checked: a restart would not help them."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
@@ -81,13 +78,13 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """Whether requests can be served: database, migrations, Redis. 503 names what is missing."""
     checks = {"database": check_database(), "redis": check_redis()}
     if is_stopping.is_set():
-        checks["server"] = "This server is being stopped."
+        checks["server"] = "This server is stopping."
     if checks["database"] == "ok":
         checks["migrations"] = check_migrations()
     is_ready = all(result == "ok" for result in checks.values())
     found = {"ready": is_ready, "checks": checks}
     if is_ready:
-        found["sealing"] = check_sealing()  # for whoever watches: requests are served all the same
+        found["sealing"] = check_sealing()  # for monitoring: requests are served regardless
     return JsonResponse(found, status=200 if is_ready else 503)
 
 
@@ -102,17 +99,17 @@ def check_database() -> str:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return "The database does not answer: check DATABASE_URL and that it runs."
+        return "The database does not answer: check DATABASE_URL and that it is running."
     return "ok"
 
 
 def check_sealing() -> str:
-    """Whether the audit log is sealed as it grows; says nothing about whose."""
+    """Whether the audit logs are sealed in time; names no tenant."""
     late, halted = max(sealing_delays().values(), default=0.0), count_halted_logs()
     if halted:
         return f"Sealing of {halted} audit logs has stopped: run `python manage.py verify_audit`."
     if late > MAX_DELAY_S:
-        return f"The audit log is signed {late:.0f} s late: check that beat and a worker of the queue `sweep` run."
+        return f"The audit log is signed {late:.0f} s late: check that beat and a worker of the queue `sweep` are running."
     return "ok"
 
 
@@ -121,14 +118,14 @@ def check_redis() -> str:
     try:
         client.ping()
     except (redis.RedisError, OSError):
-        return "Redis does not answer: check REDIS_URL and that it runs."
+        return "Redis does not answer: check REDIS_URL and that it is running."
     finally:
         client.close()
     return "ok"
 
 
 def check_migrations() -> str:
-    """Once everything was applied, it stays so for this process: asking again would cost ten queries a probe."""
+    """Checked until everything is applied, then remembered: each check costs ten queries."""
     if not _Migrations.are_applied:
         executor = MigrationExecutor(connection)
         plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -143,7 +140,7 @@ class _Migrations:
 
 
 class Sealing:
-    """How late the sealer is, over all tenants, and how many logs it had to stop at."""
+    """Seal delay over all tenants, and how many logs are halted."""
 
     def collect(self) -> Iterator[Any]:
         try:

@@ -1,4 +1,4 @@
-"""System checks: what is set up in a way that will hurt, and what to do about it."""
+"""System checks: unsafe or broken settings, and what to do about them."""
 
 import os
 from typing import Any
@@ -19,7 +19,7 @@ DEMO_ACCOUNTS = ("operator", "approver", "approver2", "security", "auditor", "ad
 def debug_is_private(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if settings.DEBUG and not is_loopback(settings.INTERLOCK.bind):
         hint = "Unset INTERLOCK_DEBUG, or bind to 127.0.0.1."
-        message = f"Debug pages would show settings and code to whoever reaches {settings.INTERLOCK.bind}."
+        message = f"Debug pages would show settings and code to everyone who reaches {settings.INTERLOCK.bind}."
         return [Critical(message, hint=hint, id="interlock.E001")]
     return []
 
@@ -28,7 +28,7 @@ def debug_is_private(app_configs: Any, **_: Any) -> list[CheckMessage]:
 def cookies_travel_safely(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if not is_loopback(settings.INTERLOCK.bind) and not settings.INTERLOCK.https:
         hint = "Put a TLS proxy in front that sets X-Forwarded-Proto, and set INTERLOCK_HTTPS=true."
-        return [Warning("Sessions and tokens would travel unencrypted.", hint=hint, id="interlock.W002")]
+        return [Warning("Sessions and tokens would be sent unencrypted.", hint=hint, id="interlock.W002")]
     return []
 
 
@@ -43,7 +43,7 @@ def sqlite_stays_on_one_host(app_configs: Any, **_: Any) -> list[CheckMessage]:
     )
     if is_sqlite and is_remote:
         hint = "Set DATABASE_URL=postgresql://… for several hosts; keep SQLite for one."
-        message = "SQLite is a file on one host, but REDIS_URL names another: workers there would see another database."
+        message = "SQLite is a file on one host, but REDIS_URL names another host: workers there would use another database."
         return [Error(message, hint=hint, id="interlock.E003")]
     return []
 
@@ -54,7 +54,7 @@ def redis_answers(app_configs: Any, **_: Any) -> list[CheckMessage]:
     try:
         client.ping()
     except (redis.RedisError, OSError) as error:
-        hint = "Start it, or set REDIS_URL; `make run` without REDIS_URL brings its own."
+        hint = "Start it, or set REDIS_URL; `make run` without REDIS_URL starts its own."
         return [Error(f"Redis does not answer ({type(error).__name__}).", hint=hint, id="interlock.E004")]
     finally:
         client.close()
@@ -63,7 +63,7 @@ def redis_answers(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def demo_passwords_stay_private(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
-    """Asks the database, so it runs where one is named: `manage.py check --database default`, `make run`, migrate."""
+    """Queries the database, so it runs where one is named: `manage.py check --database default`, `make run`, migrate."""
     if not databases or is_loopback(settings.INTERLOCK.bind):
         return []
     accounts = demo_accounts_open()
@@ -75,7 +75,7 @@ def demo_passwords_stay_private(app_configs: Any, databases: Any = None, **_: An
 
 
 def demo_accounts_open() -> list[str]:
-    """Active accounts whose password is still the demo's; none before there is a table."""
+    """Active accounts that still have the demo password; none before the table exists."""
     try:
         users = list(get_user_model().objects.filter(username__in=DEMO_ACCOUNTS, is_active=True))
     except DatabaseError:
@@ -104,6 +104,6 @@ def keys_are_private(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if path.exists() and os.name == "posix" and path.stat().st_mode & 0o077:
         hint = f"chmod 600 {path}"
         return [
-            Error(f"Others can read {path}, which holds the keys of this installation.", hint=hint, id="interlock.E006")
+            Error(f"Other users can read {path}, which holds the keys of this installation.", hint=hint, id="interlock.E006")
         ]
     return []

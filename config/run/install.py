@@ -1,7 +1,7 @@
-"""Make or renew `.venv` from the lock files: `python3 -I config/run/install.py [run|dev]`. Standard library only.
+"""Create or update `.venv` from the lock files: `python3 -I config/run/install.py [run|dev]`. Standard library only.
 
-Everything is pinned with hashes. A stamp, written last and whole, tells what was installed; while it matches, nothing
-is done, and an interrupted installation is simply done again. Two at once wait for one another.
+Everything is pinned with hashes. A stamp, written last and atomically, records what was installed; while it matches, nothing
+is done, and an interrupted installation is repeated. Concurrent runs wait for one another.
 """
 
 import fcntl
@@ -32,7 +32,7 @@ def main(profile):
 
 
 def is_current(profile):
-    """Whether what is installed is what the locks say. What the tests need includes what running needs."""
+    """Whether the installed packages match the lock files. The dev profile includes the run profile."""
     try:
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -42,8 +42,8 @@ def is_current(profile):
 
 def digest():
     parts = [ROOT / name for name in (*LOCKS.values(), "requirements-bootstrap.lock", "pyproject.toml")]
-    told = "\0".join([sys.version, str(ROOT), *(path.read_text() for path in parts)])
-    return hashlib.sha256(told.encode()).hexdigest()
+    content = "\0".join([sys.version, str(ROOT), *(path.read_text() for path in parts)])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def install(profile):
@@ -72,7 +72,7 @@ def run_command(*command):
     if done.returncode:
         shown = " ".join(str(part) for part in command)
         sys.exit(
-            "Interlock's set-up stopped at: %s\nWhat went wrong is above; `make run` again goes on from here." % shown
+            "The installation of Interlock failed at: %s\nSee the error above, then run `make run` again; it continues from here." % shown
         )
 
 

@@ -1,7 +1,7 @@
 """`make run`: prepare, then keep every process of Interlock running until Ctrl-C. Run as `python -m config.run.launch`.
 
-Whatever ends this process ends all of them: SIGINT, SIGTERM, SIGHUP, a `make` that is killed, even `kill -9` of this
-process or of supervisord (config.run.parent_death_signal).
+All of them end with this process: by SIGINT, SIGTERM, SIGHUP, a killed `make`, even `kill -9` of this process or of
+supervisord (config.run.parent_death_signal).
 """
 
 import fcntl
@@ -26,7 +26,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CannotStart(Exception):
-    """What keeps Interlock from starting, in words for whoever typed `make run`."""
+    """The reason why Interlock cannot start, for the person who ran `make run`."""
 
 
 class Launcher:
@@ -41,7 +41,7 @@ class Launcher:
         self.supervisord: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Redis first, because preparing may send nudges; then web, for whom somebody waits; then the rest."""
+        """Redis first, because preparation may send wake-ups; then web, because a person waits for it; then the rest."""
         self.supervise()
         self.prepare()
         self.begin("web")
@@ -64,9 +64,9 @@ class Launcher:
         command = [*DIE_WITH_PARENT, "SIGTERM", PYTHON, "-m", "supervisor.supervisord", "-n", "-c", str(path)]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         self.supervisord = subprocess.Popen(command, env=environment, start_new_session=True)
-        self.until(self.control.answers, 15, "The supervisor did not start; its messages are above.")
+        self.wait_until(self.control.answers, 15, "The supervisor did not start; its messages are above.")
         if not self.environment.redis_url:
-            self.until(lambda: self.control.is_running("redis"), 15, "The private Redis did not start.")
+            self.wait_until(lambda: self.control.is_running("redis"), 15, "The private Redis did not start.")
 
     def prepare(self) -> None:
         """Migrate, collect static files, load the demo on first use: its own process, so that Ctrl-C can end it."""
@@ -79,32 +79,32 @@ class Launcher:
                 preparing.wait()
                 return
         if preparing.returncode:
-            raise CannotStart("Interlock could not be prepared; what is wrong is above.")
+            raise CannotStart("Interlock could not be prepared; see the messages above.")
 
     def await_ready(self) -> None:
         url = f"http://{local_address(self.environment.bind)}:{self.port}"
-        self.until(lambda: is_ready(self.environment.bind, self.port), READY_S, f"{url}/readyz says it is not ready.")
+        self.wait_until(lambda: is_ready(self.environment.bind, self.port), READY_S, f"Interlock is not ready: see {url}/readyz.")
         if not self.stopping.is_set():
             sign_in = (
                 "" if not (self.environment.var / "demo.done").exists() else "  (sign in as operator / operator-demo)"
             )
             self.output.say(f"Interlock is ready: {url}{sign_in}   Ctrl-C stops it.")
 
-    def until(self, is_true: Callable[[], bool], patience_s: float, otherwise: str) -> None:
+    def wait_until(self, is_true: Callable[[], bool], patience_s: float, failure: str) -> None:
         deadline = time.monotonic() + patience_s
         while not self.stopping.is_set() and not is_true():
             given_up = self.control.given_up()
             if given_up or time.monotonic() > deadline or (self.supervisord and self.supervisord.poll() is not None):
-                raise CannotStart(f"{given_up} does not stay up; why is above." if given_up else otherwise)
+                raise CannotStart(f"{given_up} does not stay up; see its messages above." if given_up else failure)
             self.stopping.wait(0.05)
 
     def watch(self) -> None:
-        """Wait for the end: asked for, or because a process cannot be kept running."""
+        """Wait for the end: requested, or because a process cannot be kept running."""
         while not self.stopping.wait(1):
             if self.supervisord and self.supervisord.poll() is not None:
-                raise CannotStart("The supervisor ended; nothing runs any more.")
+                raise CannotStart("The supervisor ended; all processes are stopped.")
             if given_up := self.control.given_up():
-                raise CannotStart(f"{given_up} does not stay up; why is above.")
+                raise CannotStart(f"{given_up} does not stay up; see its messages above.")
 
     def stop(self) -> None:
         """Ask supervisord to stop everything in reverse order, and wait for it; a second Ctrl-C kills."""
@@ -166,7 +166,7 @@ def prepare_settings() -> tuple[Environment, int]:
 
 
 def lock_var_directory(environment: Environment, port: int) -> IO[str]:
-    """Hold the lock of this `var` directory while we run; it opens by itself however we end."""
+    """Hold the lock of this `var` directory while we run; the system releases it however this process ends."""
     lock = (environment.var / "run" / "launch.lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What `make run` prints: every line labelled with the process that wrote it."""
+"""The output of `make run`: every line labelled with the process that wrote it."""
 
 import os
 import re
@@ -13,7 +13,7 @@ SUPERVISOR_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (WARN|ERRO|CRIT) ")
 EXPECTED_LINES = (
     "received SIGTERM indicating exit request",
     "stopped: ",
-)  # what the launcher asked for and says itself
+)  # requested by the launcher, which prints it itself
 LINE_BYTES = 32_768  # a longer line is shown in parts
 
 

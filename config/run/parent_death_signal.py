@@ -13,7 +13,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(how: signal.Signals, parent: int | None = None) -> None:
-    """Ask the kernel for `how` when the parent dies; if it (`parent`) is gone already, obey at once."""
+    """Ask the kernel for `how` when the parent dies; if `parent` is gone already, send it at once."""
     if sys.platform != "linux":
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(how))

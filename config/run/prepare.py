@@ -1,4 +1,4 @@
-"""What must be true before anything serves: schema, static files, first data, safe settings.
+"""Prepare an installation before it serves: schema, static files, first data, safe settings.
 
 Run as `python -m config.run.prepare` by the launcher and the tests; each part does nothing when there is nothing to do.
 """
@@ -40,7 +40,7 @@ def migrate() -> None:
 
 
 def blocking_checks() -> list[str]:
-    """Checks of ours that fail, and anybody's that would break the start."""
+    """Failed checks of ours, and errors of any check."""
     found = checks.run_checks(include_deployment_checks=True, databases=["default"])
     bad = [c for c in found if c.level >= (checks.WARNING if str(c.id).startswith("interlock.") else checks.ERROR)]
     for warning in (c for c in bad if c.level < checks.ERROR):
@@ -74,18 +74,18 @@ def static_digest() -> str:
 
 def load_demo() -> None:
     """Load the demo into an installation that has no tenant yet; finish it if it was interrupted."""
-    done, begun = settings.INTERLOCK.var / "demo.done", settings.INTERLOCK.var / "demo.begun"
+    done, started = settings.INTERLOCK.var / "demo.done", settings.INTERLOCK.var / "demo.started"
     if not settings.INTERLOCK.demo or done.exists() or "demo" not in get_commands():
         return
-    if not begun.exists() and apps.get_model("tenants", "Tenant").objects.exists():
+    if not started.exists() and apps.get_model("tenants", "Tenant").objects.exists():
         return
     if not is_loopback(settings.INTERLOCK.bind):
-        print_line("no demo here: its passwords are published. `manage.py bootstrap` makes the first tenant and admin.")
+        print_line("no demo on a public address: its passwords are published. `manage.py bootstrap` creates the first tenant and admin.")
         return
     print_line("loading the demo (once)")
-    begun.touch()
+    started.touch()
     call_command("demo")
-    begun.rename(done)
+    started.rename(done)
 
 
 def print_line(text: str) -> None:

@@ -60,7 +60,7 @@ def logging_settings(level: str) -> dict[str, Any]:
             "daphne": quiet,
             "twisted": quiet,
             "asyncio": quiet,
-            "celery": quiet,  # a line per nudge says nothing
+            "celery": quiet,  # a line per wake-up says nothing
             "kombu": quiet,
             "amqp": quiet,
         },

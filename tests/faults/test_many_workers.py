@@ -12,7 +12,7 @@ from tests.support.processes import WITH_LEDGER, wait_for, worker
 
 pytestmark = pytest.mark.slow
 
-SMALL_CLAIMS = {"INTERLOCK_CLAIM_SIZE": "8", "INTERLOCK_EFFECT_THREADS": "4"}
+SMALL_CLAIMS = {"INTERLOCK_BATCH_SIZE": "8", "INTERLOCK_EFFECT_THREADS": "4"}
 
 
 def test_two_workers_share_sixty_actions_and_each_effect_happens_once(

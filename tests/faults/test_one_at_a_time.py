@@ -26,7 +26,7 @@ from tests.support.ledger_executor import read_ledger
 from tests.support.nursery import nursery
 from tests.support.processes import ALL_QUEUES, WITH_LEDGER, Worker, wait_for, worker
 
-SMALL = {"INTERLOCK_CLAIM_SIZE": "10", "INTERLOCK_EFFECT_THREADS": "4"}
+SMALL = {"INTERLOCK_BATCH_SIZE": "10", "INTERLOCK_EFFECT_THREADS": "4"}
 ENDS = ("action.complete", "action.fail", "action.finish_rollback")
 
 

@@ -42,7 +42,7 @@ class Crowd:
     def start(self) -> None:
         self.started += 1
         log = self.directory / f"w{self.started}.log"
-        small = {"INTERLOCK_CLAIM_SIZE": "6", "INTERLOCK_EFFECT_THREADS": "4"}
+        small = {"INTERLOCK_BATCH_SIZE": "6", "INTERLOCK_EFFECT_THREADS": "4"}
         self.workers.append(self.stack.enter_context(worker(self.environment, log, WITH_LEDGER, **small)))
 
     def lose(self, chance: random.Random) -> bool:

@@ -18,7 +18,7 @@ from tests.support.watcher import Watcher
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.slow]
 ACTIONS = 40
-SMALL = {"INTERLOCK_CLAIM_SIZE": "5", "INTERLOCK_EFFECT_THREADS": "2"}
+SMALL = {"INTERLOCK_BATCH_SIZE": "5", "INTERLOCK_EFFECT_THREADS": "2"}
 
 
 def test_with_redis_nothing_is_lost_or_done_twice(committed_cast, product_environment, redis_client, tmp_path):

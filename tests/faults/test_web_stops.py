@@ -20,7 +20,7 @@ CLIENTS = 6
 
 @pytest.fixture
 def environment(product_environment: dict[str, str]) -> dict[str, str]:
-    return {**product_environment, "INTERLOCK_CLOSING_S": "2"}
+    return {**product_environment, "INTERLOCK_SHUTDOWN_S": "2"}
 
 
 class Load:

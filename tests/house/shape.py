@@ -1,8 +1,7 @@
 """The shape of the house, measured: `python -m tests.house.shape` prints it.
 
 A room is a directory with Python modules. `__init__.py` and migrations do not count as modules. Imports are read from
-the
-source, those for type checking included.
+the source, those for type checking included.
 """
 
 import ast
@@ -11,7 +10,8 @@ import re
 import sys
 import tokenize
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,24 +62,29 @@ def room_sizes() -> dict[Path, int]:
     return dict(sizes)
 
 
-def imports_of(path: Path, known: Iterable[str]) -> set[str]:
-    """The modules of the product that a file imports anywhere, for type checking too."""
-    known = set(known)
+@cache
+def imports() -> dict[str, set[str]]:
+    """The modules of the product that each module imports anywhere, for type checking too."""
+    known = modules()
+    return {name: imports_of(path) & known.keys() for name, path in known.items()}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module, and every name of one, that a file imports."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {full if (full := f"{node.module}.{alias.name}") in known else node.module for alias in node.names}
-    return found & known
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def cycles(floor: str) -> list[list[str]]:
     """The rooms of a floor that import one another in a circle. A file at the floor's root is a room of its own."""
-    known = modules()
     graph: dict[str, set[str]] = defaultdict(set)
-    for name, path in known.items():
-        for target in imports_of(path, known):
+    for name, targets in imports().items():
+        for target in targets:
             rooms = [each.split(".")[1] for each in (name, target) if each.startswith(f"{floor}.")]
             if len(rooms) == 2 and rooms[0] != rooms[1]:
                 graph[rooms[0]].add(rooms[1])
@@ -99,14 +104,13 @@ def strongly_connected(graph: dict[str, set[str]]) -> list[set[str]]:
 
 def rooms_of(floor: str) -> dict[str, set[str]]:
     """Which rooms of a floor a room imports, without what follows from the rest (transitive reduction)."""
-    known = modules()
     graph: dict[str, set[str]] = {}
-    for name, path in known.items():
+    for name, imported in imports().items():
         parts = name.split(".")
         if parts[0] != floor or len(parts) < 2 or not is_room(floor, parts[1]):
             continue
         targets = graph.setdefault(parts[1], set())
-        for target in imports_of(path, known):
+        for target in imported:
             there = target.split(".")
             if there[0] == floor and len(there) > 1 and there[1] != parts[1] and is_room(floor, there[1]):
                 targets.add(there[1])
@@ -164,7 +168,7 @@ def names_in(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def words_in(name: str) -> list[str]:
-    """The words of an identifier: `open_approvals` and `OpenSeats` are both `open`, `required_approvals`."""
+    """The words of an identifier: `open_requests` and `OpenRequests` are both `open`, `requests`."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
 
 
