@@ -210,11 +210,11 @@ class WebhookAdmin(TenantScopedAdmin):
             store_secrets(obj, **form.hidden)
         super().save_model(request, obj, form, change)
 
-    def seen(self, pk: Any, form: Any) -> dict[str, Any]:
+    def snapshot(self, pk: Any, form: Any) -> dict[str, Any]:
         """With the host, and a fingerprint that lets an event record a change of the secrets."""
         row = Webhook.objects.get(pk=pk)
         mark = hashlib.sha256(bytes(row.hidden or b"")).hexdigest()[:12]
-        return {**super().seen(pk, form), "host": row.host, "hidden": mark}
+        return {**super().snapshot(pk, form), "host": row.host, "hidden": mark}
 
 
 def register_incidents() -> None:

@@ -1,7 +1,7 @@
 """Settings from the environment: typed and validated.
 
-A bad value ends the process with exit code 2 and one line per variable: its value, what is wrong and what to do. Where no key is given, the embedded set-up's `secrets.json` (made by `generate_keys`)
-supplies it.
+A bad value ends the process with exit code 2 and one line per variable: its value, what is wrong and what to do. Where
+no key is given, the embedded set-up's `secrets.json` (made by `generate_keys`) supplies it.
 """
 
 import base64

@@ -1,8 +1,8 @@
-"""Who may do what where: the only place that answers it.
+"""Permissions: who may do what in which environment. No other module decides it.
 
-Permissions come from guardian's rows on tenants and environments, given to a role's group or to one principal. What is
-granted on a tenant covers its environments. A superuser holds what is granted and no more; who is inactive, or answers
-to an inactive owner, holds nothing; an agent never decides, breaks glass or administers.
+Permissions come from guardian's rows on tenants and environments, given to a role's group or to one principal. Grants on a
+tenant cover its environments. A superuser holds only what is granted. Inactive principals, and agents of an inactive
+owner, hold nothing. An agent never decides, breaks glass or administers.
 """
 
 from collections import defaultdict
@@ -28,16 +28,16 @@ from tenants.models import (
 
 PEOPLE_ONLY = frozenset({"approve", "break_glass", "administer"})
 NOTHING: frozenset[str] = frozenset()
-Grant = tuple[UUID, str, str]  # place (tenant or environment), permission, role name or ""
+Grant = tuple[UUID, str, str]  # id of a tenant or environment, permission, role name or ""
 M = TypeVar("M", bound=Model)
 
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """What one principal may do in one tenant, as of one moment.
+    """The permissions of one principal in one tenant, at one moment.
 
-    `environments` holds what may be done in each environment, grants on the tenant included; only environments where
-    anything may be done. `roles` maps a role's name to the environments it is granted in; None is the whole tenant.
+    `environments` holds the permissions in each environment, grants on the tenant included; only environments with any.
+    `roles` maps a role's name to the environments it is granted in; None is the whole tenant.
     """
 
     principal: Principal
@@ -64,8 +64,8 @@ class Access:
         """Whether the role is held in that environment of this tenant."""
         if role not in self.roles or environment_id not in self.environments:
             return False
-        places = self.roles[role]
-        return places is None or environment_id in places
+        environments = self.roles[role]
+        return environments is None or environment_id in environments
 
 
 def holds(
@@ -78,12 +78,12 @@ def holds(
 ) -> bool:
     """Whether the principal holds the permission there now; with `role`, through that role. One query.
 
-    `at` is the moment to judge time-boxed grants by; standing grants have no end, so it does not change their answer.
+    `at` is the moment at which time-boxed grants are checked; it does not matter to permanent grants.
     """
     tenant_id = where.tenant_id if isinstance(where, Environment) else where.pk
     return any(
-        place in (where.pk, tenant_id) and found == permission and role in (None, through)
-        for place, found, through in _grants(principal, tenant_id)
+        granted_on in (where.pk, tenant_id) and found == permission and role in (None, through)
+        for granted_on, found, through in _grants(principal, tenant_id)
     )
 
 
@@ -119,17 +119,17 @@ def access_of(request: HttpRequest) -> Access:
 
 
 def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = None) -> Access:
-    """What the principal may do in the tenant, narrowed to the token's scopes. Two queries, however much there is."""
+    """The principal's access to the tenant, reduced to the token's scopes. Two queries."""
     grants = _grants(principal, tenant.pk)
     if token is not None:
         is_here = token.tenant_id == tenant.pk and token.principal_id == principal.pk
         grants = [grant for grant in grants if grant[1] in token.scopes] if is_here else []
     if not grants:
         return Access(principal, tenant, token=token)
-    everywhere = frozenset(permission for place, permission, _ in grants if place == tenant.pk)
+    everywhere = frozenset(permission for granted_on, permission, _ in grants if granted_on == tenant.pk)
     local: dict[UUID, set[str]] = defaultdict(set)
-    for place, permission, _ in grants:
-        local[place].add(permission)
+    for granted_on, permission, _ in grants:
+        local[granted_on].add(permission)
     ids = Environment.objects.filter(tenant=tenant).order_by("slug").values_list("pk", flat=True)
     held = {pk: everywhere | local.get(pk, NOTHING) for pk in ids}
     return Access(
@@ -143,12 +143,12 @@ def access_for(principal: Principal, tenant: Tenant, token: ApiToken | None = No
 
 
 def tenants_of(principal: Principal) -> list[Tenant]:
-    """The tenants that the principal belongs to and, being active, may look at. One query."""
+    """The tenants of an active principal; none for an inactive one. One query."""
     return belongs_to(principal) if getattr(principal, "is_active", False) else []
 
 
 def belongs_to(principal: Principal) -> list[Tenant]:
-    """The tenants in which the principal, active or not, has a role or a permission of its own. One query."""
+    """The tenants in which the principal, active or not, has a role or a direct permission. One query."""
     direct = Q(pk__in=TenantUserObjectPermission.objects.filter(user=principal).values("content_object"))
     local = EnvironmentUserObjectPermission.objects.filter(user=principal).values("content_object__tenant")
     through_role = Q(roles__group__in=principal.groups.through.objects.filter(principal=principal).values("group"))
@@ -165,7 +165,7 @@ def visible_to(queryset: QuerySet[M], access: Access) -> QuerySet[M]:
 
 
 def delegation_chain(principal: Principal) -> set[UUID]:
-    """The principal, its owner, the owner's owner …: one person's will. No query where `owner` is already loaded."""
+    """The principal, its owner, the owner's owner …: they count as one person. No query where `owner` is loaded."""
     chain = {principal.pk}
     owner = principal.owner
     while owner is not None and owner.pk not in chain:
@@ -175,15 +175,15 @@ def delegation_chain(principal: Principal) -> set[UUID]:
 
 
 def _roles(grants: list[Grant], tenant_id: UUID) -> dict[str, frozenset[UUID] | None]:
-    places: dict[str, set[UUID]] = defaultdict(set)
-    for place, _, role in grants:
+    granted: dict[str, set[UUID]] = defaultdict(set)
+    for granted_on, _, role in grants:
         if role:
-            places[role].add(place)
-    return {role: None if tenant_id in held else frozenset(held) for role, held in places.items()}
+            granted[role].add(granted_on)
+    return {role: None if tenant_id in held else frozenset(held) for role, held in granted.items()}
 
 
 def _grants(principal: Principal, tenant_id: UUID) -> list[Grant]:
-    """Every grant on the tenant and its environments that reaches the principal. One query; freshly read."""
+    """Every grant on the tenant and its environments that reaches the principal. One query, never cached."""
     groups, users = {"group__user": principal.pk}, {"user": principal.pk}
     in_role = ("content_object_id", "permission__codename", "group__role__name")
     alone = ("content_object_id", "permission__codename", Value(""))

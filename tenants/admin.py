@@ -53,7 +53,7 @@ class TenantAdmin(TenantScopedAdmin):
 
 @admin.register(Environment)
 class EnvironmentAdmin(TenantScopedAdmin):
-    """Where files are written, and whom executors may reach, superusers say: the workers serve all tenants."""
+    """Only superusers set `root` and `settings`: where files are written and what executors may reach."""
 
     form = EnvironmentForm
     list_display = ("slug", "tenant", "name", "risk_class", "root")
@@ -81,8 +81,10 @@ class EnvironmentAdmin(TenantScopedAdmin):
         )
         obj.pk, obj._state.adding = made.pk, False
         if not obj.root:
-            self.message_user(request, "Files can be changed there once an admin of the installation sets its root.")
-        self.message_user(request, "It has no row in the approval matrix yet: until it has, everything is denied.")
+            self.message_user(request, "Actions can change files there once a superuser sets its root directory.")
+        self.message_user(
+            request, "It has no row in the approval matrix yet. Until it has one, every action is denied."
+        )
 
 
 @admin.register(Resource)
@@ -104,12 +106,9 @@ class ResourceAdmin(TenantScopedAdmin):
         super().save_model(request, obj, form, change)
 
 
-# Members, roles and tokens in the admin, scoped to who administers the tenants they belong to.
-
-
 @admin.register(Principal)
 class PrincipalAdmin(TenantScopedAdmin):
-    """Members. Who belongs to another tenant too, or administers the installation, can only have roles changed here."""
+    """Members. For superusers and members of other tenants too, a tenant admin changes only roles."""
 
     tenant_path = "groups__role__tenant"
     personal: ClassVar[tuple[str, ...]] = ("username", "display_name", "email")
@@ -135,10 +134,10 @@ class PrincipalAdmin(TenantScopedAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         if obj is None:
             return ()
-        return ("kind",) if self._is_theirs(request, obj) else self.identity
+        return ("kind",) if self._may_edit_account(request, obj) else self.identity
 
-    def _is_theirs(self, request: HttpRequest, obj: Principal) -> bool:
-        """Whether an account may be edited: nobody may take over one that reaches further than they do."""
+    def _may_edit_account(self, request: HttpRequest, obj: Principal) -> bool:
+        """Whether an account may be edited: not if it has access to tenants that the editor does not administer."""
         tenants = administered_tenants(request)
         if tenants is None:
             return True
@@ -161,7 +160,7 @@ class PrincipalAdmin(TenantScopedAdmin):
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """New roles before the event and old ones after it, so that every tenant concerned has it."""
+        """Add new roles before the event and remove old ones after it, so that every affected tenant records it."""
         person, by = form.instance, signed_in_person(request)
         wanted, choices = set(form.cleaned_data["roles"]), set(form.role_choices)
         held = set(Role.objects.filter(group__user=person)) & choices
@@ -173,22 +172,22 @@ class PrincipalAdmin(TenantScopedAdmin):
         if "is_active" in form.changed_data:
             announce_role_change([person.pk, *person.agents.values_list("pk", flat=True)])
         if not change and person.is_person():
-            self.message_user(request, "They have no password yet: choose “Make a link that sets the password”.")
+            self.message_user(request, "They have no password yet: choose “Create a link that sets the password”.")
 
     def tenants_of(self, obj: Principal) -> list[Any]:
         return [tenant.pk for tenant in belongs_to(obj)]
 
-    @admin.action(description="Make a link that sets the password of one person")
+    @admin.action(description="Create a link that sets the password of one person")
     def make_password_link(self, request: HttpRequest, queryset: QuerySet[Principal]) -> HttpResponse | None:
-        """Show the link, this once. Event `principal.password_link_made`."""
+        """Show the link, once. Event `principal.password_link_made`."""
         chosen = list(queryset[:2])
         if len(chosen) != 1:
-            self.message_user(request, "Choose one person.", messages.ERROR)
+            self.message_user(request, "Select one person.", messages.ERROR)
             return None
         person = chosen[0]
-        if not (person.is_person() and person.is_active and self._is_theirs(request, person)):
+        if not (person.is_person() and person.is_active and self._may_edit_account(request, person)):
             self.message_user(
-                request, "Only for active people who belong to your tenants alone and are no staff.", messages.ERROR
+                request, "Only for active people who belong to your tenants only and are not staff.", messages.ERROR
             )
             return None
         record_on_principal(person, "principal.password_link_made", signed_in_person(request))
@@ -207,8 +206,8 @@ class RoleAdmin(TenantScopedAdmin):
     search_fields = ("name",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        places = [f"in_{e.slug}" for e in obj.tenant.environments.all()] if obj else []
-        return ["tenant", "name", *(["everywhere", *places] if obj else [])]
+        environments = [f"in_{e.slug}" for e in obj.tenant.environments.all()] if obj else []
+        return ["tenant", "name", *(["everywhere", *environments] if obj else [])]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("tenant", "name") if obj else ()
@@ -223,7 +222,7 @@ class RoleAdmin(TenantScopedAdmin):
         if not change:
             made = create_role(obj.tenant, obj.name, by=by)
             obj.pk, obj.group_id, obj._state.adding = made.pk, made.group_id, False
-            self.message_user(request, "Now grant its roles.", messages.INFO)
+            self.message_user(request, "Now set its permissions.", messages.INFO)
             return
         grant(obj, obj.tenant, form.cleaned_data["everywhere"], by=by)
         for environment in obj.tenant.environments.all():
@@ -245,4 +244,4 @@ class ApiTokenAdmin(TenantScopedAdmin):
     @admin.action(description="Revoke the selected tokens")
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
         count = sum(revoke_token(token, signed_in_person(request)) for token in queryset)
-        self.message_user(request, f"Revoked {count} of them; they stop working at once.")
+        self.message_user(request, f"{count} tokens revoked; they stop working at once.")

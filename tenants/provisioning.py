@@ -1,4 +1,4 @@
-"""Make tenants and environments, complete with key, roles and event; and the first tenant with its admin."""
+"""Create tenants and environments with key, roles and event; and the first tenant with its admin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def create_environment(
     return environment
 
 
-# The first tenant, its environments, and the person who administers them.
+# The first tenant, its environments and its admin.
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class NewEnvironment:
 
 
 class AlreadySetUp(Conflict):
-    """There is a tenant already; nothing was changed."""
+    """A tenant exists already; nothing changed."""
 
     code = "already_set_up"
 
@@ -60,23 +60,23 @@ def bootstrap(
     *,
     slug: str,
     name: str,
-    places: Sequence[NewEnvironment],
+    environments: Sequence[NewEnvironment],
     username: str,
     email: str,
     password: str,
     force: bool = False,
 ) -> Tenant:
-    """Create all of it, or nothing. The admin is a superuser with the role `admin`: it approves nothing by itself.
+    """Create all of it, or nothing. The admin is a superuser with the role `admin`: that role cannot approve.
 
-    With `force`, another tenant is added beside those that exist, and a person who exists becomes its admin; their
-    password stays. Raises AlreadySetUp; ValidationError for names that cannot be.
+    With `force`, another tenant is added to the existing ones, and an existing person becomes its admin; their
+    password stays. Raises AlreadySetUp; ValidationError for invalid names.
     """
     with transaction.atomic():
         if not force and Tenant.objects.exists():
-            raise AlreadySetUp(remedies=["Use the admin; or --force to add one more tenant."])
+            raise AlreadySetUp(remedies=["Use the admin site, or --force to add another tenant."])
         tenant = create_tenant(slug, name)
-        for place in places:
-            create_environment(tenant, place.slug, place.slug, place.risk_class, place.root)
+        for each in environments:
+            create_environment(tenant, each.slug, each.slug, each.risk_class, each.root)
         admin = Principal.objects.filter(username__iexact=username, kind="person").first() if force else None
         admin = admin or _create_admin(username, email, password)
         add_member(admin, tenant.roles.get(name="admin"))

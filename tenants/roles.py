@@ -1,4 +1,4 @@
-"""Roles, and who is in them. Every change leaves an event, and tells open connections to check again."""
+"""Roles and their members. Every change records an event and makes open connections check access again."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ STANDARD_ROLES: Mapping[str, tuple[str, ...]] = {
     "auditor": ("view", "audit"),
     "admin": ("view", "audit", "administer"),
 }
-roles_changed = Signal()  # kwargs: principal_id. Sent after commit: what this principal may do has changed.
+roles_changed = Signal()  # kwargs: principal_id. Sent after commit: the access of this principal changed.
 
 
 class UnknownPermission(Invalid):
@@ -39,7 +39,7 @@ class UnknownPermission(Invalid):
 
 
 class WrongTenant(Invalid):
-    """A role counts only in its own tenant."""
+    """A role can be granted only in its own tenant."""
 
     code = "wrong_tenant"
 
@@ -66,13 +66,13 @@ def create_standard_roles(tenant: Tenant, by: By = SETUP_ACTOR) -> dict[str, Rol
 def grant(
     role: Role, where: Tenant | Environment, permissions: Iterable[str] | None = None, by: By = SETUP_ACTOR
 ) -> None:
-    """Set what a role may do there: exactly `permissions` (default: the standard role's; none takes all away).
+    """Set what a role may do there: exactly `permissions` (default: the standard role's; none removes all).
 
     Event `role.granted` on the tenant, with before and after, when that changes anything. Raises WrongTenant,
     UnknownPermission.
     """
-    wanted = set(STANDARD_ROLES.get(role.name, ()) if permissions is None else permissions)
-    if unknown := wanted - PERMISSIONS.keys():
+    permitted = set(STANDARD_ROLES.get(role.name, ()) if permissions is None else permissions)
+    if unknown := permitted - PERMISSIONS.keys():
         raise UnknownPermission(f"There is no permission {', '.join(sorted(unknown))}.")
     tenant_id = where.tenant_id if isinstance(where, Environment) else where.pk
     if tenant_id != role.tenant_id:
@@ -81,40 +81,40 @@ def grant(
     with transaction.atomic():
         rows = table.objects.filter(group=role.group, content_object=where.pk)
         before = set(rows.values_list("permission__codename", flat=True))
-        if before == wanted:
+        if before == permitted:
             return
-        rows.exclude(permission__codename__in=wanted).delete()
-        _insert(table, role.group, where, wanted - before)
+        rows.exclude(permission__codename__in=permitted).delete()
+        _insert(table, role.group, where, permitted - before)
         facts = {
             "role": role.name,
             "where": where._meta.model_name,
             "where_id": str(where.pk),
             "before": sorted(before),
-            "after": sorted(wanted),
+            "after": sorted(permitted),
         }
         record(NewEvent(role.tenant_id, tenant_subject(role.tenant), "role.granted", actor_of(by), facts=facts))
         announce_role_change(role.group.user_set.values_list("pk", flat=True))
 
 
 def permissions_of(role: Role, where: Tenant | Environment) -> set[str]:
-    """What the role's own rows say for this place; grants on the tenant are not repeated on environments."""
+    """The permissions granted on exactly this tenant or environment."""
     table = EnvironmentGroupObjectPermission if isinstance(where, Environment) else TenantGroupObjectPermission
     rows = table.objects.filter(group=role.group, content_object=where.pk)
     return set(rows.values_list("permission__codename", flat=True))
 
 
 def add_member(principal: Principal, role: Role, by: By = SETUP_ACTOR) -> bool:
-    """Put a principal into a role; False if already in. Event `role.member_added` on the principal."""
+    """Add a principal to a role; False if already a member. Event `role.member_added` on the principal."""
     return _change_membership(principal, role, by, "role.member_added", adds=True)
 
 
 def remove_member(principal: Principal, role: Role, by: By = SETUP_ACTOR) -> bool:
-    """Take a principal out of a role; False if not in. Event `role.member_removed` on the principal."""
+    """Remove a principal from a role; False if not a member. Event `role.member_removed` on the principal."""
     return _change_membership(principal, role, by, "role.member_removed", adds=False)
 
 
 def announce_role_change(principal_ids: Iterable[UUID]) -> None:
-    """After commit, let everything that holds a connection open for these principals check again."""
+    """After commit, make open connections of these principals check access again."""
     ids = list(principal_ids)
     transaction.on_commit(lambda: [roles_changed.send(Principal, principal_id=pk) for pk in ids])
 
@@ -144,7 +144,7 @@ def _insert(table: type[Model], group: Group, where: Tenant | Environment, coden
 
 
 def approving_roles(environment: Environment) -> set[str]:
-    """The names of the roles whose people may approve in an environment, held by anybody or not. One query."""
+    """The names of the roles whose people may approve in an environment, with or without members. One query."""
     here = EnvironmentGroupObjectPermission.objects.filter(
         content_object=environment.pk, permission__codename="approve"
     ).values("group")
@@ -156,7 +156,7 @@ def approving_roles(environment: Environment) -> set[str]:
 
 
 def approving_roles_in_tenant(tenant_id: UUID) -> set[str]:
-    """The names of the roles whose people may approve anywhere in a tenant, held by anybody or not. One query."""
+    """The names of the roles whose people may approve anywhere in a tenant, with or without members. One query."""
     approves = {"permission__codename": "approve"}
     somewhere = EnvironmentGroupObjectPermission.objects.filter(content_object__tenant=tenant_id, **approves)
     everywhere = TenantGroupObjectPermission.objects.filter(content_object=tenant_id, **approves)

@@ -49,12 +49,12 @@ def decrypt(tenant: Tenant | UUID, blob: bytes, context: str) -> bytes:
 
 
 def mask_key(tenant: Tenant | UUID) -> bytes:
-    """32 bytes of the tenant's own, for fingerprints of masked secrets. Changes with no rotation of the KEK."""
+    """32 bytes of the tenant, for fingerprints of masked secrets. A rotation of the KEK does not change it."""
     return _derived(_key(tenant)[0], b"interlock mask v1")
 
 
 def new_wrapped_key(tenant_id: UUID) -> bytes:
-    """A fresh data key, wrapped under the installation's key."""
+    """A new data key, wrapped under the installation's key."""
     return wrap(os.urandom(32), tenant_id, keks()[0])
 
 
@@ -97,7 +97,7 @@ def _bound_to(header: bytes, tenant_id: UUID, context: str) -> bytes:
     return header + tenant_id.bytes + context.encode()
 
 
-# Change the installation's key: wrap every tenant's data key anew. No encrypted value is touched.
+# Rotation of the installation's key: re-wrap every tenant's data key. No encrypted value changes.
 
 
 def is_wrapped_under(tenant: Tenant, kek: bytes) -> bool:
@@ -106,7 +106,7 @@ def is_wrapped_under(tenant: Tenant, kek: bytes) -> bool:
 
 
 def rewrap_tenant_keys(kek: bytes) -> tuple[int, int]:
-    """Wrap under `kek` what is not yet; return (changed, all). All or nothing: one transaction that locks the tenants.
+    """Re-wrap keys under `kek`; return (changed, all). All or nothing: one transaction that locks the tenants.
 
     Event `tenant.key_rewrapped` for each that changed. Raises MissingKey when a data key cannot be opened.
     """
@@ -124,7 +124,7 @@ def rewrap_tenant_keys(kek: bytes) -> tuple[int, int]:
 
 
 def write_key_file(path: Path, **changes: str | None) -> None:
-    """Replace values in the embedded set-up's key file (mode 0600), whole or not at all; None takes one out."""
+    """Replace values in the embedded set-up's key file (mode 0600) atomically; None removes one."""
     content = {**json.loads(path.read_text()), **changes}
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

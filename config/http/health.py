@@ -109,7 +109,9 @@ def check_sealing() -> str:
     if halted:
         return f"Sealing of {halted} audit logs has stopped: run `python manage.py verify_audit`."
     if late > MAX_DELAY_S:
-        return f"The audit log is signed {late:.0f} s late: check that beat and a worker of the queue `sweep` are running."
+        return (
+            f"The audit log is signed {late:.0f} s late: check that beat and a worker of the queue `sweep` are running."
+        )
     return "ok"
 
 

@@ -43,7 +43,9 @@ def sqlite_stays_on_one_host(app_configs: Any, **_: Any) -> list[CheckMessage]:
     )
     if is_sqlite and is_remote:
         hint = "Set DATABASE_URL=postgresql://… for several hosts; keep SQLite for one."
-        message = "SQLite is a file on one host, but REDIS_URL names another host: workers there would use another database."
+        message = (
+            "SQLite is a file on one host, but REDIS_URL names another host: workers there would use another database."
+        )
         return [Error(message, hint=hint, id="interlock.E003")]
     return []
 
@@ -63,7 +65,7 @@ def redis_answers(app_configs: Any, **_: Any) -> list[CheckMessage]:
 
 @register(Tags.database)
 def demo_passwords_stay_private(app_configs: Any, databases: Any = None, **_: Any) -> list[CheckMessage]:
-    """Queries the database, so it runs where one is named: `manage.py check --database default`, `make run`, migrate."""
+    """Queries the database, so it runs only for one: `manage.py check --database default`, `make run`, migrate."""
     if not databases or is_loopback(settings.INTERLOCK.bind):
         return []
     accounts = demo_accounts_open()
@@ -104,6 +106,10 @@ def keys_are_private(app_configs: Any, **_: Any) -> list[CheckMessage]:
     if path.exists() and os.name == "posix" and path.stat().st_mode & 0o077:
         hint = f"chmod 600 {path}"
         return [
-            Error(f"Other users can read {path}, which holds the keys of this installation.", hint=hint, id="interlock.E006")
+            Error(
+                f"Other users can read {path}, which holds the keys of this installation.",
+                hint=hint,
+                id="interlock.E006",
+            )
         ]
     return []

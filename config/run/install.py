@@ -1,7 +1,7 @@
 """Create or update `.venv` from the lock files: `python3 -I config/run/install.py [run|dev]`. Standard library only.
 
-Everything is pinned with hashes. A stamp, written last and atomically, records what was installed; while it matches, nothing
-is done, and an interrupted installation is repeated. Concurrent runs wait for one another.
+Everything is pinned with hashes. A stamp, written last and atomically, records what is installed; while it matches,
+nothing is done. An interrupted installation is repeated. Concurrent runs wait for one another.
 """
 
 import fcntl
@@ -72,7 +72,8 @@ def run_command(*command):
     if done.returncode:
         shown = " ".join(str(part) for part in command)
         sys.exit(
-            "The installation of Interlock failed at: %s\nSee the error above, then run `make run` again; it continues from here." % shown
+            "The installation failed at: %s\nSee the error above, then run `make run` again; it continues from here."
+            % shown
         )
 
 

@@ -41,7 +41,7 @@ class Launcher:
         self.supervisord: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Redis first, because preparation may send wake-ups; then web, because a person waits for it; then the rest."""
+        """Redis first, because preparation may send wake-ups; then web, because a person waits; then the rest."""
         self.supervise()
         self.prepare()
         self.begin("web")
@@ -83,7 +83,9 @@ class Launcher:
 
     def await_ready(self) -> None:
         url = f"http://{local_address(self.environment.bind)}:{self.port}"
-        self.wait_until(lambda: is_ready(self.environment.bind, self.port), READY_S, f"Interlock is not ready: see {url}/readyz.")
+        self.wait_until(
+            lambda: is_ready(self.environment.bind, self.port), READY_S, f"Interlock is not ready: see {url}/readyz."
+        )
         if not self.stopping.is_set():
             sign_in = (
                 "" if not (self.environment.var / "demo.done").exists() else "  (sign in as operator / operator-demo)"

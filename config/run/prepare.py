@@ -80,7 +80,9 @@ def load_demo() -> None:
     if not started.exists() and apps.get_model("tenants", "Tenant").objects.exists():
         return
     if not is_loopback(settings.INTERLOCK.bind):
-        print_line("no demo on a public address: its passwords are published. `manage.py bootstrap` creates the first tenant and admin.")
+        print_line(
+            "no demo here: its passwords are published. `manage.py bootstrap` creates the first tenant and admin."
+        )
         return
     print_line("loading the demo (once)")
     started.touch()

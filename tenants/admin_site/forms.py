@@ -1,4 +1,4 @@
-"""Forms of the admin for what has no column of its own: the roles somebody holds, and what a role may do where."""
+"""Forms of the admin for fields without a column: the roles of a principal, the permissions of a role."""
 
 import posixpath
 from typing import Any, ClassVar
@@ -20,27 +20,27 @@ class RolesField(forms.ModelMultipleChoiceField):
 
 class EnvironmentForm(forms.ModelForm):
     def clean_root(self) -> str:
-        """An absolute directory that is written in the one way; not the whole disk."""
+        """An absolute, normalised directory; not the whole disk."""
         root: str = self.cleaned_data["root"]
         if root and (not root.startswith("/") or root == "/" or posixpath.normpath(root) != root):
-            raise forms.ValidationError("Write an absolute directory without “..” and without a slash at the end.")
+            raise forms.ValidationError("Enter an absolute directory without “..” and without a slash at the end.")
         return root
 
     def clean_settings(self) -> Any:
-        """An object; hours, where there are any, that can be read: otherwise every change there counts as outside."""
+        """An object; its working hours must be readable, otherwise every change would count as outside them."""
         settings = {} if self.cleaned_data["settings"] is None else self.cleaned_data["settings"]
         if not isinstance(settings, dict):
-            raise forms.ValidationError("Settings are an object, such as {}.")
+            raise forms.ValidationError("Settings must be a JSON object, such as {}.")
         try:
             parse_working_hours(settings)
-        except ValueError as wrong:
-            raise forms.ValidationError(str(wrong)) from None
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
         return settings
 
 
 class ResourceForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
-        """What it depends on belongs to the same tenant, also where one person administers several."""
+        """Its dependencies belong to the same tenant, even if one person administers several."""
         values = super().clean() or {}
         environment = values.get("environment") or (self.instance.environment if self.instance.environment_id else None)
         needed = values.get("depends_on") or []
@@ -50,12 +50,12 @@ class ResourceForm(forms.ModelForm):
             self.add_error("depends_on", "It cannot depend on itself.")
         same = Resource.objects.filter(environment=environment, kind=values.get("kind"), name=values.get("name"))
         if environment and same.exclude(pk=self.instance.pk).exists():
-            self.add_error("name", "There is one of this kind and name in this environment.")
+            self.add_error("name", "This environment already has a resource of this kind and name.")
         return values
 
 
 class MemberForm(forms.ModelForm):
-    """A principal, with the roles that it holds among those the admin may give."""
+    """A principal, with its roles among those the admin may grant."""
 
     role_choices: ClassVar[QuerySet[Role]] = Role.objects.none()
     roles = RolesField(
@@ -75,14 +75,16 @@ class MemberForm(forms.ModelForm):
         assert isinstance(field, forms.ModelMultipleChoiceField)
         field.queryset = self.role_choices.order_by("tenant__slug", "name")
         if "is_superuser" in self.fields:
-            self.fields["is_superuser"].help_text = "Sees every tenant in the admin. May do nothing in any: roles do."
+            self.fields[
+                "is_superuser"
+            ].help_text = "Sees every tenant in the admin. Gives no permission in any tenant: only roles do."
         if not self.instance._state.adding:
             self.initial["roles"] = list(self.role_choices.filter(group__user=self.instance))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
         if self.instance._state.adding and not values.get("roles"):
-            self.add_error("roles", "Give at least one role: without one they belong to no tenant.")
+            self.add_error("roles", "Choose at least one role: without one they belong to no tenant.")
         kind, owner = values.get("kind", self.instance.kind), values.get("owner", self.instance.owner)
         if "owner" in self.fields and "owner" not in self.errors and (kind == Principal.Kind.AGENT) != bool(owner):
             self.add_error("owner", "An agent needs an owner; a person has none.")
@@ -104,7 +106,7 @@ class RoleForm(forms.ModelForm):
             "everywhere": _permissions_field(f"In the whole of {role.tenant}", permissions_of(role, role.tenant))
         }
         for environment in role.tenant.environments.all():
-            label = f"Besides, in {environment.slug} only"
+            label = f"In addition, in {environment.slug} only"
             found[f"in_{environment.slug}"] = _permissions_field(label, permissions_of(role, environment))
         return found
 

@@ -1,8 +1,7 @@
-"""
-What a tenant admin sees in the admin site: the rows of the tenants they administer, and nothing that leads elsewhere.
+"""The scope of the admin site: tenant admins see the rows of the tenants that they administer, and no others.
 
-Guardian does not scope ModelAdmin, so every way in is scoped here: lists, objects, choices of relations, permissions.
-A foreign object answers as an unknown one. Superusers administer the installation and see every tenant.
+Guardian does not scope ModelAdmin, so lists, objects, choices of relations and permissions are scoped here. An object
+of another tenant looks like an unknown one. Superusers administer the installation and see every tenant.
 """
 
 import json
@@ -27,7 +26,7 @@ TENANT_OF: dict[type[Model], str] = {
 
 
 def signed_in_person(request: HttpRequest) -> Principal:
-    """Who is at work; the admin site lets nobody else through."""
+    """The signed-in person; the admin site admits nobody else."""
     if not isinstance(request.user, Principal):
         raise Forbidden
     return request.user
@@ -79,8 +78,8 @@ class TenantScopedAdmin(admin.ModelAdmin):
         return scope_to_tenants(model._default_manager.all(), administered_tenants(request), path)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """A list answers its own filters only: any other lookup would be an oracle, for a password's hash too."""
-        names = [it for it in self.get_list_filter(request) if isinstance(it, str)]
+        """A list accepts its own filters only: any other lookup could probe hidden fields, such as password hashes."""
+        names = [name for name in self.get_list_filter(request) if isinstance(name, str)]
         return lookup.split("__")[0] in names and lookup.count("__") < 2
 
     def has_module_permission(self, request: HttpRequest) -> bool:
@@ -96,7 +95,7 @@ class TenantScopedAdmin(admin.ModelAdmin):
         return self._may(request, None)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What events and actions refer to is not deleted; it is renamed, closed or retired."""
+        """Events and actions refer to these rows, so they are renamed, closed or retired, never deleted."""
         return False
 
     def _may(self, request: HttpRequest, obj: Any) -> bool:
@@ -106,18 +105,18 @@ class TenantScopedAdmin(admin.ModelAdmin):
         return self.get_queryset(request).filter(pk=obj.pk).exists()
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        form.before = self.seen(obj.pk, form) if change else {}
+        form.before = self.snapshot(obj.pk, form) if change else {}
         super().save_model(request, obj, form, change)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """The last to be saved: then one event says what changed, in the transaction that changed it."""
+        """Saved last: record one event about the change, in its transaction."""
         super().save_related(request, form, formsets, change)
-        before = getattr(form, "before", None)  # None: a verb made it, and has recorded that
+        before = getattr(form, "before", None)  # None: a function created it and recorded that
         if before is not None:
-            self.record_change(request, form.instance, before, self.seen(form.instance.pk, form), change)
+            self.record_change(request, form.instance, before, self.snapshot(form.instance.pk, form), change)
 
-    def seen(self, pk: Any, form: Any) -> dict[str, Any]:
-        """What the database holds of the form's fields, relations as sorted ids."""
+    def snapshot(self, pk: Any, form: Any) -> dict[str, Any]:
+        """The form's fields as the database has them, relations as sorted ids."""
         row = self.model._default_manager.get(pk=pk)
         known = {field.name: field for field in (*self.model._meta.fields, *self.model._meta.many_to_many)}
         return {name: _plain(row, known[name]) for name in form.fields if name in known}

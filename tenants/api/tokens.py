@@ -1,4 +1,4 @@
-"""API tokens over HTTP: the twin of the page at /account/tokens/."""
+"""API tokens over HTTP: the same functions as the page /account/tokens/."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ router = Router(tags=["account"])
 
 
 class TokenIn(Schema):
-    """`principal` is the username of an agent of yours; without it the token is your own."""
+    """`principal` is the username of one of your agents; without it the token is your own."""
 
     name: str
     scopes: list[str]
@@ -36,7 +36,7 @@ class TokenOut(Schema):
 
 
 class NewTokenOut(TokenOut):
-    """`token` is the credential itself. It is shown this once."""
+    """`token` is the credential itself. It is shown only once."""
 
     token: str
 
@@ -45,12 +45,12 @@ class TokenList(Schema):
     items: list[TokenOut]
 
 
-@router.get("/tokens", response=TokenList, summary="List your tokens and your agents'")
+@router.get("/tokens", response=TokenList, summary="List your tokens and those of your agents")
 def list_tokens(request: HttpRequest) -> dict[str, Any]:
     return {"items": [_serialize_token(token) for token in visible_tokens(access_of(request))]}
 
 
-@router.post("/tokens", response={201: NewTokenOut}, summary="Make a token (signed in, not with a token)")
+@router.post("/tokens", response={201: NewTokenOut}, summary="Create a token (signed in, not with a token)")
 def add_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
     token, plain = issue_managed_token(
         access_of(request), name=body.name, scopes=body.scopes, days=body.expires_in_days, username=body.principal
@@ -58,7 +58,7 @@ def add_token(request: HttpRequest, body: TokenIn) -> Status[Any]:
     return Status(201, {**_serialize_token(token), "token": plain})
 
 
-@router.delete("/tokens/{uuid:token_id}", response={204: None}, summary="Revoke a token; one may end itself")
+@router.delete("/tokens/{uuid:token_id}", response={204: None}, summary="Revoke a token; a token may revoke itself")
 def remove_token(request: HttpRequest, token_id: UUID) -> HttpResponse:
     revoke_managed_token(access_of(request), token_id)
     return HttpResponse(status=204)

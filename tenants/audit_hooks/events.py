@@ -9,7 +9,7 @@ from tenants.access import belongs_to
 from tenants.models import Principal, Tenant
 
 SETUP_ACTOR = "system:setup"
-By = Principal | str  # who did it: a principal, or "system:<role>"
+By = Principal | str  # the actor: a principal, or "system:<role>"
 
 
 def record_on_principal(
@@ -21,7 +21,7 @@ def record_on_principal(
     facts: dict[str, Any] | None = None,
     private: dict[str, str] | None = None,
 ) -> int:
-    """Record an event of the principal's in each tenant that it belongs to; return in how many."""
+    """Record an event of the principal's in each of its tenants; return in how many."""
     tenants = belongs_to(principal)
     with transaction.atomic():
         for tenant in tenants:

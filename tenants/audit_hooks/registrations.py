@@ -38,15 +38,15 @@ def environment_slugs(tenant: UUID) -> dict[UUID, str]:
 
 
 def agent_owners(tenant: UUID, ids: set[UUID]) -> dict[UUID, str]:
-    """Who answers for those of these principals that are agents: {agent: owner's id}."""
+    """The owners of those of these principals that are agents: {agent: owner's id}."""
     agents = Principal.objects.filter(pk__in=ids, owner__isnull=False)
     return {pk: str(owner) for pk, owner in agents.values_list("pk", "owner")}
 
 
 def may_audit(tenant: UUID, principal: UUID) -> bool:
     found = Principal.objects.filter(pk=principal).first()
-    place = Tenant.objects.filter(pk=tenant).first()
-    return found is not None and place is not None and holds(found, "audit", place)
+    where = Tenant.objects.filter(pk=tenant).first()
+    return found is not None and where is not None and holds(found, "audit", where)
 
 
 # A person's name is erased once no other tenant knows it.
@@ -60,10 +60,9 @@ def register_name_erasure() -> None:
 
 
 def erase_names(tenant: UUID, person: UUID) -> int:
-    """
-    Take name, username and address from a principal; return 1, or 0 where another tenant still knows them.
+    """Erase name, username and address of a principal; return 1, or 0 if they belong to another tenant too.
 
-    Raises Conflict while the account is active: somebody could still act under a name that is gone.
+    Raises Conflict while the account is active: somebody could still act under an erased name.
     """
     principal = Principal.objects.select_for_update().filter(pk=person).first()
     if principal is None:
@@ -71,7 +70,7 @@ def erase_names(tenant: UUID, person: UUID) -> int:
     belongs = {t.pk for t in belongs_to(principal)}
     if principal.is_active and tenant in belongs:
         raise Conflict(
-            f"{principal.username} can still sign in.", remedies=["Deactivate the account, then erase what it wrote."]
+            f"{principal.username} can still sign in.", remedies=["Deactivate the account, then erase its data."]
         )
     if principal.is_active or belongs - {tenant}:
         return 0

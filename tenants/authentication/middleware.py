@@ -1,4 +1,4 @@
-"""Resolve who is asking, and for which tenant, into `request.access` before any view runs."""
+"""Set `request.access`, the principal and tenant of a request, before any view runs."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ HEADER = "X-Interlock-Tenant"
 
 
 class AccessMiddleware:
-    """Set `request.access`: of a Bearer token, else of the session's principal in the tenant it looks at; else None.
+    """Set `request.access`: of a Bearer token, else of the session's principal in its chosen tenant; else None.
 
     A token counts below /api/ only, and then the session does not. With several tenants the header decides, then the
     session's choice, then the first by slug. A tenant that is unknown or not theirs is 404.

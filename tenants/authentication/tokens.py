@@ -30,7 +30,7 @@ NO_HASH = "0" * 64
 
 
 class NotYourToken(Forbidden):
-    """Only the one a token acts for, its owner, or a tenant admin may do this."""
+    """Only the principal of the token, its owner or a tenant admin may do this."""
 
     code = "not_your_token"
 
@@ -38,9 +38,9 @@ class NotYourToken(Forbidden):
 def issue_token(
     principal: Principal, tenant: Tenant, name: str, scopes: Iterable[str], expires_at: datetime, by: By
 ) -> tuple[ApiToken, str]:
-    """Make a token; return it and the plain text, which cannot be had again. Event `token.issued` on the principal.
+    """Create a token; return it and the plain text, which is not stored. Event `token.issued` on the principal.
 
-    `by` is the principal itself, the person it answers to, or the system. Raises NotYourToken; Invalid with all issues.
+    `by` is the principal itself, its owner, or the system. Raises NotYourToken; Invalid with all issues.
     """
     wanted = sorted(set(scopes))
     _check_new_token(principal, tenant, name, wanted, expires_at)
@@ -65,9 +65,9 @@ def issue_token(
 
 
 def authenticate(raw: str) -> ApiToken | None:
-    """The live token of this text, with its tenant, principal and owner loaded; None for every kind of wrong one.
+    """The valid token of this text, with its tenant, principal and owner loaded; None for any invalid one.
 
-    Constant time in the secret. Expiry goes by the database's clock. One query, and at most one write a minute.
+    Constant time in the secret. Expiry uses the database's clock. One query, and at most one write a minute.
     """
     match = SHAPE.fullmatch(raw)
     found = _valid_tokens().filter(prefix=match[1]).first() if match else None
@@ -81,7 +81,7 @@ def authenticate(raw: str) -> ApiToken | None:
 
 
 def revoke_token(token: ApiToken, by: By) -> bool:
-    """End a token now; False if it had been. Event `token.revoked` on its principal. Raises NotYourToken."""
+    """Revoke a token now; False if it was already. Event `token.revoked` on its principal. Raises NotYourToken."""
     if isinstance(by, Principal) and not may_revoke(by, token):
         raise NotYourToken
     with transaction.atomic():
@@ -95,27 +95,27 @@ def revoke_token(token: ApiToken, by: By) -> bool:
 
 
 def may_revoke(by: Principal, token: ApiToken) -> bool:
-    """Itself, its owner, a tenant admin; and a superuser, since ending a credential gives nobody anything."""
+    """The principal itself, its owner, a tenant admin, or a superuser: revoking gives nobody access."""
     return by.is_superuser or by.pk in delegation_chain(token.principal) or holds(by, "administer", token.tenant)
 
 
 def _valid_tokens() -> QuerySet[ApiToken]:
-    owner_acts = Q(principal__owner=None) | Q(principal__owner__is_active=True)
-    live = ApiToken.objects.filter(owner_acts, revoked_at=None, expires_at__gt=Now(), principal__is_active=True)
+    owner_is_active = Q(principal__owner=None) | Q(principal__owner__is_active=True)
+    live = ApiToken.objects.filter(owner_is_active, revoked_at=None, expires_at__gt=Now(), principal__is_active=True)
     return live.select_related("tenant", "principal__owner")
 
 
 def _check_new_token(principal: Principal, tenant: Tenant, name: str, scopes: list[str], expires_at: datetime) -> None:
     now = database_time()
-    wrong = {
-        "name": "" if 0 < len(name.strip()) <= 100 else "Give it a name of at most 100 characters.",
+    problems = {
+        "name": "" if 0 < len(name.strip()) <= 100 else "Enter a name of at most 100 characters.",
         "scopes": "" if scopes and not set(scopes) - PERMISSIONS.keys() else f"Choose from {', '.join(PERMISSIONS)}.",
-        "expires_at": "" if now < expires_at <= now + MAX_LIFETIME else "Choose a moment within the next 366 days.",
-        "principal": "" if tenant in tenants_of(principal) else "They do not belong to this tenant.",
+        "expires_at": "" if now < expires_at <= now + MAX_LIFETIME else "Choose a time within the next 366 days.",
+        "principal": "" if tenant in tenants_of(principal) else "This principal does not belong to this tenant.",
     }
-    issues = [{"severity": "error", "message": message, "field": name} for name, message in wrong.items() if message]
+    issues = [{"severity": "error", "message": message, "field": name} for name, message in problems.items() if message]
     if issues:
-        raise Invalid("The token cannot be issued like this.", issues=issues)
+        raise Invalid("The token cannot be created with these values.", issues=issues)
 
 
 def _token_facts(token: ApiToken) -> dict[str, str]:
@@ -126,14 +126,14 @@ def _hash(plain: str) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-# What may be asked of a new token, for the page and the API alike.
+# Tokens that a principal manages, for the page and the API.
 
 
 EXPIRY_DAYS = {1: "1 day", 7: "7 days", 30: "30 days", 90: "90 days", 365: "1 year"}
 
 
 def visible_tokens(access: Access) -> list[ApiToken]:
-    """The tokens of the caller and of the agents it owns, in this tenant; living ones first, newest first."""
+    """The tokens of the caller and of the agents it owns, in this tenant; valid ones first, newest first."""
     mine = ApiToken.objects.filter(tenant=access.tenant, principal__in=managed_principals(access.principal))
     tokens = list(mine.select_related("principal").order_by("-created_at"))
     now = database_time()
@@ -152,9 +152,9 @@ def managed_principals(principal: Principal) -> list[Principal]:
 def issue_managed_token(
     access: Access, *, name: str, scopes: list[str], days: int, username: str = ""
 ) -> tuple[ApiToken, str]:
-    """Issue a token of the caller, or of the agent of that name. Only a signed-in person may: a token makes no tokens.
+    """Issue a token of the caller, or of the agent of that name. Only for signed-in people: a token creates no tokens.
 
-    Raises NotYourToken; Invalid for an agent that is unknown or somebody else's.
+    Raises NotYourToken; Invalid for an agent that is unknown or not the caller's.
     """
     if access.token is not None or not access.is_person():
         raise NotYourToken(
@@ -170,12 +170,12 @@ def issue_managed_token(
 
 
 def revoke_managed_token(access: Access, token_id: Any) -> ApiToken:
-    """Revoke a token that the caller manages, or, sent with a token, that very token. NotFound for all others."""
+    """Revoke a token that the caller manages; a call with a token revokes only itself. NotFound for all others."""
     mine = ApiToken.objects.filter(tenant=access.tenant, principal__in=managed_principals(access.principal))
     token = mine.select_related("principal__owner", "tenant").filter(pk=token_id).first()
     if token is None:
         raise NotFound
     if access.token is not None and access.token.pk != token.pk:
-        raise NotYourToken("A token can end itself and no other.", remedies=["Sign in to revoke other tokens."])
+        raise NotYourToken("A token can revoke only itself.", remedies=["Sign in to revoke other tokens."])
     revoke_token(token, access.principal)
     return token

@@ -25,7 +25,7 @@ class PrincipalManager(BaseUserManager["Principal"]):
         return self.create_user(username, password, **(fields | {"is_staff": True, "is_superuser": True}))
 
     def create_agent(self, username: str, owner: "Principal", **fields: Any) -> "Principal":
-        """Create an agent that answers to `owner`, a person. Agents have tokens, never passwords."""
+        """Create an agent owned by `owner`, a person. Agents have tokens, never passwords."""
         return self.create_user(username, None, kind="agent", owner=owner, **fields)
 
     def get_by_natural_key(self, username: str | None) -> "Principal":
@@ -33,7 +33,7 @@ class PrincipalManager(BaseUserManager["Principal"]):
 
 
 class Principal(AbstractBaseUser, PermissionsMixin):
-    """A person or an agent. An agent's owner is a person (trigger); an agent is no staff and no superuser."""
+    """A person or an agent. An agent's owner is a person (trigger); an agent is neither staff nor superuser."""
 
     class Kind(models.TextChoices):
         PERSON = "person", "person"
@@ -98,7 +98,7 @@ class Principal(AbstractBaseUser, PermissionsMixin):
 class ApiToken(models.Model):
     """A credential of one principal for one tenant: the SHA-256 of its 256-bit secret is stored, `prefix` finds it.
 
-    `scopes` are permission names and can only narrow what the principal may do.
+    `scopes` are permission names; they only reduce the principal's permissions.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -122,7 +122,7 @@ class ApiToken(models.Model):
 
 
 class FailedSignIns(models.Model):
-    """How often signing in failed lately, per keyed digest of whom and from where. Names and addresses are not kept."""
+    """Recent failed sign-ins, per keyed hash of name and address. Names and addresses are not stored."""
 
     key = models.CharField(max_length=64, primary_key=True)
     count = models.PositiveIntegerField(default=0)

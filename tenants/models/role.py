@@ -1,4 +1,4 @@
-"""Roles, and who may do what where: guardian's permission tables, with real foreign keys to tenant and environment."""
+"""Roles, and guardian's permission tables with foreign keys to tenant and environment."""
 
 from django.contrib.auth.models import Group
 from django.db import models
@@ -9,7 +9,7 @@ from tenants.models.tenant import Environment, Tenant
 
 
 class Role(models.Model):
-    """A named set of permissions in one tenant, carried by a group. Required approvals ask for roles by name."""
+    """A named set of permissions in one tenant, with a group. Required approvals name roles."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="roles")
@@ -22,9 +22,6 @@ class Role(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-
-# Who may do what where: guardian's permission tables, with real foreign keys to tenant and environment.
 
 
 class TenantUserObjectPermission(UserObjectPermissionBase):

@@ -8,7 +8,7 @@ from audit.database.clock import uuid7
 
 SLUG = RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "Use lower-case letters, digits and inner hyphens.")
 
-# What a principal may be allowed to do in a place. The codename is the permission's name in code.
+# Permissions in a tenant or environment: codename and label.
 PERMISSIONS = {
     "view": "See what happens here",
     "propose": "Propose actions",
@@ -27,7 +27,7 @@ class RiskClass(models.TextChoices):
 
 
 class Tenant(models.Model):
-    """Who owns it. `wrapped_key` is the tenant's data key, encrypted under the installation's key (tenants.vault)."""
+    """An organisation. `wrapped_key` is its data key, encrypted under the installation's key (tenants.vault)."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     slug = models.CharField(max_length=63, unique=True, validators=[SLUG])
@@ -44,7 +44,7 @@ class Tenant(models.Model):
 
 
 class Environment(models.Model):
-    """Where actions land. `root` is a directory on the worker's machine; `settings` is for executors: no secrets."""
+    """Where actions run. `root` is a directory on the worker's machine; `settings` is for executors: no secrets."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="environments")
@@ -67,7 +67,7 @@ class Environment(models.Model):
 
 
 class Resource(models.Model):
-    """Something an action can touch. `monthly_cost` null means unknown, which raises the tier.
+    """A thing that actions can change. `monthly_cost` null means unknown, which raises the tier.
 
     Its tenant is its environment's (trigger).
     """

@@ -1,7 +1,7 @@
-"""Triggers for what a check constraint cannot say, because it spans rows.
+"""Triggers for rules that span rows, which a check constraint cannot express.
 
 An agent's owner is a person; a resource's tenant is its environment's. On SQLite, changing one of these tables rebuilds
-it and loses its triggers: such a migration calls `protect` again (a test looks for them).
+it and loses its triggers: such a migration calls `install_triggers` again (a test checks).
 """
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -18,7 +18,7 @@ TRIGGERS = {
 
 
 def install_triggers(connection: BaseDatabaseWrapper) -> None:
-    """Install the triggers; harmless when they are there."""
+    """Install the triggers; harmless to repeat."""
     with connection.cursor() as cursor:
         for table, (name, is_wrong, message) in TRIGGERS.items():
             for statement in _statements(connection.vendor, table, name, is_wrong, message):

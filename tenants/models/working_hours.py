@@ -1,5 +1,4 @@
-"""
-The working hours that an environment declares, in its settings: when somebody is there to see what a change does.
+"""The working hours that an environment declares in its settings: when somebody is there to see what a change does.
 
 `"hours": {"timezone": "Europe/Berlin", "days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00"}`.
 `to` before `from` reaches into the next day; the same time twice is the whole day.
@@ -32,27 +31,34 @@ class WorkingHours:
             return today in self.days and self.begin <= clock < self.end
         return (today in self.days and clock >= self.begin) or (yesterday in self.days and clock < self.end)
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Such as "mon, tue 08:00–18:00 Europe/Berlin"."""
         return f"{_describe_days(sorted(self.days))} {self.begin:%H:%M}–{self.end:%H:%M} {self.zone.key}"
 
 
 def parse_working_hours(settings: Mapping[str, Any]) -> WorkingHours | None:
     """The hours that an environment's settings declare, None for none. Raises ValueError: what is wrong."""
-    said = settings.get("hours")
-    if said is None:
+    declared = settings.get("hours")
+    if declared is None:
         return None
-    if not isinstance(said, Mapping) or set(said) != KEYS:
-        raise ValueError("Hours have `timezone`, `days`, `from` and `to`.")
-    if not isinstance(said["days"], list) or not said["days"] or not all(day in DAYS for day in said["days"]):
-        raise ValueError(f"Hours name at least one day of {', '.join(DAYS)}.")
+    if not isinstance(declared, Mapping) or set(declared) != KEYS:
+        raise ValueError("Hours need `timezone`, `days`, `from` and `to`.")
+    if (
+        not isinstance(declared["days"], list)
+        or not declared["days"]
+        or not all(day in DAYS for day in declared["days"])
+    ):
+        raise ValueError(f"Hours need at least one day of {', '.join(DAYS)}.")
     return WorkingHours(
-        _zone(said["timezone"]), frozenset(DAYS.index(d) for d in said["days"]), _time(said["from"]), _time(said["to"])
+        _zone(declared["timezone"]),
+        frozenset(DAYS.index(d) for d in declared["days"]),
+        _time(declared["from"]),
+        _time(declared["to"]),
     )
 
 
 def working_window(settings: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """What a judgement is told: {"declared", "outside", "words", "local"}. Hours that cannot be read are never kept."""
+    """The facts of the window: {"declared", "outside", "words", "local"}. Unreadable hours are always outside."""
     try:
         hours = parse_working_hours(settings)
     except ValueError:
@@ -61,14 +67,14 @@ def working_window(settings: Mapping[str, Any], now: datetime) -> dict[str, Any]
     if hours is None:
         return {"declared": False, "outside": False, "words": "", "local": ""}
     local = now.astimezone(hours.zone).strftime("%a %H:%M")
-    return {"declared": True, "outside": not hours.include(now), "words": hours.words(), "local": local}
+    return {"declared": True, "outside": not hours.include(now), "words": hours.describe(), "local": local}
 
 
 def _zone(name: Any) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (LookupError, TypeError, ValueError, OSError):
-        raise ValueError(f"{str(name)[:63]!r} is no time zone, such as Europe/Berlin.") from None
+        raise ValueError(f"{str(name)[:63]!r} is not a time zone, such as Europe/Berlin.") from None
 
 
 def _time(text: Any) -> time:
@@ -77,7 +83,7 @@ def _time(text: Any) -> time:
             return time.fromisoformat(text)
         except ValueError:
             pass
-    raise ValueError("`from` and `to` are times such as 08:00.")
+    raise ValueError("`from` and `to` must be times such as 08:00.")
 
 
 def _describe_days(days: list[int]) -> str:

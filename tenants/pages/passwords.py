@@ -1,4 +1,4 @@
-"""Change a password, or set it anew through a link."""
+"""Change a password, or set it through a link."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ PURPOSE = "password-reset"
 
 
 class ChangePassword(views.PasswordChangeView):
-    """Other sessions end; this one goes on under a new key. Event `principal.password_changed`."""
+    """Other sessions end; this one continues with a new key. Event `principal.password_changed`."""
 
     template_name = "registration/password_change.html"
     success_url = reverse_lazy("password_change")
@@ -26,12 +26,12 @@ class ChangePassword(views.PasswordChangeView):
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
         record_on_principal(form.user, "principal.password_changed", form.user)
-        messages.success(self.request, "Your password is changed. Your other sessions are signed out.")
+        messages.success(self.request, "Password changed. Your other sessions are signed out.")
         return response
 
 
 class ResetForm(PasswordResetForm):
-    """Mails active people whose address it is; also those who have no password yet. Agents have none."""
+    """Sends mail to active people with this address, including those without a password. Agents have none."""
 
     def get_users(self, email: str) -> Any:
         people = Principal.objects.filter(email__iexact=email, is_active=True, kind=Principal.Kind.PERSON)
@@ -39,7 +39,7 @@ class ResetForm(PasswordResetForm):
 
 
 class ResetPassword(views.PasswordResetView):
-    """Always says the same, whether the address is known or asked for too often."""
+    """The answer is always the same, for unknown addresses and throttled ones too."""
 
     template_name = "registration/password_reset.html"
     email_template_name = "registration/password_reset_email.txt"
@@ -60,7 +60,7 @@ class ResetSent(views.PasswordResetDoneView):
 
 
 class SetPassword(views.PasswordResetConfirmView):
-    """A link is good once, and for as long as PASSWORD_RESET_TIMEOUT says. Event `principal.password_set`."""
+    """A link works once, for PASSWORD_RESET_TIMEOUT. Event `principal.password_set`."""
 
     template_name = "registration/password_set.html"
     success_url = reverse_lazy("sign-in")
@@ -72,5 +72,5 @@ class SetPassword(views.PasswordResetConfirmView):
     def form_valid(self, form: Any) -> HttpResponse:
         response = super().form_valid(form)
         record_on_principal(form.user, "principal.password_set", form.user)
-        messages.success(self.request, "Your password is set. Sign in with it.")
+        messages.success(self.request, "Password set. Sign in with it.")
         return response

@@ -1,4 +1,4 @@
-"""Sign in, and look at another of one's tenants."""
+"""Sign in, sign out, and switch to another of one's tenants."""
 
 from typing import Any
 
@@ -24,11 +24,11 @@ PURPOSE = "sign-in"
 
 
 class SignInForm(AuthenticationForm):
-    """Checks the throttle before the password, and says the same of names that exist and names that do not."""
+    """Checks the throttle before the password, and gives the same answer for known and unknown names."""
 
     error_messages = {
-        "invalid_login": "The username or the password is not right.",
-        "inactive": "The username or the password is not right.",
+        "invalid_login": "The username or password is incorrect.",
+        "inactive": "The username or password is incorrect.",
         "throttled": "Too many attempts. Try again in %(wait)s seconds.",
     }
     username = forms.CharField(max_length=150, widget=forms.TextInput(attrs={"autofocus": True}))
@@ -55,7 +55,7 @@ class SignInForm(AuthenticationForm):
 
 
 class SignIn(LoginView):
-    """A new session begins with every sign-in: Django changes its key. Event `principal.signed_in`."""
+    """Every sign-in starts a new session: Django changes its key. Event `principal.signed_in`."""
 
     template_name = "registration/sign_in.html"
     authentication_form = SignInForm
@@ -78,7 +78,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 @require_POST
 @login_required
 def switch_tenant(request: HttpRequest) -> HttpResponse:
-    """Look at another of one's own tenants from now on. One that is foreign is as good as unknown."""
+    """Switch to another of one's own tenants. A foreign one is treated as unknown."""
     slug = request.POST.get("tenant", "")
     person = request.user
     own = tenants_of(person) if isinstance(person, Principal) else []
@@ -91,7 +91,7 @@ def switch_tenant(request: HttpRequest) -> HttpResponse:
 
 
 def address_of(request: HttpRequest | None) -> str:
-    """Where a request came from. Behind a proxy that is the proxy: then the name alone is counted."""
+    """The address of the client. Behind a proxy it is the proxy's; then only the name distinguishes clients."""
     return request.META.get("REMOTE_ADDR", "") if request else ""
 
 

@@ -28,10 +28,10 @@ from tenants.models import PERMISSIONS
 class TokenForm(forms.Form):
     """Choices are the caller's own: they and their agents."""
 
-    name = forms.CharField(max_length=100, label="What is it for?")
+    name = forms.CharField(max_length=100, label="Purpose")
     principal = forms.ChoiceField(label="Acts as")
     scopes = forms.MultipleChoiceField(choices=list(PERMISSIONS.items()), widget=forms.CheckboxSelectMultiple)
-    days = forms.TypedChoiceField(coerce=int, choices=list(EXPIRY_DAYS.items()), initial=30, label="Good for")
+    days = forms.TypedChoiceField(coerce=int, choices=list(EXPIRY_DAYS.items()), initial=30, label="Valid for")
 
     def __init__(self, data: Any, access: Access) -> None:
         super().__init__(data)
@@ -45,7 +45,7 @@ class TokenForm(forms.Form):
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
-    """List tokens; make one, and show it this once."""
+    """List tokens; create one and show it once."""
     access = _access(request)
     form = TokenForm(request.POST if request.method == "POST" else None, access)
     plain = ""
@@ -62,7 +62,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @login_required
 def revoke(request: HttpRequest, token_id: UUID) -> HttpResponse:
     token = revoke_managed_token(_access(request), token_id)
-    messages.success(request, f"{token.name} is revoked; programs that use it are refused from now on.")
+    messages.success(request, f"{token.name} revoked; programs that use it are refused from now on.")
     return redirect("tenants:tokens")
 
 

@@ -28,7 +28,7 @@ def test_a_policy_is_retired_with_the_reason(cast):
     assert (event.actor, json.loads(bytes(event.body))["facts"]["recovered"]) == ("system:recover", True)
     assert bytes(PrivateValue.objects.get(name="reason").value) == b"locked out"
     assert epoch_of(cast.acme.pk) == before + 1
-    assert "nothing was changed" in recover("--policy", "no-deletes")
+    assert "nothing changed" in recover("--policy", "no-deletes")
     assert Event.objects.filter(verb="policy.retired").count() == 1
 
 

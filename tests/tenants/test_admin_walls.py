@@ -225,7 +225,7 @@ def test_a_resource_is_not_renamed_onto_another(cast, site):
     here = resource_of(cast.dev, "a")
     fields = {"kind": "file", "name": "base", "labels": "{}", "risk_class": "guarded"}
     page = site.post(url("resource", "change", here.pk), fields)
-    assert "There is one of this kind" in str(page.context["adminform"].form.errors)
+    assert "already has a resource of this kind" in str(page.context["adminform"].form.errors)
 
 
 def test_not_even_a_superuser_ties_resources_of_two_tenants_together(cast):

@@ -33,7 +33,7 @@ def test_it_makes_a_tenant_environments_and_an_admin_and_says_what_is_next(monke
 
 def test_a_second_time_it_refuses_and_changes_nothing(monkeypatch):
     run(monkeypatch)
-    with pytest.raises(CommandError, match="There is a tenant already"):
+    with pytest.raises(CommandError, match="A tenant exists already"):
         run(monkeypatch)
     assert Tenant.objects.count() == 1
     assert Environment.objects.count() == 3
@@ -53,7 +53,7 @@ def test_force_adds_another_tenant_for_the_same_admin_and_leaves_the_password(mo
 @pytest.mark.parametrize(
     ("options", "password", "words"),
     [
-        ((), "short", "will not do"),
+        ((), "short", "is not accepted"),
         (("--environment", "prod:deadly"), PASSWORD, "SLUG:RISK"),
         (("--environment", "prod:safe:relative"), PASSWORD, "absolute"),
         (("--environment", "Pr od:safe"), PASSWORD, "lower-case"),

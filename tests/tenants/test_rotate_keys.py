@@ -48,7 +48,7 @@ def test_old_values_open_before_between_and_after(cast, settings):
     blob, mask = vault.encrypt(cast.acme, b"secret", "c"), vault.mask_key(cast.acme)
     new = settings.INTERLOCK_KEK_NEW = fresh()
     assert read(cast, blob) == b"secret"
-    assert "2 tenant keys wrapped anew; all 2" in run()
+    assert "2 tenant keys re-wrapped; all 2" in run()
     assert read(cast, blob) == b"secret"
     settings.INTERLOCK_KEK, settings.INTERLOCK_KEK_NEW = new, ""
     assert read(cast, blob) == b"secret"

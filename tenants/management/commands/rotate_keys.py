@@ -11,12 +11,12 @@ from audit.seals.installation_key import kek_id
 from tenants.vault import rewrap_tenant_keys, write_key_file
 
 STEPS = """\
-Nothing was changed. To rotate the installation's key:
+Nothing changed. To rotate the installation's key:
 
-  1. Set INTERLOCK_KEK_NEW on every process, beside INTERLOCK_KEK, and restart them. A fresh key:
+  1. Set INTERLOCK_KEK_NEW on every process, beside INTERLOCK_KEK, and restart them. A new key:
      {key}
-  2. Run `manage.py rotate_keys` with both set. It wraps every tenant's key anew; no encrypted value is touched.
-  3. Set INTERLOCK_KEK to that key, drop INTERLOCK_KEK_NEW, restart. Keep the old key as long as backups need it.
+  2. Run `manage.py rotate_keys` with both set. It re-wraps every tenant's key; no encrypted value changes.
+  3. Set INTERLOCK_KEK to that key, remove INTERLOCK_KEK_NEW, restart. Keep the old key as long as backups need it.
 """
 
 
@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     help = (
         "Wrap every tenant's data key under a new installation key (INTERLOCK_KEK_NEW). In the embedded set-up: stop "
-        "Interlock first; the new key is made here and kept in the same file."
+        "Interlock first; the new key is created here and stored in the same file."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -33,8 +33,8 @@ class Command(BaseCommand):
         if _stores_key(path):
             self._embedded(path)
         elif settings.INTERLOCK_KEK_NEW:
-            self._say(rewrap_tenant_keys(base64.b64decode(settings.INTERLOCK_KEK_NEW)), settings.INTERLOCK_KEK_NEW)
-            self.stdout.write("Now set INTERLOCK_KEK to the new key, drop INTERLOCK_KEK_NEW, and restart.")
+            self._report(rewrap_tenant_keys(base64.b64decode(settings.INTERLOCK_KEK_NEW)), settings.INTERLOCK_KEK_NEW)
+            self.stdout.write("Now set INTERLOCK_KEK to the new key, remove INTERLOCK_KEK_NEW, and restart.")
         else:
             self.stdout.write(STEPS.format(key=_new_key()))
 
@@ -43,13 +43,13 @@ class Command(BaseCommand):
         key = json.loads(path.read_text()).get("kek_new") or _new_key()
         write_key_file(path, kek_new=key)
         settings.INTERLOCK_KEK_NEW = key
-        self._say(rewrap_tenant_keys(base64.b64decode(key)), key)
+        self._report(rewrap_tenant_keys(base64.b64decode(key)), key)
         write_key_file(path, kek=key, kek_new=None)
         self.stdout.write(f"{path} holds the new key: back it up. Start Interlock again.")
 
-    def _say(self, done: tuple[int, int], key: str) -> None:
+    def _report(self, done: tuple[int, int], key: str) -> None:
         name = kek_id(base64.b64decode(key)).hex()
-        self.stdout.write(f"{done[0]} tenant keys wrapped anew; all {done[1]} are under the key {name}.")
+        self.stdout.write(f"{done[0]} tenant keys re-wrapped; all {done[1]} are under the key {name}.")
 
 
 def _stores_key(path: Path) -> bool:
