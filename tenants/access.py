@@ -1,8 +1,8 @@
 """Permissions: who may do what in which environment. No other module decides it.
 
-Permissions come from guardian's rows on tenants and environments, given to a role's group or to one principal. Grants on a
-tenant cover its environments. A superuser holds only what is granted. Inactive principals, and agents of an inactive
-owner, hold nothing. An agent never decides, breaks glass or administers.
+Permissions come from guardian's rows on tenants and environments, given to a role's group or to one principal. Grants
+on a tenant cover its environments. A superuser holds only what is granted. Inactive principals, and agents of an
+inactive owner, hold nothing. An agent never decides, breaks glass or administers.
 """
 
 from collections import defaultdict

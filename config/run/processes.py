@@ -34,7 +34,7 @@ class Process:
 
 
 def processes(environment: Environment, port: int) -> list[Process]:
-    """The processes of `make run`: Redis if none is configured; a worker per queue, so that effects delay no decision."""
+    """The processes of `make run`: Redis if none is configured; a worker per queue, so effects delay no decision."""
     found = [
         Process("web", web(environment.bind, port), order=30, patience_s=12),
         Process("decide", worker("decide", "decide,sweep"), order=20, patience_s=12),
