@@ -128,12 +128,7 @@ def replace_matrix(
             set_row(environment, tier, required_approvals, by=by, correlation_id=correlation_id)
         MatrixDraft.objects.filter(environment=environment, state="published").update(state="retired")
         if draft_id is not None:
-            ready = MatrixDraft.objects.filter(pk=draft_id, environment=environment, state__in=["draft", "retired"])
-            if any(draft.rows != wanted for draft in ready):
-                raise RulesChanged("The draft changed after it was approved.")
-            at = database_time()
-            if not ready.update(state="published", published_at=at, published_by_action=action_id):
-                raise RulesChanged("The draft was abandoned.")
+            _publish_matrix_draft(environment, draft_id, wanted, action_id)
         facts = {"action": str(action_id) if action_id else None, "draft": str(draft_id) if draft_id else None}
         record(
             NewEvent(
@@ -147,6 +142,15 @@ def replace_matrix(
             )
         )
     return True
+
+
+def _publish_matrix_draft(environment: Environment, draft_id: UUID, wanted: MatrixRows, action_id: UUID | None) -> None:
+    ready = MatrixDraft.objects.filter(pk=draft_id, environment=environment, state__in=["draft", "retired"])
+    if any(draft.rows != wanted for draft in ready):
+        raise RulesChanged("The draft changed after it was approved.")
+    at = database_time()
+    if not ready.update(state="published", published_at=at, published_by_action=action_id):
+        raise RulesChanged("The draft was abandoned.")
 
 
 def _publish_version(

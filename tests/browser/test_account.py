@@ -22,7 +22,7 @@ def test_a_person_signs_in_makes_a_token_and_signs_out(site: Site) -> None:
     tab.get_by_label("Password").fill("wrong")
     site.picture(tab, "sign-in")
     tab.get_by_role("button", name="Sign in").click()
-    expect(tab.get_by_role("alert")).to_contain_text("not right")
+    expect(tab.get_by_role("alert")).to_contain_text("incorrect")
     site.picture(tab, "sign-in-refused")
     tab.get_by_label("Password").fill(PASSWORD)
     tab.get_by_role("button", name="Sign in").click()

@@ -43,7 +43,7 @@ def test_the_same_time_twice_is_the_whole_day():
     day = {"timezone": "UTC", "days": ["fri", "sun"], "from": "00:00", "to": "00:00"}
     outside = [working_window({"hours": day}, at(f"2026-11-{n}T12:00"))["outside"] for n in (20, 21, 22)]
     assert outside == [False, True, False]
-    assert parse_working_hours({"hours": day}).words() == "fri, sun 00:00–00:00 UTC"
+    assert parse_working_hours({"hours": day}).describe() == "fri, sun 00:00–00:00 UTC"
 
 
 def test_no_declared_hours_are_no_hours():

@@ -87,7 +87,7 @@ def test_the_embedded_set_up_keeps_its_new_key_in_the_file(cast, settings, key_f
 
 def test_a_crash_half_way_loses_no_key_and_the_next_run_finishes(cast, settings, key_file, monkeypatch):
     blob = vault.encrypt(cast.acme, b"secret", "c")
-    command = "tenants.management.commands.rotate_keys.rewrap"
+    command = "tenants.management.commands.rotate_keys.rewrap_tenant_keys"
     with monkeypatch.context() as patch:
         patch.setattr(command, lambda kek: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):

@@ -52,16 +52,16 @@ def test_the_page_says_the_same_of_a_wrong_password_and_an_unknown_name(client, 
     wrong = attempt(client, password="wrong").content
     unknown = attempt(client, name="operatox", password="wrong").content
     strip = re.compile(rb'(value|content)="[^"]*"|operato[rx]')
-    assert b"not right" in wrong
+    assert b"incorrect" in wrong
     assert strip.sub(b"", wrong) == strip.sub(b"", unknown)
     assert "_auth_user_id" not in client.session
 
 
 def test_nobody_signs_in_as_an_agent_or_as_who_is_inactive(client, cast, operator):
     Principal.objects.filter(pk=cast.agent.pk).update(password=operator.password)
-    assert b"not right" in attempt(client, name="agent").content
+    assert b"incorrect" in attempt(client, name="agent").content
     Principal.objects.filter(pk=operator.pk).update(is_active=False)
-    assert b"not right" in attempt(client).content
+    assert b"incorrect" in attempt(client).content
     assert "_auth_user_id" not in client.session
 
 
