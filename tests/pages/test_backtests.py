@@ -83,7 +83,7 @@ def test_what_cannot_be_rehearsed_is_explained(cast, admin):
     assert page.status_code == 409 and "draft the next version" in text(page)
     other, unplanned = drafted(cast.acme, "other"), an_action(cast)
     page = admin.get(f"/policies/policy/{other.pk}/evaluate/", {"action": str(unplanned.pk)})
-    assert page.status_code == 409 and "no plan that was judged" in text(page)
+    assert page.status_code == 409 and "no evaluated plan" in text(page)
     theirs = an_action(cast, tenant=cast.globex, environment=cast.globex_prod)
     for unknown in (theirs.pk, "nonsense"):
         assert admin.get(f"/policies/policy/{other.pk}/evaluate/", {"action": str(unknown)}).status_code == 404

@@ -43,7 +43,7 @@ def test_an_error_denies_and_says_so_and_so_does_a_missing_row(place: Cast, prop
     type(version).objects.filter(pk=version.pk).update(state="retired")
     MatrixRow.objects.filter(environment=place.prod).delete()
     it = explain(propose("prod", parameters=a_file("other.txt")))
-    assert it["sentence"].startswith("Denied: The approval matrix has no row") and "Rules, Matrix" in it["next"]
+    assert it["sentence"].startswith("Denied: The approval matrix has no row") and "Policies, Approval matrix" in it["next"]
 
 
 def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose) -> None:

@@ -40,7 +40,7 @@ def test_it_lists_what_waits_for_whom(place: Cast, propose: Propose) -> None:
     )
     (it,) = listed(place, "approver")
     assert (it["id"], it["your_role"], it["changes"], it["bulk"]) == (str(action.pk), "approver", 1, False)
-    assert "Nothing waits for your decision" in page(place, "operator") and listed(place, "operator") == []
+    assert "No approval awaits your decision" in page(place, "operator") and listed(place, "operator") == []
     assert "Say &lt;hello&gt;" in page(place, "operator", "?tab=asked")
     assert [i["id"] for i in listed(place, "operator", tab="asked")] == [str(action.pk)]
     assert listed(place, "outsider") == listed(place, "outsider", tab="asked") == []
@@ -142,7 +142,7 @@ def test_each_of_many_has_its_own_result(place: Cast, propose: Propose) -> None:
     }
     assert f'value="{one.pk}:{one.plan.digest}"' in page(place, "approver")
     html = place.client("approver").post("/approvals/bulk/", sent).content.decode()
-    assert "Approved. It is" in html and "The plan changed" in html and "you have no access" in html
+    assert "Approved. State: " in html and "The plan changed" in html and "you have no access" in html
     assert Decision.objects.count() == 1
     assert Action.objects.get(pk=two.pk).state == "awaiting_approval"
 

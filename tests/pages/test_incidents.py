@@ -54,7 +54,7 @@ def test_who_has_a_incident_sees_it_counted_and_takes_it_in_hand(place):
     shown = browser.get(f"/incidents/{incident.pk}/").content.decode()
     for words in (
         "Next steps",
-        "Say whether the step took effect",
+        "Record whether the step took effect",
         "Diagnostics",
         "Acknowledge",
         "001:app.conf",

@@ -64,7 +64,7 @@ def test_all_issues_come_at_once_and_beside_their_fields(place: Cast) -> None:
     answer = send(place.client("operator"), "submit", reason="", **{"parameters.changes.0.operation": ""})
     assert answer.status_code == 422 and not Action.objects.exists()
     html = answer.content.decode()
-    assert 'id="f-reason-e"' in html and "Say why" in html
+    assert 'id="f-reason-e"' in html and "Give a reason" in html
     assert 'id="f-parameters-changes-0-operation-e"' in html
     traversal = send(place.client("operator"), "preview", **{"parameters.changes.0.path": "../x"}).content.decode()
     assert 'id="f-parameters-changes-0-path-e"' in traversal

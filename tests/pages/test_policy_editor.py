@@ -46,7 +46,7 @@ def test_what_is_wrong_is_told_with_line_and_column_and_what_was_typed_stays(cas
     assert "Line 2, column" in html and "plan.deleets &gt; 1" in html and 'value="Bad Name"' in html
     assert 'name="overridable" checked' in html
     sent = cast.client("admin").post(NEW, form(expression="plan.deletes >", message=""))
-    assert "Say what people should know" in body(sent)
+    assert "State the problem and what to do" in body(sent)
 
 
 def test_approvals_are_asked_for_by_role_and_refused_when_nobody_could_fill_them(cast: Cast) -> None:

@@ -109,7 +109,7 @@ def test_the_history_shows_each_version_against_the_one_before(cast: Cast) -> No
     abandon_policy_draft(third.pk, by=cast.access("admin"))
     html = page(cast, "admin", f"/policies/{first.policy_id}/")
     assert "Nothing <mark>at all </mark>is deleted" in html or "at all" in html
-    assert "Propose v1 again" in html and "Propose retirement" in html and "Given up" in html
+    assert "Propose v1 again" in html and "Propose retirement" in html and "Abandoned" in html
     assert f"/policies/policy/{first.pk}/propose/" in html and f"/policies/retire/{second.pk}/propose/" in html
     assert "put version 2 in force instead of version 1" in html and "<b>Admin</b> abandoned version 3" in html
 

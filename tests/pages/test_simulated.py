@@ -40,6 +40,6 @@ def test_the_form_proposes_a_simulation(place: Cast) -> None:
     sent = {"type": "modify_files", "type_was": "modify_files", "environment": "prod", "reason": "to see", **fields}
     client = place.client("operator")
     shown = client.post("/actions/new/", {**sent, "do": "preview", "mode": "simulate"}).content.decode()
-    assert "the approval matrix asks nobody" in shown and 'value="simulate" checked' in shown
+    assert "no approval is needed" in shown and 'value="simulate" checked' in shown
     client.post("/actions/new/", {**sent, "do": "submit", "mode": "simulate", "key": "k"})
     assert Action.objects.get().simulated

@@ -76,5 +76,5 @@ class TestClearQuarantine(ExecutorConformance):
 
 def test_where_nobody_keeps_quarantines_none_is_cleared(shelf, tmp_path):
     executor._stores.clear()
-    with pytest.raises(PlanRefused, match="Nobody here keeps"):
+    with pytest.raises(PlanRefused, match="No quarantine keeper"):
         ClearQuarantine().plan({"quarantine": str(ID)}, target(tmp_path))
