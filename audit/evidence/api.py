@@ -83,11 +83,15 @@ def serialize_job(job: PackJob, here: str) -> dict[str, Any]:
 
 def evidence_response(request: HttpRequest, tenant: UUID, subject: Subject, by: str, here: str) -> HttpResponseBase:
     """The pack at once; or, when it is large, 202 and the job that builds it. The caller may see the subject."""
-    wish, form = read_pack_request(request, tenant)
-    if wish.head_size is None and is_large(tenant, subject.id):
-        job = request_pack(tenant, subject, wish.redaction.audience, form, by, getattr(request, "correlation_id", ""))
+    pack_request, form = read_pack_request(request, tenant)
+    if pack_request.head_size is None and is_large(tenant, subject.id):
+        job = request_pack(
+            tenant, subject, pack_request.redaction.audience, form, by, getattr(request, "correlation_id", "")
+        )
         return Response(serialize_job(job, here), status=202, headers={"Location": f"{here}/{job.pk}"})
-    return pack_response(request, plan_pack(tenant, subject, wish), f"evidence-{subject.kind}-{subject.id}", form)
+    return pack_response(
+        request, plan_pack(tenant, subject, pack_request), f"evidence-{subject.kind}-{subject.id}", form
+    )
 
 
 @router.get(

@@ -127,9 +127,9 @@ MAX_READ_BYTES = 16 << 20  # of a change document or a report that is shown, not
 
 @dataclass(frozen=True)
 class Progress:
-    """Who wants to know how far it is: `tell(doing, done, total)`, often; it may raise to stop the building."""
+    """Who wants to know how far it is: `report(doing, done, total)`, often; it may raise to stop the building."""
 
-    tell: Callable[[str, int, int], object]
+    report: Callable[[str, int, int], object]
 
 
 no_progress = Progress(lambda doing, done, total: None)
@@ -141,7 +141,7 @@ class PackContents:
 
     about: dict[str, Any]
     members: list[Member]
-    story: Timeline
+    timeline: Timeline
     packed: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -188,13 +188,13 @@ def _events(
         values = openings.of(event)
         spools["events.jsonl"].line(body)
         readable.add(event, values)
-        found.story.add(event, values)
+        found.timeline.add(event, values)
         for digest in event["artifacts"]:
             named.setdefault(digest, event["seq"])
         if len(named) > MAX_FILES:
             break
         if event["seq"] % TELL_EVERY == 0:
-            progress.tell("reading events", event["seq"], last.seq)
+            progress.report("reading events", event["seq"], last.seq)
     openings.end()
     readable.end()
     found.closed = sorted(closed)
@@ -244,7 +244,7 @@ def _artifacts(
         found.packed.append(digest)
         found.members.append(member)
         _render_artifact(tenant, digest, kind, member.size, found)
-        progress.tell("reading artifacts", n, len(digests))
+        progress.report("reading artifacts", n, len(digests))
 
 
 def _kind(member: Member) -> str:
@@ -279,8 +279,8 @@ def _people(tenant: UUID, redaction: Redaction, found: PackContents) -> None:
     """context/people.json: whom the ids stand for, as known today. Not recorded in events, so only signed."""
     if redaction.withholds("people"):
         return
-    names = names_of_event_actors(tenant, [SimpleNamespace(actor=actor) for actor in found.story.actors])  # type: ignore[misc]
-    found.people = {actor: names[actor] for actor in sorted(found.story.actors) if names.get(actor, actor) != actor}
+    names = names_of_event_actors(tenant, [SimpleNamespace(actor=actor) for actor in found.timeline.actors])  # type: ignore[misc]
+    found.people = {actor: names[actor] for actor in sorted(found.timeline.actors) if names.get(actor, actor) != actor}
     found.members.append(
         Member.of("context/people.json", canonical_bytes({"format": "interlock.people/1", "names": found.people}))
     )

@@ -131,15 +131,15 @@ def _build(job: PackJob) -> None:
         return
     told = monotonic()
 
-    def tell(doing: str, done: int, total: int) -> None:
+    def report(doing: str, done: int, total: int) -> None:
         nonlocal told
         if total == 0 or monotonic() - told >= PROGRESS_S:
             _update(job, doing=doing, done=done, total=total)
             told = monotonic()
 
     subject = Subject(job.subject_kind, job.subject_id)
-    wish = PackRequest(redaction=redaction_for(job.tenant, job.audience))
-    pack = plan_pack(job.tenant, subject, wish, Progress(tell))
+    pack_request = PackRequest(redaction=redaction_for(job.tenant, job.audience))
+    pack = plan_pack(job.tenant, subject, pack_request, Progress(report))
     PackChunk.objects.filter(job=job).delete()
     size, sha256 = 0, hashlib.sha256()
     total = pack_size(pack, job.form)
@@ -149,7 +149,7 @@ def _build(job: PackJob) -> None:
         insert_rows(
             PackChunk, ("job_id", "n", "data"), [(job.pk, n, chunk)]
         )  # bound by the server: see audit.database.statements
-        tell("writing", size, total)
+        report("writing", size, total)
     with transaction.atomic():
         _update(job, state=State.READY, size=size, sha256=sha256.hexdigest(), done=size, total=size, doing="")
         _record_event(job, "evidence.built", ACTOR, "", sha256=sha256.hexdigest(), size=size)

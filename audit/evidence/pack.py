@@ -73,14 +73,14 @@ class PackRequest:
 
 
 def build_pack(
-    tenant: UUID, subject: Subject, wish: PackRequest = PackRequest(), progress: Progress = no_progress
+    tenant: UUID, subject: Subject, pack_request: PackRequest = PackRequest(), progress: Progress = no_progress
 ) -> Iterator[bytes]:
     """The bytes of the pack, checked before the first of them is yielded. See `plan_pack`."""
-    return iter(plan_pack(tenant, subject, wish, progress))
+    return iter(plan_pack(tenant, subject, pack_request, progress))
 
 
 def plan_pack(
-    tenant: UUID, subject: Subject, wish: PackRequest = PackRequest(), progress: Progress = no_progress
+    tenant: UUID, subject: Subject, pack_request: PackRequest = PackRequest(), progress: Progress = no_progress
 ) -> Pack:
     """Read and check everything once: events, openings that were not erased, artifacts named by events; and sign.
 
@@ -93,29 +93,31 @@ def plan_pack(
     if last is None:
         raise NotFound
     try:
-        seal = prove_events(tenant, subject.id, last.seq, wish.head_size)
-        found = collect(tenant, subject, last, wish.redaction, progress)
-        return _assemble(tenant, found, seal, wish, progress)
+        seal = prove_events(tenant, subject.id, last.seq, pack_request.head_size)
+        found = collect(tenant, subject, last, pack_request.redaction, progress)
+        return _assemble(tenant, found, seal, pack_request, progress)
     except (Broken, LookupError) as error:
         raise EvidenceBroken(f"{EvidenceBroken.__doc__} The first thing wrong: {error}") from error
 
 
-def _assemble(tenant: UUID, found: PackContents, seal: HeadProof, wish: PackRequest, progress: Progress) -> Pack:
+def _assemble(
+    tenant: UUID, found: PackContents, seal: HeadProof, pack_request: PackRequest, progress: Progress
+) -> Pack:
     key = signing_key(tenant)
     signers: list[Signer] = [(key.key_id, key.sign)]
-    members = [*found.members, *seal.members, *_extra_members(wish.extra_files or {})]
+    members = [*found.members, *seal.members, *_extra_members(pack_request.extra_files or {})]
     about = {
         "format": FORMAT,
         "tenant": str(tenant),
         "subject": found.about["subject"],
         "head": found.about["head"],
         "created_at": found.about["created_at"],
-        "audience": wish.redaction.audience,
+        "audience": pack_request.redaction.audience,
         "sealed": seal.upto,
     }
-    members.append(Member.of("README.md", build_readme(about, found, key.vkey, wish.report)))
-    if wish.report:
-        progress.tell("setting the report", 0, 0)
+    members.append(Member.of("README.md", build_readme(about, found, key.vkey, pack_request.report)))
+    if pack_request.report:
+        progress.report("setting the report", 0, 0)
         members.append(_report_member(tenant, about, members, found, seal, signers))
     return _sign(about, members, found, signers)
 

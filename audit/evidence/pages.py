@@ -71,10 +71,12 @@ def export_file(request: HttpRequest, tenant: UUID, subject_id: UUID, job_id: UU
 def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponseBase:
     """The evidence pack of one subject, as a download; to the page with its progress when that takes a while."""
     subject = find_subject(tenant, subject_id)
-    wish, form = read_pack_request(request, tenant)
-    if wish.head_size is None and is_large(tenant, subject.id):
+    pack_request, form = read_pack_request(request, tenant)
+    if pack_request.head_size is None and is_large(tenant, subject.id):
         return redirect(_export_addresses(subject_id).page)
-    return pack_response(request, plan_pack(tenant, subject, wish), f"evidence-{subject.kind}-{subject.id}", form)
+    return pack_response(
+        request, plan_pack(tenant, subject, pack_request), f"evidence-{subject.kind}-{subject.id}", form
+    )
 
 
 @require_POST

@@ -62,10 +62,10 @@ def report_pdf(
 def report_data(
     found: PackContents, seal: HeadProof, about: Mapping[str, Any], key_id: str, title: str, is_attached: bool
 ) -> dict[str, Any]:
-    story, head = found.story, about["head"]
+    timeline, head = found.timeline, about["head"]
     facts = [("Subject", f"{about['subject']['kind']} {about['subject']['id']}"), *found.facts]
-    if story.state:
-        facts.append(("State", story.state.replace("_", " ")))
+    if timeline.state:
+        facts.append(("State", timeline.state.replace("_", " ")))
     facts += [
         ("Events", f"#1 to #{head['seq']}"),
         ("As of", format_time(about["created_at"])),
@@ -73,8 +73,8 @@ def report_data(
     ]
     return {
         "title": title,
-        "tone": TONES.get(story.state, "idle"),
-        "state": story.state.replace("_", " "),
+        "tone": TONES.get(timeline.state, "idle"),
+        "state": timeline.state.replace("_", " "),
         "facts": [list(pair) for pair in facts],
         "reason": _opened_value(found, "reason"),
         "head": head["hash"],
@@ -85,12 +85,14 @@ def report_data(
         "seq": head["seq"],
         "root": _root(seal),
         "withheld": {"private": found.closed, "artifacts": len(found.withheld)},
-        "people": [[found.people.get(actor, ""), actor, _count_verbs(found, actor)] for actor in sorted(story.actors)],
-        "decisions": [_decision(row, found) for row in story.decisions],
-        "verdicts": [_verdict(row) for row in story.verdicts[-3:]],
-        "timeline": [_event(row, found) for row in story.head],
-        "tail": [_event(row, found) for row in story.tail],
-        "left_out": story.left_out,
+        "people": [
+            [found.people.get(actor, ""), actor, _count_verbs(found, actor)] for actor in sorted(timeline.actors)
+        ],
+        "decisions": [_decision(row, found) for row in timeline.decisions],
+        "verdicts": [_verdict(row) for row in timeline.verdicts[-3:]],
+        "timeline": [_event(row, found) for row in timeline.head],
+        "tail": [_event(row, found) for row in timeline.tail],
+        "left_out": timeline.left_out,
         "changes": paper_changes(found),
         "checks": _checks(found),
         "files": [[m.path, m.size, m.sha256] for m in sorted(found.members, key=lambda m: m.path)[:MAX_FILES_LISTED]],
@@ -114,7 +116,7 @@ def _title(found: PackContents, subject: Subject) -> str:
 
 
 def _opened_value(found: PackContents, name: str) -> str:
-    first = found.story.head[0]["values"] if found.story.head else {}
+    first = found.timeline.head[0]["values"] if found.timeline.head else {}
     return first.get(name) or ""
 
 
@@ -123,7 +125,7 @@ def _root(seal: HeadProof) -> str:
 
 
 def _count_verbs(found: PackContents, actor: str) -> str:
-    counts = found.story.did[actor].most_common(6)
+    counts = found.timeline.did[actor].most_common(6)
     return ", ".join(verb if n == 1 else f"{verb} ×{n}" for verb, n in counts)
 
 
@@ -203,7 +205,7 @@ def paper_changes(found: PackContents) -> list[dict[str, Any]]:
     """Each change document, with the plans that name it and their approvals, as far as there is room."""
     left, out = MAX_LINES, []
     for digest, changes in found.changes.items():
-        plans = [row for row in found.story.plans if digest in row["artifacts"]]
+        plans = [row for row in found.timeline.plans if digest in row["artifacts"]]
         files = []
         for change in changes:
             lines, rest = _diff_lines(change, left)
@@ -227,7 +229,7 @@ def paper_changes(found: PackContents) -> list[dict[str, Any]]:
 
 def _approved_plan(row: dict[str, Any], found: PackContents) -> dict[str, Any]:
     digest = str(row["facts"].get("digest", ""))
-    by = [d for d in found.story.decisions if d["facts"].get("digest") == digest and d["outcome"] == "ok"]
+    by = [d for d in found.timeline.decisions if d["facts"].get("digest") == digest and d["outcome"] == "ok"]
     names = [
         found.people.get(d["actor"], f"…{d['actor'][-8:]}")
         for d in by

@@ -120,7 +120,7 @@ def verifiers(tenant: UUID, rows: Sequence[seals.SigningKey] | None = None) -> l
 
 
 def verify_head(note: str, keys: list[PublicKey]) -> signatures.TreeHead:
-    """The checkpoint that this note is, signed by one of these keys at a time when its signatures counted.
+    """The tree head in this note, signed by one of these keys at a time when its signatures counted.
 
     Raises BadNote, in words.
     """

@@ -78,7 +78,7 @@ WHERE locktype = 'relation' AND relation = 'audit_event'::regclass AND mode = 'R
 
 @dataclass(frozen=True)
 class SealingWork:
-    """What a look found: tenants with new events, with a checkpoint that is due, halted; and if the horizon lags."""
+    """What a look found: tenants with new events, with a tree head that is due, halted; and if the horizon lags."""
 
     new: frozenset[UUID] = frozenset()
     due: frozenset[UUID] = frozenset()
@@ -337,7 +337,7 @@ def _leaf_rows(growing: GrowingTree) -> Iterator[tuple[int, UUID, int, UUID, int
 
 
 def _sign_growth(growing: GrowingTree, now: datetime) -> tuple[object, ...]:
-    """Append the leaves, sign, and give the checkpoint's row. Changes the tree's row in memory."""
+    """Append the leaves, sign, and return the head's row. Changes the tree's row in memory."""
     row, frontier = growing.row, growing.frontier
     frontier.extend(leaf[-1] for leaf in growing.leaves)
     row.size, row.frontier, row.number, row.sealed_at = frontier.size, frontier.packed(), row.number + 1, now

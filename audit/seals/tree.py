@@ -133,10 +133,10 @@ BATCH = 1_000
 
 @dataclass(frozen=True)
 class Proofs:
-    """`checkpoint`: the signed note, "" when nothing is sealed yet. `leaves`: {"seq", "log_index", "proof": [hex]} of
+    """`signed_head`: the signed note, "" when nothing is sealed yet. `leaves`: {"seq", "log_index", "proof": [hex]} of
     each sealed event, by seq. `unsealed`: how many of the events up to the seq asked for are in no tree yet."""
 
-    checkpoint: str
+    signed_head: str
     leaves: list[dict[str, Any]]
     unsealed: int
 

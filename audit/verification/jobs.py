@@ -109,7 +109,7 @@ def _validate(tenant: UUID, depth: str, subject_id: UUID | None, first: int, upt
         raise Invalid("Give a range: from 0 or more, up to a larger number.")
     if head:
         try:
-            foreign = any(kept.tenant != tenant for kept in read_external_heads(head))
+            foreign = any(head_.tenant != tenant for head_ in read_external_heads(head))
         except InvalidNote as bad:
             raise Invalid(f"This is no head of this log: {bad}. Paste it whole, with its signature line.") from bad
         if foreign:
@@ -144,9 +144,13 @@ def _verify_slice(job: Verification, is_enough: Callable[[], bool]) -> bool:
         job.report = {name: getattr(report, name) for name in ("events", "artifacts", "openings", "sealed")}
         _end(job, None)
         return True
-    kept = [found.head for found in read_external_heads(job.head)] if job.head else []
+    external_heads = [found.head for found in read_external_heads(job.head)] if job.head else []
     upto = job.upto if job.depth == "range" else None
-    walk = LogWalk.resumed(job.tenant, job.walk, upto, kept) if job.walk else LogWalk(job.tenant, job.first, upto, kept)
+    walk = (
+        LogWalk.resume(job.tenant, job.walk, upto, external_heads)
+        if job.walk
+        else LogWalk(job.tenant, job.first, upto, external_heads)
+    )
     is_done = walk.run(is_enough)
     if is_done and upto is None:
         check_unsealed(job.tenant, walk.contents, after_entry=job.first)

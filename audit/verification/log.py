@@ -46,16 +46,21 @@ class VerificationResult:
 
 
 def verify_tenant_log(
-    tenant: UUID, *, start: int = 0, upto: int | None = None, kept: list[Head] | None = None, remember: bool = True
+    tenant: UUID,
+    *,
+    start: int = 0,
+    upto: int | None = None,
+    external_heads: list[Head] | None = None,
+    remember: bool = True,
 ) -> VerificationResult:
     """Walk the tenant's log from entry `start`, to its end and through what is not sealed yet, or to `upto`.
 
-    `kept` are heads from elsewhere. With `remember` the outcome shows on the auditor's pages.
+    `external_heads` were kept elsewhere. With `remember` the outcome shows on the auditor's pages.
     """
     verdict = VerificationResult(logs=1)
     walk: LogWalk | None = None
     try:
-        walk = LogWalk(tenant, start, upto, kept)
+        walk = LogWalk(tenant, start, upto, external_heads)
         walk.run()
         if upto is None:
             check_unsealed(tenant, walk.contents, after_entry=start)

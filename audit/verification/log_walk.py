@@ -29,15 +29,18 @@ LEAF = ("event_id", "tenant", "log_index", "subject_id", "seq", "hash")
 
 class LogWalk:
     """From `start` (its nodes are taken from storage, and count once a signed head has confirmed them) to the end, or
-    to the first head that covers `upto` entries. `kept` are heads from elsewhere: the log must pass through them."""
+    to the first head that covers `upto` entries. `external_heads` were kept elsewhere: the log must pass through them.
+    """
 
-    def __init__(self, tenant: UUID, start: int = 0, upto: int | None = None, kept: list[Head] | None = None) -> None:
+    def __init__(
+        self, tenant: UUID, start: int = 0, upto: int | None = None, external_heads: list[Head] | None = None
+    ) -> None:
         self.tenant = tenant
         self.report = ChainReport()
         self.heads = self.number = 0
         self.contents = Contents(self.report)
         self.keys = known_keys(tenant)
-        self.kept = {head.size: head for head in kept or []}
+        self.external_heads = {head.size: head for head in external_heads or []}
         self.frontier, self.base, self.previous = Frontier(), Frontier(), ""
         self.pending: list[Leaf] = []
         self.is_done = False
@@ -134,7 +137,7 @@ class LogWalk:
     def _pass(self, head: SignedTreeHead | None, heads: Iterator[SignedTreeHead]) -> SignedTreeHead | None:
         """Pass the heads that stand for just as many entries as were walked; return the one after."""
         size = self.frontier.size
-        if size in self.kept and self.kept.pop(size).root != self.frontier.root():
+        if size in self.external_heads and self.external_heads.pop(size).root != self.frontier.root():
             raise forked_at(size)
         while head is not None and head.size == size:
             self._check_head(head)
@@ -170,14 +173,14 @@ class LogWalk:
             raise Broken("truncated", f"head #{self.number + 1}", "it was signed, and is gone with all after it")
         if self.pending:
             raise Broken("inserted", f"entry {self.pending[0].log_index} of the log", "no head was signed over it")
-        if self.kept:
-            most = max(self.kept)
+        if self.external_heads:
+            most = max(self.external_heads)
             detail = f"a head that was kept says {most} entries; the log has {size}"
             raise Broken("truncated", f"entry {size} of the log", detail)
         self.is_done = True
 
     def state(self) -> dict[str, Any]:
-        """Where the walk stands after `run`, to be kept as JSON; `resumed` takes it up."""
+        """Where the walk stands after `run`, to be kept as JSON; `resume` takes it up."""
         return {
             "size": self.frontier.size,
             "heads": self.heads,
@@ -187,13 +190,13 @@ class LogWalk:
         }
 
     @classmethod
-    def resumed(cls, tenant: UUID, state: dict[str, Any], upto: int | None, kept: list[Head]) -> "LogWalk":
+    def resume(cls, tenant: UUID, state: dict[str, Any], upto: int | None, external_heads: list[Head]) -> "LogWalk":
         """The walk as it was put down. Heads that it had passed by then are checked against it once more."""
         walk = cls(tenant, state["size"], upto)
         for name in ("events", "artifacts", "openings"):
             setattr(walk.report, name, state[name])
         walk.heads = state["heads"]
-        walk.kept = {head.size: head for head in kept if head.size > state["size"]}
+        walk.external_heads = {head.size: head for head in external_heads if head.size > state["size"]}
         return walk
 
 

@@ -262,17 +262,17 @@ def _check_heads(text: str) -> list[PublicResult]:
                 "bad", "Tree head not signed by this installation", f"It does not hold: {words} {UNKNOWN_SIGNER}"
             )
         ]
-    return [_check_head(kept) for kept in found[:MAX_HEADS]]
+    return [_check_head(head) for head in found[:MAX_HEADS]]
 
 
-def _check_head(kept: ExternalHead) -> PublicResult:
-    head = kept.head
+def _check_head(external: ExternalHead) -> PublicResult:
+    head = external.head
     facts = [("Entries", f"{head.size}"), ("Signed", head.extension("at")), ("Number", head.extension("number"))]
-    broken = check_external_head(kept.tenant, head)
+    broken = check_external_head(external.tenant, head)
     if broken is not None:
         words = BREAK_MESSAGES.get(broken.kind, "The log is not consistent with this tree head.")
         return PublicResult("bad", "The log was changed since", words, [*facts, ("How we know", broken.detail)])
-    tree = seals.Tree.objects.filter(tenant=kept.tenant).first()
+    tree = seals.Tree.objects.filter(tenant=external.tenant).first()
     if tree is None or tree.broken or tree.halted:
         words = "It was signed here and the signed log continues it, but the last verification found that records of "
         words += "this log were changed. Ask for what was found, and rely on packs made before."

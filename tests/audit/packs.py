@@ -46,8 +46,8 @@ def a_story(log=b"step 1\nstep 2\n", comment="Fine by me, Zoë"):
     return subject
 
 
-def packed(subject, wish=LEAN):
-    return b"".join(build_pack(TENANT, subject, wish))
+def packed(subject, pack_request=LEAN):
+    return b"".join(build_pack(TENANT, subject, pack_request))
 
 
 def our_key():

@@ -243,7 +243,7 @@ def test_odd_addresses_are_read_as_if_the_odd_part_were_not_there(cast, changes)
         "q=" + "x " * 200,
     ):
         assert client.get(f"/audit/?{query}").status_code == 200, query
-    assert LogFilters(around="2026-08-14").asked().window()[1] == datetime(2026, 8, 18, tzinfo=UTC)
+    assert LogFilters(around="2026-08-14").event_filter().window()[1] == datetime(2026, 8, 18, tzinfo=UTC)
 
 
 @pytest.mark.postgresql

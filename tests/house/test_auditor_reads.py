@@ -31,7 +31,7 @@ THEIRS = {
     "account/sign-in/",
     "audit/searches/",
     "api/audit-searches",
-    "audit/reports/<slug:kind>/ask/",
+    "audit/reports/<slug:kind>/request/",
     "audit/reports/<slug:kind>/schedule/",
     "api/reports/<slug:kind>/runs",
     "api/reports/schedules",

@@ -12,7 +12,7 @@ from audit.auditor.reports.registry import Column, Report
 from audit.auditor.reports.worker import ReportHeader, RowCount, render_csv, render_jsonl, render_pdf_report
 
 AT = datetime(2026, 10, 1, 8, tzinfo=UTC)
-HEAD = ReportHeader([("report", "Things"), ("asked by", "=cmd|' /C calc'!A0")], AT)
+HEAD = ReportHeader([("report", "Things"), ("requested by", "=cmd|' /C calc'!A0")], AT)
 HOSTILE = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "\n=1", "\ufeff=1", 'say "hi", bye', "a\nb"]
 
 
@@ -48,7 +48,7 @@ def test_no_cell_is_a_formula(text):
 def test_lines_of_json_say_what_they_are_and_where_they_end():
     rows = [{"name": "é\u202e", "n": 1}, {"name": ["a", "b"], "n": None}]
     lines = [json.loads(line) for line in b"".join(render_jsonl(a_report(), HEAD, rows, counted(rows))).splitlines()]
-    assert lines[0]["format"] == "interlock.report/1" and lines[0]["asked by"].startswith("=cmd")
+    assert lines[0]["format"] == "interlock.report/1" and lines[0]["requested by"].startswith("=cmd")
     assert lines[1:3] == [{"name": "é\u202e", "n": 1}, {"name": ["a", "b"], "n": None}]
     assert lines[3] == {"end": True, "rows": 2, "looked_at": 2, "is_whole": True}
 

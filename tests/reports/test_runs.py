@@ -59,7 +59,7 @@ def test_a_report_is_made_with_its_digest_in_the_log_and_the_head_it_rests_on(ca
     data = b"".join(runs.read_file(run))
     assert (run.status, run.size, run.sha256) == ("done", len(data), hashlib.sha256(data).hexdigest())
     first = json.loads(data.splitlines()[0])
-    assert first["asked for"] == "1 Jul 2026 to 30 Sep 2026, prod" and first["asked by"].startswith("Auditor (")
+    assert first["scope"] == "1 Jul 2026 to 30 Sep 2026, prod" and first["requested by"].startswith("Auditor (")
     assert first["sealed head"].endswith(run.head["root"]) and run.head["size"] > 0
     assert verbs(run.pk) == ["report.requested", "report.made"]
     assert json.loads(bytes(Event.objects.get(subject_id=run.pk, seq=2).body))["facts"]["sha256"] == run.sha256
@@ -245,9 +245,11 @@ def test_reports_in_the_browser(cast):
     client = cast.client("auditor")
     page = client.get("/audit/reports/things/").content.decode()
     assert ">Preview<" in page and "Them." in page and "3 rows shown" in page
-    refused = client.post("/audit/reports/things/ask/", {"since": "2026-02-02", "until": "2026-01-01", "format": "csv"})
+    refused = client.post(
+        "/audit/reports/things/request/", {"since": "2026-02-02", "until": "2026-01-01", "format": "csv"}
+    )
     assert refused.status_code == 422 and b"The period must end on or after" in refused.content
-    assert client.post("/audit/reports/things/ask/", {"format": "csv"}).status_code == 302
+    assert client.post("/audit/reports/things/request/", {"format": "csv"}).status_code == 302
     listed = client.get("/audit/reports/").content.decode()
     assert "queued" in listed and 'hx-trigger="every 2s"' in listed
     worker.run_slice()

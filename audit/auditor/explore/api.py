@@ -55,7 +55,7 @@ class LogQuery(Schema):
             raise ValueError("Give a time between the years 2000 and 9000.")
         return value
 
-    def asked(self) -> EventFilter:
+    def event_filter(self) -> EventFilter:
         names = EventFilter.__dataclass_fields__
         found = {name: value for name in names if (value := getattr(self, name, None)) is not None}
         return EventFilter(**found, words=getattr(self, "q", ""))
@@ -114,7 +114,7 @@ class ChainVerificationOut(Schema):
 @log_router.get("/audit-logs", response=EventPage, summary="Read the audit log, newest first")
 def list_events(request: HttpRequest, query: Query[LogQuery]) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
-    events, after = page_of_events(tenant, query.asked(), query.before, query.limit)
+    events, after = page_of_events(tenant, query.event_filter(), query.before, query.limit)
     private, subjects, sealed = read_private_values(events), describe_subjects(tenant, events), read_log_indexes(events)
     items = [
         {
@@ -226,7 +226,7 @@ class SavedSearchOut(Schema):
 @search_router.get("/audit-logs/facets", response=FacetsOut, summary="Count the events that match, by each filter")
 def count_by_facet(request: HttpRequest, query: Query[LogQuery]) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
-    counted = count_facets(tenant, query.asked())
+    counted = count_facets(tenant, query.event_filter())
     found = {name: [vars(value) for value in values] for name, values in counted.values.items()}
     return {"total": counted.total, "is_capped": counted.is_capped, "facets": found}
 
@@ -234,7 +234,7 @@ def count_by_facet(request: HttpRequest, query: Query[LogQuery]) -> dict[str, An
 @search_router.get("/audit-logs/search", response=HitPage, summary="Find changes by words, the best first")
 def search_log(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
-    found = search(tenant, query.asked())
+    found = search(tenant, query.event_filter())
     rows = hit_rows(tenant, found, query.page)
     more = len(found.hits) > query.page * HITS_PER_PAGE
     return {

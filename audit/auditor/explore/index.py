@@ -177,39 +177,43 @@ def _is_hit(piece: str, words: list[str]) -> bool:
 # Pages of the log, newest first, whatever is filtered on: by the index, and past its end straight from the log.
 
 
-def page_of_events(tenant: UUID, asked: EventFilter, before: int | None, limit: int) -> tuple[list[Event], int | None]:
+def page_of_events(
+    tenant: UUID, event_filter: EventFilter, before: int | None, limit: int
+) -> tuple[list[Event], int | None]:
     """The newest `limit` events, older than the event `before`; and the cursor of the page after, if there is one.
 
     What is not indexed yet is looked at event by event: it is little, and nothing recorded is missing from a page.
     """
     edge, _ = indexed_upto()
-    fresh = Event.objects.filter(asked.condition(), tenant=tenant, pk__gt=edge)
-    known = IndexedEvent.objects.filter(index_condition(tenant, asked), tenant=tenant, event__lte=edge)
+    fresh = Event.objects.filter(event_filter.condition(), tenant=tenant, pk__gt=edge)
+    known = IndexedEvent.objects.filter(index_condition(tenant, event_filter), tenant=tenant, event__lte=edge)
     if before is not None:
         fresh, known = fresh.filter(pk__lt=before), known.filter(event__lt=before)
-    ids = [] if asked.needs_index else list(fresh.order_by("-pk").values_list("pk", flat=True)[: limit + 1])
+    ids = [] if event_filter.needs_index else list(fresh.order_by("-pk").values_list("pk", flat=True)[: limit + 1])
     if len(ids) <= limit:
         ids += list(known.order_by("-event").values_list("event", flat=True)[: limit + 1 - len(ids)])
     events = sorted(Event.objects.filter(pk__in=ids[:limit]), key=lambda event: -event.pk)
     return events, ids[limit - 1] if len(ids) > limit else None
 
 
-def index_condition(tenant: UUID, asked: EventFilter) -> Q:
+def index_condition(tenant: UUID, event_filter: EventFilter) -> Q:
     """The same condition on the index's columns."""
-    since, until = asked.window()
+    since, until = event_filter.window()
     equal = {
-        "actor": asked.actor,
-        "outcome": asked.outcome,
-        "subject_id": asked.subject,
-        "type": asked.type,
-        "environment": asked.environment,
-        "subject_kind": asked.kind,
+        "actor": event_filter.actor,
+        "outcome": event_filter.outcome,
+        "subject_id": event_filter.subject,
+        "type": event_filter.type,
+        "environment": event_filter.environment,
+        "subject_kind": event_filter.kind,
         "at__gte": since,
         "at__lt": until,
     }
     found = Q(**{name: value for name, value in equal.items() if value})
-    if asked.verb:
-        found &= Q(verb=asked.verb) | Q(verb__startswith=f"{asked.verb.rstrip('.')}.")
-    if asked.correlation_id:
-        found &= Q(event__in=Event.objects.filter(tenant=tenant, correlation_id=asked.correlation_id).values("pk"))
+    if event_filter.verb:
+        found &= Q(verb=event_filter.verb) | Q(verb__startswith=f"{event_filter.verb.rstrip('.')}.")
+    if event_filter.correlation_id:
+        found &= Q(
+            event__in=Event.objects.filter(tenant=tenant, correlation_id=event_filter.correlation_id).values("pk")
+        )
     return found

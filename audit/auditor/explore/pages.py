@@ -60,7 +60,7 @@ def explorer_context(
     """Everything the templates show; a fixed number of queries for the log, and a few per word of a search."""
     filters = filters or LogFilters.read(request.GET)
     shown = _hits_context(tenant, filters) if filters.q else _log_context(tenant, filters)
-    subject_id = filters.asked().subject
+    subject_id = filters.event_filter().subject
     _, indexed_at = indexed_upto()
     return {
         "here": "audit",
@@ -80,7 +80,7 @@ def explorer_context(
 
 
 def _log_context(tenant: UUID, filters: LogFilters) -> dict[str, Any]:
-    events, after = page_of_events(tenant, filters.asked(), filters.before, EVENTS_PER_PAGE)
+    events, after = page_of_events(tenant, filters.event_filter(), filters.before, EVENTS_PER_PAGE)
     rows = event_rows(tenant, events, filters)
     open_row = next((row for row in rows if row.is_open), None)
     return {
@@ -88,12 +88,12 @@ def _log_context(tenant: UUID, filters: LogFilters) -> dict[str, Any]:
         "opened": event_details(tenant, open_row) if open_row else None,
         "newest": filters.address(before=None, open=None),
         "older": filters.address(before=after, open=None) if after else "",
-        "facets": count_facets(tenant, filters.asked()),
+        "facets": count_facets(tenant, filters.event_filter()),
     }
 
 
 def _hits_context(tenant: UUID, filters: LogFilters) -> dict[str, Any]:
-    found, page = search(tenant, filters.asked()), min(filters.page or 1, 1_000)
+    found, page = search(tenant, filters.event_filter()), min(filters.page or 1, 1_000)
     more = len(found.hits) > page * HITS_PAGE
     return {
         "found": found,
@@ -141,13 +141,13 @@ def _chips(tenant: UUID, filters: LogFilters) -> list[dict[str, str]]:
 @auditors_only
 def save_search(request: HttpRequest, tenant: UUID) -> HttpResponse:
     """Save the search that the page shows, and show it again."""
-    asked = request.POST
+    form = request.POST
     made = saved_searches.create(
         tenant,
         str(request.user.pk),
-        asked.get("name", ""),
-        asked.get("query", ""),
-        is_shared=asked.get("is_shared") == "yes",
+        form.get("name", ""),
+        form.get("query", ""),
+        is_shared=form.get("is_shared") == "yes",
         correlation_id=correlation_of(request),
     )
     return redirect(f"/audit/?{made.query}")

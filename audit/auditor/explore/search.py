@@ -51,10 +51,10 @@ class SearchResult:
     words: list[str]
 
 
-def search(tenant: UUID, asked: EventFilter) -> SearchResult:
+def search(tenant: UUID, event_filter: EventFilter) -> SearchResult:
     """The subjects that match, ranked. A fixed number of queries per word, each over an index and bounded."""
-    words = tokenize_query(asked.words)
-    window = _window(asked)
+    words = tokenize_query(event_filter.words)
+    window = _window(event_filter)
     hits: dict[UUID, Hit] = {}
     is_whole = True
     for n, (word, places) in enumerate(_rarest_first(tenant, words, window)):
@@ -63,13 +63,13 @@ def search(tenant: UUID, asked: EventFilter) -> SearchResult:
             places = _word_places(tenant, word, window & Q(subject_id__in=among))
         is_whole &= len(places) <= MAX_PLACES
         _score(hits, word, places[:MAX_PLACES])
-    kept, is_all = _filter(tenant, asked, _rank(hits.values(), asked))
-    return SearchResult(_rank(kept, asked)[:MAX_HITS], is_whole and is_all, words)
+    kept, is_all = _filter(tenant, event_filter, _rank(hits.values(), event_filter))
+    return SearchResult(_rank(kept, event_filter)[:MAX_HITS], is_whole and is_all, words)
 
 
-def _window(asked: EventFilter) -> Q:
-    since, until = asked.window()
-    bounds = {"at__gte": since, "at__lt": until, "subject_id": asked.subject}
+def _window(event_filter: EventFilter) -> Q:
+    since, until = event_filter.window()
+    bounds = {"at__gte": since, "at__lt": until, "subject_id": event_filter.subject}
     return Q(**{name: value for name, value in bounds.items() if value})
 
 
@@ -107,7 +107,7 @@ def _score(hits: dict[UUID, Hit], word: str, places: Iterable[WordPlace]) -> Non
         hit.words[word] = max(worth, hit.words.get(word, 0.0))
 
 
-def _filter(tenant: UUID, asked: EventFilter, ranked: Sequence[Hit]) -> tuple[list[Hit], bool]:
+def _filter(tenant: UUID, event_filter: EventFilter, ranked: Sequence[Hit]) -> tuple[list[Hit], bool]:
     """The hits with an event that the other filters let through, told what the index knows of them; whether all.
 
     A thousand at a time, the best first, until there are enough.
@@ -117,7 +117,9 @@ def _filter(tenant: UUID, asked: EventFilter, ranked: Sequence[Hit]) -> tuple[li
         if len(kept) >= MAX_HITS:
             return list(kept.values()), False
         known = {hit.subject_id: hit for hit in ranked[start : start + BATCH]}
-        rows = IndexedEvent.objects.filter(index_condition(tenant, asked), tenant=tenant, subject_id__in=list(known))
+        rows = IndexedEvent.objects.filter(
+            index_condition(tenant, event_filter), tenant=tenant, subject_id__in=list(known)
+        )
         told = rows.values_list("subject_id", "subject_kind", "environment", "type").distinct()
         for subject, kind, environment, kind_of_change in told:
             hit = kept[subject] = known[subject]
@@ -126,14 +128,17 @@ def _filter(tenant: UUID, asked: EventFilter, ranked: Sequence[Hit]) -> tuple[li
     return list(kept.values()), len(kept) <= MAX_HITS
 
 
-def _rank(hits: Iterable[Hit], asked: EventFilter) -> list[Hit]:
+def _rank(hits: Iterable[Hit], event_filter: EventFilter) -> list[Hit]:
     """The best first: by how many words, then by score. A kind that is not known yet counts as a change."""
     found = list(hits)
     for hit in found:
         near = 1.0
-        if asked.around is not None:
-            away = _days_away(hit.at, datetime(asked.around.year, asked.around.month, asked.around.day, tzinfo=UTC))
-            near = 0.5 + 0.5 * max(0.0, 1 - away / (asked.days + 1))
+        if event_filter.around is not None:
+            away = _days_away(
+                hit.at,
+                datetime(event_filter.around.year, event_filter.around.month, event_filter.around.day, tzinfo=UTC),
+            )
+            near = 0.5 + 0.5 * max(0.0, 1 - away / (event_filter.days + 1))
         hit.score = sum(hit.words.values()) * near * (1.0 if hit.kind in ("", "action") else OTHER_KIND_WEIGHT)
     return sorted(found, key=lambda hit: (-len(hit.words), -hit.score, -hit.at.timestamp(), str(hit.subject_id)))
 
@@ -180,10 +185,10 @@ class Facets:
         return f"{MAX_COUNTED:,}+" if self.is_capped else f"{self.total:,}"
 
 
-def count_facets(tenant: UUID, asked: EventFilter) -> Facets:
+def count_facets(tenant: UUID, event_filter: EventFilter) -> Facets:
     """Count the events that match, by each facet. One query over at most 10,001 of them, and one for names each."""
     columns = list(dict.fromkeys(FACETS.values()))
-    newest = IndexedEvent.objects.filter(index_condition(tenant, asked), tenant=tenant).order_by("-event")
+    newest = IndexedEvent.objects.filter(index_condition(tenant, event_filter), tenant=tenant).order_by("-event")
     inner, parameters = newest.values(*columns)[: MAX_COUNTED + 1].query.sql_with_params()
     parts = " UNION ALL ".join(
         f"SELECT '{name}', CAST({column} AS varchar), COUNT(*) FROM newest GROUP BY {column}"

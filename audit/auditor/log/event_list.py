@@ -74,7 +74,7 @@ class LogFilters:
         page, before, opened = (_parse_number(query.get(name)) for name in ("page", "before", "open"))
         return cls(**text, page=page, before=before, open=opened)
 
-    def asked(self) -> EventFilter:
+    def event_filter(self) -> EventFilter:
         return EventFilter(
             subject=_parse_uuid(self.subject),
             actor=self.actor,
@@ -101,7 +101,7 @@ class LogFilters:
         values = {field.name: getattr(changed, field.name) for field in fields(changed)}
         return "?" + urlencode({name: value for name, value in values.items() if value})
 
-    def kept(self) -> list[tuple[str, str]]:
+    def hidden_fields(self) -> list[tuple[str, str]]:
         """What the search form carries along: the filters that it has no field for."""
         return [(name, getattr(self, name)) for name in LABELS if name not in FIELDS and getattr(self, name)]
 

@@ -108,7 +108,7 @@ class EventProof:
     steps: list[ProofStep] = field(default_factory=list)
     fits: bool | None = None
     signed_by: list[str] = field(default_factory=list)
-    checkpoint: str = ""
+    signed_head: str = ""
     words: str = ""
 
 
@@ -122,7 +122,7 @@ def prove_event(tenant: UUID, event: Event) -> EventProof:
         found.words = "Not in the signed log yet: signing takes a few seconds. The hash chain already contains it."
         return found
     found.log_index, found.size, found.root = proven["log_index"], proven["size"], proven["root"].hex()
-    found.checkpoint, found.signed_by = proven["checkpoint"], proven["signed_by"]
+    found.signed_head, found.signed_by = proven["signed_head"], proven["signed_by"]
     found.steps, top = follow_path(leaf, proven["log_index"], proven["size"], proven["proof"])
     found.fits = top == proven["root"] and bool(found.signed_by)
     if top != proven["root"]:
@@ -152,7 +152,7 @@ def follow_path(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> t
 
 
 def read_inclusion_proof(tenant: UUID, event: Event) -> dict[str, Any] | None:
-    """The event's inclusion proof to the newest head: {log_index, size, root, proof, checkpoint, signed_by}, or None.
+    """The event's inclusion proof to the newest head: {log_index, size, root, proof, signed_head, signed_by}, or None.
 
     The head is read from its note, and counts only with a signature by one of the tenant's keys.
     """
@@ -173,7 +173,7 @@ def read_inclusion_proof(tenant: UUID, event: Event) -> dict[str, Any] | None:
         "size": said.size,
         "root": said.root,
         "proof": path,
-        "checkpoint": head.note,
+        "signed_head": head.note,
         "signed_by": names,
     }
 
@@ -192,7 +192,7 @@ def event_page(request: HttpRequest, tenant: UUID, event_id: int) -> HttpRespons
         "on": "log",
         "row": row,
         "opened": event_details(tenant, row),
-        "walk": prove_event(tenant, found),
+        "proof": prove_event(tenant, found),
         "changed": diff_event(tenant, read_envelope(found)),
     }
     return render(request, "audit/event.html", context)

@@ -250,7 +250,7 @@ def subject_context(tenant: UUID, subject_id: UUID) -> dict[str, Any]:
         "on": "log",
         "subject": about,
         "report": None,
-        "moments": placed,
+        "events": placed,
         "lanes": lanes,
         "timeline": draw_timeline(placed, lanes),
         "relations": found,

@@ -157,7 +157,7 @@ def list_schedules(request: HttpRequest) -> list[ReportSchedule]:
 @router.post("/reports/schedules", response={201: ScheduleOut}, summary="Have a report made for each period")
 def schedule_report(request: HttpRequest, body: ScheduleIn) -> Status[ReportSchedule]:
     tenant, by = auditor_of(request)
-    asked = {"environment": body.environment}
+    values = {"environment": body.environment}
     made = schedules.create(
         tenant,
         by,
@@ -165,7 +165,7 @@ def schedule_report(request: HttpRequest, body: ScheduleIn) -> Status[ReportSche
         body.format,
         body.every,
         body.recipients,
-        asked,
+        values,
         correlation_id=getattr(request, "correlation_id", ""),
     )
     return Status(201, made)

@@ -79,21 +79,21 @@ def request_report(request: HttpRequest, tenant: UUID, kind: str) -> HttpRespons
 @require_POST
 @auditors_only
 def schedule(request: HttpRequest, tenant: UUID, kind: str) -> HttpResponse:
-    asked = request.POST
-    recipients = asked.get("recipients", "").replace(",", "\n").splitlines()
+    form = request.POST
+    recipients = form.get("recipients", "").replace(",", "\n").splitlines()
     try:
         schedules.create(
             tenant,
             _me(request),
             kind,
-            asked.get("format", "pdf"),
-            asked.get("every", ""),
+            form.get("format", "pdf"),
+            form.get("every", ""),
             recipients,
-            asked.dict(),
+            form.dict(),
             correlation_id=correlation_of(request),
         )
     except (Invalid, Conflict) as refused:
-        return _report_page(request, tenant, find_report(kind), asked, refused)
+        return _report_page(request, tenant, find_report(kind), form, refused)
     return redirect("audit:reports")
 
 
@@ -139,16 +139,16 @@ def file_response(request: HttpRequest, found: ReportRun) -> StreamingHttpRespon
 
 
 def _report_page(
-    request: HttpRequest, tenant: UUID, found: Report, asked: Any, refused: Invalid | Conflict | None = None
+    request: HttpRequest, tenant: UUID, found: Report, form: Any, refused: Invalid | Conflict | None = None
 ) -> HttpResponse:
     since, until = last_quarter(database_time().date())
     values = {
-        "since": asked.get("since") or since.isoformat(),
-        "until": asked.get("until") or until.isoformat(),
-        "environment": asked.get("environment", ""),
-        "recipients": asked.get("recipients", ""),
-        "every": asked.get("every", "month"),
-        "format": asked.get("format", "pdf"),
+        "since": form.get("since") or since.isoformat(),
+        "until": form.get("until") or until.isoformat(),
+        "environment": form.get("environment", ""),
+        "recipients": form.get("recipients", ""),
+        "every": form.get("every", "month"),
+        "format": form.get("format", "pdf"),
     }
     issues = refused.extra.get("issues", []) if refused else []
     context = {
@@ -167,7 +167,7 @@ def _report_page(
 
 
 def _preview(tenant: UUID, found: Report, values: dict[str, str]) -> dict[str, Any] | None:
-    """The first twenty rows, if they are among the first 500 things; None for what cannot be asked."""
+    """The first twenty rows, if they are among the first 500 things; None for a scope that is not valid."""
     try:
         parameters = check_parameters(tenant, found, values)
     except Invalid:
@@ -181,7 +181,7 @@ def _preview(tenant: UUID, found: Report, values: dict[str, str]) -> dict[str, A
             break
     columns = [column.name for column in found.columns]
     cells = [[row.get(name) for name in columns] for row in rows]
-    return {"rows": cells, "looked_at": looked_at, "asked_for": describe_parameters(tenant, parameters)}
+    return {"rows": cells, "looked_at": looked_at, "scope": describe_parameters(tenant, parameters)}
 
 
 def _me(request: HttpRequest) -> str:

@@ -133,40 +133,40 @@ CONTROLS = (
 CONTROL_BY_ID = {control.id: control for control in CONTROLS}
 
 
-# What a report is asked for: a period of whole days (UTC) and an environment, checked, kept as JSON, said in words.
+# The scope of a report: a period of whole days (UTC) and an environment; checked, and stored as JSON.
 
 
 MAX_DAYS = 366 * 2
 DAY = timedelta(days=1)
 
 
-def check_parameters(tenant: UUID, report: Report, asked: Mapping[str, Any]) -> dict[str, str]:
+def check_parameters(tenant: UUID, report: Report, values: Mapping[str, Any]) -> dict[str, str]:
     """The parameters to keep: {"since", "until"} days, the last one included, and {"environment"}. Raises Invalid."""
-    kept: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     issues: list[dict[str, str]] = []
     if report.is_of_period:
         usual = last_quarter(database_time().date())
         for name, otherwise in zip(("since", "until"), usual, strict=True):
-            text = str(asked.get(name) or otherwise.isoformat())
+            text = str(values.get(name) or otherwise.isoformat())
             if (day := parse_day(text)) is None:
                 issues.append(_issue(name, f"{text[:40]!r} is no day. Write it as 2026-07-01."))
             else:
-                kept[name] = day.isoformat()
-        issues += _issues_of_period(kept) if len(kept) == 2 else []
-    if report.has_environment and (text := str(asked.get("environment") or "")):
+                parameters[name] = day.isoformat()
+        issues += _issues_of_period(parameters) if len(parameters) == 2 else []
+    if report.has_environment and (text := str(values.get("environment") or "")):
         places = {str(pk) for pk in environment_names(tenant)} | set(environment_names(tenant).values())
         named = {name: str(pk) for pk, name in environment_names(tenant).items()}
         if text in places:
-            kept["environment"] = named.get(text, text)
+            parameters["environment"] = named.get(text, text)
         else:
             issues.append(_issue("environment", "There is no such environment."))
     if issues:
         raise Invalid(issues[0]["message"], issues=issues)
-    return kept
+    return parameters
 
 
 def build_scope(tenant: UUID, parameters: Mapping[str, str]) -> ReportScope:
-    """What the kept parameters mean: from the first day's beginning until the last day's end."""
+    """The scope that stored parameters stand for: from the first day's beginning until the last day's end."""
     since, until = (parse_day(parameters.get(name, "")) for name in ("since", "until"))
     environment = parameters.get("environment")
     return ReportScope(
@@ -201,8 +201,8 @@ def parse_day(text: str) -> date | None:
     return found if 2000 <= found.year <= 8999 else None
 
 
-def _issues_of_period(kept: Mapping[str, str]) -> list[dict[str, str]]:
-    since, until = date.fromisoformat(kept["since"]), date.fromisoformat(kept["until"])
+def _issues_of_period(parameters: Mapping[str, str]) -> list[dict[str, str]]:
+    since, until = date.fromisoformat(parameters["since"]), date.fromisoformat(parameters["until"])
     if since > until:
         return [_issue("until", "The period must end on or after its first day.")]
     if (until - since).days >= MAX_DAYS:

@@ -38,7 +38,7 @@ def request_report(
     by: str,
     kind: str,
     form: str,
-    asked: Mapping[str, Any],
+    values: Mapping[str, Any],
     *,
     schedule: ReportSchedule | None = None,
     correlation_id: str = "",
@@ -48,7 +48,7 @@ def request_report(
     if form not in MEDIA_TYPES:
         message = f"A report is made as {', '.join(MEDIA_TYPES)}."
         raise Invalid(message, issues=[{"severity": "error", "message": message, "field": "format"}])
-    parameters = check_parameters(tenant, report, asked)
+    parameters = check_parameters(tenant, report, values)
     if ReportRun.objects.filter(tenant=tenant, by=by, status__in=WAITING).count() >= MAX_WAITING:
         raise Conflict(f"{MAX_WAITING} of your reports are running. Wait for one or cancel one.")
     with transaction.atomic():
@@ -164,7 +164,7 @@ def serialize_runs(tenant: UUID, runs: Sequence[ReportRun], me: str) -> list[dic
         {
             "it": run,
             "title": report_title(run.kind),
-            "asked_for": describe_parameters(tenant, run.parameters),
+            "scope": describe_parameters(tenant, run.parameters),
             "who": names[run.by],
             "is_waiting": run.status in WAITING,
             "is_mine": run.by == me,

@@ -38,7 +38,7 @@ def create(
     form: str,
     every: str,
     recipients: list[str],
-    asked: Mapping[str, Any],
+    values: Mapping[str, Any],
     *,
     correlation_id: str = "",
 ) -> ReportSchedule:
@@ -55,9 +55,9 @@ def create(
     issues += [_issue("recipients", f"{a[:60]!r} is no mail address.") for a in wrong[:3]]
     if issues:
         raise Invalid(issues[0]["message"], issues=issues)
-    kept = {
+    parameters = {
         k: v
-        for k, v in check_parameters(tenant, report, {"environment": asked.get("environment")}).items()
+        for k, v in check_parameters(tenant, report, {"environment": values.get("environment")}).items()
         if k == "environment"
     }
     if ReportSchedule.objects.filter(tenant=tenant).count() >= MAX_SCHEDULES:
@@ -70,10 +70,10 @@ def create(
             format=form,
             every=every,
             recipients=addresses,
-            parameters=kept,
+            parameters=parameters,
             next_at=next_period_start(every, database_time()),
         )
-        facts = {"report": kind, "format": form, "every": every, "recipients": len(addresses), "parameters": kept}
+        facts = {"report": kind, "format": form, "every": every, "recipients": len(addresses), "parameters": parameters}
         _record_event(made, "report.scheduled", by, facts, correlation_id, {"addresses": ", ".join(addresses)})
     return made
 
@@ -111,11 +111,11 @@ def request_due() -> int:
     return count
 
 
-def request_or_defer(schedule: ReportSchedule, asked: Mapping[str, Any]) -> None:
+def request_or_defer(schedule: ReportSchedule, values: Mapping[str, Any]) -> None:
     """Ask, unless five of that person's wait: then the period is asked for by the next look."""
     try:
         with transaction.atomic():
-            request_report(schedule.tenant, schedule.by, schedule.kind, schedule.format, asked, schedule=schedule)
+            request_report(schedule.tenant, schedule.by, schedule.kind, schedule.format, values, schedule=schedule)
     except Conflict:
         ReportSchedule.objects.filter(pk=schedule.pk).update(next_at=schedule.next_at)
     except Problem as gone:  # the environment, or the kind of report
@@ -223,11 +223,11 @@ def _send_mail(mail: ReportMail) -> str:
         log.warning("report_mail_failed", run=str(mail.run_id), attempt=attempts, error=words)
         status = "failed" if attempts >= MAX_MAIL_ATTEMPTS else "due"
         pause = timedelta(seconds=FIRST_RETRY_S * 3 ** (attempts - 1))
-        kept = {"status": status, "error": words, "next_at": now + pause}
+        values = {"status": status, "error": words, "next_at": now + pause}
     else:
         status = "sent"
-        kept = {"status": status, "error": "", "sent_at": now}
-    ReportMail.objects.filter(pk=mail.pk).update(attempts=attempts, claimed_until=None, **kept)
+        values = {"status": status, "error": "", "sent_at": now}
+    ReportMail.objects.filter(pk=mail.pk).update(attempts=attempts, claimed_until=None, **values)
     return status
 
 

@@ -243,9 +243,9 @@ def build_header(run: ReportRun, report: Report, head: SignedTreeHead | None) ->
     return ReportHeader(
         [
             ("report", report.title),
-            ("asked for", describe_parameters(run.tenant, run.parameters)),
-            ("asked at", f"{run.requested_at:%Y-%m-%d %H:%M:%S} UTC"),
-            ("asked by", f"{names[run.by]} ({run.by})"),
+            ("scope", describe_parameters(run.tenant, run.parameters)),
+            ("requested at", f"{run.requested_at:%Y-%m-%d %H:%M:%S} UTC"),
+            ("requested by", f"{names[run.by]} ({run.by})"),
             *sealed,
             ("run", str(run.pk)),
         ],

@@ -37,7 +37,7 @@ class StreamOut(Schema):
     state: str
     position: int
     behind: int
-    given_up: int
+    abandoned: int
     failures: int
     fault: str
     sent: int
@@ -112,5 +112,5 @@ def _serialize_stream(row: commands.StreamStatus) -> dict[str, Any]:
     return {name: getattr(stream, name) for name in names} | {
         "state": row.state,
         "behind": row.behind,
-        "given_up": row.dead,
+        "abandoned": row.abandoned,
     }

@@ -148,7 +148,7 @@ class StreamStatus:
 
     stream: Stream
     behind: int
-    dead: int
+    abandoned: int
 
     @property
     def state(self) -> str:
@@ -162,5 +162,5 @@ def list_statuses(tenant: UUID) -> list[StreamStatus]:
     streams: Sequence[Stream] = list(Stream.objects.filter(tenant=tenant).order_by("name"))
     behind = delivery.count_behind(streams, {tenant: _log_size(tenant)} if streams else {})
     letters = DeadLetter.objects.filter(stream__in=streams, resent_at=None)
-    dead: dict[UUID, int] = dict(letters.values_list("stream").annotate(events=Sum("events")))
-    return [StreamStatus(s, behind[s.pk], dead.get(s.pk, 0)) for s in streams]
+    abandoned: dict[UUID, int] = dict(letters.values_list("stream").annotate(events=Sum("events")))
+    return [StreamStatus(s, behind[s.pk], abandoned.get(s.pk, 0)) for s in streams]

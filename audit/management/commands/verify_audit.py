@@ -54,8 +54,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            kept = [head for path in options["head"] for head in _read_external_heads(path)]
-            sealed = self._sealed(options, kept)
+            external_heads = [head for path in options["head"] for head in _read_external_heads(path)]
+            sealed = self._sealed(options, external_heads)
             chains = None if _is_part(options) or not sealed.ok else self._chains(options)
         except Problem as problem:
             raise CommandError(str(problem)) from problem
@@ -67,18 +67,20 @@ class Command(BaseCommand):
         if sealed.heads or chains is None:
             self.stdout.write(_describe_result(sealed, options))
 
-    def _sealed(self, options: dict[str, Any], kept: list[ExternalHead]) -> VerificationResult:
+    def _sealed(self, options: dict[str, Any], external_heads: list[ExternalHead]) -> VerificationResult:
         """The verdict on the seals; of several logs, the sum up to the first that is broken."""
         total = VerificationResult()
         if options["subject"]:
             return total
         tenants = [options["tenant"]] if options["tenant"] else sealed_tenants()
-        unknown = next((head for head in kept if head.tenant not in tenants), None)
+        unknown = next((head for head in external_heads if head.tenant not in tenants), None)
         if unknown is not None:
             raise CommandError(f"{unknown.where} is a head of the log of {unknown.tenant}, which is not among these.")
         for tenant in tenants:
             start, upto = _bounds(tenant, options)
-            found = verify_tenant_log(tenant, start=start, upto=upto, kept=[h.head for h in kept if h.tenant == tenant])
+            found = verify_tenant_log(
+                tenant, start=start, upto=upto, external_heads=[h.head for h in external_heads if h.tenant == tenant]
+            )
             total = total + found
             if not found.ok:
                 break

@@ -71,11 +71,11 @@ def test_a_later_head_continues_the_one_before(subjects):
 
 
 def test_every_event_of_a_subject_is_proved_to_the_head(subjects):
-    assert proofs_for(TENANT, subjects[1].id, 5).unsealed == 5 and not proofs_for(TENANT, subjects[1].id, 5).checkpoint
+    assert proofs_for(TENANT, subjects[1].id, 5).unsealed == 5 and not proofs_for(TENANT, subjects[1].id, 5).signed_head
     seal_all()
     record(an_entry(subjects[1]))
     proofs = proofs_for(TENANT, subjects[1].id, 6)
-    head = parse_tree_head(parse_note(proofs.checkpoint).text)
+    head = parse_tree_head(parse_note(proofs.signed_head).text)
     assert proofs.unsealed == 1 and [leaf["seq"] for leaf in proofs.leaves] == [1, 2, 3, 4, 5]
     for leaf in proofs.leaves:
         body = bytes(Event.objects.get(subject_id=subjects[1].id, seq=leaf["seq"]).body)

@@ -96,9 +96,9 @@ def test_a_tail_that_was_cut_off_whole_shows_only_against_a_head_kept_elsewhere(
     with harmed():
         cut_back(2)
         assert verify_tenant_log(TENANT).ok, "nothing inside can tell"
-        found = verify_tenant_log(TENANT, kept=[kept]).broken
+        found = verify_tenant_log(TENANT, external_heads=[kept]).broken
         assert found.kind == "truncated" and check_external_head(TENANT, kept).kind == "truncated"
-    assert verify_tenant_log(TENANT, kept=[kept]).ok and check_external_head(TENANT, kept) is None
+    assert verify_tenant_log(TENANT, external_heads=[kept]).ok and check_external_head(TENANT, kept) is None
 
 
 def test_a_tail_that_was_rewritten_and_signed_again_shows_against_a_head_kept_elsewhere(log):
@@ -110,10 +110,10 @@ def test_a_tail_that_was_rewritten_and_signed_again_shows_against_a_head_kept_el
             record(an_entry(a_subject("deed")))
         seal_all()
         assert verify_tenant_log(TENANT).ok, "nothing inside can tell"
-        assert verify_tenant_log(TENANT, kept=[old]).ok and check_external_head(TENANT, old) is None, (
+        assert verify_tenant_log(TENANT, external_heads=[old]).ok and check_external_head(TENANT, old) is None, (
             "the old part is the same"
         )
-        found = verify_tenant_log(TENANT, kept=[kept]).broken
+        found = verify_tenant_log(TENANT, external_heads=[kept]).broken
         assert (found.kind, found.item) == ("forked", f"entry {kept.size - 1} of the log")
         assert str(check_external_head(TENANT, kept)) == str(found)
 
@@ -205,6 +205,6 @@ def test_a_walk_goes_on_where_it_was_put_down(log, monkeypatch):
     walk, slices = LogWalk(TENANT), 0
     while not walk.run(lambda: True):
         state, slices = walk.state(), slices + 1
-        walk = LogWalk.resumed(TENANT, state, None, [])
+        walk = LogWalk.resume(TENANT, state, None, [])
     assert slices >= 2 and walk.report.events == 25 and walk.heads == newest_head(TENANT).number
     assert Tree.objects.get(tenant=TENANT).size == 25 and connection.in_atomic_block
