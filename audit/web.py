@@ -41,8 +41,8 @@ def tenant_to_administer(request: HttpRequest) -> tuple[UUID, str]:
         raise Unauthenticated
     if not access.can("administer"):
         raise Forbidden(
-            "Only who administers the tenant may change where its log goes.",
-            remedies=["Ask a tenant admin to do it; a token needs the scope `administer`."],
+            "Only a tenant admin can change where the log is sent.",
+            remedies=["Ask a tenant admin. A token needs the scope `administer`."],
         )
     return access.tenant.pk, str(access.principal.pk)
 
@@ -65,8 +65,8 @@ def tenant_to_audit(request: HttpRequest) -> UUID:
         raise Unauthenticated
     if not access.can("audit"):
         raise Forbidden(
-            "Only auditors of the tenant may read its audit log.",
-            remedies=["Ask an admin of the tenant for the auditor role; a token needs the scope `audit`."],
+            "Only auditors of the tenant can read its audit log.",
+            remedies=["Ask a tenant admin for the auditor role. A token needs the scope `audit`."],
         )
     tenant: UUID = access.tenant.pk
     return tenant

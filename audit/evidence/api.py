@@ -26,18 +26,19 @@ FILE_SCHEMAS = {
     }
 }
 DOWNLOAD: dict[str, Any] = {
-    "responses": {200: FILE_SCHEMAS, 202: {"description": "Large: it is built in the background."}}
+    "responses": {
+        200: FILE_SCHEMAS,
+        202: {"description": "Whether the pack is large and therefore built in the background."},
+    }
 }
 
 
 class EvidenceQuery(Schema):
     """What pack is wanted."""
 
-    form: str = Field("zip", max_length=8, description="`zip`, the whole pack; or `pdf`, its report.")
-    audience: str = Field(FULL, max_length=32, description="For whom: `full`, `external`, or one of the tenant's own.")
-    head: str = Field(
-        "", max_length=18, description="Size of a signed head that you kept: the proofs lead to that one."
-    )
+    form: str = Field("zip", max_length=8, description="`zip` for the whole pack, `pdf` for its report.")
+    audience: str = Field(FULL, max_length=32, description="`full`, `external`, or one of the tenant's own audiences.")
+    head: str = Field("", max_length=18, description="Size of a signed tree head that you kept; the proofs lead to it.")
 
 
 class JobOut(Schema):
@@ -95,7 +96,7 @@ def evidence_response(request: HttpRequest, tenant: UUID, subject: Subject, by: 
 
 
 @router.get(
-    "/audit-logs/{uuid:subject_id}/evidence", summary="The evidence pack of one subject", openapi_extra=DOWNLOAD
+    "/audit-logs/{uuid:subject_id}/evidence", summary="Download the evidence pack of a subject", openapi_extra=DOWNLOAD
 )
 def evidence(request: HttpRequest, subject_id: UUID, query: Query[EvidenceQuery]) -> HttpResponseBase:
     tenant = tenant_to_audit(request)
@@ -105,7 +106,7 @@ def evidence(request: HttpRequest, subject_id: UUID, query: Query[EvidenceQuery]
 
 
 @router.post(
-    "/audit-logs/{uuid:subject_id}/evidence", response={202: JobOut}, summary="Have a pack built in the background"
+    "/audit-logs/{uuid:subject_id}/evidence", response={202: JobOut}, summary="Build an evidence pack in the background"
 )
 def build(request: HttpRequest, subject_id: UUID, wanted: JobIn) -> Status[dict[str, Any]]:
     tenant = tenant_to_audit(request)
@@ -116,7 +117,11 @@ def build(request: HttpRequest, subject_id: UUID, wanted: JobIn) -> Status[dict[
     return Status(202, serialize_job(job, _evidence_address(subject_id)))
 
 
-@router.get("/audit-logs/{uuid:subject_id}/evidence/{uuid:job_id}", response=JobOut, summary="How far a pack is")
+@router.get(
+    "/audit-logs/{uuid:subject_id}/evidence/{uuid:job_id}",
+    response=JobOut,
+    summary="Get the progress of an evidence pack",
+)
 def read_job(request: HttpRequest, subject_id: UUID, job_id: UUID) -> dict[str, Any]:
     return serialize_job(find_job(tenant_to_audit(request), subject_id, job_id), _evidence_address(subject_id))
 
@@ -126,12 +131,12 @@ def download(request: HttpRequest, subject_id: UUID, job_id: UUID) -> HttpRespon
     return job_response(request, find_job(tenant_to_audit(request), subject_id, job_id))
 
 
-@router.get("/evidence/audiences", response=list[AudienceOut], summary="What is withheld from whom")
+@router.get("/evidence/audiences", response=list[AudienceOut], summary="List audiences and what is withheld from them")
 def list_audiences(request: HttpRequest) -> list[dict[str, Any]]:
     return [{"name": a.audience, "withheld": sorted(a.withheld)} for a in audiences(tenant_to_audit(request))]
 
 
-@router.put("/evidence/audiences/{slug:name}", response=AudienceOut, summary="Say what is withheld from an audience")
+@router.put("/evidence/audiences/{slug:name}", response=AudienceOut, summary="Set what is withheld from an audience")
 def put_audience(request: HttpRequest, name: str, wanted: AudienceIn) -> dict[str, Any]:
     tenant, by = tenant_to_administer(request)
     found = set_audience(tenant, name, wanted.withheld, by, correlation_of(request))
@@ -161,7 +166,7 @@ def pack_response(request: HttpRequest, pack: Pack, name: str, form: str = "zip"
 def job_response(request: HttpRequest, job: PackJob) -> HttpResponseBase:
     """What a job built; honours one `Range`, so that a download that broke off goes on. Raises Conflict before."""
     if job.state != PackJob.State.READY:
-        raise Conflict("This pack is not built yet.", remedies=["Wait until it is ready, or ask for it again."])
+        raise Conflict("This pack is not ready yet.", remedies=["Wait until it is ready, or request it again."])
     start, stop = _read_range(request, job)
     if start >= stop:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{job.size}"})
@@ -179,7 +184,7 @@ def read_form(text: str) -> str:
     """Raises Invalid."""
     form = text or "zip"
     if form not in MEDIA_TYPES:
-        raise Invalid("A pack comes as zip or pdf.")
+        raise Invalid("`form` is zip or pdf.")
     return form
 
 
@@ -187,7 +192,7 @@ def read_pack_request(request: HttpRequest, tenant: UUID) -> tuple[PackRequest, 
     """What is asked for in the address: `audience`, `form`, `head`. Raises Invalid, NotFound for unknown audiences."""
     form, head = read_form(request.GET.get("form", "")), request.GET.get("head", "")
     if head and not re.fullmatch(r"[1-9][0-9]{0,17}", head):
-        raise Invalid("`head` is the size of a signed head: a number.")
+        raise Invalid("`head` is the size of a signed tree head: a number.")
     redaction = redaction_for(tenant, request.GET.get("audience") or FULL)
     return PackRequest(redaction=redaction, head_size=int(head) if head else None), form
 

@@ -236,7 +236,7 @@ def _artifacts(
         extension = EXTENSIONS.get(media_types.get(digest, "").split(";")[0].strip(), "bin")
         member = Member.measured(f"artifacts/{digest}.{extension}", partial(open_artifact, tenant, digest))
         if member.sha256 != digest:
-            raise Broken("artifact_edited", f"artifact {digest}", "its bytes have another SHA-256")
+            raise Broken("artifact_edited", f"artifact {digest}", "its bytes have a different SHA-256")
         kind = _kind(member)
         if redaction.withholds("artifact", kind):
             found.withheld.append(digest)

@@ -129,7 +129,7 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "external": ("people", "private:*", "artifact:log", "context:*"),
 }
 """`people`: their names. `private:NAME`, `private:*`: what people wrote. `artifact:KIND`: plan, changes, log,
-verification, other. `context:KIND`, `context:*`: what other parts of Interlock added."""
+verification, other. `context:KIND`, `context:*`: what other parts of Interlock contributed."""
 WITHHELD_KINDS = ("people", "private", "artifact", "context")
 
 
@@ -172,7 +172,7 @@ def check_withheld(words: list[str]) -> list[str]:
         kind, _, name = word.partition(":")
         if kind not in WITHHELD_KINDS or (kind == "people") == bool(name) or len(word) > 80:
             raise Invalid(
-                f"{word[:80]!r} is nothing that can be withheld.",
+                f"{word[:80]!r} cannot be withheld.",
                 remedies=["Use people, private:NAME, private:*, artifact:KIND, context:KIND or context:*."],
             )
     return sorted(set(words))
@@ -181,7 +181,7 @@ def check_withheld(words: list[str]) -> list[str]:
 def set_audience(tenant: UUID, name: str, withheld: list[str], by: str, correlation_id: str = "") -> Redaction:
     """Keep the tenant's rule for an audience; leaves an event on the tenant. Raises Invalid."""
     if name == FULL or len(name) > 32:
-        raise Invalid("`full` withholds nothing, and an audience's name has at most 32 characters.")
+        raise Invalid("Choose another name: `full` always withholds nothing, and a name has at most 32 characters.")
     words = check_withheld(withheld)
     with transaction.atomic():
         Audience.objects.update_or_create(tenant=tenant, name=name, defaults={"withheld": words})

@@ -117,7 +117,7 @@ def _assemble(
     }
     members.append(Member.of("README.md", build_readme(about, found, key.vkey, pack_request.report)))
     if pack_request.report:
-        progress.report("setting the report", 0, 0)
+        progress.report("typesetting the report", 0, 0)
         members.append(_report_member(tenant, about, members, found, seal, signers))
     return _sign(about, members, found, signers)
 

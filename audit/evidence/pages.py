@@ -25,7 +25,7 @@ WITHHELD_LABELS = {
     "artifact:log": "step logs",
     "artifact:plan": "machine plans",
     "artifact:changes": "change documents",
-    "context:*": "ticket and surroundings",
+    "context:*": "incident and context",
     "artifact:verification": "verification reports",
     "artifact:other": "other artifacts",
 }

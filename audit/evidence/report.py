@@ -18,13 +18,13 @@ from audit.ui.typesetting import Prepared, TypesettingFailed, printable, render_
 log = structlog.get_logger(__name__)
 MAX_FILES_LISTED = 60
 TYPESETTING_FAILED = (
-    "This report could not be set. The evidence is whole: it is in the pack, and attached to this page."
+    "This report could not be typeset. The evidence is complete: it is in the pack, and attached to this page."
 )
 DECISION_LABELS = {
     "approval.granted": "approved",
     "approval.rejected": "rejected",
     "approval.refused": "was refused",
-    "approval.accepted": "accepted the dry run",
+    "approval.accepted": "accepted the diff",
     "approval.requested": "requested approval",
     "approval.expired": "expired",
     "approval.withdrawn": "withdrew",

@@ -48,11 +48,11 @@ def refusal_reason(address: str, *, allow_private: bool) -> str:
         parsed = parsed.ipv4_mapped
     if any(parsed in network for network in _PRIVATE):
         advice = "An admin can set allow_private_targets on the environment."
-        return "" if allow_private else f"a loopback or private address, which may not be asked from here. {advice}"
+        return "" if allow_private else f"a loopback or private address, which is not allowed here. {advice}"
     if any(parsed in network for network in _NEVER):
-        return "a link-local, multicast, translated or reserved address, which is never asked."
+        return "a link-local, multicast, translated or reserved address, which is never allowed."
     if isinstance(parsed, ipaddress.IPv6Address) and parsed not in GLOBAL_6:
-        return "a link-local, multicast, translated or reserved address, which is never asked."
+        return "a link-local, multicast, translated or reserved address, which is never allowed."
     return ""
 
 
@@ -120,8 +120,8 @@ def url_fault(url: str) -> str:
     except urllib3.exceptions.LocationParseError:
         return "The address cannot be read."
     if parts.scheme not in ("http", "https") or not parts.host:
-        return "The address begins with https:// (or http://) and names a host."
-    return "The address carries a password. Use a header or the signature instead." if parts.auth else ""
+        return "The address must begin with https:// (or http://) and contain a host."
+    return "The address contains a password. Use a header or the signature instead." if parts.auth else ""
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool = False) -> int:

@@ -48,7 +48,7 @@ class ArchiveOut(Schema):
 class RetentionIn(Schema):
     model_config = {"extra": "forbid"}
 
-    keep_days: int | None = Field(description="At least 30; null keeps the log in the database for ever.")
+    keep_days: int | None = Field(description="At least 30; null keeps the log in the database forever.")
 
 
 class RetentionOut(Schema):
@@ -72,7 +72,7 @@ class ErasureOut(Schema):
     erased: dict[str, int]
 
 
-@router.get("/retention", response=RetentionOut, summary="How long the log is kept, what is held, what is archived")
+@router.get("/retention", response=RetentionOut, summary="Get retention, legal holds and archives")
 def retention(request: HttpRequest) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     return {
@@ -82,7 +82,7 @@ def retention(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-@router.put("/retention", response=RetentionOut, summary="Say how long the log is kept")
+@router.put("/retention", response=RetentionOut, summary="Set how long the log is kept")
 def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
     """What is older is archived to files that verify on their own, and only then pruned."""
     tenant, by = tenant_to_administer(request)
@@ -90,14 +90,14 @@ def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
     return retention(request)
 
 
-@router.post("/legal-holds", response={201: HoldOut}, summary="Keep a subject, or everything")
+@router.post("/legal-holds", response={201: HoldOut}, summary="Set a legal hold on a subject, or on everything")
 def hold(request: HttpRequest, body: HoldIn) -> Status[dict[str, Any]]:
     """Until it is lifted, nothing of it is pruned or erased."""
     tenant, by = tenant_to_administer(request)
     return Status(201, _serialize_hold(erasure.set_hold(tenant, body.reason, by, body.subject)))
 
 
-@router.post("/legal-holds/{uuidstr:hold_id}/lift", response=RetentionOut, summary="Lift a hold")
+@router.post("/legal-holds/{uuidstr:hold_id}/lift", response=RetentionOut, summary="Lift a legal hold")
 def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
     tenant, by = tenant_to_administer(request)
     erasure.lift_hold(tenant, UUID(hold_id), by)

@@ -153,7 +153,7 @@ def prune_archived(tenant: UUID) -> int:
     for it in Archive.objects.filter(tenant=tenant, prunable=True).order_by("first"):
         with (archive_directory(tenant) / it.file).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != it.sha256:
-                raise Conflict(f"The archive {it.file} is not what was written. Restore it before anything is pruned.")
+                raise Conflict(f"The archive {it.file} was changed after it was written. Restore it before you prune.")
         pruned += _prune_archive(it)
     return pruned
 
@@ -226,7 +226,9 @@ def read_archive(it: Archive) -> Iterator[bytes]:
         file = (archive_directory(it.tenant) / it.file).open("rb")
     except OSError as error:
         words = f"{it.file} is not on this machine ({error.strerror}). Its SHA-256 is {it.sha256}."
-        raise Unavailable(words, remedies=["Look where archives of this installation are kept."]) from error
+        raise Unavailable(
+            words, remedies=["Look for it where this installation keeps copies of its archives."]
+        ) from error
     return _read_pieces(file)
 
 
@@ -249,7 +251,7 @@ MIN_KEEP_DAYS, MAX_KEEP_DAYS = 30, 36_500
 def set_keep_days(tenant: UUID, days: int | None, by: str) -> None:
     """Keep events in the database for so many days at least; None: for ever. Event `retention.set`. Raises Invalid."""
     if days is not None and not MIN_KEEP_DAYS <= days <= MAX_KEEP_DAYS:
-        words = f"Between {MIN_KEEP_DAYS} and {MAX_KEEP_DAYS:,} days, or nothing to keep them for ever."
+        words = f"Between {MIN_KEEP_DAYS} and {MAX_KEEP_DAYS:,} days, or empty to keep them forever."
         raise Invalid(words, issues=[{"severity": "error", "field": "keep_days", "message": words}])
     with transaction.atomic():
         row, _ = Retention.objects.select_for_update().get_or_create(pk=tenant)

@@ -66,7 +66,7 @@ def refuse_if_held(tenant: UUID, subject_ids: Iterable[UUID]) -> None:
     held = held_subjects(tenant, subject_ids)
     if held:
         remedies = ["An admin of the tenant must lift the hold first: /audit/retention/."]
-        raise UnderLegalHold(f"A legal hold covers {len(held)} of what this would touch.", remedies=remedies)
+        raise UnderLegalHold(f"A legal hold covers {len(held)} of these subjects.", remedies=remedies)
 
 
 def _record_event(it: LegalHold, verb: str, by: str, private: dict[str, str]) -> None:
@@ -100,8 +100,8 @@ def erase_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict[str, 
     One transaction. Event `person.erased` on the person's subject, with counts. Raises Held, Invalid.
     """
     if not reason.strip():
-        issue = {"severity": "error", "field": "reason", "message": "Give the requester or the reason."}
-        raise Invalid("Erasing needs its reason.", issues=[issue])
+        issue = {"severity": "error", "field": "reason", "message": "Give a reason, such as who asked for it."}
+        raise Invalid("An erasure needs a reason.", issues=[issue])
     with transaction.atomic():
         theirs = private_values_of(tenant, person)
         refuse_if_held(tenant, theirs.values_list("subject_id", flat=True).distinct()[:100_000])
@@ -156,7 +156,7 @@ def erase_known_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict
 
 def describe_erasure(erased: dict[str, int]) -> str:
     """What was erased, in words."""
-    told: dict[str, Any] = {"values": "values in the log", "actions": "actions' words", "comments": "comments"}
+    told: dict[str, Any] = {"values": "values in the log", "actions": "texts of actions", "comments": "comments"}
     parts = [f"{erased[name]} {words}" for name, words in told.items() if erased.get(name)]
-    names = "; the account's name is gone" if erased.get("names") else ""
-    return (f"Erased: {', '.join(parts)}" if parts else "There was nothing left to erase") + f"{names}."
+    names = "; the account's name was removed" if erased.get("names") else ""
+    return (f"Erased: {', '.join(parts)}" if parts else "Nothing was left to erase") + f"{names}."

@@ -39,7 +39,7 @@ def _apply_form(request: HttpRequest, tenant: UUID, by: str) -> str:
         case "keep":
             days = post.get("keep_days", "").strip()
             archives.set_keep_days(tenant, int(days) if days.isdecimal() else None if not days else -1, by)
-            return "Kept for ever." if not days else f"Kept for at least {days} days."
+            return "Kept forever." if not days else f"Kept for at least {days} days."
         case "hold":
             subject = post.get("subject", "").strip()
             erasure.set_hold(tenant, post.get("reason", ""), by, _parse_id(subject) if subject else None)
@@ -58,7 +58,7 @@ def _parse_id(text: str) -> UUID:
     try:
         return UUID(text.strip())
     except ValueError:
-        raise Invalid("This is not an id. Copy it from the page of the action or person.") from None
+        raise Invalid("This is not an id. Copy the id from the page of the action or person.") from None
 
 
 @require_safe

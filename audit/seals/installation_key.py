@@ -14,7 +14,7 @@ from django.conf import settings
 from audit.errors import Problem
 
 FORMAT = bytes([1])
-RESTORE = "Start every process with the INTERLOCK_KEK that wrapped this key, or restore that from a backup."
+RESTORE = "Start every process with the INTERLOCK_KEK that wrapped this key, or restore that KEK from a backup."
 KEK_ID_BYTES, NONCE_BYTES = 8, 12
 
 

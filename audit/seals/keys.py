@@ -127,12 +127,10 @@ def verify_head(note: str, keys: list[PublicKey]) -> signatures.TreeHead:
     text, by = signatures.verify_note(note, keys)
     head = signatures.parse_tree_head(text)
     if head.origin != by[0].name:
-        raise InvalidNote(f"it is a head of {head.origin}, signed by {by[0].name}")
+        raise InvalidNote(f"it is a tree head of {head.origin}, signed by {by[0].name}")
     at = parse_time(head.extension("at"))
     if not any(key.counts_at(at) for key in by if isinstance(key, PublicKey)):
-        raise InvalidNote(
-            f"it says that it was signed at {format_time(at)}, when its key no longer, or not yet, counted"
-        )
+        raise InvalidNote(f"it was signed at {format_time(at)}, when its key was not valid")
     return head
 
 
@@ -184,9 +182,9 @@ def parse_time(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidNote("it does not say when it was signed") from None
+        raise InvalidNote("it has no signing time") from None
     if at.tzinfo is None:
-        raise InvalidNote("it does not say when it was signed")
+        raise InvalidNote("it has no signing time")
     return at
 
 

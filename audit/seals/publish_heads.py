@@ -80,7 +80,7 @@ def remove_target(tenant: UUID, target_id: int, by: str) -> None:
 def address_fault(kind: str, address: str) -> str:
     """Why no head can be sent there, in words; empty when it can. Pure: resolves no name."""
     if kind == HeadTarget.Kind.FILE:
-        return "A file needs no address: the installation says where it is." if address else ""
+        return "A file needs no address; the installation sets its path." if address else ""
     if kind == HeadTarget.Kind.HTTP:
         return url_fault(address)
     if kind != HeadTarget.Kind.EMAIL:
@@ -114,12 +114,10 @@ def _to_http(target: HeadTarget, head: SignedTreeHead) -> None:
 
 def _to_email(target: HeadTarget, head: SignedTreeHead) -> None:
     text = (
-        f"{head.note}\nKeep this mail: it holds the signed tree head of the first {head.size} entries "
-        f"of the audit log. "
-        "To hold the log "
-        f"against it, paste the lines above at {settings.INTERLOCK.address}/verify/.\n"
+        f"{head.note}\nKeep this mail: it contains the signed tree head of the first {head.size} entries "
+        f"of the audit log. To check the log against it, paste the lines above at {settings.INTERLOCK.address}/verify/.\n"
     )
-    EmailMessage(f"Audit log {target.tenant}: head {head.number}", text, to=[target.address]).send()
+    EmailMessage(f"Audit log {target.tenant}: tree head {head.number}", text, to=[target.address]).send()
 
 
 SENDERS: dict[str, Callable[[HeadTarget, SignedTreeHead], None]] = {

@@ -238,7 +238,7 @@ def _seal_tenants(tenants: list[UUID]) -> SealResult:
             return SealResult(sum(d.events for d in done), sum(d.heads for d in done), any(d.is_more for d in done))
     with transaction.atomic():
         for row, _ in _lock_trees(tenants).values():
-            _halt(row, "entries are stored that the tree does not know of")
+            _halt(row, "entries are stored that are not in the tree")
     return SealResult()
 
 
@@ -278,7 +278,7 @@ def _check_tree(row: Tree, note: str, ring: Sequence[SigningKey]) -> GrowingTree
         if note or row.number or row.size:
             head = keys.verify_head(note, keys.verifiers(row.tenant, ring))
             if (head.size, head.root, head.extension("number")) != (row.size, frontier.root(), str(row.number)):
-                raise InvalidNote("the tree that is stored is not the one that was signed last")
+                raise InvalidNote("the stored tree is not the one that was signed last")
         key = keys.current_key(row.tenant, ring)
     except (ValueError, Problem) as doubt:
         _halt(row, str(doubt))

@@ -36,7 +36,7 @@ class HeadOut(Schema):
 
 class HeadsQuery(Schema):
     limit: int = Field(20, ge=1, le=200)
-    before: int | None = Field(None, ge=1, le=MAX_ID, description="The `next` of the page before.")
+    before: int | None = Field(None, ge=1, le=MAX_ID, description="`next` of the previous page.")
 
 
 class ConsistencyQuery(Schema):
@@ -48,11 +48,11 @@ class ConsistencyQuery(Schema):
 
 class HeadPage(Schema):
     items: list[HeadOut]
-    next: int | None = Field(description="Send it as `before` for the page after; null on the last.")
+    next: int | None = Field(description="Send it as `before` to get the next page; null on the last page.")
 
 
 class SigningKeyOut(Schema):
-    vkey: str = Field(description="The verifier key as C2SP writes it.")
+    vkey: str = Field(description="The public key as C2SP writes it.")
     key_id: str
     valid_from: str
     valid_until: str | None
@@ -86,7 +86,7 @@ class VerificationIn(Schema):
     upto: int | None = Field(None, ge=1, le=MAX_ID)
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
-    head: str = Field("", max_length=200_000, description="Signed heads that you kept.")
+    head: str = Field("", max_length=200_000, description="Signed tree heads that you kept.")
 
     @model_validator(mode="after")
     def _readable(self) -> "VerificationIn":
@@ -140,7 +140,7 @@ class TargetOut(Schema):
     fault: str
 
 
-@router.get("/audit-logs/heads", response=HeadPage, summary="The signed heads of the log, newest first")
+@router.get("/audit-logs/heads", response=HeadPage, summary="List the signed tree heads of the log, newest first")
 def heads(request: HttpRequest, query: Query[HeadsQuery]) -> dict[str, Any]:
     found = SignedTreeHead.objects.filter(tenant=tenant_to_audit(request))
     if query.before is not None:
@@ -151,12 +151,12 @@ def heads(request: HttpRequest, query: Query[HeadsQuery]) -> dict[str, Any]:
     return {"items": items[: query.limit], "next": rows[query.limit - 1].number if len(rows) > query.limit else None}
 
 
-@router.get("/audit-logs/keys", response=list[SigningKeyOut], summary="The keys that heads and packs are signed with")
+@router.get("/audit-logs/keys", response=list[SigningKeyOut], summary="List the keys that sign tree heads and packs")
 def signing_keys(request: HttpRequest) -> list[dict[str, Any]]:
     return keys.public_keys(tenant_to_audit(request))
 
 
-@router.get("/audit-logs/consistency", response=ConsistencyOut, summary="Prove that one head continues another")
+@router.get("/audit-logs/consistency", response=ConsistencyOut, summary="Prove that one tree head continues another")
 def consistency(request: HttpRequest, query: Query[ConsistencyQuery]) -> dict[str, Any]:
     tenant, first = tenant_to_audit(request), query.first
     last = newest_head(tenant)
@@ -166,11 +166,11 @@ def consistency(request: HttpRequest, query: Query[ConsistencyQuery]) -> dict[st
     try:
         proof = prove_consistency(tenant, first, upto)
     except LookupError:
-        raise NotFound("What is stored of this log has holes. Run `manage.py verify_audit`.") from None
+        raise NotFound("Parts of the stored log are missing. Run `manage.py verify_audit`.") from None
     return {"first": first, "second": upto, "proof": [part.hex() for part in proof]}
 
 
-@router.get("/audit-logs/integrity", response=IntegrityOut, summary="Whether the log is sealed and verified")
+@router.get("/audit-logs/integrity", response=IntegrityOut, summary="Get whether the log is signed and verified")
 def read_integrity(request: HttpRequest) -> Any:
     return integrity(tenant_to_audit(request))
 
@@ -188,18 +188,20 @@ def verify(request: HttpRequest, body: VerificationIn) -> Status[dict[str, Any]]
     return Status(202, _serialize_job(job))
 
 
-@router.get("/audit-logs/verifications/{uuidstr:job_id}", response=VerificationOut, summary="How a verification stands")
+@router.get(
+    "/audit-logs/verifications/{uuidstr:job_id}", response=VerificationOut, summary="Get the status of a verification"
+)
 def verification(request: HttpRequest, job_id: str) -> dict[str, Any]:
     return _serialize_job(jobs.find_job(tenant_to_audit(request), UUID(job_id)))
 
 
-@router.get("/audit-logs/head-targets", response=list[TargetOut], summary="Where signed heads are sent")
+@router.get("/audit-logs/head-targets", response=list[TargetOut], summary="List where signed tree heads are sent")
 def targets(request: HttpRequest) -> list[dict[str, Any]]:
     found = HeadTarget.objects.filter(tenant=tenant_to_audit(request)).order_by("pk")[:50]
     return [_serialize_target(target) for target in found]
 
 
-@router.post("/audit-logs/head-targets", response={201: TargetOut}, summary="Let signed heads be sent somewhere")
+@router.post("/audit-logs/head-targets", response={201: TargetOut}, summary="Send signed tree heads to a target")
 def add_target(request: HttpRequest, body: TargetIn) -> Status[dict[str, Any]]:
     tenant, who = tenant_to_administer(request)
     is_private = body.allow_private and may_reach_private_networks(request)
@@ -207,7 +209,9 @@ def add_target(request: HttpRequest, body: TargetIn) -> Status[dict[str, Any]]:
     return Status(201, _serialize_target(target))
 
 
-@router.delete("/audit-logs/head-targets/{int:target_id}", response={204: None}, summary="Send heads there no more")
+@router.delete(
+    "/audit-logs/head-targets/{int:target_id}", response={204: None}, summary="Stop sending tree heads to a target"
+)
 def remove_target(request: HttpRequest, target_id: int) -> Status[None]:
     tenant, who = tenant_to_administer(request)
     publish_heads.remove_target(tenant, min(target_id, MAX_ID), who)

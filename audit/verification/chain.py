@@ -192,7 +192,7 @@ class _ChainWalk:
         anchor = self.known.get(event.subject_id)
         if anchor and anchor.seq == event.seq:
             if anchor.hash != self.report.head.hash:
-                raise Broken("edited", event_name(event), "its hash is not that of the head that was kept")
+                raise Broken("edited", event_name(event), "its hash differs from the head that was kept")
             del self.known[event.subject_id]
         return envelope
 
@@ -200,7 +200,7 @@ class _ChainWalk:
         """Everything was seen: what was promised and not seen is missing."""
         self._leave_subject()
         for subject_id in self.known:
-            raise Broken("missing", f"event #1 of {subject_id}", "a head was kept of it, and it has no events")
+            raise Broken("missing", f"event #1 of {subject_id}", "a head of it was kept, but it has no events")
 
     def _leave_subject(self) -> None:
         if self.last is not None:
@@ -220,7 +220,7 @@ class _ChainWalk:
             raise Broken("missing", missing, f"#{event.seq} stands in its place")
         if envelope["prev"] != head.hash.hex():
             if last is None:
-                raise Broken("edited", event_name(event), "it claims to follow an event, and is the first")
+                raise Broken("edited", event_name(event), "it names a previous event, but it is the first")
             raise Broken("edited", event_name(last), f"its hash is not the one that #{event.seq} was chained to")
         if last and last.tenant != event.tenant:  # kinds may share an id, tenants may not
             raise Broken("edited", event_name(event), "it belongs to another tenant than the events before it")

@@ -28,7 +28,7 @@ def missing_entry(tenant: UUID, index: int, signed: int) -> Broken:
     later = Leaf.objects.filter(tenant=tenant, log_index__gt=index).exists()
     item = f"entry {index} of the log"
     if later:
-        return Broken("deleted", item, "the entries after it are there")
+        return Broken("deleted", item, "later entries exist")
     return Broken("truncated", item, f"the log ends before it; {signed} entries were signed")
 
 
@@ -38,14 +38,12 @@ def event_gone(leaf: Leaf) -> Broken:
     there = chain.filter(seq=leaf.seq).exclude(pk=leaf.event_id).first()
     if there is not None:
         if _is_linked(there) and leaf_hash(bytes(there.body)) != bytes(leaf.hash):
-            return Broken("forked", event_name(there), f"another event stands where entry {leaf.log_index} was sealed")
-        return Broken("edited", event_name(there), f"its row is not the one that was sealed as entry {leaf.log_index}")
+            return Broken("forked", event_name(there), f"another event is where entry {leaf.log_index} was signed")
+        return Broken("edited", event_name(there), f"its row is not the one that was signed as entry {leaf.log_index}")
     if chain.filter(seq__gt=leaf.seq).exists():
-        return Broken(
-            "deleted", _leaf_event_name(leaf), f"it was sealed as entry {leaf.log_index}; later ones are there"
-        )
+        return Broken("deleted", _leaf_event_name(leaf), f"it was signed as entry {leaf.log_index}; later events exist")
     return Broken(
-        "truncated", _leaf_event_name(leaf), f"it was sealed as entry {leaf.log_index}; its chain ends before it"
+        "truncated", _leaf_event_name(leaf), f"it was signed as entry {leaf.log_index}; its chain ends before it"
     )
 
 
@@ -53,11 +51,13 @@ def event_moved(leaf: Leaf, event: Event) -> Broken:
     """The event is stored in another place than was sealed."""
     if event.tenant != leaf.tenant:
         return Broken(
-            "edited", event_name(event), f"it belongs to another tenant than when it was sealed as {_leaf_name(leaf)}"
+            "edited", event_name(event), f"it belonged to another tenant when it was signed as {_leaf_name(leaf)}"
         )
     there = Event.objects.filter(subject_id=leaf.subject_id, seq=leaf.seq).exclude(pk=event.pk).first()
     if there is not None and not Leaf.objects.filter(event_id=there.pk).exists():
-        return Broken("inserted", event_name(there), f"it was never sealed; what was sealed there is now #{event.seq}")
+        return Broken(
+            "inserted", event_name(there), f"it was never signed; the event that was signed there is now #{event.seq}"
+        )
     detail = f"what was sealed as #{leaf.seq}, {_leaf_name(leaf)}, is now #{event.seq} of {event.subject_id}"
     return Broken("reordered", _leaf_event_name(leaf), detail)
 
@@ -67,13 +67,11 @@ def event_changed(leaf: Leaf, event: Event, wanted: bytes) -> Broken:
     found = leaf_hash(bytes(event.body))
     swapped = Leaf.objects.filter(tenant=leaf.tenant, hash=found).exclude(event_id=event.pk).first()
     if swapped is not None:
-        return Broken("reordered", event_name(event), f"it has the bytes that were sealed as entry {swapped.log_index}")
+        return Broken("reordered", event_name(event), f"it has the bytes that were signed as entry {swapped.log_index}")
     after = Event.objects.filter(subject_id=event.subject_id, seq=event.seq + 1).first()
     if after is not None and _is_linked(event) and _is_linked(after) and _differs_from_leaf(after):
-        return Broken(
-            "forked", event_name(event), f"from here on another chain stands than was sealed; {_leaf_name(leaf)}"
-        )
-    return Broken("edited", event_name(event), f"its bytes are not those that were sealed as entry {leaf.log_index}")
+        return Broken("forked", event_name(event), f"from here on, the chain is not the signed one; {_leaf_name(leaf)}")
+    return Broken("edited", event_name(event), f"its bytes are not those that were signed as entry {leaf.log_index}")
 
 
 def wrong_entry(leaf: Leaf, event: Event | None, wanted: bytes) -> Broken:
@@ -82,7 +80,7 @@ def wrong_entry(leaf: Leaf, event: Event | None, wanted: bytes) -> Broken:
         swapped = Leaf.objects.filter(tenant=leaf.tenant, hash=wanted).exclude(pk=leaf.pk).first()
         if swapped is not None:
             return Broken(
-                "reordered", f"entry {leaf.log_index} of the log", f"it was entry {swapped.log_index}'s place"
+                "reordered", f"entry {leaf.log_index} of the log", f"it is in the place of entry {swapped.log_index}"
             )
         return event_changed(leaf, event, wanted)
     return Broken("edited", f"entry {leaf.log_index} of the log", "its hash is not the one that is in the tree")
@@ -97,7 +95,7 @@ def wrong_root(head: SignedTreeHead, root: bytes, leaves: Sequence[Leaf], base: 
         return Broken("edited", f"head #{head.number}", "its root is not that of the log")
     wrong = _first_out_of_order(root, leaves, base)
     if wrong is not None:
-        return Broken("reordered", f"entry {wrong} of the log", "another entry stands in its place")
+        return Broken("reordered", f"entry {wrong} of the log", "another entry is in its place")
     events = Event.objects.in_bulk([leaf.event_id for leaf in leaves])
     for leaf in leaves:
         event = events.get(leaf.event_id)
@@ -106,7 +104,9 @@ def wrong_root(head: SignedTreeHead, root: bytes, leaves: Sequence[Leaf], base: 
             return Broken("edited", event_name(event), f"its hash is not the one that #{after.seq} was chained to")
     first, last = leaves[0].log_index, leaves[-1].log_index
     where = f"entry {first}" if first == last else f"one of the entries {first} to {last}"
-    return Broken("forked", _leaf_event_name(leaves[0]), f"{where} is not what head #{head.number} was signed over")
+    return Broken(
+        "forked", _leaf_event_name(leaves[0]), f"{where} is not what tree head #{head.number} was signed over"
+    )
 
 
 def _first_out_of_order(root: bytes, leaves: Sequence[Leaf], base: Frontier) -> int | None:
@@ -125,8 +125,8 @@ def never_sealed(event: Event) -> Broken:
     """The log was sealed beyond this event, and it is not in it."""
     twin = Event.objects.filter(subject_id=event.subject_id, seq=event.seq).exclude(pk=event.pk).exists()
     if twin:
-        return Broken("forked", event_name(event), "two events stand in this place, and only one was sealed")
-    return Broken("inserted", event_name(event), "it was never sealed, though the log is sealed beyond it")
+        return Broken("forked", event_name(event), "two events have this place, and only one was signed")
+    return Broken("inserted", event_name(event), "it was never signed, although later events were")
 
 
 def _is_linked(event: Event) -> bool:

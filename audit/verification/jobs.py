@@ -53,7 +53,7 @@ def request_verification(
     with transaction.atomic():
         size = _lock_tree(tenant)
         if Verification.objects.filter(tenant=tenant).exclude(status="done").exists():
-            raise Conflict("A verification of this log runs already. Wait until it is done; it shows on the page.")
+            raise Conflict("A verification of this log is running. Wait until it is done; its progress is on the page.")
         old = Verification.objects.filter(tenant=tenant).order_by("-requested_at").values_list("pk", flat=True)
         Verification.objects.filter(pk__in=list(old[MAX_FINISHED_JOBS:])).delete()
         start = verified_size(tenant) if depth == "new" else first if depth == "range" else 0
@@ -111,7 +111,9 @@ def _validate(tenant: UUID, depth: str, subject_id: UUID | None, first: int, upt
         try:
             foreign = any(head_.tenant != tenant for head_ in read_external_heads(head))
         except InvalidNote as bad:
-            raise Invalid(f"This is no head of this log: {bad}. Paste it whole, with its signature line.") from bad
+            raise Invalid(
+                f"This is not a tree head of this log: {bad}. Paste the whole note with its signature line."
+            ) from bad
         if foreign:
             raise Invalid("Not a tree head of this log. Paste the whole note with its signature line.")
 

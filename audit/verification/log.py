@@ -168,7 +168,7 @@ def check_external_head(tenant: UUID, head: Head) -> Broken | None:
     last = newest_head(tenant)
     if last is None or last.size < head.size:
         size = last.size if last else 0
-        detail = f"a head that was kept says {head.size} entries; the log has {size}"
+        detail = f"the tree head that was kept has {head.size} entries; the log has {size}"
         return Broken("truncated", f"entry {size} of the log", detail)
     try:
         signed = keys.verify_head(last.note, known_keys(tenant))
@@ -183,7 +183,7 @@ def check_external_head(tenant: UUID, head: Head) -> Broken | None:
     except Broken as broken:
         return broken
     if stored != signed.root:
-        return Broken("edited", f"head #{last.number}", "what is stored does not have the root that was signed")
+        return Broken("edited", f"head #{last.number}", "the stored log does not have the root that was signed")
     return None if verify_consistency(head.size, signed.size, head.root, signed.root, proof) else forked_at(head.size)
 
 
@@ -237,7 +237,7 @@ def read_external_heads(text: str, where: str = "this") -> list[ExternalHead]:
             known[tenant] = keys.verifiers(tenant)
         found.append(ExternalHead(tenant, keys.verify_head(note, known[tenant]), where))
         if len(found) > MAX_HEADS:
-            raise InvalidNote(f"it holds more than {MAX_HEADS} heads")
+            raise InvalidNote(f"it contains more than {MAX_HEADS} tree heads")
     if not found:
         raise InvalidNote("it is empty")
     return found
@@ -250,7 +250,7 @@ def tenant_of(head: TreeHead) -> UUID:
             raise ValueError
         return UUID(head.origin.removeprefix(ORIGIN))
     except ValueError:
-        raise InvalidNote(f"it is a head of {head.origin[:80]!r}, which is no log of Interlock's") from None
+        raise InvalidNote(f"it is a head of {head.origin[:80]!r}, which is not a log of Interlock") from None
 
 
 def split_notes(text: str) -> Iterator[str]:

@@ -88,12 +88,14 @@ class LogWalk:
             self.pending.append(leaf)
             head = self._pass(head, heads)
         if head is not None:
-            raise Broken("edited", f"head #{head.number}", f"it says {head.size} entries, after one that said more")
+            raise Broken("edited", f"head #{head.number}", f"it has {head.size} entries, fewer than the one before it")
         if len(leaves) < end - start:
             self._finish()
         self.is_done = self.is_done or self.frontier.size >= self.end
         if len(self.pending) > MAX_PENDING:
-            raise Broken("deleted", f"head #{self.number + 1}", f"no head covers entry {self.pending[0].log_index}")
+            raise Broken(
+                "deleted", f"head #{self.number + 1}", f"no tree head covers entry {self.pending[0].log_index}"
+            )
 
     def _heads(self, upto: int) -> Iterator[SignedTreeHead]:
         """The heads after the last that was passed; a page at a time, as silence may have signed many of one size."""
@@ -156,9 +158,9 @@ class LogWalk:
             raise diagnose.wrong_root(head, said.root, self.pending, self.base)
         stored = (head.size, bytes(head.root), str(head.number), keys.format_time(head.at))
         if stored != (said.size, said.root, said.extension("number"), said.extension("at")):
-            raise Broken("edited", name, "its columns are not what was signed")
+            raise Broken("edited", name, "its columns differ from the signed text")
         if self.number and said.extension("previous") != digest_of_note(self.previous):
-            raise Broken("edited", f"head #{self.number}", f"it is not the one that {name} was signed after")
+            raise Broken("edited", f"head #{self.number}", f"{name} names another head as the previous one")
         self.number, self.previous = head.number, head.note
         self.heads += 1
         self.pending.clear()
@@ -170,12 +172,14 @@ class LogWalk:
         if signed > size:
             raise diagnose.missing_entry(self.tenant, size, signed)
         if Tree.objects.filter(tenant=self.tenant, number__gt=self.number).exists():
-            raise Broken("truncated", f"head #{self.number + 1}", "it was signed, and is gone with all after it")
+            raise Broken(
+                "truncated", f"head #{self.number + 1}", "it was signed, but it and all later ones are missing"
+            )
         if self.pending:
-            raise Broken("inserted", f"entry {self.pending[0].log_index} of the log", "no head was signed over it")
+            raise Broken("inserted", f"entry {self.pending[0].log_index} of the log", "no tree head covers it")
         if self.external_heads:
             most = max(self.external_heads)
-            detail = f"a head that was kept says {most} entries; the log has {size}"
+            detail = f"the tree head that was kept has {most} entries; the log has {size}"
             raise Broken("truncated", f"entry {size} of the log", detail)
         self.is_done = True
 
@@ -239,7 +243,7 @@ def known_keys(tenant: UUID) -> list[keys.PublicKey]:
     try:
         return keys.verifiers(tenant)
     except Undecryptable as error:
-        detail = "what is stored of it is not what was wrapped under the installation's key"
+        detail = "the stored key is not the one that was wrapped under the installation's key"
         raise Broken("edited", "a signing key", detail) from error
 
 
@@ -255,5 +259,5 @@ def forked_at(size: int) -> Broken:
     return Broken(
         "forked",
         f"entry {size - 1} of the log",
-        f"it, or one before it, is not what a head that was kept stands for: those {size} entries had another root",
+        f"it, or an earlier one, differs from the tree head that was kept: those {size} entries had another root",
     )

@@ -29,23 +29,23 @@ from audit.web import auditors_only, may_administer, may_reach_private_networks,
 
 JOBS_SHOWN, MAX_DIGITS = 10, 18
 DEPTHS = {
-    "new": "What is new",
+    "new": "New entries",
     "log": "The whole log",
     "range": "A range of entries",
     "subject": "One subject",
 }
 BREAK_KINDS = {
-    "edited": "Its bytes differ from the signed ones.",
+    "edited": "Its bytes differ from the signed bytes.",
     "column_mismatch": "Its columns differ from the recorded bytes.",
-    "deleted": "It is gone, and what came after it is there.",
-    "missing": "It is gone.",
-    "truncated": "It is gone, and so is everything after it.",
+    "deleted": "It is missing; later events exist.",
+    "missing": "It is missing.",
+    "truncated": "It is missing, and so is everything after it.",
     "inserted": "Inserted: it was never signed into the log.",
     "reordered": "Signed events or entries are swapped.",
     "forked": "The history was rewritten consistently; it differs from the signed one.",
-    "opening_mismatch": "A private value is not the one that the event committed to.",
-    "artifact_edited": "A file that an event names has other bytes.",
-    "artifact_missing": "A file that an event names is gone.",
+    "opening_mismatch": "A private value differs from the one that the event committed to.",
+    "artifact_edited": "A file that an event names was changed.",
+    "artifact_missing": "A file that an event names is missing.",
 }
 
 
@@ -62,7 +62,7 @@ def verification(request: HttpRequest, tenant: UUID) -> HttpResponse:
         except (Invalid, Conflict) as refused:
             issue = str(refused)
         except NotFound:
-            issue = "There is no such subject in this log. Copy its id from an event."
+            issue = "This log has no such subject. Copy the id from an event."
     is_fragment = request.headers.get("HX-Request") == "true" and request.method == "GET"
     name = "audit/_verifications.html" if is_fragment else "audit/verification.html"
     return render(request, name, _context(request, tenant, issue), status=422 if issue else 200)
@@ -113,12 +113,12 @@ def _read_form(request: HttpRequest) -> dict[str, Any]:
     form = request.POST
     numbers = {name: form.get(name, "").strip() for name in ("first", "upto")}
     if any(n and not (n.isascii() and n.isdecimal() and len(n) <= MAX_DIGITS) for n in numbers.values()):
-        raise Invalid("Entries are counted 0, 1, 2 …: give whole numbers.")
+        raise Invalid("Entries are numbered 0, 1, 2 …. Give whole numbers.")
     depth, subject = form.get("depth", ""), form.get("subject", "").strip()
     try:
         subject_id = UUID(subject) if subject else None
     except ValueError:
-        raise Invalid("A subject's id looks like 01a1fc91-0000-7000-8000-000000000000.") from None
+        raise Invalid("A subject id looks like 01a1fc91-0000-7000-8000-000000000000.") from None
     return {
         "depth": depth,
         "subject_id": subject_id if depth == "subject" else None,
@@ -168,23 +168,23 @@ def _job_row(job: Verification) -> dict[str, Any]:
 MAX_HEADS = 20
 MAX_PER_ADDRESS, MAX_IN_ALL = 10, 120  # checks a minute: from one address, and from all
 UNKNOWN_SIGNER = (
-    "No key of this installation signed it. Either it comes from elsewhere, or it is not genuine: ask whoever gave it "
-    "to you where it was made."
+    "No key of this installation signed it. It comes from another installation, or it is not genuine. Ask whoever gave "
+    "it to you where it was made."
 )
 BREAK_MESSAGES = {
-    "edited": "Something in it was changed after it was signed.",
+    "edited": "Something in it was changed after signing.",
     "reordered": "Its events are not in the order in which they were recorded.",
-    "missing": "Something that must be in it is not there.",
-    "truncated": "It ends too early: a part is missing.",
+    "missing": "A required part is missing.",
+    "truncated": "It ends too early; a part is missing.",
     "forked": "The log was rewritten: it no longer continues this tree head.",
     "deleted": "The log was truncated: entries under this tree head are missing.",
-    "artifact_edited": "A file in it is not the one that was recorded.",
-    "artifact_missing": "A file that was recorded is not in it.",
+    "artifact_edited": "A file in it differs from the recorded file.",
+    "artifact_missing": "A recorded file is missing.",
     "bad_signature": "A signature is invalid.",
     "unknown_signer": UNKNOWN_SIGNER,
     "not_a_pack": "This file is not an evidence pack.",
     "not_canonical": "The file was changed or extended.",
-    "opening_mismatch": "A text in it is not the one that was recorded.",
+    "opening_mismatch": "A text in it differs from the recorded text.",
 }
 
 
@@ -237,7 +237,9 @@ def _check_pack(file: Any) -> PublicResult:
 def _describe_pack(found: Summary) -> PublicResult:
     facts = [("About", found.subject), ("Events", f"{found.seq}"), ("Files", f"{found.artifacts}")]
     facts += [("Signed by key", ", ".join(found.signers))]
-    facts += [("Sealed", f"up to #{found.sealed}, in a head over {found.log_size} entries")] if found.sealed else []
+    facts += (
+        [("In the signed log", f"up to #{found.sealed}, tree head of {found.log_size} entries")] if found.sealed else []
+    )
     facts += [("Withheld", f"{found.withheld} files, {found.closed} texts")] if found.withheld or found.closed else []
     if not found.is_trusted:
         return PublicResult("warn", "Intact, signed by an unknown key", UNKNOWN_SIGNER, facts)
@@ -247,8 +249,8 @@ def _describe_pack(found: Summary) -> PublicResult:
 
 
 def _describe_break(broken: Broken) -> PublicResult:
-    words = BREAK_MESSAGES.get(broken.kind, "It is not what was recorded.")
-    facts = [("What", broken.item), ("How we know", broken.detail or broken.kind)]
+    words = BREAK_MESSAGES.get(broken.kind, "It differs from the recorded data.")
+    facts = [("Item", broken.item), ("Reason", broken.detail or broken.kind)]
     return PublicResult("bad", "Do not rely on this", words, facts)
 
 
@@ -256,10 +258,10 @@ def _check_heads(text: str) -> list[PublicResult]:
     try:
         found = read_external_heads(text)
     except (InvalidNote, Problem) as bad:
-        words = f"{bad}." if isinstance(bad, InvalidNote) else "Its log's keys cannot be read just now."
+        words = f"{bad}." if isinstance(bad, InvalidNote) else "The keys of its log cannot be read at the moment."
         return [
             PublicResult(
-                "bad", "Tree head not signed by this installation", f"It does not hold: {words} {UNKNOWN_SIGNER}"
+                "bad", "Tree head not signed by this installation", f"It cannot be verified: {words} {UNKNOWN_SIGNER}"
             )
         ]
     return [_check_head(head) for head in found[:MAX_HEADS]]
@@ -271,11 +273,11 @@ def _check_head(external: ExternalHead) -> PublicResult:
     broken = check_external_head(external.tenant, head)
     if broken is not None:
         words = BREAK_MESSAGES.get(broken.kind, "The log is not consistent with this tree head.")
-        return PublicResult("bad", "The log was changed since", words, [*facts, ("How we know", broken.detail)])
+        return PublicResult("bad", "The log was changed since", words, [*facts, ("Reason", broken.detail)])
     tree = seals.Tree.objects.filter(tenant=external.tenant).first()
     if tree is None or tree.broken or tree.halted:
         words = "It was signed here and the signed log continues it, but the last verification found that records of "
-        words += "this log were changed. Ask for what was found, and rely on packs made before."
+        words += "this log were changed. Ask for the result of that verification, and rely on packs made before it."
         return PublicResult("bad", "Records of this log were changed", words, facts)
     words = "It was signed here, and the signed log as it is now still begins with exactly the entries that it stands "
     words += "for. Whether each stored record still matches its entry, auditors verify"

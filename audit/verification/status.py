@@ -46,7 +46,7 @@ def integrity(tenant: UUID) -> Integrity:
     behind_s = sealing_delays([tenant]).get(tenant, 0.0)
     if tree is None:
         return Integrity(None, 0, behind_s, None, "")
-    broken = tree.broken or (f"Sealing stopped: {tree.halted}" if tree.halted else "")
+    broken = tree.broken or (f"Signing stopped: {tree.halted}" if tree.halted else "")
     ok = False if broken else None if tree.verified_at is None else True
     return Integrity(ok, tree.size, behind_s, tree.verified_at, broken)
 
@@ -91,12 +91,12 @@ def log_status(tenant: UUID) -> LogStatus:
 def describe_integrity(found: Integrity) -> LogStatus:
     """Say what it means. What is broken comes before what is late."""
     if found.ok is False:
-        return LogStatus("bad", "Broken", f"Stop relying on these records: {found.broken}", found.last_verified_at)
+        return LogStatus("bad", "Broken", f"Do not rely on these records: {found.broken}", found.last_verified_at)
     if not found.sealed_upto:
-        return LogStatus("", "Not sealed yet", "Every subject has its own chain of hashes; verify it on its page.")
-    entries = f"{found.sealed_upto} entr{'y is' if found.sealed_upto == 1 else 'ies are'} sealed"
+        return LogStatus("", "Not signed yet", "Each subject has its own hash chain. Verify it on the subject's page.")
+    entries = f"{found.sealed_upto} entr{'y is' if found.sealed_upto == 1 else 'ies are'} signed"
     if found.is_late:
-        return LogStatus("warn", "Sealing is late", f"{entries}, and an event waits for {round(found.behind_s)} s")
+        return LogStatus("warn", "Signing is late", f"{entries}; an event has waited for {round(found.behind_s)} s")
     if found.ok is None:
-        return LogStatus("", "Sealed", f"{entries}; the log as a whole was not verified yet")
+        return LogStatus("", "Sealed", f"{entries}; the whole log was not verified yet")
     return LogStatus("ok", "Verified", entries, found.last_verified_at)

@@ -51,7 +51,7 @@ class ArchiveSummary:
     def __str__(self) -> str:
         verdict = "verified, signed by key" if self.is_trusted else "intact, signed by an unknown key,"
         indexes = f"log index {self.first} to {self.upto - 1}"
-        kept = "; that head was kept elsewhere" if self.is_head_kept else ""
+        kept = "; tree head matches the one you gave" if self.is_head_kept else ""
         return (
             f"{verdict} {', '.join(self.signers)} at {self.at}: {self.events} events of {self.tenant}, {indexes}{kept}"
         )
@@ -96,7 +96,7 @@ def _verify_lines(
         _check_link(found, json.loads(body or b"{}"), hashlib.sha256(body).hexdigest(), n, named)
         tree.append(leaf_hash(body))
     if tree.root() != head.root:
-        raise Broken("edited", "events", "these are not the events that the head was signed over")
+        raise Broken("edited", "events", "these are not the events that the tree head was signed over")
     _check_artifacts(lines, found, named)
     return found
 
@@ -140,7 +140,7 @@ def _verify_head(header: dict[str, Any], keys: Sequence[Verifier], least: int, f
         raise Broken("unknown_signer", "head", f"fewer than {least} of the keys that you trust signed it")
     found.signers = [key.id for key in signers]
     if head.size != found.upto:
-        raise Broken("edited", "head", f"it is over {head.size} events, not {found.upto}")
+        raise Broken("edited", "head", f"it has {head.size} entries, not {found.upto}")
     return head
 
 

@@ -33,7 +33,7 @@ class Reader:
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.left = file, file.seek(0, 2)
         if self.left > MAX_PACK_BYTES:
-            raise Broken("not_a_pack", "file", "it is larger than any pack")
+            raise Broken("not_a_pack", "file", "it is too large for a pack")
         self.offset = file.seek(0)
         self.directory: list[bytes] = []
         self.places: dict[str, tuple[int, int]] = {}
@@ -46,7 +46,7 @@ class Reader:
             raise Broken("not_a_pack", name, "this file is not an evidence pack, or its first bytes were changed")
         size = struct.unpack("<I", start[18:22])[0]
         if size > MAX_WHOLE_BYTES:
-            raise Broken("not_a_pack", name, "it is larger than any first file of a pack")
+            raise Broken("not_a_pack", name, "it is too large")
         content = self._take(size, name)
         self._expect(start + name.encode(), name, zlib.crc32(content), size)
         return content
@@ -61,7 +61,7 @@ class Reader:
             digest.update(piece)
         self.places[name] = (self.offset + len(header), size)
         if digest.hexdigest() != sha256:
-            return Broken("edited", name, "its bytes are not those that are named for it")
+            return Broken("edited", name, "its bytes do not have the listed SHA-256")
         self._expect(header, name, crc, size)
         return None
 
@@ -70,7 +70,7 @@ class Reader:
         directory = b"".join(self.directory)
         expected = directory + end_record(len(self.directory), len(directory), self.offset)
         if self._take(len(expected), "ZIP directory") != expected:
-            raise Broken("not_canonical", "ZIP directory", "it is not the one encoding that a pack has")
+            raise Broken("not_canonical", "ZIP directory", "it does not have the encoding of a pack")
         if self.left:
             raise Broken("not_canonical", "end of file", f"{self.left} bytes were appended")
 
@@ -91,19 +91,19 @@ class Reader:
     def whole(self, name: str) -> bytes:
         start, size = self.places[name]
         if size > MAX_WHOLE_BYTES:
-            raise Broken("edited", name, "it is larger than any such file")
+            raise Broken("edited", name, "it is too large")
         self.file.seek(start)
         return self.file.read(size)
 
     def _take(self, size: int, item: str) -> bytes:
         data = self.file.read(size) if size <= self.left else b""
         if len(data) < size:
-            raise Broken("truncated", item, "the file ends before it does")
+            raise Broken("truncated", item, "the file ends in the middle of it")
         self.left -= size
         return data
 
     def _expect(self, header: bytes, name: str, crc: int, size: int) -> None:
         if header != local_header(name, crc, size):
-            raise Broken("not_canonical", name, "its ZIP header is not the one encoding that a pack has")
+            raise Broken("not_canonical", name, "its ZIP header does not have the encoding of a pack")
         self.directory.append(directory_entry(name, crc, size, self.offset))
         self.offset += len(header) + size

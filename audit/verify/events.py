@@ -30,11 +30,11 @@ def read_event(body: bytes, item: str) -> dict[str, Any]:
     """The envelope in these bytes. Raises Broken("edited") when it is not one."""
     event = parse(body, item)
     if not has_shape(event, ENVELOPE) or event["v"] != 1:
-        raise Broken("edited", item, "it is not an event envelope of version 1")
+        raise Broken("edited", item, "it is not an event envelope")
     if not has_shape(event["subject"], {"kind": str, "id": str}):
         raise Broken("edited", item, "it does not name its subject")
     if not all(isinstance(digest, str) and HEX64.fullmatch(digest) for digest in event["artifacts"]):
-        raise Broken("edited", item, "it names artifacts that are no SHA-256")
+        raise Broken("edited", item, "it names artifacts that are not a SHA-256")
     return event
 
 
@@ -52,7 +52,7 @@ def check_chain(bodies: Iterable[bytes], head: str) -> Iterator[tuple[dict[str, 
         if event["prev"] != last:
             _raise_broken_link(seq, event, digest, head, chain([ahead] if ahead is not None else [], rest))
         if event["seq"] != seq:
-            raise Broken("edited", f"event #{seq}", f"it says that it is #{event['seq']}")
+            raise Broken("edited", f"event #{seq}", f"its number is #{event['seq']}")
         about = about or (event["tenant"], event["subject"])
         if (event["tenant"], event["subject"]) != about:
             raise Broken("edited", f"event #{seq}", "it is about another subject")
@@ -189,9 +189,9 @@ def unbase64(text: Any, item: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (ValueError, TypeError) as error:
-        raise Broken("edited", item, "it holds what is not base64") from error
+        raise Broken("edited", item, "it contains text that is not base64") from error
     if base64.b64encode(data).decode() != text:
-        raise Broken("edited", item, "it holds base64 that is not written the one way")
+        raise Broken("edited", item, "it contains base64 in a second spelling")
     return data
 
 

@@ -82,9 +82,11 @@ class Summary:
         what = f"{self.seq} events of {self.subject} up to #{self.seq}, {self.artifacts} artifacts"
         by = ("key " if self.is_trusted else "an unknown key, ") + ", ".join(self.signers)
         sealed = (
-            f"sealed up to #{self.sealed} in a head of {self.log_size} entries" if self.sealed else "not yet sealed"
+            f"in the signed log up to #{self.sealed}, tree head of {self.log_size} entries"
+            if self.sealed
+            else "not in the signed log yet"
         )
-        more = ["that head was kept elsewhere"] * self.is_head_kept
+        more = ["tree head matches the one you gave"] * self.is_head_kept
         more += [f"private values not opened: {self.closed}"] * bool(self.closed)
         more += [f"artifacts withheld: {self.withheld}"] * bool(self.withheld)
         return f"{'verified' if self.is_trusted else 'intact'}, signed by {by}: {'; '.join([what, sealed, *more])}"
@@ -123,7 +125,7 @@ def _check_file(statement: _Statement, reader: Reader, entry: dict[str, Any]) ->
     path, artifact = entry["path"], ARTIFACT.fullmatch(entry["path"])
     problem = reader.member(path, entry["size"], entry["sha256"])
     if artifact and (problem or entry["sha256"] != artifact[1]):
-        raise Broken("artifact_edited", path, "its bytes do not have the SHA-256 that it is named by")
+        raise Broken("artifact_edited", path, "its bytes do not have the SHA-256 in its name")
     if problem and path == "events.jsonl":
         for _ in check_chain(reader.lines(path), statement.about["head"]["hash"]):
             pass
@@ -217,7 +219,7 @@ class _Proofs:
             self.head = read_head(note, keys)
             self.is_kept = external_heads.has_head(self.head)
         elif external_heads.heads:
-            raise Broken("head_unknown", "head.txt", "this pack was made before its events were sealed")
+            raise Broken("head_unknown", "head.txt", "this pack was made before its events were in the signed log")
         self.next = self._read()
 
     def check(self, seq: int, body: bytes) -> None:
@@ -225,10 +227,10 @@ class _Proofs:
             return
         item, parts = f"proof of event #{seq}", self.next["proof"]
         if not all(isinstance(part, str) and HEX64.fullmatch(part) for part in parts):
-            raise Broken("bad_proof", item, "it is not made of hashes")
+            raise Broken("bad_proof", item, "it contains something other than hashes")
         proof = [bytes.fromhex(part) for part in parts]
         if not verify_inclusion(leaf_hash(body), self.next["log_index"], self.head.size, proof, self.head.root):
-            raise Broken("bad_proof", item, "it does not lead from the event to the root of the head")
+            raise Broken("bad_proof", item, "it does not lead from the event to the root of the tree head")
         self.last, self.next = seq, self._read()
 
     def end(self, claimed: int) -> int:
@@ -243,7 +245,7 @@ class _Proofs:
         if line is None:
             return None
         if not self.head.size:
-            raise Broken("bad_proof", "proofs.jsonl", "there is no head that it could lead to")
+            raise Broken("bad_proof", "proofs.jsonl", "the pack has no tree head")
         return parse_as(line, PROOF, f"proofs.jsonl line {self.n}", "a proof")
 
 
@@ -286,9 +288,9 @@ def _check_listed(files: Sequence[dict[str, Any]]) -> None:
     names = [entry["path"] for entry in files[:MAX_FILES]]
     rest = names[len(CHAIN_FILES) :]
     if len(names) < len(files) or tuple(names[: len(CHAIN_FILES)]) != CHAIN_FILES or rest != sorted(set(rest)):
-        raise Broken("not_canonical", ATTESTATION, "its files are not in the one order, each once")
+        raise Broken("not_canonical", ATTESTATION, "its files are not in the required order, each once")
     if unknown := [path for path in rest if not any(kind.fullmatch(path) for kind in OTHER_FILES)]:
-        raise Broken("not_canonical", ATTESTATION, f"{unknown[0]!r} does not belong into a pack")
+        raise Broken("not_canonical", ATTESTATION, f"{unknown[0]!r} does not belong in a pack")
 
 
 def _check_validity(signers: Sequence[Verifier], listed: list[dict[str, Any]], at: str) -> None:

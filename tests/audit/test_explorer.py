@@ -184,7 +184,7 @@ def test_an_agents_owner_stands_beside_it(cast):
     entry = NewEvent(cast.acme.pk, about, "action.submitted", str(cast.agent.pk), private={"title": "x", "reason": "y"})
     append_events([entry], {about.id: NO_EVENTS}, DAY)
     text = cast.client("auditor").get(f"/audit/subjects/{about.id}/").content.decode()
-    assert "answers for the agent" in text and "Operator" in text
+    assert "owner of the agent" in text and "Operator" in text
 
 
 def test_an_event_page_shows_the_event_and_its_hash(cast, changes):

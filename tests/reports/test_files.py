@@ -42,7 +42,7 @@ def test_no_cell_is_a_formula(text):
     for cell in [cell for line in read for cell in line if not cell.lstrip("-").isdigit()]:
         assert not cell.lstrip(" \t\r\n\ufeff").startswith(("=", "+", "-", "@", "＝", "＋")), read
     assert read[3][1] == "-5", "a number stays a number"
-    assert read[-1] == ["# end", "1 row found in 1 things looked at"]
+    assert read[-1] == ["# end", "1 row found in 1 things examined"]
 
 
 def test_lines_of_json_say_what_they_are_and_where_they_end():
@@ -66,7 +66,7 @@ def test_a_pdf_is_tagged_carries_its_lines_and_is_the_same_each_time():
 def test_an_empty_report_says_what_was_looked_at():
     count = RowCount(looked_at=12)
     data = b"".join(render_csv(a_report(), HEAD, [], count)).decode()
-    assert "nothing found in 12 things looked at" in data
+    assert "nothing found in 12 things examined" in data
     assert render_pdf_report(a_report(), HEAD, [], count).startswith(b"%PDF")
 
 

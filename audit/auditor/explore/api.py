@@ -27,16 +27,16 @@ class LogQuery(Schema):
     """The filters of the log; all of them must hold."""
 
     limit: int = Field(50, ge=1, le=200)
-    before: int | None = Field(None, ge=1, le=2**63 - 1, description="The `next` of the page before.")
+    before: int | None = Field(None, ge=1, le=2**63 - 1, description="`next` of the previous page.")
     subject: UUID | None = None
     actor: str = Field("", max_length=64, description="A principal's id, or `system:<role>`.")
     verb: str = Field("", max_length=64, description="`action.approve`, or `approval` for all that begin with it.")
     outcome: str = Field("", max_length=32)
     correlation_id: str = Field("", max_length=128)
-    since: AwareDatetime | None = Field(None, description="Recorded at or after.")
+    since: AwareDatetime | None = Field(None, description="Recorded at or after this time.")
     until: AwareDatetime | None = Field(None, description="Recorded before.")
-    environment: UUID | None = Field(None, description="Of changes there. Known of an event some seconds later.")
-    type: str = Field("", max_length=64, description="Of changes of this type. Known of an event some seconds later.")
+    environment: UUID | None = Field(None, description="Only changes there. New events match after some seconds.")
+    type: str = Field("", max_length=64, description="Only changes of this type. New events match after some seconds.")
     kind: str = Field("", max_length=32, description="What the event is about: `action`, `principal`, `policy` …")
     around: date | None = Field(None, description="Recorded on this day (UTC), or `days` before or after it.")
     days: int = Field(3, ge=0, le=366)
@@ -89,7 +89,7 @@ class EventOut(Schema):
 
 class EventPage(Schema):
     items: list[EventOut]
-    next: int | None = Field(description="Send it as `before` for the page after; null on the last.")
+    next: int | None = Field(description="Send it as `before` to get the next page; null on the last page.")
 
 
 class BrokenOut(Schema):
@@ -106,8 +106,10 @@ class ChainVerificationOut(Schema):
     artifacts: int
     openings: int
     head: str
-    sealed: int = Field(description="How many of its events are in the sealed log, by a path to its newest head.")
-    log_size: int = Field(description="Entries under that head.")
+    sealed: int = Field(
+        description="How many of its events are in the signed log, proven by inclusion proofs to its newest tree head."
+    )
+    log_size: int = Field(description="Entries under that tree head.")
     broken: BrokenOut | None
 
 
@@ -166,7 +168,7 @@ search_router = Router(tags=["audit"])
 class SearchQuery(LogQuery):
     """Words, and the filters of the log."""
 
-    q: str = Field(max_length=128, min_length=1, description="Words of titles, reasons, tickets, comments.")
+    q: str = Field(max_length=128, min_length=1, description="Words in titles, reasons, incidents and comments.")
     page: int = Field(1, ge=1, le=25)
 
 
@@ -198,8 +200,8 @@ class HitOut(Schema):
 
 class HitPage(Schema):
     items: list[HitOut]
-    total: int = Field(description="How many were found, 500 at most.")
-    is_whole: bool = Field(description="False where more may match than was looked at.")
+    total: int = Field(description="Number of matches, 500 at most.")
+    is_whole: bool = Field(description="False if more may match than was searched.")
     next: int | None
 
 
@@ -231,7 +233,7 @@ def count_by_facet(request: HttpRequest, query: Query[LogQuery]) -> dict[str, An
     return {"total": counted.total, "is_capped": counted.is_capped, "facets": found}
 
 
-@search_router.get("/audit-logs/search", response=HitPage, summary="Find changes by words, the best first")
+@search_router.get("/audit-logs/search", response=HitPage, summary="Find changes by words, best match first")
 def search_log(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any]:
     tenant = tenant_to_audit(request)
     found = search(tenant, query.event_filter())
@@ -246,7 +248,7 @@ def search_log(request: HttpRequest, query: Query[SearchQuery]) -> dict[str, Any
 
 
 @search_router.get(
-    "/audit-searches", response=list[SavedSearchOut], summary="Your saved searches, and those shared with you"
+    "/audit-searches", response=list[SavedSearchOut], summary="List your saved searches and those shared with you"
 )
 def list_searches(request: HttpRequest) -> list[dict[str, Any]]:
     tenant, by = auditor_of(request)
@@ -263,9 +265,7 @@ def save_search(request: HttpRequest, body: SavedSearchIn) -> Status[dict[str, A
     return Status(201, _serialize_search(made, by))
 
 
-@search_router.patch(
-    "/audit-searches/{uuid:search_id}", response=SavedSearchOut, summary="Rename or share a search of yours"
-)
+@search_router.patch("/audit-searches/{uuid:search_id}", response=SavedSearchOut, summary="Rename or share your search")
 def change_search(request: HttpRequest, search_id: UUID, body: SavedSearchChange) -> dict[str, Any]:
     tenant, by = auditor_of(request)
     correlation_id = getattr(request, "correlation_id", "")

@@ -73,7 +73,7 @@ def draw_timeline(placed: Sequence[TimelineEvent], lanes: Sequence[str]) -> Safe
             f'<circle class="tl-dot{look}" cx="{charts.n(it.x)}%" cy="{_y(it.lane)}" r="5">'
             f"<title>{words}</title></circle>"
         )
-    label = f"{len(placed)} events in order of time; the table below says the same"
+    label = f"{len(placed)} events in order of time; the table below lists them"
     return mark_safe(charts.svg("tl__svg", height, out, label))
 
 
@@ -87,10 +87,10 @@ def _y(lane: int) -> int:
 DECISIONS = {
     "approval.granted": "approved it",
     "approval.rejected": "rejected it",
-    "approval.accepted": "accepted its diff",
-    "approval.refused": "tried to decide, refused",
-    "approval.changes_requested": "asked for changes",
-    "approval.withdrawn": "took the approval back",
+    "approval.accepted": "accepted their own diff",
+    "approval.refused": "tried to decide; refused",
+    "approval.changes_requested": "requested changes",
+    "approval.withdrawn": "withdrew the approval",
 }
 EARLIER = {"retry_of": "a retry of", "undo_of": "undoes", "fallback_of": "a fallback for", "follows": "follows"}
 MAX_RELATIONS = 40
@@ -129,7 +129,7 @@ def relations(tenant: UUID, subject: Subject, rows: Sequence[EventRow]) -> list[
     for row in rows[1:]:
         word = DECISIONS.get(row.event.verb) or ("" if row.is_system else f"{row.event.verb}")
         if row.is_system and row.event.verb in ("action.start", "action.roll_back"):
-            word = {"action.start": "carried it out", "action.roll_back": "undid it"}[row.event.verb]
+            word = {"action.start": "executed it", "action.roll_back": "undid it"}[row.event.verb]
         if word and (row.event.actor, word) not in seen:
             seen.add((row.event.actor, word))
             role = row.envelope.get("facts", {}).get("role", "")
@@ -192,7 +192,7 @@ def _agent_owner(tenant: UUID, asked: EventRow) -> list[Relation]:
     """The person an agent answers to, if an agent asked."""
     owners = agent_owners(tenant, {asked.event.actor})
     names = actor_names(tenant, owners.values())
-    return [Relation(names[owner], "answers for the agent", "person", 0) for owner in owners.values()]
+    return [Relation(names[owner], "owner of the agent", "person", 0) for owner in owners.values()]
 
 
 def _earlier_subjects(tenant: UUID, asked: EventRow) -> list[Relation]:
@@ -211,7 +211,7 @@ def _kind(row: EventRow) -> str:
 
 
 def _first_label(row: EventRow) -> str:
-    return "asked for it" if row.event.verb == "action.submitted" else row.event.verb
+    return "requested it" if row.event.verb == "action.submitted" else row.event.verb
 
 
 def _title(subject: Subject) -> str:

@@ -106,25 +106,25 @@ class ControlOut(Schema):
     reports: list[str]
 
 
-@router.get("/reports", response=list[ReportOut], summary="What can be reported")
+@router.get("/reports", response=list[ReportOut], summary="List the kinds of reports")
 def list_reports(request: HttpRequest) -> list[Report]:
     tenant_to_audit(request)
     return registered()
 
 
-@router.get("/reports/controls", response=list[ControlOut], summary="Which reports speak to which control")
+@router.get("/reports/controls", response=list[ControlOut], summary="List controls and the reports for them")
 def list_controls(request: HttpRequest) -> list[dict[str, Any]]:
     tenant_to_audit(request)
     return [{**vars(it), "reports": [report.kind for report in reports_for_control(it.id)]} for it in CONTROLS]
 
 
-@router.get("/reports/runs", response=ReportRunPage, summary="Reports that were asked for, newest first")
+@router.get("/reports/runs", response=ReportRunPage, summary="List requested reports, newest first")
 def list_runs(request: HttpRequest, query: Query[RunsQuery]) -> dict[str, Any]:
     found, after = runs.list_runs(tenant_to_audit(request), query.before, query.limit)
     return {"items": [_serialize_run(run) for run in found], "next": after}
 
 
-@router.post("/reports/{slug:kind}/runs", response={202: ReportRunOut}, summary="Ask for a report")
+@router.post("/reports/{slug:kind}/runs", response={202: ReportRunOut}, summary="Request a report")
 def request_report(request: HttpRequest, kind: str, body: ReportRunIn) -> Status[dict[str, Any]]:
     tenant, by = auditor_of(request)
     correlation_id = getattr(request, "correlation_id", "")
@@ -133,28 +133,28 @@ def request_report(request: HttpRequest, kind: str, body: ReportRunIn) -> Status
     return Status(202, _serialize_run(run))
 
 
-@router.get("/reports/runs/{uuid:run_id}", response=ReportRunOut, summary="How a report stands")
+@router.get("/reports/runs/{uuid:run_id}", response=ReportRunOut, summary="Get the status of a report")
 def read_run(request: HttpRequest, run_id: UUID) -> dict[str, Any]:
     return _serialize_run(runs.find_run(tenant_to_audit(request), run_id))
 
 
-@router.get("/reports/runs/{uuid:run_id}/file", summary="A finished report's file")
+@router.get("/reports/runs/{uuid:run_id}/file", summary="Download a finished report")
 def read_file(request: HttpRequest, run_id: UUID) -> StreamingHttpResponse:
     return file_response(request, runs.find_run(tenant_to_audit(request), run_id))
 
 
-@router.post("/reports/runs/{uuid:run_id}/cancel", response=ReportRunOut, summary="Give up a report you asked for")
+@router.post("/reports/runs/{uuid:run_id}/cancel", response=ReportRunOut, summary="Cancel your report")
 def cancel_run(request: HttpRequest, run_id: UUID) -> dict[str, Any]:
     tenant, by = auditor_of(request)
     return _serialize_run(runs.cancel_run(tenant, by, run_id, correlation_id=getattr(request, "correlation_id", "")))
 
 
-@router.get("/reports/schedules", response=list[ScheduleOut], summary="Reports that are made again and again")
+@router.get("/reports/schedules", response=list[ScheduleOut], summary="List report schedules")
 def list_schedules(request: HttpRequest) -> list[ReportSchedule]:
     return schedules.list_schedules(tenant_to_audit(request))
 
 
-@router.post("/reports/schedules", response={201: ScheduleOut}, summary="Have a report made for each period")
+@router.post("/reports/schedules", response={201: ScheduleOut}, summary="Schedule a report for each period")
 def schedule_report(request: HttpRequest, body: ScheduleIn) -> Status[ReportSchedule]:
     tenant, by = auditor_of(request)
     values = {"environment": body.environment}
@@ -171,7 +171,7 @@ def schedule_report(request: HttpRequest, body: ScheduleIn) -> Status[ReportSche
     return Status(201, made)
 
 
-@router.delete("/reports/schedules/{uuid:schedule_id}", response={204: None}, summary="End a schedule of yours")
+@router.delete("/reports/schedules/{uuid:schedule_id}", response={204: None}, summary="Delete your schedule")
 def delete_schedule(request: HttpRequest, schedule_id: UUID) -> Status[None]:
     tenant, by = auditor_of(request)
     schedules.delete(tenant, by, schedule_id, correlation_id=getattr(request, "correlation_id", ""))

@@ -96,9 +96,9 @@ CONTROLS = (
         "SOC 2 (Trust Services Criteria 2017)",
         "Change management",
         "Changes are authorised, designed, tested, approved and documented before they are put in place.",
-        "For each change: who asked, what exactly was to change, what the rules said, who approved these very bytes, "
-        "how it ran, what was verified afterwards. And each case in which that went otherwise.",
-        "Changes that were made around Interlock; how changes were designed and tested before they were proposed.",
+        "For each change: who requested it, its exact content, the verdict of the policies, who approved exactly "
+        "that plan, how it ran, and how it was verified. Also each exception to that.",
+        "Changes made outside Interlock; how changes were designed and tested before they were proposed.",
     ),
     Control(
         "A.8.32",
@@ -106,7 +106,7 @@ CONTROLS = (
         "Change management",
         "Changes to information processing facilities and systems follow change management procedures.",
         "The procedure as it was in force (policies and matrix, with every change of them) and each change under it, "
-        "with its assessed risk, its approval, its way back and its verification.",
+        "with its assessed risk, its approval, its rollback plan and its verification.",
         "Whether the procedure fits the organisation; systems that Interlock does not reach.",
     ),
     Control(
@@ -115,17 +115,17 @@ CONTROLS = (
         "Configuration change control",
         "Configuration-controlled changes are reviewed, approved with their impact considered, documented, retained "
         "and monitored.",
-        "Blast radius and verdict of every plan, the decisions on exactly that plan, and the retained, sealed record.",
+        "Blast radius and verdict of every plan, the decisions on exactly that plan, and the retained, signed record.",
         "Membership and meetings of a change board outside Interlock.",
     ),
     Control(
         "6.5",
         "PCI DSS 4.0",
         "Changes to all system components are managed securely",
-        "Changes have a reason, a documented impact, an approval by authorised parties, a test and a way back (6.5.1); "
-        "roles are separated (6.5.4).",
+        "Changes have a reason, a documented impact, an approval by authorised parties, a test and a rollback plan "
+        "(6.5.1); roles are separated (6.5.4).",
         "Reason, impact, approvals, verification and rollback of each change; any overlap of requester, approver and "
-        "who stepped in, also through the owner of an agent.",
+        "operator, also through the owner of an agent.",
         "Whether a component is in scope of PCI DSS; separation of test and production networks (6.5.3); use of live "
         "card numbers (6.5.5).",
     ),
@@ -149,7 +149,7 @@ def check_parameters(tenant: UUID, report: Report, values: Mapping[str, Any]) ->
         for name, otherwise in zip(("since", "until"), usual, strict=True):
             text = str(values.get(name) or otherwise.isoformat())
             if (day := parse_day(text)) is None:
-                issues.append(_issue(name, f"{text[:40]!r} is no day. Write it as 2026-07-01."))
+                issues.append(_issue(name, f"{text[:40]!r} is not a date. Write it as 2026-07-01."))
             else:
                 parameters[name] = day.isoformat()
         issues += _issues_of_period(parameters) if len(parameters) == 2 else []
@@ -159,7 +159,7 @@ def check_parameters(tenant: UUID, report: Report, values: Mapping[str, Any]) ->
         if text in places:
             parameters["environment"] = named.get(text, text)
         else:
-            issues.append(_issue("environment", "There is no such environment."))
+            issues.append(_issue("environment", "No such environment."))
     if issues:
         raise Invalid(issues[0]["message"], issues=issues)
     return parameters
@@ -206,7 +206,7 @@ def _issues_of_period(parameters: Mapping[str, str]) -> list[dict[str, str]]:
     if since > until:
         return [_issue("until", "The period must end on or after its first day.")]
     if (until - since).days >= MAX_DAYS:
-        return [_issue("since", "A report covers two years at most. Ask for several.")]
+        return [_issue("since", "A report covers two years at most. Request several reports.")]
     return []
 
 

@@ -52,7 +52,7 @@ def create(
     if len(addresses) > MAX_RECIPIENTS:
         issues.append(_issue("recipients", f"{MAX_RECIPIENTS} addresses at most."))
     wrong = [a for a in addresses if not ADDRESS.fullmatch(a) or len(a) > 254]
-    issues += [_issue("recipients", f"{a[:60]!r} is no mail address.") for a in wrong[:3]]
+    issues += [_issue("recipients", f"{a[:60]!r} is not a mail address.") for a in wrong[:3]]
     if issues:
         raise Invalid(issues[0]["message"], issues=issues)
     parameters = {
@@ -217,7 +217,7 @@ def _send_mail(mail: ReportMail) -> str:
     now, attempts = database_time(), mail.attempts + 1
     try:
         if build_message(mail).send() != 1:
-            raise MailNotSent("the mail server took none")
+            raise MailNotSent("the mail server accepted no recipient")
     except Exception as error:  # servers fail in every way; the mail says how
         words = f"{type(error).__name__}: {error}"[:300]
         log.warning("report_mail_failed", run=str(mail.run_id), attempt=attempts, error=words)
@@ -240,10 +240,10 @@ def build_message(mail: ReportMail) -> EmailMessage:
         f"{title}: {about}.",
         "",
         "The report is attached." if attached else "The report is too large for a mail.",
-        f"It is kept at {settings.INTERLOCK.address}/audit/reports/runs/{run.pk}/",
+        f"Download it at {settings.INTERLOCK.address}/audit/reports/runs/{run.pk}/",
         "",
         f"SHA-256 of the file: {run.sha256}",
-        "The audit log holds the same digest, in the event `report.made`.",
+        "The audit log contains the same digest in the event `report.made`.",
     ]
     message = EmailMessage(
         " ".join(f"[Interlock] {title}: {about}".split()),

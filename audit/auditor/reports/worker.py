@@ -58,8 +58,8 @@ class RowCount:
 
     def words(self, report: Report) -> str:
         rows = "nothing" if not self.rows else f"{self.rows} row{'' if self.rows == 1 else 's'}"
-        words = f"{rows} found in {self.looked_at} {report.looked_at} looked at"
-        return words if self.is_whole else f"{words}; it stops here, ask for a shorter period"
+        words = f"{rows} found in {self.looked_at} {report.looked_at} examined"
+        return words if self.is_whole else f"{words}; the report stops here, request a shorter period"
 
 
 def render_csv(report: Report, head: ReportHeader, rows: Iterable[Row], count: RowCount) -> Iterator[bytes]:

@@ -20,8 +20,8 @@ class StreamIn(Schema):
 
     name: str = Field(max_length=64)
     kind: str = Field(description="webhook, file or syslog", max_length=8)
-    address: str = Field("", max_length=500, description="A web address, or tls, tcp or udp for syslog.")
-    verbs: list[str] = Field([], max_length=20, description="Beginnings of verbs, such as `action.`; none is all.")
+    address: str = Field("", max_length=500, description="URL; for syslog tls://, tcp:// or udp://host:port.")
+    verbs: list[str] = Field([], max_length=20, description="Verb prefixes, such as `action.`; empty for all.")
     allow_private: bool = False
     from_start: bool = False
 
@@ -42,7 +42,7 @@ class StreamOut(Schema):
     fault: str
     sent: int
     sent_at: datetime | None
-    secret: str | None = Field(None, description="A webhook's secret, told once: when it is made.")
+    secret: str | None = Field(None, description="A webhook's secret. Shown once, when it is created.")
 
 
 class StreamsOut(Schema):
@@ -53,13 +53,13 @@ class DoneOut(Schema):
     detail: str
 
 
-@router.get("/streams", response=StreamsOut, summary="Where the log is sent on to")
+@router.get("/streams", response=StreamsOut, summary="List export streams")
 def streams(request: HttpRequest) -> dict[str, Any]:
     """The tenant's streams, each with how far behind the log it is and how many events were given up."""
     return {"items": [_serialize_stream(row) for row in commands.list_statuses(tenant_to_audit(request))]}
 
 
-@router.post("/streams", response={201: StreamOut}, summary="Begin a stream")
+@router.post("/streams", response={201: StreamOut}, summary="Create a stream")
 def create(request: HttpRequest, body: StreamIn) -> Status[dict[str, Any]]:
     """Send sealed events on, in the log's order, at least once. A webhook's secret is told this once."""
     tenant, by = tenant_to_administer(request)
@@ -78,20 +78,20 @@ def pause(request: HttpRequest, stream_id: str) -> dict[str, str]:
     return {"detail": commands.pause(tenant, UUID(stream_id), by)}
 
 
-@router.post("/streams/{uuidstr:stream_id}/resume", response=DoneOut, summary="Resume a stream where it was")
+@router.post("/streams/{uuidstr:stream_id}/resume", response=DoneOut, summary="Resume a stream where it stopped")
 def resume(request: HttpRequest, stream_id: str) -> dict[str, str]:
     tenant, by = tenant_to_administer(request)
     return {"detail": commands.resume(tenant, UUID(stream_id), by)}
 
 
-@router.post("/streams/{uuidstr:stream_id}/resend", response=DoneOut, summary="Send what was given up once more")
+@router.post("/streams/{uuidstr:stream_id}/resend", response=DoneOut, summary="Send dead letters again")
 def resend(request: HttpRequest, stream_id: str) -> dict[str, str]:
     """503 when the receiver does not take it: then nothing is lost, and it can be tried again."""
     tenant, by = tenant_to_administer(request)
     return {"detail": commands.resend(tenant, UUID(stream_id), by)}
 
 
-@router.post("/streams/{uuidstr:stream_id}/renew-secret", response=StreamOut, summary="Sign with a new secret")
+@router.post("/streams/{uuidstr:stream_id}/renew-secret", response=StreamOut, summary="Replace the signing secret")
 def renew_secret(request: HttpRequest, stream_id: str) -> dict[str, Any]:
     """From now on; the new secret is told this once."""
     tenant, by = tenant_to_administer(request)

@@ -44,7 +44,7 @@ class StreamRequest:
         if len(self.address) > 500:
             found.append(("address", "At most 500 characters."))
         if len(self.verbs) > MAX_VERBS or not all(VERB.fullmatch(verb) and len(verb) <= 64 for verb in self.verbs):
-            found.append(("verbs", f"At most {MAX_VERBS} beginnings of verbs, such as `action.` or `approval`."))
+            found.append(("verbs", f"At most {MAX_VERBS} verb prefixes, such as `action.` or `approval`."))
         return [{"severity": "error", "field": name, "message": message} for name, message in found]
 
 
@@ -58,8 +58,8 @@ def create(
     """
     if wanted.allow_private and not may_reach_private_networks:
         raise Forbidden(
-            "Only who administers the installation may send to loopback and private addresses.",
-            remedies=["Leave that out, or ask an administrator of the installation to make this stream."],
+            "Only an administrator of the installation can send to loopback and private addresses.",
+            remedies=["Leave it out, or ask an administrator of the installation to create this stream."],
         )
     if issues := wanted.issues():
         raise Invalid("; ".join(i["message"] for i in issues), issues=issues)
@@ -82,7 +82,7 @@ def create(
             private = {"name": stream.name, **({"address": stream.address} if stream.address else {})}
             record(NewEvent(tenant, delivery.subject_of(stream), "stream.created", by, facts=facts, private=private))
     except IntegrityError as taken:
-        raise Conflict(f"There is a stream {wanted.name!r} already.", remedies=["Choose another name."]) from taken
+        raise Conflict(f"A stream named {wanted.name!r} exists already.", remedies=["Choose another name."]) from taken
     return stream, secret
 
 
@@ -101,7 +101,7 @@ def find_stream(tenant: UUID, stream_id: UUID) -> Stream:
 
 def pause(tenant: UUID, stream_id: UUID, by: str) -> str:
     delivery.pause(find_stream(tenant, stream_id), by)
-    return "Paused. Nothing is lost; it resumes where it stopped."
+    return "Paused. No events are lost; the stream resumes where it stopped."
 
 
 def resume(tenant: UUID, stream_id: UUID, by: str) -> str:
@@ -122,7 +122,7 @@ def renew_secret(tenant: UUID, stream_id: UUID, by: str) -> tuple[Stream, str]:
     """Sign with a new secret from now on; return it, which is shown this once. Raises Conflict."""
     stream = find_stream(tenant, stream_id)
     if stream.kind != Stream.Kind.WEBHOOK:
-        raise Conflict("Only webhooks are signed.")
+        raise Conflict("Only webhooks have a signing secret.")
     secret = new_secret(stream)
     with transaction.atomic():
         Stream.objects.filter(pk=stream.pk).update(secret=stream.secret)
@@ -138,7 +138,7 @@ def resend(tenant: UUID, stream_id: UUID, by: str) -> str:
         try:
             sent += delivery.resend(stream, letter, by)
         except DeliveryFailed as why:
-            raise Unavailable(f"{sent} events arrived, then it was not taken: {why}") from why
+            raise Unavailable(f"{sent} events arrived, then delivery failed: {why}") from why
     return f"{sent} events were sent again."
 
 

@@ -157,7 +157,7 @@ MAX_DATAGRAM_BYTES = 60_000
 def address_fault(kind: str, address: str) -> str:
     """Return why nothing can be sent there, in words; empty when it can. Pure."""
     if kind == Stream.Kind.FILE:
-        return "A file needs no address: it is named after the stream." if address else ""
+        return "A file needs no address; its name is the stream's name." if address else ""
     if kind == Stream.Kind.WEBHOOK:
         return url_fault(address)
     try:

@@ -15,13 +15,15 @@ from audit.verify.signatures import InvalidNote
 
 class Command(BaseCommand):
     help = (
-        "Compare two signed heads of a log, or one with the newest: does the later one continue the earlier? Checks "
-        "both signatures and a consistency proof (RFC 9162). Exit status 1 when it does not."
+        "Compare two signed tree heads of a log, or one with the newest: does the later one continue the earlier? "
+        "Checks both signatures and a consistency proof (RFC 9162). Exit status 1 when it does not."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("old", type=Path, help="a file with a signed head")
-        parser.add_argument("new", type=Path, nargs="?", help="another; without it, the newest head of the same log")
+        parser.add_argument("old", type=Path, help="a file with a signed tree head")
+        parser.add_argument(
+            "new", type=Path, nargs="?", help="a second one; default: the newest tree head of the same log"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -30,7 +32,7 @@ class Command(BaseCommand):
         except Problem as problem:
             raise CommandError(str(problem)) from problem
         if old.tenant != new.tenant:
-            raise CommandError("These are heads of different logs.")
+            raise CommandError("These tree heads belong to different logs.")
         first, second = sorted((old.head, new.head), key=lambda head: head.size)
         try:
             proof = prove_consistency(old.tenant, first.size, second.size)
@@ -49,11 +51,11 @@ def _read_head(path: Path) -> ExternalHead:
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
     except (InvalidNote, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
+        raise CommandError(f"{path} contains no tree head of a log of this installation: {error}") from error
 
 
 def _newest_external(old: ExternalHead) -> ExternalHead:
     last = newest_head(old.tenant)
     if last is None:
-        raise CommandError("The log of this head has no heads any more.")
-    return read_external_heads(last.note, "the newest head")[0]
+        raise CommandError("The log of this tree head has no tree heads any more.")
+    return read_external_heads(last.note, "the newest tree head")[0]

@@ -18,16 +18,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("role", help="such as interlock_app")
         parser.add_argument(
-            "--password-from", default="APP_ROLE_PASSWORD", metavar="VARIABLE", help="where the password is read from"
+            "--password-from",
+            default="APP_ROLE_PASSWORD",
+            metavar="VARIABLE",
+            help="the environment variable that contains the password",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if connection.vendor != "postgresql":
-            raise CommandError("SQLite knows no roles: who can write the file can change it. Use PostgreSQL for this.")
+            raise CommandError("SQLite has no roles. Use PostgreSQL for this.")
         password = os.environ.get(options["password_from"], "")
         if not password:
-            raise CommandError(f"Put the role's password into {options['password_from']}.")
+            raise CommandError(f"Put the role's password into {options['password_from']} and run the command again.")
         if fault := role_name_fault(options["role"]):
             raise CommandError(fault)
         create_app_role(options["role"], password)
-        self.stdout.write(f"{options['role']} may read and add; name it in DATABASE_URL of web and worker processes.")
+        self.stdout.write(f"{options['role']} can read and add. Use it in DATABASE_URL of web and worker processes.")

@@ -32,7 +32,7 @@ def build_verifier() -> bytes:
 
 
 class Command(BaseCommand):
-    help = "Write the verifier of evidence packs as one file, which `python FILE PACK` runs without Interlock."
+    help = "Write the verifier as one file. `python FILE PACK` runs it without Interlock."
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

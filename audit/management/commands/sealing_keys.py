@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from audit.errors import Problem
 from audit.seals import keys
 
-BY = "system:setup"
+ACTOR = "system:setup"
 
 
 class Command(BaseCommand):
@@ -18,17 +18,24 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("tenant", type=UUID, help="the tenant's id")
         change = parser.add_mutually_exclusive_group()
-        change.add_argument("--rotate", action="store_true", help="make a new key; the old one counts a while longer")
-        change.add_argument("--revoke", metavar="KEY_ID", help="nothing that this key signs from now on counts")
-        parser.add_argument("--overlap-days", type=float, default=keys.OVERLAP.days, help="for --rotate (default 7)")
+        change.add_argument(
+            "--rotate", action="store_true", help="create a new key; the old one stays valid for --overlap-days"
+        )
+        change.add_argument("--revoke", metavar="KEY_ID", help="revoke this key: signatures from now on are not valid")
+        parser.add_argument(
+            "--overlap-days",
+            type=float,
+            default=keys.OVERLAP.days,
+            help="days that the replaced key stays valid (default 7)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         tenant = options["tenant"]
         try:
             if options["rotate"]:
-                keys.rotate(tenant, BY, timedelta(days=options["overlap_days"]))
+                keys.rotate(tenant, ACTOR, timedelta(days=options["overlap_days"]))
             elif options["revoke"]:
-                keys.revoke(tenant, options["revoke"], BY)
+                keys.revoke(tenant, options["revoke"], ACTOR)
             found = keys.public_keys(tenant)
         except Problem as problem:
             raise CommandError(str(problem)) from problem
@@ -36,4 +43,4 @@ class Command(BaseCommand):
             ends = f"revoked {key['revoked_at']}" if key["revoked_at"] else f"until {key['valid_until'] or 'replaced'}"
             self.stdout.write(f"{key['vkey']}  from {key['valid_from']}, {ends}")
         if not found:
-            self.stdout.write("No keys yet: the first is made when the first event is sealed.")
+            self.stdout.write("No keys yet. The first key is created when the first event enters the signed log.")

@@ -26,18 +26,20 @@ from audit.verify.signatures import InvalidNote
 
 class Command(BaseCommand):
     help = (
-        "Verify the audit log: sealed entries and signed heads, hashes, chains, columns, artifacts, openings. Exit "
+        "Verify the audit log: entries and signed tree heads, hashes, chains, columns, artifacts, openings. Exit "
         "status 1 names the first broken item. Without options everything is verified."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--tenant", type=UUID, help="only this tenant's log (its id)")
-        parser.add_argument("--subject", type=UUID, help="only the chain of this subject (its id), and its seals")
-        parser.add_argument("--range", metavar="A:B", help="only entries A up to B of a tenant's log")
-        parser.add_argument("--since", type=_parse_time, help="only what was sealed from this time on (ISO 8601, UTC)")
-        parser.add_argument("--until", type=_parse_time, help="only what was sealed before this time")
         parser.add_argument(
-            "--incremental", action="store_true", help="only what came since the last verification that found all well"
+            "--subject", type=UUID, help="only the chain of this subject (its id), and its entries in the signed log"
+        )
+        parser.add_argument("--range", metavar="A:B", help="only entries A up to B of a tenant's log")
+        parser.add_argument("--since", type=_parse_time, help="only entries signed from this time on (ISO 8601, UTC)")
+        parser.add_argument("--until", type=_parse_time, help="only entries signed before this time")
+        parser.add_argument(
+            "--incremental", action="store_true", help="only entries since the last successful verification"
         )
         parser.add_argument(
             "--head",
@@ -45,11 +47,14 @@ class Command(BaseCommand):
             action="append",
             default=[],
             metavar="FILE",
-            help="signed heads that were kept elsewhere: finds a tail that was cut off or rewritten",
+            help="signed tree heads that were kept elsewhere: detects a truncated or rewritten log",
         )
-        parser.add_argument("--heads", type=Path, metavar="FILE", help="the same for chains, from --save-heads")
+        parser.add_argument("--heads", type=Path, metavar="FILE", help="the same for chains; a file from --save-heads")
         parser.add_argument(
-            "--save-heads", type=Path, metavar="FILE", help="write the verified heads of chains, to be kept elsewhere"
+            "--save-heads",
+            type=Path,
+            metavar="FILE",
+            help="write the verified heads of chains to a file, to keep elsewhere",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -75,7 +80,9 @@ class Command(BaseCommand):
         tenants = [options["tenant"]] if options["tenant"] else sealed_tenants()
         unknown = next((head for head in external_heads if head.tenant not in tenants), None)
         if unknown is not None:
-            raise CommandError(f"{unknown.where} is a head of the log of {unknown.tenant}, which is not among these.")
+            raise CommandError(
+                f"{unknown.where} is a tree head of the log of {unknown.tenant}, which is not verified here."
+            )
         for tenant in tenants:
             start, upto = _bounds(tenant, options)
             found = verify_tenant_log(
@@ -98,7 +105,7 @@ class Command(BaseCommand):
                 on_head=(lambda i, head: lines.append(format_head(i, head))) if options["save_heads"] else None,
             )
         if report.ok and options["subject"] and not report.events:
-            raise CommandError(f"Nothing was recorded about {options['subject']}.")
+            raise CommandError(f"The log has no events about {options['subject']}.")
         if report.ok and options["save_heads"]:
             options["save_heads"].write_text("".join(lines), encoding="ascii")
         return report
@@ -136,7 +143,7 @@ def _read_external_heads(path: Path) -> list[ExternalHead]:
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
     except (InvalidNote, UnicodeDecodeError) as error:
-        raise CommandError(f"{path} holds no head of a log that is kept here: {error}") from error
+        raise CommandError(f"{path} contains no tree head of a log of this installation: {error}") from error
 
 
 def _read_chain_heads(path: Path) -> dict[UUID, ChainHead]:
@@ -145,4 +152,4 @@ def _read_chain_heads(path: Path) -> dict[UUID, ChainHead]:
     except OSError as error:
         raise CommandError(f"Cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise CommandError(f"{path} holds no heads: {error}") from error
+        raise CommandError(f"{path} contains no heads: {error}") from error
