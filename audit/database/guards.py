@@ -1,4 +1,4 @@
-"""What guards the records inside the database: triggers that refuse changes, and a role that owns nothing."""
+"""Guard the records inside the database: triggers that refuse changes, and a role that owns nothing."""
 
 import re
 from collections.abc import Iterable
@@ -180,7 +180,7 @@ RIGHTS = """
 
 
 def role_name_fault(role: str) -> str:
-    """Why this cannot be the role's name, in words; empty when it can. Pure."""
+    """Why this cannot be the role's name; empty when it can. Pure."""
     if not ROLE_NAME.fullmatch(role) or role.startswith("pg_"):
         return "A role's name has lower-case letters, digits and underscores, and does not begin with pg_."
     return ""
@@ -206,7 +206,7 @@ def create_app_role(role: str, password: str) -> None:
 
 
 def find_excess_rights() -> list[str]:
-    """What the role of this connection could do to the log beyond reading and adding, in words; empty is well."""
+    """What the role of this connection can do to the log beyond reading and adding; empty if nothing."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
         if cursor.fetchone()[0]:

@@ -1,4 +1,4 @@
-"""Evidence over HTTP: the pack of a subject, packs that are built in the background, and who gets what."""
+"""Evidence over HTTP: the pack of a subject, packs that are built in the background, and audiences."""
 
 import re
 from datetime import datetime
@@ -34,7 +34,7 @@ DOWNLOAD: dict[str, Any] = {
 
 
 class EvidenceQuery(Schema):
-    """What pack is wanted."""
+    """Options of the pack."""
 
     form: str = Field("zip", max_length=8, description="`zip` for the whole pack, `pdf` for its report.")
     audience: str = Field(FULL, max_length=32, description="`full`, `external`, or one of the tenant's own audiences.")
@@ -42,7 +42,7 @@ class EvidenceQuery(Schema):
 
 
 class JobOut(Schema):
-    """A pack that is being built, or was: `state` is waiting, building, ready or failed; `file` once it is ready."""
+    """A pack built in the background. `state`: waiting, building, ready or failed. `file`: set once it is ready."""
 
     id: UUID
     state: str

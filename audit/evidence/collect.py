@@ -127,7 +127,7 @@ MAX_READ_BYTES = 16 << 20  # of a change document or a report that is shown, not
 
 @dataclass(frozen=True)
 class Progress:
-    """Who wants to know how far it is: `report(doing, done, total)`, often; it may raise to stop the building."""
+    """Receives the progress: `report(doing, done, total)`, often; it may raise to stop the build."""
 
     report: Callable[[str, int, int], object]
 

@@ -1,4 +1,4 @@
-"""Packs that take a while: asked for, built by a worker with progress, kept for a day, and downloaded in any pieces.
+"""Packs built in the background: requested, built by a worker with progress, kept for a day, downloaded in pieces.
 
 Whoever claims a job holds it by its `lease`; every write is guarded by that, so a worker that was taken for dead stores
 nothing more. A job whose worker went silent is begun anew, three times at most.
@@ -39,13 +39,13 @@ PROGRESS_S = 0.5
 
 
 class LeaseLost(Exception):
-    """Another worker has the job, or it is gone."""
+    """Another worker has the job, or it was deleted."""
 
 
 def request_pack(
     tenant: UUID, subject: Subject, audience: str, form: str, by: str, correlation_id: str = ""
 ) -> PackJob:
-    """Want a pack (`form` zip) or its report (pdf); leaves an event, wakes a worker.
+    """Request a pack (`form` zip) or its report (pdf); leaves an event, wakes a worker.
 
     Who waits for just that already gets the same job.
     Raises NotFound for an unknown audience, Conflict when this person already waits for five.
@@ -200,5 +200,5 @@ def _record_event(
 
 
 def erase_packs(tenant: UUID, person: UUID) -> int:
-    """All of the tenant's; whoever waits asks again. One that is being built finds its job gone and stores nothing."""
+    """Drop all built packs of the tenant; who still needs one requests it again. A running build stores nothing."""
     return PackJob.objects.filter(tenant=tenant).delete()[1].get("audit.PackJob", 0)

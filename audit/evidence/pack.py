@@ -25,7 +25,7 @@ ATTACHED_BYTES = 16 << 20
 
 
 class EvidenceBroken(Problem):
-    """What is stored about this is no longer what was recorded, so no evidence can be given. Run `verify_audit`."""
+    """The stored records differ from the recorded ones, so no evidence pack can be built. Run `verify_audit`."""
 
     status, code = 500, "evidence_broken"
 
@@ -97,7 +97,7 @@ def plan_pack(
         found = collect(tenant, subject, last, pack_request.redaction, progress)
         return _assemble(tenant, found, seal, pack_request, progress)
     except (Broken, LookupError) as error:
-        raise EvidenceBroken(f"{EvidenceBroken.__doc__} The first thing wrong: {error}") from error
+        raise EvidenceBroken(f"{EvidenceBroken.__doc__} First break: {error}") from error
 
 
 def _assemble(

@@ -1,4 +1,4 @@
-"""Taking evidence along, in the browser: choose what and for whom, watch it being built, download it."""
+"""The pages of evidence packs: choose contents and audience, watch the progress, download."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +33,7 @@ WITHHELD_LABELS = {
 
 @dataclass(frozen=True)
 class ExportAddresses:
-    """Where a subject's evidence is taken: these addresses differ between an action's pages and the audit log's."""
+    """The addresses of a subject's evidence: these addresses differ between an action's pages and the audit log's."""
 
     page: str
     direct: str
@@ -82,7 +82,7 @@ def evidence(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpRespon
 @require_POST
 @auditors_only
 def audience(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
-    """Say what is withheld from an audience: for who administers the tenant."""
+    """Set what is withheld from an audience. For tenant admins."""
     tenant, by = tenant_to_administer(request)
     words = request.POST.get("withheld", "").replace(",", " ").split()
     name = request.POST.get("name", "")
@@ -118,7 +118,7 @@ def export_context(request: HttpRequest, tenant: UUID, subject: Subject, place: 
 
 
 def describe_withheld(withheld: frozenset[str]) -> str:
-    """What is left out, for people."""
+    """What is withheld, as text for people."""
     named = [WITHHELD_LABELS.get(word) or f"what is called {word.partition(':')[2]}" for word in sorted(withheld)]
     return f"without {', '.join(named)}" if named else "nothing is withheld"
 

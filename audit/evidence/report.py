@@ -46,7 +46,7 @@ TONES = {
 def report_pdf(
     tenant: UUID, found: PackContents, seal: HeadProof, about: Mapping[str, Any], key_id: str, attached: bytes | None
 ) -> bytes:
-    """Set the report; `attached` is the pack that it is about, if it is small enough to be inside."""
+    """Typeset the report; `attached` is the pack that it is about, if it is small enough to be inside."""
     subject = describe_subject(tenant, about["subject"]["kind"], UUID(about["subject"]["id"]))
     at = datetime.fromisoformat(about["created_at"])
     data = report_data(found, seal, about, key_id, _title(found, subject), attached is not None)
@@ -149,7 +149,7 @@ def _decision(row: dict[str, Any], found: PackContents) -> dict[str, Any]:
 
 
 def _verdict(row: dict[str, Any]) -> dict[str, Any]:
-    """What the policies and the matrix said, as the event holds it."""
+    """The verdict of the policies and the matrix, as the event contains it."""
     facts = row["facts"]
     blast = facts.get("blast") if isinstance(facts.get("blast"), dict) else {}
     reasons = [r for r in facts.get("reasons", []) if isinstance(r, dict)]

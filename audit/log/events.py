@@ -105,7 +105,7 @@ def append_events(entries: Sequence[NewEvent], heads: dict[UUID, ChainHead], at:
     """Insert events and private values in at most two statements and no reads; return the heads that resulted.
 
     The caller is inside a transaction, holds the subjects (row lock or guarded update) and knows their heads. Raises
-    what `chained` does, and IntegrityError when a head was stale.
+    what `build_rows` does, and IntegrityError when a head was stale.
     """
     parts, after = build_rows(entries, heads, at)
     insert_together(parts)

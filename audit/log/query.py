@@ -1,4 +1,4 @@
-"""Read the log of one tenant: filters, one page by keyset, and an event with what it committed to."""
+"""Read the log of one tenant: filters, envelopes, and the private values that events committed to."""
 
 import json
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ EventKey = tuple[UUID, int]  # subject id and seq
 
 @dataclass(frozen=True)
 class EventFilter:
-    """What somebody wants to see; all of it must hold. A verb also stands for all that begin with it and a dot."""
+    """Conditions on events; all must match. A verb also matches all that begin with it and a dot."""
 
     subject: UUID | None = None
     actor: str = ""
@@ -49,7 +49,7 @@ class EventFilter:
         return since, until
 
     def condition(self) -> Q:
-        """On the columns of events; `is_placed` needs more."""
+        """The condition on columns of events; where `needs_index` is true, the index is needed too."""
         since, until = self.window()
         equal = {
             "actor": self.actor,
@@ -67,7 +67,7 @@ class EventFilter:
 
 
 def read_envelope(event: Event) -> dict[str, Any]:
-    """What was recorded. {} when the bytes are no longer readable: verifying says so, reading must not fail over it."""
+    """The recorded envelope. {} when the bytes are unreadable: verification reports that, reading must not fail."""
     try:
         envelope = json.loads(bytes(event.body))
     except ValueError:

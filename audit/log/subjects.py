@@ -1,4 +1,4 @@
-"""Names for ids: the log keeps ids, people read titles. The floors above say what theirs are called."""
+"""Names for ids: the log keeps ids, people read titles. Floors above register the names of theirs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable

@@ -1,4 +1,4 @@
-"""What the log is made of, and what auditors work with."""
+"""The tables of the log, and of what auditors work with."""
 
 from audit.models.auditor import (
     Audience,

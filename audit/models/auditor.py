@@ -261,7 +261,9 @@ class Stream(models.Model):
 
 
 class DeadLetter(models.Model):
-    """A range of the log that a stream gave up: `first` to `last`, both included. It can be sent again."""
+    """A dead letter: a range of the log that a stream did not deliver, `first` to `last`, both included. It can be
+    sent again.
+    """
 
     stream = models.ForeignKey(Stream, on_delete=models.CASCADE, related_name="dead_letters")
     first = models.BigIntegerField()
@@ -284,7 +286,7 @@ class DeadLetter(models.Model):
 
 
 class Audience(models.Model):
-    """A tenant's own rule what is withheld from somebody; see `audit.evidence.contents`."""
+    """A tenant's own audience: what is withheld from it; see `audit.evidence.contents`."""
 
     tenant = models.UUIDField()
     name = models.SlugField(max_length=32)
@@ -300,7 +302,7 @@ class Audience(models.Model):
 
 
 class PackJob(models.Model):
-    """A pack that somebody asked for and that takes a while. Built once, kept for a day, in chunks of its own table.
+    """An evidence pack that is built in the background. Built once, kept for a day, in chunks of its own table.
 
     `lease` counts who builds it; who holds an older one has been given up and stores nothing. `done` of `total` tells
     the progress.

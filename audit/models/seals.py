@@ -160,7 +160,7 @@ class HeadTarget(models.Model):
 
 
 class Verification(models.Model):
-    """One asked-for verification, carried on in slices: `walk` is where it stands, `report` what it found."""
+    """One requested verification, run in slices: `walk` is its position, `report` its result."""
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -234,13 +234,13 @@ class LegalHold(models.Model):
 
 
 class Retention(models.Model):
-    """For how many days a tenant's events stay in the database at least; none: for ever."""
+    """For how many days a tenant's events stay in the database at least; none: forever."""
 
     tenant = models.UUIDField(primary_key=True)
     keep_days = models.PositiveIntegerField(null=True)
 
     def __str__(self) -> str:
-        return f"{self.tenant}: {self.keep_days or 'for ever'}"
+        return f"{self.tenant}: {self.keep_days or 'forever'}"
 
 
 class Archive(models.Model):

@@ -1,1 +1,1 @@
-"""What leaves Interlock for other people's machines: which addresses may be asked, and connections that keep to it."""
+"""Outgoing requests: which addresses are allowed, and connections that only go there."""

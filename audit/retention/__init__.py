@@ -1,1 +1,1 @@
-"""How long the log is kept: holds, archives that verify on their own, pruning of what is archived, and erasure."""
+"""How long the log is kept: legal holds, archives that verify on their own, pruning, erasure."""

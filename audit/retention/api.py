@@ -1,4 +1,4 @@
-"""Retention over HTTP: the twin of /audit/retention/."""
+"""Retention over HTTP: the same as /audit/retention/."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ router = Router(tags=["audit"])
 
 
 class HoldIn(Schema):
-    """What must be kept, and why. Without a subject: everything of the tenant."""
+    """What to hold, and why. Without a subject: everything of the tenant."""
 
     model_config = {"extra": "forbid"}
 
@@ -33,7 +33,7 @@ class HoldOut(Schema):
 
 
 class ArchiveOut(Schema):
-    """A file with the sealed events `first` to `upto` (not included). `pruned`: how many of them left the database."""
+    """A file with the events `first` to `upto` (not included). `pruned`: how many were removed from the database."""
 
     id: UUID
     file: str
@@ -58,7 +58,7 @@ class RetentionOut(Schema):
 
 
 class ErasureIn(Schema):
-    """Whose words are erased, and on whose request."""
+    """The person whose texts are erased, and the reason."""
 
     model_config = {"extra": "forbid"}
 
@@ -84,7 +84,7 @@ def retention(request: HttpRequest) -> dict[str, Any]:
 
 @router.put("/retention", response=RetentionOut, summary="Set how long the log is kept")
 def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
-    """What is older is archived to files that verify on their own, and only then pruned."""
+    """Older events can be archived to files that verify on their own. Only archived events are pruned."""
     tenant, by = tenant_to_administer(request)
     archives.set_keep_days(tenant, body.keep_days, by)
     return retention(request)
@@ -92,7 +92,7 @@ def keep(request: HttpRequest, body: RetentionIn) -> dict[str, Any]:
 
 @router.post("/legal-holds", response={201: HoldOut}, summary="Set a legal hold on a subject, or on everything")
 def hold(request: HttpRequest, body: HoldIn) -> Status[dict[str, Any]]:
-    """Until it is lifted, nothing of it is pruned or erased."""
+    """Nothing that it covers is pruned or erased until the hold is lifted."""
     tenant, by = tenant_to_administer(request)
     return Status(201, _serialize_hold(erasure.set_hold(tenant, body.reason, by, body.subject)))
 
@@ -106,7 +106,7 @@ def lift(request: HttpRequest, hold_id: str) -> dict[str, Any]:
 
 @router.post("/erasures", response=ErasureOut, summary="Erase a person's words")
 def erase(request: HttpRequest, body: ErasureIn) -> dict[str, Any]:
-    """What they wrote and are called is gone for good; every event stays, and the log verifies as before."""
+    """Erases the person's texts and name permanently. Every event stays, and the log verifies as before."""
     tenant, by = tenant_to_administer(request)
     return {"erased": erasure.erase_known_person(tenant, body.principal, body.reason, by)}
 

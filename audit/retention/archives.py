@@ -39,7 +39,7 @@ _ended_checks: dict[str, EndedCheck] = {}
 
 
 def register_ended_check(kind: str, ended: EndedCheck) -> None:
-    """Let subjects of a kind be pruned once `ended` says so; kinds that nobody registered are kept for ever."""
+    """Let subjects of a kind be pruned once `ended` says so; kinds that nobody registered are kept forever."""
     _ended_checks[kind] = ended
 
 
@@ -215,7 +215,7 @@ def verified_upto(tenant: UUID) -> int:
 
 
 def read_keep_days(tenant: UUID) -> int | None:
-    """For how many days the tenant keeps its events at least; None is for ever."""
+    """For how many days the tenant keeps its events at least; None is forever."""
     row = Retention.objects.filter(pk=tenant).first()
     return row.keep_days if row else None
 
@@ -249,7 +249,7 @@ MIN_KEEP_DAYS, MAX_KEEP_DAYS = 30, 36_500
 
 
 def set_keep_days(tenant: UUID, days: int | None, by: str) -> None:
-    """Keep events in the database for so many days at least; None: for ever. Event `retention.set`. Raises Invalid."""
+    """Keep events in the database for so many days at least; None: forever. Event `retention.set`. Raises Invalid."""
     if days is not None and not MIN_KEEP_DAYS <= days <= MAX_KEEP_DAYS:
         words = f"Between {MIN_KEEP_DAYS} and {MAX_KEEP_DAYS:,} days, or empty to keep them forever."
         raise Invalid(words, issues=[{"severity": "error", "field": "keep_days", "message": words}])

@@ -21,7 +21,7 @@ from audit.models.seals import LegalHold
 
 
 class UnderLegalHold(Conflict):
-    """A legal hold stands on this."""
+    """A legal hold covers this."""
 
     code = "legal_hold"
 
@@ -39,7 +39,7 @@ def set_hold(tenant: UUID, reason: str, by: str, subject_id: UUID | None = None)
 
 
 def lift_hold(tenant: UUID, hold_id: UUID, by: str) -> None:
-    """Lift a hold that stands. Event `legal_hold.lifted`. Raises NotFound."""
+    """Lift an active hold. Event `legal_hold.lifted`. Raises NotFound."""
     with transaction.atomic():
         hold = LegalHold.objects.select_for_update().filter(pk=hold_id, tenant=tenant, lifted_at=None).first()
         if hold is None:
@@ -50,7 +50,7 @@ def lift_hold(tenant: UUID, hold_id: UUID, by: str) -> None:
 
 
 def active_holds(tenant: UUID) -> list[LegalHold]:
-    """The holds that stand, the newest first."""
+    """The active holds, newest first."""
     return list(LegalHold.objects.filter(tenant=tenant, lifted_at=None).order_by("-set_at")[:500])
 
 
@@ -62,7 +62,7 @@ def held_subjects(tenant: UUID, subject_ids: Iterable[UUID]) -> set[UUID]:
 
 
 def refuse_if_held(tenant: UUID, subject_ids: Iterable[UUID]) -> None:
-    """Raises Held when a hold stands on any of them."""
+    """Raises UnderLegalHold when a hold stands on any of them."""
     held = held_subjects(tenant, subject_ids)
     if held:
         remedies = ["An admin of the tenant must lift the hold first: /audit/retention/."]
@@ -97,7 +97,7 @@ def erase_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict[str, 
     """
     Erase what a person wrote and what is told about them in this tenant; return how much, by kind.
 
-    One transaction. Event `person.erased` on the person's subject, with counts. Raises Held, Invalid.
+    One transaction. Event `person.erased` on the person's subject, with counts. Raises UnderLegalHold, Invalid.
     """
     if not reason.strip():
         issue = {"severity": "error", "field": "reason", "message": "Give a reason, such as who asked for it."}
@@ -125,7 +125,7 @@ def private_values_of(tenant: UUID, person: UUID) -> QuerySet[PrivateValue]:
 
 
 def erase_values(tenant: UUID, subject_id: UUID, by: str, reason: str, names: list[str] | None = None) -> int:
-    """Erase the values of one subject, or only those of these names. Event `values.erased`. Raises Held."""
+    """Erase the values of one subject, or only those of these names. Event `values.erased`. Raises UnderLegalHold."""
     refuse_if_held(tenant, [subject_id])
     with transaction.atomic():
         found = PrivateValue.objects.filter(tenant=tenant, subject_id=subject_id, erased_at=None)
@@ -147,7 +147,7 @@ def _erase_rows(found: QuerySet[PrivateValue]) -> int:
 
 
 def erase_known_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict[str, int]:
-    """Erase what a person of this tenant wrote, and is called. Raises NotFound, Invalid, Held, Conflict."""
+    """Erase the texts and the name of a person of this tenant. Raises NotFound, Invalid, UnderLegalHold, Conflict."""
     acted = Event.objects.filter(tenant=tenant, actor=str(person)).exists()
     if not acted and not Event.objects.filter(tenant=tenant, subject_id=person).exists():
         raise NotFound
@@ -155,7 +155,7 @@ def erase_known_person(tenant: UUID, person: UUID, reason: str, by: str) -> dict
 
 
 def describe_erasure(erased: dict[str, int]) -> str:
-    """What was erased, in words."""
+    """Describe what was erased."""
     told: dict[str, Any] = {"values": "values in the log", "actions": "texts of actions", "comments": "comments"}
     parts = [f"{erased[name]} {words}" for name, words in told.items() if erased.get(name)]
     names = "; the account's name was removed" if erased.get("names") else ""

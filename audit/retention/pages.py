@@ -1,4 +1,4 @@
-"""Keeping and letting go, in the browser: auditors see it, admins say it."""
+"""The page of retention, legal holds and erasure: auditors see it, admins change it."""
 
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ def retention(request: HttpRequest, tenant: UUID) -> HttpResponse:
 @require_POST
 @auditors_only
 def change_retention(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    """One of the page's forms: how long, what to hold, what to lift, whose words to erase."""
+    """One of the page's forms: set retention, set or lift a legal hold, erase a person's texts."""
     tenant, by = tenant_to_administer(request)
     try:
         messages.success(request, _apply_form(request, tenant, by))

@@ -19,7 +19,7 @@ KEK_ID_BYTES, NONCE_BYTES = 8, 12
 
 
 class Undecryptable(Problem):
-    """This cannot be decrypted: it was altered, or it belongs to another tenant, another place or another key."""
+    """This cannot be decrypted: it was changed, or it belongs to another tenant, record or key."""
 
     code = "undecryptable"
 

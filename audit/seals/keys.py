@@ -122,7 +122,7 @@ def verifiers(tenant: UUID, rows: Sequence[seals.SigningKey] | None = None) -> l
 def verify_head(note: str, keys: list[PublicKey]) -> signatures.TreeHead:
     """The tree head in this note, signed by one of these keys at a time when its signatures counted.
 
-    Raises BadNote, in words.
+    Raises InvalidNote.
     """
     text, by = signatures.verify_note(note, keys)
     head = signatures.parse_tree_head(text)
@@ -178,7 +178,7 @@ def format_time(at: datetime | None) -> str | None:
 
 
 def parse_time(text: str) -> datetime:
-    """Raises BadNote."""
+    """Raises InvalidNote."""
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

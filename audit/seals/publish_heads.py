@@ -1,4 +1,4 @@
-"""Send signed heads elsewhere, where who administers Interlock cannot rewrite them: a file, a web address, mail.
+"""Send signed tree heads elsewhere, where an administrator cannot rewrite them: a file, a web address, mail.
 
 Only the newest head is sent, and not more often than its target asks: each head vouches for all that came before it.
 What a target did not take is tried again; nobody waits for it.
@@ -48,7 +48,7 @@ def publish_due(limit: int = 5) -> int:
 
 
 def add_target(tenant: UUID, kind: str, address: str, every_s: int, by: str, allow_private: bool = False) -> HeadTarget:
-    """Let heads be sent there. Event `head_target.added`. Raises Invalid, Conflict."""
+    """Add a target. Event `head_target.added`. Raises Invalid, Conflict."""
     address = address.strip()
     if fault := address_fault(kind, address):
         raise Invalid(fault)
@@ -78,7 +78,7 @@ def remove_target(tenant: UUID, target_id: int, by: str) -> None:
 
 
 def address_fault(kind: str, address: str) -> str:
-    """Why no head can be sent there, in words; empty when it can. Pure: resolves no name."""
+    """Why tree heads cannot be sent there; empty when they can. Pure: resolves no name."""
     if kind == HeadTarget.Kind.FILE:
         return "A file needs no address; the installation sets its path." if address else ""
     if kind == HeadTarget.Kind.HTTP:
@@ -115,7 +115,8 @@ def _to_http(target: HeadTarget, head: SignedTreeHead) -> None:
 def _to_email(target: HeadTarget, head: SignedTreeHead) -> None:
     text = (
         f"{head.note}\nKeep this mail: it contains the signed tree head of the first {head.size} entries "
-        f"of the audit log. To check the log against it, paste the lines above at {settings.INTERLOCK.address}/verify/.\n"
+        f"of the audit log. To check the log against it, paste the lines above at "
+        f"{settings.INTERLOCK.address}/verify/.\n"
     )
     EmailMessage(f"Audit log {target.tenant}: tree head {head.number}", text, to=[target.address]).send()
 
@@ -157,7 +158,7 @@ def _record_delivery(target: HeadTarget, head: SignedTreeHead) -> None:
 
 
 def _record_failure(target: HeadTarget, why: str) -> None:
-    """Tell once, when it begins to fail: each event makes another head."""
+    """Record the failure once, when it begins: each event makes another head."""
     with transaction.atomic():
         HeadTarget.objects.filter(pk=target.pk).update(
             failures=F("failures") + 1, fault=why[:300], next_at=_next_attempt_at(target)

@@ -204,7 +204,7 @@ class SealResult:
 
 
 def failpoint(step: str) -> None:
-    """A pass has come to this one of STEPS. Tests interrupt it here."""
+    """Called when a pass reaches one of STEPS. Tests interrupt it here."""
 
 
 def seal_all(until: Callable[[], bool] = lambda: False) -> SealResult:
@@ -272,7 +272,7 @@ def _lock_trees(tenants: list[UUID]) -> dict[UUID, tuple[Tree, str]]:
 
 
 def _check_tree(row: Tree, note: str, ring: Sequence[SigningKey]) -> GrowingTree | None:
-    """The tree, if it is what was signed last; else it is halted, and None: nothing is signed on top of a doubt."""
+    """The tree, if it is what was signed last; otherwise halt it and return None."""
     try:
         frontier = Frontier.unpacked(row.size, bytes(row.frontier))
         if note or row.number or row.size:

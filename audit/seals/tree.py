@@ -142,7 +142,9 @@ class Proofs:
 
 
 def proofs_for(tenant: UUID, subject_id: UUID, upto_seq: int) -> Proofs:
-    """The newest head, and the path to it of each event up to `upto_seq`. All at once: for many see `each_proof`."""
+    """The newest head, and the path to it of each event up to `upto_seq`. All at once: for many see
+    `iterate_proofs`.
+    """
     head = newest_head(tenant)
     leaves = list(iterate_proofs(tenant, subject_id, upto_seq, head)) if head else []
     return Proofs(head.note if head else "", leaves, upto_seq - len(leaves))

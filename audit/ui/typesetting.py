@@ -45,7 +45,7 @@ def render_pdf(template: str, data: dict[str, Any], attachments: Sequence[Attach
     """Set `typst/<template>.typ` with `data` (what JSON can say; every string is made printable); return the PDF.
 
     The same arguments give the same bytes: `at` is the only date in them. Takes 50 ms for a page, about two
-    seconds for 30. Raises NotSet when typst refuses, or takes two minutes.
+    seconds for 30. Raises TypesettingFailed when typst refuses, or takes two minutes.
     """
     if not NAME.fullmatch(template):
         raise ValueError(f"{template!r} is not the name of a template")
@@ -73,7 +73,7 @@ def render_pdf(template: str, data: dict[str, Any], attachments: Sequence[Attach
 
 
 class TypesettingFailed(RuntimeError):
-    """Typst could not set this."""
+    """Typst could not typeset this."""
 
 
 class Prepared(str):

@@ -1,4 +1,4 @@
-"""Heads, keys and proofs of the tenant's log over HTTP, and verifications: the twin of /audit/verification/."""
+"""Heads, keys and proofs of the tenant's log over HTTP, and verifications: the same as /audit/verification/."""
 
 from datetime import datetime
 from typing import Any
@@ -24,7 +24,7 @@ MAX_ID = 2**63 - 1
 
 
 class HeadOut(Schema):
-    """A signed head. `note` is what to keep elsewhere: C2SP's signed note of a tlog-checkpoint."""
+    """A signed tree head. Keep `note` elsewhere: a C2SP signed note of a tlog-checkpoint."""
 
     number: int
     size: int
@@ -40,7 +40,7 @@ class HeadsQuery(Schema):
 
 
 class ConsistencyQuery(Schema):
-    """Sizes of two heads; without `second`, the newest."""
+    """Sizes of two tree heads. Default for `second`: the newest."""
 
     first: int = Field(ge=1, le=MAX_ID)
     second: int | None = Field(None, ge=1, le=MAX_ID)
@@ -60,7 +60,7 @@ class SigningKeyOut(Schema):
 
 
 class ConsistencyOut(Schema):
-    """RFC 9162 2.1.4: that the log of `first` entries is the beginning of that of `second`."""
+    """A consistency proof (RFC 9162 2.1.4) that the log of `first` entries is the beginning of that of `second`."""
 
     first: int
     second: int
@@ -68,7 +68,7 @@ class ConsistencyOut(Schema):
 
 
 class IntegrityOut(Schema):
-    """`ok` is null before the first verification. `behind_s`: age of the oldest event that is not sealed yet."""
+    """`ok` is null before the first verification. `behind_s`: age of the oldest event that is not signed yet."""
 
     ok: bool | None
     sealed_upto: int
@@ -99,7 +99,7 @@ class VerificationIn(Schema):
 
 
 class VerificationOut(Schema):
-    """`intact` is null until it is done. `report`: what was looked at, and kind, item and detail of the first break."""
+    """`intact` is null until it is done. `report`: counts, and kind, item and detail of the first break."""
 
     id: UUID
     depth: str
@@ -114,7 +114,7 @@ class VerificationOut(Schema):
 
 
 class TargetIn(Schema):
-    """`every_s`: at most one head in so many seconds. Private addresses: only who administers the installation."""
+    """`every_s`: minimum seconds between tree heads. Private addresses need an administrator of the installation."""
 
     kind: str = Field(max_length=8, description="`file`, `http` or `email`")
     address: str = Field("", max_length=500)

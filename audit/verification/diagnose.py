@@ -1,4 +1,4 @@
-"""What is wrong with an entry that no longer fits, and what to call it. Only asked once something is broken.
+"""Find out what was done to an entry that does not fit, and name it. Used only once something is broken.
 
 | kind | what was done |
 |---|---|

@@ -1,4 +1,4 @@
-"""Verifications that somebody asked for, carried on in the background, a slice at a time.
+"""Verifications that were requested: run in the background, a slice at a time.
 
 A job says in its row where it stands, so a page shows its progress, and whatever happens to a worker, another goes on.
 """
@@ -48,7 +48,7 @@ def request_verification(
     upto: int | None = None,
     head: str = "",
 ) -> Verification:
-    """Ask for a verification. Raises Invalid for what cannot be verified, Conflict while another one runs."""
+    """Request a verification. Raises Invalid for what cannot be verified, Conflict while another one runs."""
     _validate(tenant, depth, subject_id, first, upto, head)
     with transaction.atomic():
         size = _lock_tree(tenant)
@@ -164,7 +164,7 @@ def _verify_slice(job: Verification, is_enough: Callable[[], bool]) -> bool:
 
 
 def _end(job: Verification, broken: Broken | None) -> None:
-    """Say what came out: in the row, on the auditor's pages, and as the event `log.verified`."""
+    """Store the result: in the row, on the auditor's pages, and as the event `log.verified`."""
     with transaction.atomic():
         job.status, job.ended_at, job.leased_until, job.broken = "done", database_time(), None, str(broken or "")
         if broken:

@@ -80,7 +80,7 @@ def _add_counts(verdict: VerificationResult, walk: LogWalk | None, start: int) -
 
 
 def store_result(tenant: UUID, verdict: VerificationResult) -> None:
-    """Let the auditor's pages say so, and the next incremental verification begin there."""
+    """Store the result for the auditor's pages and for the next incremental verification."""
     values: dict[str, Any] = {"verified_at": database_time(), "broken": str(verdict.broken or "")}
     if verdict.ok:
         values["verified_size"] = verdict.size
@@ -225,7 +225,7 @@ class ExternalHead:
 
 
 def read_external_heads(text: str, where: str = "this") -> list[ExternalHead]:
-    """The heads in a text, their signatures verified with the keys that are stored here. Raises BadNote, in words.
+    """The heads in a text, their signatures verified with the keys that are stored here. Raises InvalidNote.
 
     A query per tenant. Raises MissingKey, Undecryptable, too.
     """
@@ -244,7 +244,7 @@ def read_external_heads(text: str, where: str = "this") -> list[ExternalHead]:
 
 
 def tenant_of(head: TreeHead) -> UUID:
-    """Whose log it is. Raises BadNote for other origins."""
+    """Whose log it is. Raises InvalidNote for other origins."""
     try:
         if not head.origin.startswith(ORIGIN):
             raise ValueError

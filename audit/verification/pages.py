@@ -83,7 +83,7 @@ def head(request: HttpRequest, tenant: UUID, number: int) -> HttpResponse:
 @require_POST
 @auditors_only
 def add_target(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    """Let heads be sent somewhere: for who administers the tenant."""
+    """Add a target for tree heads. For tenant admins."""
     tenant, who = tenant_to_administer(request)
     form = request.POST
     every_s = form.get("every_s", "").strip()
@@ -109,7 +109,7 @@ def remove_target(request: HttpRequest, tenant: UUID, target_id: int) -> HttpRes
 
 
 def _read_form(request: HttpRequest) -> dict[str, Any]:
-    """What the form says. Raises Invalid."""
+    """Read the form. Raises Invalid."""
     form = request.POST
     numbers = {name: form.get(name, "").strip() for name in ("first", "upto")}
     if any(n and not (n.isascii() and n.isdecimal() and len(n) <= MAX_DIGITS) for n in numbers.values()):
@@ -190,7 +190,7 @@ BREAK_MESSAGES = {
 
 @dataclass
 class PublicResult:
-    """What came out, in words: `look` is ok, warn or bad."""
+    """The result, as text: `look` is ok, warn or bad."""
 
     look: str
     title: str
@@ -201,7 +201,7 @@ class PublicResult:
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def public_verification(request: HttpRequest) -> HttpResponse:
-    """The form, and what came of what was sent."""
+    """The form, and the results for what was sent."""
     if request.method != "POST":
         return render(request, "verify/page.html", {"limit": settings.DATA_UPLOAD_MAX_MEMORY_SIZE})
     context: dict[str, Any] = {"limit": settings.DATA_UPLOAD_MAX_MEMORY_SIZE}

@@ -61,7 +61,7 @@ def sealing_delays(tenants: list[UUID] | None = None) -> dict[UUID, float]:
 
 
 def count_halted_logs() -> int:
-    """How many tenants' logs are not sealed further, because what they would be built on is in doubt."""
+    """How many tenants' logs are halted, because the stored tree does not match the last signed head."""
     return Tree.objects.exclude(halted="").count()
 
 
@@ -84,12 +84,12 @@ class LogStatus:
 
 
 def log_status(tenant: UUID) -> LogStatus:
-    """What the seals say, and the last verification. Two or three statements."""
+    """The state of signing, and of the last verification. Two or three statements."""
     return describe_integrity(integrity(tenant))
 
 
 def describe_integrity(found: Integrity) -> LogStatus:
-    """Say what it means. What is broken comes before what is late."""
+    """Describe the state: broken before late."""
     if found.ok is False:
         return LogStatus("bad", "Broken", f"Do not rely on these records: {found.broken}", found.last_verified_at)
     if not found.sealed_upto:

@@ -1,4 +1,4 @@
-"""The audit log over HTTP: the twin of the pages at /audit/."""
+"""The audit log over HTTP: the same as the pages at /audit/."""
 
 from datetime import date, datetime
 from typing import Any
@@ -24,7 +24,7 @@ log_router = Router(tags=["audit"])
 
 
 class LogQuery(Schema):
-    """The filters of the log; all of them must hold."""
+    """The filters of the log; all of them must match."""
 
     limit: int = Field(50, ge=1, le=200)
     before: int | None = Field(None, ge=1, le=2**63 - 1, description="`next` of the previous page.")
@@ -69,7 +69,9 @@ class SubjectOut(Schema):
 
 
 class EventOut(Schema):
-    """An event. `private`: what it committed to, null where that was erased. `log_index`: null until it is sealed."""
+    """An event. `private`: texts that it committed to, null if erased. `log_index`: null until it is in the signed
+    log.
+    """
 
     id: int
     seq: int
@@ -166,7 +168,7 @@ search_router = Router(tags=["audit"])
 
 
 class SearchQuery(LogQuery):
-    """Words, and the filters of the log."""
+    """Words to find, and the filters of the log."""
 
     q: str = Field(max_length=128, min_length=1, description="Words in titles, reasons, incidents and comments.")
     page: int = Field(1, ge=1, le=25)
@@ -179,7 +181,7 @@ class FacetOut(Schema):
 
 
 class FacetsOut(Schema):
-    """`is_capped`: more events match than the 10,000 newest, among which these were counted."""
+    """`is_capped`: more than 10,000 events match; only the newest 10,000 are counted."""
 
     total: int
     is_capped: bool
@@ -187,7 +189,7 @@ class FacetsOut(Schema):
 
 
 class HitOut(Schema):
-    """A change that was found. `at` is when the text was recorded that matches best."""
+    """A change that matches. `at` is when the best matching text was recorded."""
 
     subject: SubjectOut
     at: datetime

@@ -31,7 +31,7 @@ def log_page(request: HttpRequest, tenant: UUID) -> HttpResponse:
 @require_POST
 @auditors_only
 def verify_page(request: HttpRequest, tenant: UUID, subject_id: UUID) -> HttpResponse:
-    """Verify one subject's chain now, and show what came out above its events."""
+    """Verify one subject's chain now, and show the result above its events."""
     subject = find_subject(tenant, subject_id)
     report = verify_sealed_subject(tenant, subject.id)
     filters = LogFilters(subject=str(subject.id))
@@ -126,7 +126,7 @@ def _facet_list(filters: LogFilters, counted: Facets) -> list[dict[str, Any]]:
 
 
 def _chips(tenant: UUID, filters: LogFilters) -> list[dict[str, str]]:
-    """What is filtered on, with names for the ids of environments and actors."""
+    """The active filters, with names for the ids of environments and actors."""
     chips = filters.chips()
     if filters.environment:
         places = {str(pk): name for pk, name in environment_names(tenant).items()}

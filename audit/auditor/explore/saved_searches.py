@@ -17,7 +17,7 @@ MAX_NAME_CHARS = 80
 
 
 class NameTaken(Conflict):
-    """You have a search of this name already. Choose another name, or delete the old one."""
+    """You already have a search with this name. Choose another name, or delete the old search."""
 
     code = "name_taken"
 

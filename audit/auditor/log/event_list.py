@@ -42,7 +42,7 @@ FIRST_PAGE: dict[str, Any] = {"page": None, "before": None, "open": None}
 
 @dataclass(frozen=True)
 class LogFilters:
-    """What the reader asked for, as text. Unreadable values are dropped: addresses are edited by hand."""
+    """The reader's filters, as text. Unreadable values are dropped: addresses are edited by hand."""
 
     subject: str = ""
     actor: str = ""
@@ -102,7 +102,7 @@ class LogFilters:
         return "?" + urlencode({name: value for name, value in values.items() if value})
 
     def hidden_fields(self) -> list[tuple[str, str]]:
-        """What the search form carries along: the filters that it has no field for."""
+        """The hidden fields of the search form: the filters that it has no field for."""
         return [(name, getattr(self, name)) for name in LABELS if name not in FIELDS and getattr(self, name)]
 
     def menu_hidden_fields(self) -> list[tuple[str, str]]:
@@ -111,7 +111,7 @@ class LogFilters:
         return [(name, getattr(self, name)) for name in [*names, "days"] if getattr(self, name)]
 
     def chips(self) -> list[dict[str, str]]:
-        """What is filtered on, each with the address that takes it away."""
+        """The active filters, each with the address that removes it."""
         return [
             {"name": name, "key": label, "value": self._said(name), "without": self.address(**{name: "", **FIRST_PAGE})}
             for name, label in LABELS.items()

@@ -69,7 +69,7 @@ def _read_diff(tenant: UUID, digest: str, size: int) -> EventDiff | None:
 
 
 def _diff_facts(facts: dict[str, Any]) -> EventDiff:
-    """A rule's change, as its event tells it: each side as indented JSON."""
+    """A change of settings, from the event's facts: each side as indented JSON."""
     sides = {name: _text(facts[name]) for name in ("before", "after")}
     change = Change("facts", "before → after", "json", "modify", before=sides["before"], after=sides["after"])
     return EventDiff("", 1, [(change, render_change(change, "unified"))])
@@ -113,7 +113,7 @@ class EventProof:
 
 
 def prove_event(tenant: UUID, event: Event) -> EventProof:
-    """Walk from one event to the newest signed head. Reads the proof and the tenant's public keys."""
+    """Prove that the newest signed tree head commits to an event. Reads the proof and the tenant's public keys."""
     body = bytes(event.body)
     digest, leaf = hashlib.sha256(body).digest(), leaf_hash(body)
     found = EventProof(digest.hex(), digest == bytes(event.hash), leaf.hex())
@@ -181,7 +181,7 @@ def read_inclusion_proof(tenant: UUID, event: Event) -> dict[str, Any] | None:
 @require_safe
 @auditors_only
 def event_page(request: HttpRequest, tenant: UUID, event_id: int) -> HttpResponse:
-    """One event: facts, what it changed, and its way to a signed head."""
+    """One event: its facts, its change, and its inclusion proof."""
     found = Event.objects.filter(tenant=tenant, pk=event_id).first() if event_id < 2**63 else None
     if found is None:
         raise Http404

@@ -143,7 +143,7 @@ def relations(tenant: UUID, subject: Subject, rows: Sequence[EventRow]) -> list[
 
 
 def draw_relations(subject: Subject, found: Sequence[Relation]) -> SafeString:
-    """The picture: who asked on the left, the subject in the middle, who decided and what followed on the right."""
+    """The picture: the requester on the left, the subject in the middle, who decided and what followed on the right."""
     columns: dict[int, int] = {}
     left = min((it.side for it in found), default=2)
     nodes: list[dict[str, Any]] = [_node("it", 2 - left, 0, _title(subject), subject.kind, "subject", _title(subject))]
@@ -189,14 +189,14 @@ def _mark(kind: str) -> str:
 
 
 def _agent_owner(tenant: UUID, asked: EventRow) -> list[Relation]:
-    """The person an agent answers to, if an agent asked."""
+    """The owner of the agent, if an agent is the requester."""
     owners = agent_owners(tenant, {asked.event.actor})
     names = actor_names(tenant, owners.values())
     return [Relation(names[owner], "owner of the agent", "person", 0) for owner in owners.values()]
 
 
 def _earlier_subjects(tenant: UUID, asked: EventRow) -> list[Relation]:
-    """What this follows from, as its first event says."""
+    """The earlier subjects that this follows from, named in its first event."""
     facts = asked.envelope.get("facts", {})
     ids = {word: _parse_uuid(facts.get(name)) for name, word in EARLIER.items() if facts.get(name)}
     events = [type(asked.event)(subject_kind=asked.event.subject_kind, subject_id=pk) for pk in ids.values() if pk]

@@ -1,4 +1,4 @@
-"""Reports over HTTP: what there is, asking for one, its file, schedules."""
+"""Reports over HTTP: kinds, runs and their files, schedules."""
 
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ class ColumnOut(Schema):
 
 
 class ReportOut(Schema):
-    """A kind of report. `is_of_period`: it takes `since` and `until`; else it is of now."""
+    """A kind of report. `is_of_period`: it takes `since` and `until`; otherwise it shows the current state."""
 
     kind: str
     title: str
@@ -38,7 +38,7 @@ class ReportOut(Schema):
 
 
 class ReportRunIn(Schema):
-    """Days in UTC, the last one included; without any, the quarter before this one."""
+    """Days in UTC, the last one included. Default: the previous quarter."""
 
     format: str = Field("jsonl", description="pdf, csv or jsonl", max_length=8)
     since: str = Field("", max_length=10)
@@ -47,7 +47,7 @@ class ReportRunIn(Schema):
 
 
 class ReportRunOut(Schema):
-    """One making of a report. `done`: how much was looked at. `head`: the sealed head by then."""
+    """One run of a report. `done`: how many items were examined. `head`: the newest signed tree head at that time."""
 
     id: UUID
     kind: str

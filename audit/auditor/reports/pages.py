@@ -1,4 +1,4 @@
-"""Reports in the browser: what there is, what one shows, its runs and its schedules, and the controls they speak to."""
+"""The pages of reports: kinds, one report with its runs and schedules, and the controls they support."""
 
 from itertools import islice
 from typing import Any
@@ -35,7 +35,7 @@ PREVIEW_ROWS, MAX_LOOKED_AT = 20, 500
 @require_safe
 @auditors_only
 def reports(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    """What can be reported, and what was."""
+    """The kinds of reports, and the newest runs."""
     before = request.GET.get("before", "")
     found, after = runs.list_runs(tenant, _uuid(before))
     context = {
@@ -54,7 +54,7 @@ def reports(request: HttpRequest, tenant: UUID) -> HttpResponse:
 @require_safe
 @auditors_only
 def report(request: HttpRequest, tenant: UUID, kind: str) -> HttpResponse:
-    """One report: what it shows, a form to ask for it, and its beginning with what the form holds."""
+    """One report: its description, a form to request it, and a preview for the form's scope."""
     return _report_page(request, tenant, find_report(kind), request.GET)
 
 
@@ -132,7 +132,7 @@ def controls(request: HttpRequest, tenant: UUID) -> HttpResponse:
 
 
 def file_response(request: HttpRequest, found: ReportRun) -> StreamingHttpResponse:
-    """The finished file as a download, read while it is sent. Raises NotMade."""
+    """The finished file as a download, read while it is sent. Raises ReportNotReady."""
     response = stream_response(request, runs.read_file(found), MEDIA_TYPES[found.format], runs.file_name(found))
     response["Content-Length"] = str(found.size)
     return response

@@ -1,4 +1,4 @@
-"""What can be reported, which controls it speaks to, and for which period and environment."""
+"""Kinds of reports, the controls they support, and the scope of a report: period and environment."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class ReportScope:
-    """What a run is about. `since` and `until` are None where the report is of now; no environment means all."""
+    """The scope of a run. `since` and `until` are None where the report is of now; no environment means all."""
 
     tenant: UUID
     since: datetime | None = None

@@ -28,7 +28,7 @@ PAGE = 50
 
 
 class ReportNotReady(Conflict):
-    """This report has no file: it is not made yet, it failed, or it was cancelled."""
+    """This report has no file: it is not ready yet, it failed, or it was cancelled."""
 
     code = "report_not_ready"
 
@@ -43,7 +43,7 @@ def request_report(
     schedule: ReportSchedule | None = None,
     correlation_id: str = "",
 ) -> ReportRun:
-    """Queue the making of a report. Event `report.requested`. Raises NotFound, Invalid; Conflict while five wait."""
+    """Queue a report. Event `report.requested`. Raises NotFound, Invalid; Conflict while five wait."""
     report = find_report(kind)
     if form not in MEDIA_TYPES:
         message = f"A report is made as {', '.join(MEDIA_TYPES)}."
@@ -69,7 +69,7 @@ def request_report(
 
 
 def cancel_run(tenant: UUID, by: str, run_id: UUID, *, correlation_id: str = "") -> ReportRun:
-    """Give up a report that one asked for. Event `report.cancelled`. Raises NotFound, Conflict once it is made."""
+    """Cancel one's own report. Event `report.cancelled`. Raises NotFound, Conflict once it is made."""
     with transaction.atomic():
         found = ReportRun.objects.filter(tenant=tenant, pk=run_id, by=by)
         if not found.exists():
@@ -100,7 +100,7 @@ def list_runs(tenant: UUID, before: UUID | None = None, limit: int = PAGE) -> tu
 
 
 def read_file(run: ReportRun) -> Iterator[bytes]:
-    """The file of a finished run, a part at a time. Raises NotMade."""
+    """The file of a finished run, a part at a time. Raises ReportNotReady."""
     if run.status != ReportRun.Status.DONE or not run.parts.exists():
         raise ReportNotReady
     return _parts(run)
@@ -194,7 +194,7 @@ def _is_registered(kind: str) -> bool:
 
 
 def reports_for_control(control: str) -> list[Report]:
-    """The reports that speak to a control."""
+    """The reports that support a control."""
     return [report for report in registered_reports() if control in report.controls]
 
 
@@ -202,9 +202,10 @@ def reports_for_control(control: str) -> list[Report]:
 
 
 def erase_files(tenant: UUID, person: UUID) -> int:
-    """Every report's file of the tenant: nobody knows whose words are in it. The runs stay listed, and can be repeated.
+    """Drop every report file of the tenant, because any of them may contain the person's texts. The runs stay listed,
+    and can be repeated.
 
-    Mails that are not sent yet would carry what is gone, so they go too.
+    Mails that are not sent yet would contain the file, so they are dropped too.
     """
     ReportMail.objects.filter(run__tenant=tenant, status="due").delete()
     return delete_files(tenant, database_time())

@@ -1,4 +1,4 @@
-"""Reports made again for each period that has ended, and mailed."""
+"""Scheduled reports: requested for each period that has ended, and mailed."""
 
 import re
 from collections import Counter
@@ -93,7 +93,7 @@ def list_schedules(tenant: UUID) -> list[ReportSchedule]:
 
 
 def request_due() -> int:
-    """Ask for what is due, a period each; return how many. One that was missed is made later, not left out."""
+    """Request what is due, one period each; return how many. A missed period is requested later, not skipped."""
     now, count = database_time(), 0
     due = ReportSchedule.objects.filter(stopped_because="", next_at__lte=now - GRACE).order_by("next_at")[:20]
     for schedule in list(due):
@@ -112,7 +112,7 @@ def request_due() -> int:
 
 
 def request_or_defer(schedule: ReportSchedule, values: Mapping[str, Any]) -> None:
-    """Ask, unless five of that person's wait: then the period is asked for by the next look."""
+    """Request a report, unless five of that person's wait; then the next look requests it."""
     try:
         with transaction.atomic():
             request_report(schedule.tenant, schedule.by, schedule.kind, schedule.format, values, schedule=schedule)
@@ -183,7 +183,7 @@ MAX_ATTACHED_BYTES = 8 * 1024 * 1024
 
 
 class MailNotSent(Exception):
-    """The mail server did not take it."""
+    """The mail server did not accept it."""
 
 
 def send_due_mails(limit: int = 20) -> int:
@@ -213,7 +213,7 @@ def _dequeue_mails(limit: int) -> list[ReportMail]:
 
 
 def _send_mail(mail: ReportMail) -> str:
-    """Try one mail and write down what came of it; return its status."""
+    """Try one mail and store the outcome; return its status."""
     now, attempts = database_time(), mail.attempts + 1
     try:
         if build_message(mail).send() != 1:

@@ -41,7 +41,7 @@ MAX_ATTACHED_BYTES = 8 * 1024 * 1024
 
 @dataclass
 class ReportHeader:
-    """What a report says about itself: (what, words) in order, and when it was made."""
+    """The header of a report: (label, text) in order, and when it was requested."""
 
     facts: list[tuple[str, str]]
     at: datetime
@@ -202,7 +202,7 @@ def dequeue() -> ReportRun | None:
 
 
 def make_report(run: ReportRun) -> None:
-    """Write the file, then the end of the run, its event and its mails in one transaction. Raises Lost."""
+    """Write the file, then the end of the run, its event and its mails in one transaction. Raises LeaseLost."""
     if run.attempts > MAX_ATTEMPTS:
         fail_run(run, "started three times; its worker was lost each time")
         return
@@ -230,7 +230,7 @@ def fail_run(run: ReportRun, words: str) -> None:
 
 
 def build_header(run: ReportRun, report: Report, head: SignedTreeHead | None) -> ReportHeader:
-    """What the report says about itself: asked what, when, by whom, and the sealed head there was by then."""
+    """The report's header: scope, time, requester, and the newest signed tree head."""
     names = actor_names(run.tenant, {run.by})
     sealed = (
         [
@@ -262,7 +262,7 @@ def _pieces(run: ReportRun, report: Report, count: RowCount, head: SignedTreeHea
 
 
 def _rows(run: ReportRun, report: Report, count: RowCount) -> Iterator[Row]:
-    """The report's rows, counted; tells how far it is about once a second."""
+    """The report's rows, counted; stores the progress about once a second."""
     told = time.monotonic()
     for row in report.rows(build_scope(run.tenant, run.parameters)):
         if row is None:
@@ -291,7 +291,7 @@ def _parts(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _update(run: ReportRun, **values: Any) -> None:
-    """Write to a run that is still ours. Raises Lost."""
+    """Write to a run that is still ours. Raises LeaseLost."""
     if not ReportRun.objects.filter(pk=run.pk, claim=run.claim, status="running").update(**values):
         raise LeaseLost
 

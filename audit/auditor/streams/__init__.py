@@ -1,1 +1,1 @@
-"""The log as it happens, for other people's systems: webhooks, a file of JSON lines, syslog."""
+"""Export streams: the log as it grows, for other systems: webhooks, a file of JSON lines, syslog."""

@@ -1,4 +1,4 @@
-"""Streams over HTTP: the twin of /audit/streams/."""
+"""Export streams over HTTP: the same as /audit/streams/."""
 
 from datetime import datetime
 from typing import Any
@@ -14,7 +14,7 @@ router = Router(tags=["audit"])
 
 
 class StreamIn(Schema):
-    """Where sealed events are to be sent. `from_start`: everything in the log, instead of what comes from now on."""
+    """A sink for events. `from_start`: send the whole log, not only new events."""
 
     model_config = {"extra": "forbid"}
 
@@ -27,7 +27,7 @@ class StreamIn(Schema):
 
 
 class StreamOut(Schema):
-    """A stream and how it stands. `position`: the first log index it has not taken."""
+    """A stream and its state. `position`: the first log index that is not delivered yet."""
 
     id: UUID
     name: str
@@ -55,13 +55,13 @@ class DoneOut(Schema):
 
 @router.get("/streams", response=StreamsOut, summary="List export streams")
 def streams(request: HttpRequest) -> dict[str, Any]:
-    """The tenant's streams, each with how far behind the log it is and how many events were given up."""
+    """The tenant's export streams, with their lag and the number of dead-letter events."""
     return {"items": [_serialize_stream(row) for row in commands.list_statuses(tenant_to_audit(request))]}
 
 
 @router.post("/streams", response={201: StreamOut}, summary="Create a stream")
 def create(request: HttpRequest, body: StreamIn) -> Status[dict[str, Any]]:
-    """Send sealed events on, in the log's order, at least once. A webhook's secret is told this once."""
+    """Send events in the log's order, at least once. A webhook's secret is shown only in this answer."""
     tenant, by = tenant_to_administer(request)
     stream, secret = commands.create(
         tenant,
@@ -86,14 +86,14 @@ def resume(request: HttpRequest, stream_id: str) -> dict[str, str]:
 
 @router.post("/streams/{uuidstr:stream_id}/resend", response=DoneOut, summary="Send dead letters again")
 def resend(request: HttpRequest, stream_id: str) -> dict[str, str]:
-    """503 when the receiver does not take it: then nothing is lost, and it can be tried again."""
+    """503 if the receiver does not accept them. Nothing is lost; try again later."""
     tenant, by = tenant_to_administer(request)
     return {"detail": commands.resend(tenant, UUID(stream_id), by)}
 
 
 @router.post("/streams/{uuidstr:stream_id}/renew-secret", response=StreamOut, summary="Replace the signing secret")
 def renew_secret(request: HttpRequest, stream_id: str) -> dict[str, Any]:
-    """From now on; the new secret is told this once."""
+    """Deliveries are signed with the new secret from now on. It is shown only in this answer."""
     tenant, by = tenant_to_administer(request)
     stream, secret = commands.renew_secret(tenant, UUID(stream_id), by)
     return _serialize_stream(commands.StreamStatus(stream, 0, 0)) | {"secret": secret}
@@ -101,7 +101,7 @@ def renew_secret(request: HttpRequest, stream_id: str) -> dict[str, Any]:
 
 @router.delete("/streams/{uuidstr:stream_id}", response=DoneOut, summary="Remove a stream")
 def remove(request: HttpRequest, stream_id: str) -> dict[str, str]:
-    """What was sent stays where it is."""
+    """Events that were sent stay at the receiver."""
     tenant, by = tenant_to_administer(request)
     return {"detail": commands.remove(tenant, UUID(stream_id), by)}
 

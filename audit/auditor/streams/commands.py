@@ -1,4 +1,4 @@
-"""What an admin of the tenant does with its streams. Every one leaves an event on the stream."""
+"""Create, pause, resume and remove export streams. Each command leaves an event on the stream."""
 
 import re
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 @dataclass
 class StreamRequest:
-    """A stream as it is asked for. `from_start`: with everything that is sealed already, not only what comes now."""
+    """The settings of a new stream. `from_start`: send the whole log, not only new events."""
 
     name: str
     kind: str
@@ -110,7 +110,7 @@ def resume(tenant: UUID, stream_id: UUID, by: str) -> str:
 
 
 def remove(tenant: UUID, stream_id: UUID, by: str) -> str:
-    """Forget a stream. What a file has stays in the file."""
+    """Remove a stream. A file keeps its contents."""
     stream = find_stream(tenant, stream_id)
     with transaction.atomic():
         record(NewEvent(tenant, delivery.subject_of(stream), "stream.removed", by, facts={"at": stream.position}))
@@ -131,7 +131,7 @@ def renew_secret(tenant: UUID, stream_id: UUID, by: str) -> tuple[Stream, str]:
 
 
 def resend(tenant: UUID, stream_id: UUID, by: str) -> str:
-    """Send what was given up once more, the oldest first, until something is not taken. Raises Unavailable."""
+    """Send dead letters again, oldest first, until a delivery fails. Raises Unavailable."""
     stream = find_stream(tenant, stream_id)
     sent = 0
     for letter in stream.dead_letters.filter(resent_at=None).order_by("pk")[:20]:
@@ -144,7 +144,7 @@ def resend(tenant: UUID, stream_id: UUID, by: str) -> str:
 
 @dataclass(frozen=True)
 class StreamStatus:
-    """A stream and how it stands: how far behind the log it is, and how many events were given up."""
+    """A stream and its state: its lag, and how many events are dead letters."""
 
     stream: Stream
     behind: int

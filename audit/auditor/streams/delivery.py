@@ -104,7 +104,7 @@ def _events(leaves: Sequence[Leaf]) -> list[tuple[SealedEvent, str]]:
 
 
 def _send(stream: Stream, batch: Sequence[SealedEvent]) -> int:
-    """Send a batch; return where the stream's file ends now. Raises NotTaken."""
+    """Send a batch; return where the stream's file ends now. Raises DeliveryFailed."""
     if stream.kind == Stream.Kind.FILE:
         return append_lines(stream, batch)
     if stream.kind == Stream.Kind.WEBHOOK:
@@ -135,7 +135,7 @@ def _handle_failure(stream: Stream, batch: Sequence[SealedEvent], reached: int, 
 
 
 def _is_refusal(why: DeliveryFailed) -> bool:
-    """Whether the receiver will say no to the same thing again."""
+    """Whether the receiver will refuse the same batch again."""
     return why.status is not None and 400 <= why.status < 500 and why.status not in (401, 403, 404, 408, 429)
 
 
@@ -145,7 +145,7 @@ def _retry_delay(failures: int, why: DeliveryFailed) -> timedelta:
 
 
 def _send_one_by_one(stream: Stream, batch: Sequence[SealedEvent], reached: int) -> None:
-    """Offer each event alone: only what is refused even so is given up."""
+    """Send each event alone: only those that are refused even so become dead letters."""
     for sent in batch:
         try:
             _send(stream, [sent])
@@ -184,7 +184,7 @@ def abandon(stream: Stream, batch: Sequence[SealedEvent], why: str) -> None:
 
 
 def resend(stream: Stream, letter: DeadLetter, by: str) -> int:
-    """Send a dead letter's events again, now; return how many. Raises NotTaken. Event `stream.resent`."""
+    """Send a dead letter's events again, now; return how many. Raises DeliveryFailed. Event `stream.resent`."""
     batch = [sent for sent, verb in _events(_leaves(stream.tenant, letter.first, letter.last)) if wants(stream, verb)]
     for n in range(0, len(batch), BATCH):
         stream.offset = _send(stream, batch[n : n + BATCH])

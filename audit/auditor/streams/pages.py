@@ -1,4 +1,4 @@
-"""Where the log goes: the page for auditors to see, and for admins to change."""
+"""The page of export streams: auditors see it, admins change it."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -31,7 +31,7 @@ class VerbConverter(StringConverter):
 @require_http_methods(["GET", "HEAD", "POST"])
 @auditors_only
 def streams(request: HttpRequest, tenant: UUID) -> HttpResponse:
-    """The streams and how they stand; posting the form begins one."""
+    """The streams and their state; posting the form creates one."""
     if request.method != "POST":
         return _render_page(request, tenant)
     tenant, by = tenant_to_administer(request)
@@ -51,7 +51,7 @@ def streams(request: HttpRequest, tenant: UUID) -> HttpResponse:
 @require_POST
 @auditors_only
 def verb(request: HttpRequest, tenant: UUID, stream_id: UUID, name: str) -> HttpResponse:
-    """Pause, resume, remove, send again what was given up, or make a new secret."""
+    """Pause, resume, remove, send dead letters again, or replace the secret."""
     tenant, by = tenant_to_administer(request)
     if name == "renew-secret":
         stream, secret = commands.renew_secret(tenant, stream_id, by)

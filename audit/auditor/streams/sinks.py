@@ -155,7 +155,7 @@ MAX_DATAGRAM_BYTES = 60_000
 
 
 def address_fault(kind: str, address: str) -> str:
-    """Return why nothing can be sent there, in words; empty when it can. Pure."""
+    """Return why nothing can be sent there; empty when it can. Pure."""
     if kind == Stream.Kind.FILE:
         return "A file needs no address; its name is the stream's name." if address else ""
     if kind == Stream.Kind.WEBHOOK:
