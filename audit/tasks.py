@@ -9,9 +9,9 @@ from audit.auditor.reports.schedules import request_due, send_due_mails
 from audit.auditor.reports.worker import run_slice as make_report
 from audit.auditor.streams.delivery import deliver_due
 from audit.evidence.jobs import run_slice as build_pack
-from audit.seals.publish_heads import publish_due as ship_heads
+from audit.seals.publish_heads import publish_due
 from audit.seals.sealer import seal_all
-from audit.verification.jobs import run_slice as verify_on
+from audit.verification.jobs import run_slice as verify_slice
 
 HEADS_AT_ONCE = 3
 SEALING_S = 2.0  # for one message: others of its queue must not wait long
@@ -28,20 +28,20 @@ def seal() -> None:
 
 @shared_task(ignore_result=True)
 def publish_heads() -> None:
-    """Send signed heads to a few of the places that should have them. Harmless to repeat, and beside itself."""
-    ship_heads(HEADS_AT_ONCE)
+    """Send signed heads to a few of their targets. Harmless to repeat, and beside itself."""
+    publish_due(HEADS_AT_ONCE)
 
 
 @shared_task(ignore_result=True)
 def verify() -> None:
-    """A slice of a verification that somebody asked for, then the next one by a message of its own."""
-    if verify_on():
+    """A slice of a verification that was requested, then the next one by a message of its own."""
+    if verify_slice():
         verify.delay()
 
 
 @shared_task(ignore_result=True)
 def stream() -> None:
-    """Send what is sealed on to a few streams. Runs every few seconds; harmless to repeat, and beside itself."""
+    """Send signed events to a few streams. Runs every few seconds; harmless to repeat, and beside itself."""
     deliver_due(STREAMS_AT_ONCE)
 
 
@@ -54,7 +54,7 @@ def index() -> None:
 
 @shared_task(ignore_result=True)
 def reports() -> None:
-    """Ask for what is due, make a report, mail what was made; then the next one by a message of its own."""
+    """Request what is due, make a report, mail what was made; then the next one by a message of its own."""
     request_due()
     is_more = make_report()
     while send_due_mails() >= 20:
@@ -65,6 +65,6 @@ def reports() -> None:
 
 @shared_task(ignore_result=True)
 def packs() -> None:
-    """Build a pack that somebody waits for; then the next one by a message of its own."""
+    """Build a pack that was requested; then the next one by a message of its own."""
     if build_pack():
         packs.delay()

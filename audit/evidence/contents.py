@@ -17,7 +17,6 @@ from django.db import transaction
 from audit.errors import Invalid, NotFound
 from audit.log.events import NewEvent, Subject, record
 from audit.models.auditor import Audience
-from audit.models.auditor import Audience as Stored
 from audit.models.seals import Leaf, SignedTreeHead
 from audit.seals.keys import public_keys
 from audit.seals.sealer import seal
@@ -151,7 +150,7 @@ def redaction_for(tenant: UUID, audience: str) -> Redaction:
     """The tenant's own rule for this audience, else the built-in one. Raises NotFound. One query, none for `full`."""
     if audience == FULL:
         return NOTHING_WITHHELD
-    stored = Stored.objects.filter(tenant=tenant, name=audience).first()
+    stored = Audience.objects.filter(tenant=tenant, name=audience).first()
     if stored is not None:
         return Redaction(audience, frozenset(stored.withheld))
     if audience not in BUILT_IN:
@@ -162,7 +161,7 @@ def redaction_for(tenant: UUID, audience: str) -> Redaction:
 def audiences(tenant: UUID) -> list[Redaction]:
     """Everyone a pack can be made for, `full` first. One query."""
     rules = {name: frozenset(words) for name, words in BUILT_IN.items()}
-    rules.update({row.name: frozenset(row.withheld) for row in Stored.objects.filter(tenant=tenant).order_by("name")})
+    rules.update({row.name: frozenset(row.withheld) for row in Audience.objects.filter(tenant=tenant).order_by("name")})
     return [Redaction(name, words) for name, words in rules.items()]
 
 

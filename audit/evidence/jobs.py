@@ -11,10 +11,8 @@ from time import monotonic
 from uuid import UUID
 
 import structlog
-from celery import current_app
 from django.db import transaction
 from django.db.models import F, Q
-from kombu.exceptions import OperationalError
 
 from audit.database.clock import database_time
 from audit.database.statements import insert_rows
@@ -22,6 +20,7 @@ from audit.errors import Conflict, NotFound, Problem
 from audit.evidence.collect import Progress
 from audit.evidence.contents import redaction_for
 from audit.evidence.pack import Pack, PackRequest, plan_pack
+from audit.jobs.wakeup import wake_up
 from audit.log.events import NewEvent, Subject, record
 from audit.models.auditor import PackChunk, PackJob
 
@@ -61,7 +60,7 @@ def request_pack(
             )
         job = PackJob.objects.create(**same, subject_kind=subject.kind, requested_at=database_time())
         _record_event(job, "evidence.requested", by, correlation_id)
-        transaction.on_commit(wake_up)
+        wake_up(TASK)
     return job
 
 
@@ -76,14 +75,6 @@ def find_job(tenant: UUID, subject_id: UUID, job_id: UUID) -> PackJob:
 def newest_jobs(tenant: UUID, subject_id: UUID) -> list[PackJob]:
     """The newest ten."""
     return list(PackJob.objects.filter(tenant=tenant, subject_id=subject_id).order_by("-requested_at")[:10])
-
-
-def wake_up() -> None:
-    """Never raises: what waits is found by the next tick."""
-    try:
-        current_app.send_task(TASK, retry=False)
-    except (OperationalError, OSError) as error:
-        log.warning("wakeup_lost", error=str(error))
 
 
 def run_slice() -> bool:

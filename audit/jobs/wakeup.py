@@ -1,4 +1,4 @@
-"""Wake the worker that makes reports. The database says what waits: losing the message costs a few seconds."""
+"""Wake a worker by a message. The database says what waits: losing the message costs a few seconds."""
 
 from functools import partial
 
@@ -8,11 +8,10 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 
 log = structlog.get_logger(__name__)
-TASK = "audit.tasks.reports"
 
 
-def wake_up(task: str = TASK) -> None:
-    """After the commit, if one is under way. Never raises."""
+def wake_up(task: str) -> None:
+    """Send the task after the commit, if a transaction is under way. Never raises."""
     transaction.on_commit(partial(_send, task))
 
 

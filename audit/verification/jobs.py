@@ -17,8 +17,8 @@ from audit.errors import Conflict, Invalid, NotFound
 from audit.log.events import NewEvent, Subject, record
 from audit.models import Event
 from audit.models.seals import Tree, Verification
-from audit.verification.log import VerificationResult as Found
 from audit.verification.log import (
+    VerificationResult,
     check_unsealed,
     read_external_heads,
     store_result,
@@ -172,7 +172,7 @@ def _end(job: Verification, broken: Broken | None) -> None:
         fields = ["status", "ended_at", "leased_until", "broken", "report", "position", "walk"]
         job.save(update_fields=fields)
         if broken or job.depth in ("new", "log"):
-            store_result(job.tenant, Found(size=job.position, broken=broken))
+            store_result(job.tenant, VerificationResult(size=job.position, broken=broken))
         facts: dict[str, Any] = {"depth": job.depth, "first": job.first, "size": job.position}
         facts |= {name: job.report[name] for name in (*COUNTS, "kind") if name in job.report}
         outcome = "failed" if broken else "ok"

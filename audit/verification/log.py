@@ -19,7 +19,6 @@ from audit.verification.log_walk import LogWalk, check_entry, check_link, forked
 from audit.verify import Broken
 from audit.verify.merkle import inclusion_proof, root_of, verify_consistency, verify_inclusion
 from audit.verify.signatures import InvalidNote, TreeHead, parse_note, parse_tree_head
-from audit.verify.signatures import TreeHead as Head
 
 
 @dataclass
@@ -50,7 +49,7 @@ def verify_tenant_log(
     *,
     start: int = 0,
     upto: int | None = None,
-    external_heads: list[Head] | None = None,
+    external_heads: list[TreeHead] | None = None,
     remember: bool = True,
 ) -> VerificationResult:
     """Walk the tenant's log from entry `start`, to its end and through what is not sealed yet, or to `upto`.
@@ -160,7 +159,7 @@ def check_sealed_events(tenant: UUID, subject_id: UUID) -> tuple[int, int]:
     return count, signed.size
 
 
-def check_external_head(tenant: UUID, head: Head) -> Broken | None:
+def check_external_head(tenant: UUID, head: TreeHead) -> Broken | None:
     """Whether the log still continues a head that was kept elsewhere, by a consistency proof to its newest head.
 
     None if it does. Costs a few hundred hashes, whatever the size of the log; a full walk says more about a break.

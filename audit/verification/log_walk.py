@@ -19,8 +19,7 @@ from audit.verification import diagnose
 from audit.verification.chain import ChainReport, Contents, archived_upto, are_archived, check_event
 from audit.verify import Broken
 from audit.verify.merkle import MAX_SIZE, Frontier, leaf_hash
-from audit.verify.signatures import InvalidNote, digest_of_note
-from audit.verify.signatures import TreeHead as Head
+from audit.verify.signatures import InvalidNote, TreeHead, digest_of_note
 
 BATCH = 2 * TILE
 MAX_PENDING = 50_000
@@ -33,7 +32,7 @@ class LogWalk:
     """
 
     def __init__(
-        self, tenant: UUID, start: int = 0, upto: int | None = None, external_heads: list[Head] | None = None
+        self, tenant: UUID, start: int = 0, upto: int | None = None, external_heads: list[TreeHead] | None = None
     ) -> None:
         self.tenant = tenant
         self.report = ChainReport()
@@ -194,7 +193,7 @@ class LogWalk:
         }
 
     @classmethod
-    def resume(cls, tenant: UUID, state: dict[str, Any], upto: int | None, external_heads: list[Head]) -> "LogWalk":
+    def resume(cls, tenant: UUID, state: dict[str, Any], upto: int | None, external_heads: list[TreeHead]) -> "LogWalk":
         """The walk as it was put down. Heads that it had passed by then are checked against it once more."""
         walk = cls(tenant, state["size"], upto)
         for name in ("events", "artifacts", "openings"):

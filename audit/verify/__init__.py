@@ -1,4 +1,4 @@
-"""Verify evidence packs, offline: `python -m audit.verify FILE`. The standard library, `cryptography`, and no Django.
+"""Verify evidence packs and archives offline: `python -m audit.verify FILE`. Needs `cryptography`, but no Django.
 
 A pack is a ZIP in one canonical encoding, so that no byte of it is without meaning. A signed statement names every file
 by its SHA-256. Its events are the canonical bytes that were hashed, each naming the hash of the one before; they name

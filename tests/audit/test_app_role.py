@@ -76,7 +76,7 @@ def test_the_check_tells_an_owner_from_the_role(role) -> None:
 
 @pytest.mark.sqlite
 def test_where_there_are_no_roles_the_command_says_so() -> None:
-    with pytest.raises(CommandError, match="SQLite knows no roles"):
+    with pytest.raises(CommandError, match="SQLite has no roles"):
         call_command("create_app_role", ROLE)
 
 

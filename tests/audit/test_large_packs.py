@@ -70,7 +70,7 @@ def test_some_thousand_events(db, tmp_path):
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 def test_a_hundred_thousand_events(transactional_db, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("audit.evidence.jobs.current_app.send_task", lambda *names, **options: None)
+    monkeypatch.setattr("audit.jobs.wakeup.current_app.send_task", lambda *names, **options: None)
     subject, file = many(100_000), tmp_path / "pack.zip"
     job = jobs.request_pack(TENANT, subject, "full", "zip", str(uuid7()))
     told = []

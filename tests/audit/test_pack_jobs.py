@@ -34,7 +34,7 @@ def subject(cast):
 def woken(monkeypatch):
     """Nobody listens but the test."""
     sent = []
-    monkeypatch.setattr("audit.evidence.jobs.current_app.send_task", lambda *names, **options: sent.append(names))
+    monkeypatch.setattr("audit.jobs.wakeup.current_app.send_task", lambda *names, **options: sent.append(names))
     return sent
 
 

@@ -260,7 +260,7 @@ def test_reports_in_the_browser(cast):
     got = client.get(f"/audit/reports/runs/{run.pk}/file/")
     assert got["Content-Disposition"].endswith('.csv"') and b"".join(got.streaming_content).startswith(b'"# report"')
     wrong = client.post("/audit/reports/things/schedule/", {"every": "day", "recipients": "x", "format": "csv"})
-    assert wrong.status_code == 422 and b"is no mail address" in wrong.content
+    assert wrong.status_code == 422 and b"is not a mail address" in wrong.content
     sent = {"every": "week", "recipients": "a@b.test, b@b.test", "format": "csv"}
     assert client.post("/audit/reports/things/schedule/", sent).status_code == 302
     made = ReportSchedule.objects.get()

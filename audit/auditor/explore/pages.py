@@ -10,8 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from audit.auditor.explore import saved_searches
 from audit.auditor.explore.index import indexed_upto, page_of_events
 from audit.auditor.explore.saved_searches import searches_of
-from audit.auditor.explore.search import FACETS, Facets, count_facets, count_hit_facets, hit_rows, search
-from audit.auditor.explore.search import HITS_PER_PAGE as HITS_PAGE
+from audit.auditor.explore.search import FACETS, HITS_PER_PAGE, Facets, count_facets, count_hit_facets, hit_rows, search
 from audit.auditor.log.event_list import DAYS, FIRST_PAGE, LogFilters, event_details, event_rows
 from audit.database.clock import database_time
 from audit.log.subjects import actor_names, environment_names, find_subject
@@ -94,7 +93,7 @@ def _log_context(tenant: UUID, filters: LogFilters) -> dict[str, Any]:
 
 def _hits_context(tenant: UUID, filters: LogFilters) -> dict[str, Any]:
     found, page = search(tenant, filters.event_filter()), min(filters.page or 1, 1_000)
-    more = len(found.hits) > page * HITS_PAGE
+    more = len(found.hits) > page * HITS_PER_PAGE
     return {
         "found": found,
         "hits": hit_rows(tenant, found, page),

@@ -9,9 +9,8 @@ from ninja import Field, Query, Router, Schema, Status
 
 from audit.auditor.reports import runs, schedules
 from audit.auditor.reports.pages import file_response
-from audit.auditor.reports.registry import CONTROLS, Report
-from audit.auditor.reports.registry import registered_reports as registered
-from audit.auditor.reports.runs import reports_for_control
+from audit.auditor.reports.registry import CONTROLS, Report, registered_reports
+from audit.auditor.reports.runs import TASK, reports_for_control
 from audit.jobs.wakeup import wake_up
 from audit.models.auditor import ReportRun, ReportSchedule
 from audit.web import auditor_of, tenant_to_audit
@@ -109,7 +108,7 @@ class ControlOut(Schema):
 @router.get("/reports", response=list[ReportOut], summary="List the kinds of reports")
 def list_reports(request: HttpRequest) -> list[Report]:
     tenant_to_audit(request)
-    return registered()
+    return registered_reports()
 
 
 @router.get("/reports/controls", response=list[ControlOut], summary="List controls and the reports for them")
@@ -129,7 +128,7 @@ def request_report(request: HttpRequest, kind: str, body: ReportRunIn) -> Status
     tenant, by = auditor_of(request)
     correlation_id = getattr(request, "correlation_id", "")
     run = runs.request_report(tenant, by, kind, body.format, body.dict(), correlation_id=correlation_id)
-    wake_up()
+    wake_up(TASK)
     return Status(202, _serialize_run(run))
 
 

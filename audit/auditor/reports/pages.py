@@ -19,9 +19,9 @@ from audit.auditor.reports.registry import (
     describe_parameters,
     find_report,
     last_quarter,
+    registered_reports,
 )
-from audit.auditor.reports.registry import registered_reports as registered
-from audit.auditor.reports.runs import reports_for_control, serialize_runs, serialize_schedules
+from audit.auditor.reports.runs import TASK, reports_for_control, serialize_runs, serialize_schedules
 from audit.database.clock import database_time
 from audit.errors import Conflict, Invalid
 from audit.jobs.wakeup import wake_up
@@ -41,7 +41,7 @@ def reports(request: HttpRequest, tenant: UUID) -> HttpResponse:
     context = {
         "here": "audit",
         "on": "reports",
-        "reports": registered(),
+        "reports": registered_reports(),
         "runs": serialize_runs(tenant, found, _me(request)),
         "older": after,
         "is_older": bool(before),
@@ -72,7 +72,7 @@ def request_report(request: HttpRequest, tenant: UUID, kind: str) -> HttpRespons
         )
     except (Invalid, Conflict) as refused:
         return _report_page(request, tenant, find_report(kind), request.POST, refused)
-    wake_up()
+    wake_up(TASK)
     return redirect("audit:reports")
 
 

@@ -25,6 +25,7 @@ KIND = "report"
 WAITING = ("queued", "running")
 MAX_WAITING = 5
 PAGE = 50
+TASK = "audit.tasks.reports"
 
 
 class ReportNotReady(Conflict):

@@ -189,7 +189,7 @@ def test_nothing_is_signed_on_top_of_a_doubt_and_others_go_on(subjects, doubt):
     assert Leaf.objects.filter(tenant=OTHER).count() == 7, "another tenant is sealed all the same"
     assert Leaf.objects.filter(tenant=TENANT).count() == 11
     found = integrity(TENANT)
-    assert found.ok is False and "Sealing stopped" in found.broken
+    assert found.ok is False and "Signing stopped" in found.broken
 
 
 def test_a_tree_that_was_put_right_catches_up(subjects):
@@ -213,7 +213,7 @@ def test_entries_that_the_tree_does_not_know_of_halt_that_tenant_alone(subjects)
     record(an_entry(subjects[2], tenant=OTHER))
     seal_all()
     assert Leaf.objects.filter(tenant=OTHER).count() == 7
-    assert "does not know of" in integrity(TENANT).broken
+    assert "are not in the tree" in integrity(TENANT).broken
 
 
 def test_status_says_how_far_and_how_late(subjects):
