@@ -593,7 +593,7 @@ class Migration(migrations.Migration):
                 ),
                 ("position", models.BigIntegerField(default=0)),
                 ("total", models.BigIntegerField(default=0)),
-                ("walk", models.JSONField(default=dict)),
+                ("state", models.JSONField(default=dict)),
                 ("report", models.JSONField(default=dict)),
                 ("broken", models.TextField(blank=True, default="")),
                 ("requested_at", models.DateTimeField()),

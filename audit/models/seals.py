@@ -160,7 +160,7 @@ class HeadTarget(models.Model):
 
 
 class Verification(models.Model):
-    """One requested verification, run in slices: `walk` is its position, `report` its result."""
+    """One requested verification, run in slices: `state` is where it resumes, `report` its result."""
 
     class Status(models.TextChoices):
         WAITING = "waiting"
@@ -179,7 +179,7 @@ class Verification(models.Model):
     status = models.CharField(max_length=8, choices=Status.choices, default=Status.WAITING)
     position = models.BigIntegerField(default=0)
     total = models.BigIntegerField(default=0)
-    walk = models.JSONField(default=dict)
+    state = models.JSONField(default=dict)
     report = models.JSONField(default=dict)
     broken = models.TextField(blank=True, default="")
     requested_at = models.DateTimeField()

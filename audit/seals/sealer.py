@@ -42,7 +42,7 @@ from audit.verify.signatures import InvalidNote, digest_of_note
 
 POLL_S = 0.02
 HORIZON = "(SELECT COALESCE(max(horizon), 0) FROM audit_horizon)"
-# A scalar subquery is looked up for each event; as a join it might be planned as a walk through every leaf there is.
+# A scalar subquery is looked up for each event; as a join it might be planned as a scan of every leaf there is.
 UNSEALED = "(SELECT l.event_id FROM audit_leaf l WHERE l.event_id = e.id) IS NULL"
 NOT_HALTED = "NOT EXISTS (SELECT 1 FROM audit_tree t WHERE t.tenant = e.tenant AND t.halted <> '')"
 WORK = f"""

@@ -55,7 +55,9 @@ class ChainReport:
 
 def verify_subject_chain(tenant: UUID, kind: str, subject_id: UUID) -> ChainReport:
     """Verify one subject's chain."""
-    return _walk_chains(Event.objects.filter(tenant=tenant, subject_kind=kind, subject_id=subject_id), {}, _ignore_head)
+    return _verify_chains(
+        Event.objects.filter(tenant=tenant, subject_kind=kind, subject_id=subject_id), {}, _ignore_head
+    )
 
 
 def verify_chains(
@@ -75,7 +77,7 @@ def verify_chains(
     if tenant and known:
         elsewhere = Event.objects.exclude(tenant=tenant).filter(subject_id__in=known)
         known = {i: h for i, h in known.items() if i not in set(elsewhere.values_list("subject_id", flat=True))}
-    return _walk_chains(Event.objects.filter(part), known, on_head or _ignore_head)
+    return _verify_chains(Event.objects.filter(part), known, on_head or _ignore_head)
 
 
 def parse_heads(lines: Iterable[str]) -> dict[UUID, ChainHead]:
@@ -97,18 +99,18 @@ def _ignore_head(subject_id: UUID, head: ChainHead) -> None:
     pass
 
 
-def _walk_chains(
+def _verify_chains(
     events: QuerySet[Event], known: dict[UUID, ChainHead], on_head: Callable[[UUID, ChainHead], object]
 ) -> ChainReport:
-    walk = _ChainWalk(dict(known), on_head)
+    verifier = _ChainVerifier(dict(known), on_head)
     try:
-        contents = Contents(walk.report)
+        contents = Contents(verifier.report)
         for batch in _batches(events.order_by("subject_id", "seq").iterator(chunk_size=BATCH)):
-            contents.check([(event, walk.step(event)) for event in batch])
-        walk.finish()
+            contents.check([(event, verifier.step(event)) for event in batch])
+        verifier.finish()
     except Broken as broken:
-        walk.report.broken = broken
-    return walk.report
+        verifier.report.broken = broken
+    return verifier.report
 
 
 def _batches(events: Iterator[Event]) -> Iterator[list[Event]]:
@@ -169,8 +171,8 @@ class Contents:
 
 
 @dataclass
-class _ChainWalk:
-    """Where the walk is: the last event of the chain it is in."""
+class _ChainVerifier:
+    """The position: the last event of the chain it is in."""
 
     known: dict[UUID, ChainHead]
     on_head: Callable[[UUID, ChainHead], object]

@@ -25,7 +25,7 @@ from audit.verification.log import (
     verified_size,
     verify_sealed_subject,
 )
-from audit.verification.log_walk import LogWalk
+from audit.verification.log_verifier import LogVerifier
 from audit.verify import Broken
 from audit.verify.signatures import InvalidNote
 
@@ -93,7 +93,7 @@ def run_slice(budget_s: float = SLICE_S) -> bool:
         is_done = True
     if not is_done:
         mine = Verification.objects.filter(pk=job.pk, leased_until=job.leased_until)
-        mine.update(position=job.position, walk=job.walk, leased_until=None)
+        mine.update(position=job.position, state=job.state, leased_until=None)
     return not is_done or Verification.objects.exclude(status="done").exists()
 
 
@@ -148,16 +148,16 @@ def _verify_slice(job: Verification, is_enough: Callable[[], bool]) -> bool:
         return True
     external_heads = [found.head for found in read_external_heads(job.head)] if job.head else []
     upto = job.upto if job.depth == "range" else None
-    walk = (
-        LogWalk.resume(job.tenant, job.walk, upto, external_heads)
-        if job.walk
-        else LogWalk(job.tenant, job.first, upto, external_heads)
+    verifier = (
+        LogVerifier.resume(job.tenant, job.state, upto, external_heads)
+        if job.state
+        else LogVerifier(job.tenant, job.first, upto, external_heads)
     )
-    is_done = walk.run(is_enough)
+    is_done = verifier.run(is_enough)
     if is_done and upto is None:
-        check_unsealed(job.tenant, walk.contents, after_entry=job.first)
-    job.position, job.walk = walk.frontier.size, walk.state()
-    job.report = {name: job.walk[name] for name in COUNTS}
+        check_unsealed(job.tenant, verifier.contents, after_entry=job.first)
+    job.position, job.state = verifier.frontier.size, verifier.state()
+    job.report = {name: job.state[name] for name in COUNTS}
     if is_done:
         _end(job, None)
     return is_done
@@ -169,7 +169,7 @@ def _end(job: Verification, broken: Broken | None) -> None:
         job.status, job.ended_at, job.leased_until, job.broken = "done", database_time(), None, str(broken or "")
         if broken:
             job.report = {**job.report, "kind": broken.kind, "item": broken.item, "detail": broken.detail}
-        fields = ["status", "ended_at", "leased_until", "broken", "report", "position", "walk"]
+        fields = ["status", "ended_at", "leased_until", "broken", "report", "position", "state"]
         job.save(update_fields=fields)
         if broken or job.depth in ("new", "log"):
             store_result(job.tenant, VerificationResult(size=job.position, broken=broken))

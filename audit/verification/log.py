@@ -15,7 +15,7 @@ from audit.seals import keys
 from audit.seals.tree import StoredNodes, newest_head, prove_consistency
 from audit.verification import diagnose
 from audit.verification.chain import BATCH, ChainReport, Contents, archived_upto, verify_chains
-from audit.verification.log_walk import LogWalk, check_entry, check_link, forked_at, known_keys
+from audit.verification.log_verifier import LogVerifier, check_entry, check_link, forked_at, known_keys
 from audit.verify import Broken
 from audit.verify.merkle import inclusion_proof, root_of, verify_consistency, verify_inclusion
 from audit.verify.signatures import InvalidNote, TreeHead, parse_note, parse_tree_head
@@ -52,30 +52,30 @@ def verify_tenant_log(
     external_heads: list[TreeHead] | None = None,
     remember: bool = True,
 ) -> VerificationResult:
-    """Walk the tenant's log from entry `start`, to its end and through what is not sealed yet, or to `upto`.
+    """Verify the tenant's log from entry `start`, to its end and through what is not sealed yet, or to `upto`.
 
     `external_heads` were kept elsewhere. With `remember` the outcome shows on the auditor's pages.
     """
     verdict = VerificationResult(logs=1)
-    walk: LogWalk | None = None
+    verifier: LogVerifier | None = None
     try:
-        walk = LogWalk(tenant, start, upto, external_heads)
-        walk.run()
+        verifier = LogVerifier(tenant, start, upto, external_heads)
+        verifier.run()
         if upto is None:
-            check_unsealed(tenant, walk.contents, after_entry=start)
+            check_unsealed(tenant, verifier.contents, after_entry=start)
     except Broken as broken:
         verdict.broken = broken
-    _add_counts(verdict, walk, start)
+    _add_counts(verdict, verifier, start)
     if remember and (upto is None or verdict.broken):
         store_result(tenant, verdict)
     return verdict
 
 
-def _add_counts(verdict: VerificationResult, walk: LogWalk | None, start: int) -> None:
-    if walk is not None:
-        verdict.events, verdict.artifacts = walk.report.events, walk.report.artifacts
-        verdict.openings, verdict.heads, verdict.size = walk.report.openings, walk.heads, walk.frontier.size
-        verdict.entries = walk.frontier.size - start
+def _add_counts(verdict: VerificationResult, verifier: LogVerifier | None, start: int) -> None:
+    if verifier is not None:
+        verdict.events, verdict.artifacts = verifier.report.events, verifier.report.artifacts
+        verdict.openings, verdict.heads, verdict.size = verifier.report.openings, verifier.heads, verifier.frontier.size
+        verdict.entries = verifier.frontier.size - start
 
 
 def store_result(tenant: UUID, verdict: VerificationResult) -> None:
@@ -162,7 +162,8 @@ def check_sealed_events(tenant: UUID, subject_id: UUID) -> tuple[int, int]:
 def check_external_head(tenant: UUID, head: TreeHead) -> Broken | None:
     """Whether the log still continues a head that was kept elsewhere, by a consistency proof to its newest head.
 
-    None if it does. Costs a few hundred hashes, whatever the size of the log; a full walk says more about a break.
+    None if it does. Costs a few hundred hashes, whatever the size of the log; a full verification says more about a
+    break.
     """
     last = newest_head(tenant)
     if last is None or last.size < head.size:

@@ -380,7 +380,7 @@ MUTANTS = [
     Mutant(
         "an event is not held against its entry",
         "digest",
-        "audit.verification.log_walk:check_entry",
+        "audit.verification.log_verifier:check_entry",
         "_1(bytes(_2.body)) != _3",
         "not _3",
         (f"{SEALS}/test_tampering.py",),
@@ -388,7 +388,7 @@ MUTANTS = [
     Mutant(
         "a head is not held against the entries",
         "digest",
-        "audit.verification.log_walk:LogWalk._check_head",
+        "audit.verification.log_verifier:LogVerifier._check_head",
         "_1.root != self.frontier.root()",
         "not _1.root",
         (f"{SEALS}/test_tampering.py",),
@@ -396,7 +396,7 @@ MUTANTS = [
     Mutant(
         "a kept head is not held against the log",
         "digest",
-        "audit.verification.log_walk:LogWalk._pass",
+        "audit.verification.log_verifier:LogVerifier._pass",
         "_1 in _2 and _2.pop(_1).root != _3",
         "_1 in _2 and not _2.pop(_1).root",
         (f"{SEALS}/test_tampering.py",),

@@ -17,7 +17,7 @@ from audit.verification.log import (
     verified_size,
     verify_tenant_log,
 )
-from audit.verification.log_walk import LogWalk
+from audit.verification.log_verifier import LogVerifier
 from audit.verification.status import integrity
 from audit.verify import Broken
 from audit.verify.merkle import leaf_hash
@@ -200,11 +200,11 @@ def test_a_range_reaches_to_the_head_that_covers_it(log):
     assert entries_between(TENANT, None, None) == (0, None)
 
 
-def test_a_walk_goes_on_where_it_was_put_down(log, monkeypatch):
-    monkeypatch.setattr("audit.verification.log_walk.BATCH", 4)
-    walk, slices = LogWalk(TENANT), 0
-    while not walk.run(lambda: True):
-        state, slices = walk.state(), slices + 1
-        walk = LogWalk.resume(TENANT, state, None, [])
-    assert slices >= 2 and walk.report.events == 25 and walk.heads == newest_head(TENANT).number
+def test_a_verification_resumes_where_it_stopped(log, monkeypatch):
+    monkeypatch.setattr("audit.verification.log_verifier.BATCH", 4)
+    verifier, slices = LogVerifier(TENANT), 0
+    while not verifier.run(lambda: True):
+        state, slices = verifier.state(), slices + 1
+        verifier = LogVerifier.resume(TENANT, state, None, [])
+    assert slices >= 2 and verifier.report.events == 25 and verifier.heads == newest_head(TENANT).number
     assert Tree.objects.get(tenant=TENANT).size == 25 and connection.in_atomic_block

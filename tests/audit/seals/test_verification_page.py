@@ -60,7 +60,7 @@ def test_what_is_broken_is_named_in_words(cast, subject):
 
 
 def test_slices_add_up_and_a_lost_worker_costs_only_time(cast, subject, monkeypatch):
-    monkeypatch.setattr("audit.verification.log_walk.BATCH", 1)
+    monkeypatch.setattr("audit.verification.log_verifier.BATCH", 1)
     job = jobs.request_verification(cast.acme.pk, "someone", "log")
     slices = 0
     while jobs.run_slice(0):

@@ -1,6 +1,6 @@
-"""Walk a tenant's sealed log in its order: every event, entry, tile and signed head against one another.
+"""Verify a tenant's signed log in its order: every event, entry, tile and signed head against one another.
 
-A walk can be put down after any batch and taken up elsewhere from its `state`. Memory holds one batch, and the entries
+It can stop after any batch and resume elsewhere from its `state`. Memory holds one batch, and the entries
 of one head.
 """
 
@@ -26,7 +26,7 @@ MAX_PENDING = 50_000
 LEAF = ("event_id", "tenant", "log_index", "subject_id", "seq", "hash")
 
 
-class LogWalk:
+class LogVerifier:
     """From `start` (its nodes are taken from storage, and count once a signed head has confirmed them) to the end, or
     to the first head that covers `upto` entries. `external_heads` were kept elsewhere: the log must pass through them.
     """
@@ -136,7 +136,7 @@ class LogWalk:
         self.report.events += event is not None
 
     def _pass(self, head: SignedTreeHead | None, heads: Iterator[SignedTreeHead]) -> SignedTreeHead | None:
-        """Pass the heads that stand for just as many entries as were walked; return the one after."""
+        """Pass the heads that stand for just as many entries as were verified; return the one after."""
         size = self.frontier.size
         if size in self.external_heads and self.external_heads.pop(size).root != self.frontier.root():
             raise forked_at(size)
@@ -183,7 +183,7 @@ class LogWalk:
         self.is_done = True
 
     def state(self) -> dict[str, Any]:
-        """Where the walk stands after `run`, to be kept as JSON; `resume` takes it up."""
+        """The position after `run`, to be stored as JSON; `resume` continues from it."""
         return {
             "size": self.frontier.size,
             "heads": self.heads,
@@ -193,14 +193,16 @@ class LogWalk:
         }
 
     @classmethod
-    def resume(cls, tenant: UUID, state: dict[str, Any], upto: int | None, external_heads: list[TreeHead]) -> "LogWalk":
-        """The walk as it was put down. Heads that it had passed by then are checked against it once more."""
-        walk = cls(tenant, state["size"], upto)
+    def resume(
+        cls, tenant: UUID, state: dict[str, Any], upto: int | None, external_heads: list[TreeHead]
+    ) -> "LogVerifier":
+        """A verifier that continues from `state`. Heads that it had passed by then are checked against it once more."""
+        verifier = cls(tenant, state["size"], upto)
         for name in ("events", "artifacts", "openings"):
-            setattr(walk.report, name, state[name])
-        walk.heads = state["heads"]
-        walk.external_heads = {head.size: head for head in external_heads if head.size > state["size"]}
-        return walk
+            setattr(verifier.report, name, state[name])
+        verifier.heads = state["heads"]
+        verifier.external_heads = {head.size: head for head in external_heads if head.size > state["size"]}
+        return verifier
 
 
 def check_entry(leaf: Leaf, event: Event | None, wanted: bytes, archived: int = 0) -> None:
