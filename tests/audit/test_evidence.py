@@ -32,7 +32,7 @@ def subject(db):
 
 def test_a_pack_verifies_and_says_what_it_holds(subject):
     pack = packed(subject)
-    what = f"5 events of deed {subject.id} up to #5, 3 artifacts; sealed up to #5 in a head of"
+    what = f"5 events of deed {subject.id} up to #5, 3 artifacts; in the signed log up to #5, tree head of"
     assert str(verdict(pack)).startswith(f"intact, signed by an unknown key, {our_key().id}: {what}")
     assert str(verdict(pack, our_key())).startswith(f"verified, signed by key {our_key().id}: {what}")
 

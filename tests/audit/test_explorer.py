@@ -175,7 +175,7 @@ def test_the_explorer_costs_the_same_whatever_it_finds(cast, changes, django_ass
 
 def test_a_subject_page_draws_time_and_people_and_says_it_in_words(cast, changes):
     text = cast.client("auditor").get(f"/audit/subjects/{changes['other'].id}/").content.decode()
-    assert "asked for it" in text and "approved it" in text and text.count('class="tl-dot') == 3
+    assert "requested it" in text and "approved it" in text and text.count('class="tl-dot') == 3
     assert cast.client("auditor").get(f"/audit/subjects/{changes['foreign'].id}/").status_code == 404
 
 

@@ -92,7 +92,7 @@ def test_heads_kept_elsewhere_find_a_tail_that_was_cut_off(log, run, capsys, tmp
     with pytest.raises(CommandError, match="not of this text"):
         run("--head", file)
     file.write_text("hello\n")
-    with pytest.raises(CommandError, match="no head"):
+    with pytest.raises(CommandError, match="no tree head"):
         run("--head", file)
 
 

@@ -143,7 +143,7 @@ def test_two_heads_are_compared_by_a_command(tmp_path, capsys):
             call_command("compare_heads", str(last))
         assert "BROKEN forked" in capsys.readouterr().out
     last.write_text("hello")
-    with pytest.raises(CommandError, match="no head"):
+    with pytest.raises(CommandError, match="no tree head"):
         call_command("compare_heads", str(first), str(last))
 
 
