@@ -172,5 +172,5 @@ def test_no_pack_is_made_of_evidence_that_is_not_intact(subject, harm):
     else:
         PrivateValue.objects.filter(subject_id=subject.id, seq=3).update(value=b"No")
     guards.protect(connection)
-    with pytest.raises(EvidenceBroken, match="first thing wrong"):
+    with pytest.raises(EvidenceBroken, match="First break"):
         plan_pack(TENANT, subject)
