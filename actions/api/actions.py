@@ -15,7 +15,7 @@ from actions.api.plan_schemas import ZonedTime, to_milliseconds
 from actions.api.plans import serialize_change
 from actions.api.request_context import action_response, refuse_unknown_filters
 from actions.api.schemas import ActionOut, ActionPage, DryRunOut, SubmissionIn, TypePage
-from actions.commands.propose import dry_run as rehearse
+from actions.commands.propose import dry_run
 from actions.intake.submit import submit
 from actions.lifecycle.allowed import find_action
 from actions.live.connection_access import ConnectionAccess
@@ -179,12 +179,12 @@ async def wait_for_state(request: HttpRequest, action_id: str, patience: LongPol
 
 async def _wait_until(patience: LongPoll, access: Access, action: Action) -> None:
     deadline = time.monotonic() + patience.wait_s
-    async with subscribe(action.pk, action.environment_id, access.principal.pk) as ear:
+    async with subscribe(action.pk, action.environment_id, access.principal.pk) as subscription:
         while not patience.is_over(await _read_state(action.pk)):
             left = deadline - time.monotonic()
             if left <= 0:
                 return
-            await ear.wait(min(left, MAX_WAIT_BETWEEN_READS_S))
+            await subscription.wait(min(left, MAX_WAIT_BETWEEN_READS_S))
 
 
 def _recheck_access(standing: ConnectionAccess) -> Access:
@@ -234,7 +234,7 @@ def submit_action(
 @router.post("/actions/dry-run", response=DryRunOut, summary="Try out a proposal")
 def dry_run_action(request: HttpRequest, body: SubmissionIn) -> dict[str, Any]:
     """The plan, changes and verdict that this proposal would get now. Nothing is stored, nothing is touched."""
-    found = rehearse(access_of(request), body.submission())
+    found = dry_run(access_of(request), body.submission())
     changes = found.draft.changes
     verdict = {k: v for k, v in asdict(found.verdict).items() if k != "blast"}
     return {

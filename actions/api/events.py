@@ -152,10 +152,10 @@ async def stream_events(standing: ConnectionAccess, action: Action, after: int) 
     sent, started = 0, time.monotonic()
     spoke, checked = started, 0.0
     yield retry_frame(RETRY_MS)
-    async with subscribe(action.pk, action.environment_id, standing.principal_id) as ear:
+    async with subscribe(action.pk, action.environment_id, standing.principal_id) as subscription:
         while (now := time.monotonic()) - started < MAX_STREAM_S:
-            if ear.roles_changed or now - checked >= RECHECK_S - SLACK_S:
-                ear.roles_changed, checked = False, now
+            if subscription.roles_changed or now - checked >= RECHECK_S - SLACK_S:
+                subscription.roles_changed, checked = False, now
                 if not await database_async(standing.may_view)(action.environment_id):
                     return
             batch = await database_async(fetch_events)(action.pk, after, BATCH)
@@ -172,7 +172,7 @@ async def stream_events(standing: ConnectionAccess, action: Action, after: int) 
                 yield HEARTBEAT
             if len(batch) < BATCH:
                 await asyncio.sleep(COALESCE_S)
-                await ear.wait(min(RECHECK_S, started + MAX_STREAM_S - time.monotonic()))
+                await subscription.wait(min(RECHECK_S, started + MAX_STREAM_S - time.monotonic()))
 
 
 # Evidence: for everybody who may view the action. The audit log's own routes need `audit`.

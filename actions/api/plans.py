@@ -206,7 +206,7 @@ class PolicyResultOut(Schema):
     effect: str
     mode: Literal["enforce", "shadow"]
     required_approvals: list[RequiredApprovalOut]
-    ruling: Literal["true", "false", "error"]
+    result: Literal["true", "false", "error"]
     error: str
     applies: bool
     denies: bool

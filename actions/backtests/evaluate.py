@@ -271,23 +271,23 @@ def facts_named(expression: str) -> list[str]:
     return list(found)
 
 
-def to_dict(rehearsal: SingleBacktest) -> dict[str, Any]:
+def to_dict(single: SingleBacktest) -> dict[str, Any]:
     """A backtest of one action, for the API."""
-    c = rehearsal.candidate
+    c = single.candidate
     return {
         "kind": c.kind,
         "draft": c.draft,
         "title": c.title,
         "digest": c.digest,
-        "action": rehearsal.action.pk,
-        "now": rehearsal.now,
-        "went": rehearsal.went,
-        "otherwise": rehearsal.is_otherwise,
-        "today": {**comparable(rehearsal.today), "reasons": rehearsal.today.reasons},
-        "then": {**comparable(rehearsal.then), "reasons": rehearsal.then.reasons},
-        "differences": rehearsal.differences,
-        "policies": [asdict(each) for each in rehearsal.asked],
-        "read": [asdict(each) for each in rehearsal.read],
+        "action": single.action.pk,
+        "now": single.now,
+        "went": single.went,
+        "otherwise": single.is_otherwise,
+        "today": {**comparable(single.today), "reasons": single.today.reasons},
+        "then": {**comparable(single.then), "reasons": single.then.reasons},
+        "differences": single.differences,
+        "policies": [asdict(each) for each in single.asked],
+        "read": [asdict(each) for each in single.read],
     }
 
 

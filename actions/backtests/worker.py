@@ -121,12 +121,12 @@ def evaluate_batch(backtest: Backtest, basis: Basis, size: int) -> bool:
         return False
     patience = _patience(backtest, basis)
     known = [row for row in rows if row[3]]
-    judged = evaluate_plans([(row[3], row[5]) for row in known], basis.today, basis.then, patience)
+    evaluated = evaluate_plans([(row[3], row[5]) for row in known], basis.today, basis.then, patience)
     counts = Counter({"unjudged": len(rows) - len(known)})
-    found = [_difference(backtest, row, each) for row, each in zip(known, judged, strict=True)]
+    found = [_difference(backtest, row, each) for row, each in zip(known, evaluated, strict=True)]
     different = [difference for difference in found if difference is not None]
     if basis.rule:
-        counts.update(_rule_outcome(basis.rule, each) for each in judged)
+        counts.update(_rule_outcome(basis.rule, each) for each in evaluated)
     return _store(backtest, rows[-1][0], len(rows), counts, different, patience)
 
 
@@ -142,14 +142,14 @@ def _rows(ahead: QuerySet[Action], size: int) -> list[Row]:
     return rows
 
 
-def _rule_outcome(rule: str, judged: EvaluatedPlan) -> str:
-    ruling = judged.policy_results[rule]
-    return "errs" if ruling.error else "applies" if ruling.value is True else "does_not_apply"
+def _rule_outcome(rule: str, evaluated: EvaluatedPlan) -> str:
+    result = evaluated.policy_results[rule]
+    return "errs" if result.error else "applies" if result.value is True else "does_not_apply"
 
 
-def _difference(backtest: Backtest, row: Row, judged: EvaluatedPlan) -> BacktestDifference | None:
+def _difference(backtest: Backtest, row: Row, evaluated: EvaluatedPlan) -> BacktestDifference | None:
     """The difference of an action's verdict: because of the draft, or of rules that changed since."""
-    went, today, then = comparable(row[4]), comparable(judged.today), comparable(judged.then)
+    went, today, then = comparable(row[4]), comparable(evaluated.today), comparable(evaluated.then)
     because, kind = "draft", difference_kind(today, then)
     if not kind:
         because, kind = "since", difference_kind(went, then)

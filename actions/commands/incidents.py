@@ -211,8 +211,8 @@ def _require(access: Access, incident: Incident, verb: str) -> None:
     if verb == "acknowledge" and incident.state == IncidentState.ACKNOWLEDGED:
         raise Conflict("This incident is already acknowledged.")
     whose = {"acknowledge": "its assignee", "decline": "its assignee"}
-    entitled = whose.get(verb, "an operator of the environment" if verb == "assign" else "its assignee or an operator")
-    raise NotAllowed(f"Only {entitled} may {verb} this incident.", remedies=["Ask an operator to assign it to you."])
+    allowed = whose.get(verb, "an operator of the environment" if verb == "assign" else "its assignee or an operator")
+    raise NotAllowed(f"Only {allowed} may {verb} this incident.", remedies=["Ask an operator to assign it to you."])
 
 
 def _person(incident: Incident, to: str) -> Principal:

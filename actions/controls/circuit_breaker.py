@@ -123,22 +123,22 @@ def record_outcomes(action: Action, executor: Executor, outcomes: Iterable[Outco
 
     One short transaction, with the breaker's row locked; call it only after failures, now or before.
     """
-    heard = [outcome.ok for outcome in outcomes if outcome.ok or counts_as_failure(executor, outcome)]
+    results = [outcome.ok for outcome in outcomes if outcome.ok or counts_as_failure(executor, outcome)]
     codes = [outcome.code for outcome in outcomes if not outcome.ok]
-    if not action.breaker_key or not heard:
+    if not action.breaker_key or not results:
         return None
     try:
         with transaction.atomic():
-            return _record(action, executor, heard, codes[-1] if codes else "")
+            return _record(action, executor, results, codes[-1] if codes else "")
     except (DatabaseError, InterfaceError) as error:
         log.warning("breaker_not_recorded", action=str(action.pk), error=str(error))
         return None
 
 
-def _record(action: Action, executor: Executor, heard: list[bool], code: str) -> CircuitBreaker | None:
+def _record(action: Action, executor: Executor, results: list[bool], code: str) -> CircuitBreaker | None:
     row = _locked(action.breaker_key)
     if row is None:
-        if all(heard):
+        if all(results):
             return None
         made = CircuitBreaker(
             key=action.breaker_key,
@@ -157,7 +157,7 @@ def _record(action: Action, executor: Executor, heard: list[bool], code: str) ->
         state_storage=RowStorage(row, now),
         throw_new_error_on_trip=False,
     )
-    for ok in heard:
+    for ok in results:
         if is_open(row, now) or (row.state == S.HALF_OPEN and row.probe_id not in (None, action.pk)):
             break  # it started before the breaker opened, so it says nothing about the target now
         if row.state == S.OPEN:
@@ -212,7 +212,7 @@ def _locked(key: str) -> CircuitBreaker | None:
     return CircuitBreaker.objects.select_for_update().filter(key=key).first()
 
 
-def half_open_due(nudge: Callable[..., None]) -> int:
+def half_open_due(wake_up: Callable[..., None]) -> int:
     """
     For the sweep: choose the first action that waits for each breaker whose time is over as its probe; return how many.
 
@@ -227,7 +227,7 @@ def half_open_due(nudge: Callable[..., None]) -> int:
             breaker = row.filter(pk=pk).exclude(state=S.CLOSED).first()
             found += breaker is not None and _choose_probe(breaker, database_time())
     if found:
-        transaction.on_commit(lambda: nudge("execute"))
+        transaction.on_commit(lambda: wake_up("execute"))
     return found
 
 

@@ -38,16 +38,16 @@ BATCH = 200
 KEYS_KEPT = timedelta(days=7)
 
 
-def sweep_all(nudge: Callable[..., None]) -> None:
+def sweep_all(wake_up: Callable[..., None]) -> None:
     end_expired_leases()
     expire_overdue()
     repair_freezes()
-    half_open_due(nudge)
+    half_open_due(wake_up)
     propose_fallbacks()
     delete_full()
     delete_ended()
     for queue in waiting_queues():
-        nudge(queue)
+        wake_up(queue)
     IdempotencyKey.objects.filter(created_at__lt=Now() - KEYS_KEPT).delete()
 
 

@@ -112,8 +112,8 @@ def may_stop(access: Access, action: Action) -> bool:
     return (mine and may) or access.can("operate", action.environment_id)
 
 
-def require(entitled: bool, why: str) -> None:
-    if not entitled:
+def require(is_allowed: bool, why: str) -> None:
+    if not is_allowed:
         raise NotAllowed(why, remedies=["Ask a tenant admin for a role that allows it."])
 
 

@@ -66,7 +66,7 @@ def publish_log_written(actions: Iterable[Action]) -> None:
     for action in actions:
         by_environment.setdefault(action.environment_id, []).append(str(action.pk))
     _publish(
-        [_message(environment_group(e), {"type": "actions.said", "said": ids}) for e, ids in by_environment.items()]
+        [_message(environment_group(e), {"type": "actions.logged", "logged": ids}) for e, ids in by_environment.items()]
     )
 
 
@@ -131,7 +131,7 @@ class Subscription:
 
     def __init__(self, action_id: UUID) -> None:
         self.action_id = str(action_id)
-        self.said = asyncio.Event()
+        self.woken = asyncio.Event()
         self.is_disconnected = False
         self.roles_changed = False
 
@@ -141,35 +141,35 @@ class Subscription:
             timeout_s = min(timeout_s, DISCONNECTED_POLL_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, timeout_s)):
-                await self.said.wait()
-        heard = self.said.is_set()
-        self.said.clear()
-        return heard
+                await self.woken.wait()
+        was_woken = self.woken.is_set()
+        self.woken.clear()
+        return was_woken
 
-    def hear(self, message: dict[str, Any]) -> None:
+    def receive(self, message: dict[str, Any]) -> None:
         if message["type"] == "principal.changed":
             self.roles_changed = True
-            self.said.set()
+            self.woken.set()
         elif self.action_id in message.get("changed", {}):
-            self.said.set()
+            self.woken.set()
 
 
 @asynccontextmanager
 async def subscribe(action_id: UUID, environment_id: UUID, principal_id: UUID | None) -> AsyncIterator[Subscription]:
-    """An ear for one action. Listen first, look afterwards: then nothing falls between the two. Never raises."""
-    ear, layer = Subscription(action_id), get_channel_layer()
+    """A subscription to one action. Listen first, look afterwards: then nothing falls between the two. Never raises."""
+    subscription, layer = Subscription(action_id), get_channel_layer()
     groups = [environment_group(environment_id), *([principal_group(principal_id)] if principal_id else [])]
     channel, task = "", None
     try:
         channel = await layer.new_channel()
         for group in groups:
             await layer.group_add(group, channel)
-        task = asyncio.ensure_future(_receive_forever(layer, channel, ear))
+        task = asyncio.ensure_future(_receive_forever(layer, channel, subscription))
     except Exception as error:  # the layer's client raises many kinds; without it the caller looks more often
         log.warning("live_layer_deaf", error=f"{type(error).__name__}: {error}")
-        ear.is_disconnected = True
+        subscription.is_disconnected = True
     try:
-        yield ear
+        yield subscription
     finally:
         with suppress(Exception):
             for group in groups:
@@ -180,7 +180,7 @@ async def subscribe(action_id: UUID, environment_id: UUID, principal_id: UUID | 
                 await task
 
 
-async def _receive_forever(layer: Any, channel: str, ear: Subscription) -> None:
+async def _receive_forever(layer: Any, channel: str, subscription: Subscription) -> None:
     """Take messages off the layer's queue as they come, so that it cannot grow while nobody waits."""
     while True:
-        ear.hear(await layer.receive(channel))
+        subscription.receive(await layer.receive(channel))

@@ -63,7 +63,7 @@ class ChangeConsumer(AsyncJsonWebsocketConsumer):
         if changed := self.mine(message["changed"]):
             self._merge(changed)
 
-    async def actions_said(self, message: dict[str, Any]) -> None:
+    async def actions_logged(self, message: dict[str, Any]) -> None:
         """A step wrote more: only its own page wants to know."""
 
     async def principal_changed(self, message: dict[str, Any]) -> None:
@@ -181,8 +181,8 @@ class ActionConsumer(ChangeConsumer):
         key = str(self.action_id)
         return {key: changed[key]} if key in changed else {}
 
-    async def actions_said(self, message: dict[str, Any]) -> None:
-        if str(self.action_id) in message["said"]:
+    async def actions_logged(self, message: dict[str, Any]) -> None:
+        if str(self.action_id) in message["logged"]:
             self._merge({str(self.action_id): self.seq})
 
     def worded(self, changed: dict[str, int] | None) -> dict[str, Any]:

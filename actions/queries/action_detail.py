@@ -138,7 +138,7 @@ def serialize_row(
         "allowed": [
             *(it.verbs if it and action.state == "awaiting_approval" else []),
             *move_verbs(access, action),
-            *(it.second_thoughts if it and action.state in ("awaiting_approval", "approved") else []),
+            *(it.withdrawals if it and action.state in ("awaiting_approval", "approved") else []),
         ],
         "blocked_by": describe_blockers(action, it, behind, waits),
         "links": _links(action),
@@ -247,10 +247,15 @@ def _serialize_suggested(it: ApprovalStatus) -> list[dict[str, Any]]:
 
 
 def _serialize_estimate(action: Action) -> dict[str, Any]:
-    pace = duration_estimate(action, timezone.now())
-    if pace is None:
+    estimate = duration_estimate(action, timezone.now())
+    if estimate is None:
         return {"runs": known_runs(action), "expected_s": None, "p90_s": None, "remaining_s": None}
-    return {"runs": pace.runs, "expected_s": pace.expected_s, "p90_s": pace.p90_s, "remaining_s": pace.left_s}
+    return {
+        "runs": estimate.runs,
+        "expected_s": estimate.expected_s,
+        "p90_s": estimate.p90_s,
+        "remaining_s": estimate.left_s,
+    }
 
 
 def _serialize_run(action: Action) -> dict[str, Any]:

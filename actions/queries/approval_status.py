@@ -22,13 +22,13 @@ class ApprovalStatus:
     """
     An action's newest request, counted; `verbs` are the reader's verbs to decide it now.
 
-    `asks` are the open requests for changes; `second_thoughts` the reader's verbs to withdraw an own decision.
+    `asks` are the open requests for changes; `withdrawals` the reader's verbs to withdraw an own decision.
     """
 
     counted: Quorum
     verbs: list[str] = field(default_factory=list)
     change_requests: list[ChangeRequest] = field(default_factory=list)
-    second_thoughts: list[str] = field(default_factory=list)
+    withdrawals: list[str] = field(default_factory=list)
 
     @property
     def request(self) -> Request:
@@ -61,7 +61,7 @@ def fetch_approval_status(actions: Iterable[Action], access: Access) -> dict[UUI
         if request.state == Request.State.OPEN and now is not None and not request.is_overdue(now):
             it.verbs = _decision_commands(it.counted, access)
         it.change_requests = asks.get(request.pk, [])
-        it.second_thoughts = withdrawal_verbs(request, access, it.counted.decisions, it.change_requests)
+        it.withdrawals = withdrawal_verbs(request, access, it.counted.decisions, it.change_requests)
         waiting[subject_id] = it
     return waiting
 

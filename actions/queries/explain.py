@@ -249,7 +249,7 @@ def _policy_row(
         "effect": effect,
         "mode": r["mode"],
         "required_approvals": required_approvals,
-        "ruling": "error" if failed else "true" if applies else "false",
+        "result": "error" if failed else "true" if applies else "false",
         "error": r["error"],
         "applies": applies and not softened,
         "denies": counts and (failed or (applies and effect == "deny")),
@@ -370,7 +370,7 @@ def _denied(verdict: Mapping[str, Any], policies: Policies) -> str:
 
 def _after_denial(verdict: Mapping[str, Any], policies: Policies) -> str:
     denying = [p for p in policies if p["denies"]]
-    if any(p["ruling"] == "error" for p in denying):
+    if any(p["result"] == "error" for p in denying):
         return "An admin of the tenant repairs or retires the policy under Policies. Then propose it again."
     if denying:
         return (

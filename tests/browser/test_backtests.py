@@ -23,14 +23,14 @@ def test_a_draft_is_rehearsed_backtested_and_proposed(site: Site) -> None:
     site.picture(tab, "rehearse-choose")
     tab.locator(".pick").first.focus()
     tab.keyboard.press("Enter")
-    tab.wait_for_selector("#rehearsal >> text=With the draft")
+    tab.wait_for_selector("#backtest-one >> text=With the draft")
     action = next(
         a
         for a in Action.objects.select_related("plan", "environment").exclude(type="config_change")
         if a.plan.facts["plan"]["deletes"] and a.environment.slug == "prod" and a.plan.verdict["outcome"] != "deny"
     )
     tab.goto(f"/policies/policy/{version.pk}/evaluate/?action={action.pk}")
-    tab.wait_for_selector("#rehearsal >> text=It would be denied")
+    tab.wait_for_selector("#backtest-one >> text=It would be denied")
     site.picture(tab, "rehearse", full_page=True)
     tab.click("nav >> text=Backtest")
     tab.wait_for_selector("text=Not backtested yet")
@@ -65,6 +65,6 @@ def test_on_a_phone_and_in_the_dark_nothing_is_cut_off(site: Site) -> None:
     assert fits(tab)
     site.picture(tab, "backtest-390", full_page=True)
     tab.locator(".btlist__try").first.click()
-    tab.wait_for_selector("#rehearsal >> text=With the draft")
+    tab.wait_for_selector("#backtest-one >> text=With the draft")
     assert fits(tab)
     site.picture(tab, "rehearse-390", full_page=True)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 
 def drafted_in(tab: Page) -> str:
-    """Write the policy in the editor, and go on to its rehearsal; return the draft's id."""
+    """Write the policy in the editor, and go on to its backtest; return the draft's id."""
     tab.goto("/policies/new/")
     tab.fill("[name=slug]", "no-new-notes")
     tab.fill("#expression", 'environment.name == "prod"\n  && plan.creates > 0')

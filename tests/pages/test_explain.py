@@ -39,11 +39,14 @@ def test_an_error_denies_and_says_so_and_so_does_a_missing_row(place: Cast, prop
     version = published(place.acme, "broken", expression="1 / plan.deletes > 0")
     it = explain(propose("prod"))
     assert it["sentence"].startswith("Denied by policy broken v1: It could not be evaluated")
-    assert it["policies"][0]["ruling"] == "error" and "repairs or retires" in it["next"]
+    assert it["policies"][0]["result"] == "error" and "repairs or retires" in it["next"]
     type(version).objects.filter(pk=version.pk).update(state="retired")
     MatrixRow.objects.filter(environment=place.prod).delete()
     it = explain(propose("prod", parameters=a_file("other.txt")))
-    assert it["sentence"].startswith("Denied: The approval matrix has no row") and "Policies, Approval matrix" in it["next"]
+    assert (
+        it["sentence"].startswith("Denied: The approval matrix has no row")
+        and "Policies, Approval matrix" in it["next"]
+    )
 
 
 def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose) -> None:
@@ -53,7 +56,7 @@ def test_every_policy_is_told_with_what_it_came_to(place: Cast, propose: Propose
     published(place.globex, "d-more", everywhere=True, expression="true", effect="require", required_approvals=ONE_MORE)
     action = propose("prod")
     it = explain(action)
-    told = {p["slug"]: (p["ruling"], p["applies"], p["denies"]) for p in it["policies"]}
+    told = {p["slug"]: (p["result"], p["applies"], p["denies"]) for p in it["policies"]}
     assert told["a-warning"] == ("true", True, False) and told["c-quiet"] == ("false", False, False)
     assert told["b-shadow"] == ("true", True, False) and told["d-more"] == ("true", True, False)
     words = {p["slug"]: p["words"] for p in it["policies"]}

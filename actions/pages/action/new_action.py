@@ -242,16 +242,16 @@ def call_or_issues(call: Any, *args: Any, **kwargs: Any) -> tuple[Any, list[dict
 
 def dry_run_context(access: Access, draft: SubmissionDraft) -> dict[str, Any]:
     """The dry run of a draft: what would change, how far it reaches, who would be asked."""
-    rehearsal = dry_run(access, draft.submission())
+    tried = dry_run(access, draft.submission())
     lines, bodies = 0, []
-    for s in to_change_views(rehearsal.draft.changes):
+    for s in to_change_views(tried.draft.changes):
         lines += s.size
         bodies.append((s, render_change(s.change, "unified") if lines <= MAX_DIFF_LINES else ""))
-    blast = rehearsal.verdict.blast
+    blast = tried.verdict.blast
     return {
-        "rehearsal": rehearsal,
-        "plan": rehearsal.plan,
-        "verdict": rehearsal.verdict,
+        "tried": tried,
+        "plan": tried.plan,
+        "verdict": tried.verdict,
         "blast_chart": charts.blast([f["points"] for f in blast.factors if f["points"]]),
         "previewed": bodies,
     }

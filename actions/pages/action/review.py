@@ -206,14 +206,14 @@ def explain_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
     it = explain(action)
     blast = it["blast"]
     points = [f["points"] for f in blast["factors"] if f["points"]] if blast else []
-    asked = [p for p in it["policies"] if p["ruling"] != "false"]
+    asked = [p for p in it["policies"] if p["result"] != "false"]
     context = {
         "here": "queue",
         "action": action,
         "plan": action.plan,
         "it": it,
         "asked": asked,
-        "quiet": [p for p in it["policies"] if p["ruling"] == "false"],
+        "quiet": [p for p in it["policies"] if p["result"] == "false"],
         "blast_chart": charts.blast(points),
         "facts": [{**f, "text": describe_value(f["value"])} for f in it["facts"]],
     }

@@ -121,15 +121,15 @@ def _draft_context(candidate: DraftRules, on: str) -> dict[str, Any]:
 
 
 def _action_choices(access: Access, candidate: DraftRules, asked: str, chosen: str) -> dict[str, Any]:
-    """The newest actions with a judged plan, where the draft can make a difference, that match what was asked."""
-    judged = visible_to(Action.objects.filter(plan__isnull=False), access)
+    """The newest actions with an evaluated plan, where the draft can make a difference, that match what was asked."""
+    planned = visible_to(Action.objects.filter(plan__isnull=False), access)
     if candidate.environment is not None:
-        judged = judged.filter(environment=candidate.environment)
+        planned = planned.filter(environment=candidate.environment)
     text = asked.strip().replace("\x00", "")[:200]
     if text:
         matches = Q(title__icontains=text) | Q(ticket__iexact=text) | Q(type__iexact=text)
-        judged = judged.filter(matches | Q(pk=_parse_id(text))) if _parse_id(text) else judged.filter(matches)
-    rows = judged.select_related("environment").only(*LIGHT).order_by("-pk")[:MAX_CHOICES]
+        planned = planned.filter(matches | Q(pk=_parse_id(text))) if _parse_id(text) else planned.filter(matches)
+    rows = planned.select_related("environment").only(*LIGHT).order_by("-pk")[:MAX_CHOICES]
     return {"choices": list(rows), "q": text, "chosen": chosen, "most": MAX_CHOICES}
 
 

@@ -59,108 +59,110 @@ class DesiredState:
     unprunes: list[str] = field(default_factory=list)
 
 
-def build_draft(wish: DesiredState, house: ServiceDir) -> Draft:
-    """Return the plan of a wish, with what is needed to take it back."""
-    steps = build_steps(wish)
+def build_draft(desired: DesiredState, house: ServiceDir) -> Draft:
+    """Return the plan for a desired state, with what its rollback needs."""
+    steps = build_steps(desired)
     for n, step in enumerate(steps):
         step["after"] = [steps[n - 1]["key"]] if n else []
     image = house.image()
     touching = {step["key"]: image for step in steps if step["spec"]["op"] in (SWITCH, RESTART, GATE)}
     return Draft(
-        resources=[{"kind": "service", "name": f"{wish.target.environment}:{wish.service.name}"}],
-        changes=build_changes(wish, house, {step["spec"]["op"]: step["key"] for step in steps}),
+        resources=[{"kind": "service", "name": f"{desired.target.environment}:{desired.service.name}"}],
+        changes=build_changes(desired, house, {step["spec"]["op"]: step["key"] for step in steps}),
         steps=steps,
         preconditions=[step["precondition"] for step in steps if step["precondition"]],
         compensations=[{"step": step["key"], **step["compensation"]} for step in steps],
         observations={
-            "running": house.runs(wish.before["token"]),
+            "running": house.runs(desired.before["token"]),
             "passed": bool((house.record() or {}).get("passed")),
         },
-        summary=summarize(wish),
+        summary=summarize(desired),
         before_images=touching,
     )
 
 
-def build_steps(wish: DesiredState) -> list[dict[str, Any]]:
-    name, before, after = wish.service.name, wish.before["current"], wish.after["current"]
-    back = describe_undo(wish)
-    digest = wish.manifest.digest if wish.manifest else ""
+def build_steps(desired: DesiredState) -> list[dict[str, Any]]:
+    name, before, after = desired.service.name, desired.before["current"], desired.after["current"]
+    back = describe_undo(desired)
+    digest = desired.manifest.digest if desired.manifest else ""
     steps = []
-    if wish.copies:
-        title = f"Copy {wish.copies['artifact']} as release {wish.copies['release']}"
-        gone = f"Remove the release {wish.copies['release']}"
-        steps.append(_step(wish, COPY, title, gone, {"sha256": digest}, **wish.copies))
+    if desired.copies:
+        title = f"Copy {desired.copies['artifact']} as release {desired.copies['release']}"
+        gone = f"Remove the release {desired.copies['release']}"
+        steps.append(_step(desired, COPY, title, gone, {"sha256": digest}, **desired.copies))
     if before != after:
         title = f"Point current of {name} to {after}" if after else f"Remove the link current of {name}"
-        steps.append(_step(wish, SWITCH, title, back, {"current": before, "sha256": digest}, digest=digest))
+        steps.append(_step(desired, SWITCH, title, back, {"current": before, "sha256": digest}, digest=digest))
     title = f"Restart {name} on release {after}" if after else f"Stop {name}"
-    started = {"release": wish.before["release"], "token": wish.before["token"], "run": wish.before["run"]}
-    steps.append(_step(wish, RESTART, title, back, started, restores=wish.restores))
+    started = {"release": desired.before["release"], "token": desired.before["token"], "run": desired.before["run"]}
+    steps.append(_step(desired, RESTART, title, back, started, restores=desired.restores))
     if after:
-        gate = health_gate_terms(wish.service)
+        gate = health_gate_terms(desired.service)
         title = f"Wait until {name} is well {gate['times']} times in a row"
-        steps.append(_step(wish, GATE, title, back, {}, gate=gate))
-    if wish.discards:
-        title, again = f"Remove the release {wish.discards['release']}", f"Copy {wish.discards['artifact']} again"
-        steps.append(_step(wish, DISCARD, title, again, {"sha256": wish.discards["digest"]}, **wish.discards))
-    steps += _pruning_steps(wish)
+        steps.append(_step(desired, GATE, title, back, {}, gate=gate))
+    if desired.discards:
+        title, again = f"Remove the release {desired.discards['release']}", f"Copy {desired.discards['artifact']} again"
+        steps.append(_step(desired, DISCARD, title, again, {"sha256": desired.discards["digest"]}, **desired.discards))
+    steps += _pruning_steps(desired)
     for n, step in enumerate(steps, 1):
-        step["key"] = f"{n:03d}:{step['spec']['op']}{undo_suffix(wish)}"
+        step["key"] = f"{n:03d}:{step['spec']['op']}{undo_suffix(desired)}"
     return steps
 
 
-def _pruning_steps(wish: DesiredState) -> list[dict[str, Any]]:
-    if wish.prunes:
-        title = f"Move {len(wish.prunes)} old releases aside: {', '.join(wish.prunes)}"
-        lost = f", but not {', '.join(wish.purges)}, moved aside earlier and removed now" if wish.purges else ""
-        step = _step(wish, PRUNE, title, f"Bring them back{lost}", {}, releases=wish.prunes, purge=wish.purges)
+def _pruning_steps(desired: DesiredState) -> list[dict[str, Any]]:
+    if desired.prunes:
+        title = f"Move {len(desired.prunes)} old releases aside: {', '.join(desired.prunes)}"
+        lost = f", but not {', '.join(desired.purges)}, moved aside earlier and removed now" if desired.purges else ""
+        step = _step(desired, PRUNE, title, f"Bring them back{lost}", {}, releases=desired.prunes, purge=desired.purges)
         if lost:
             step["compensation"]["kind"] = "lossy"
         return [step]
-    if wish.unprunes:
-        title = f"Bring back the releases {', '.join(wish.unprunes)}"
-        return [_step(wish, UNPRUNE, title, "Move them aside again", {}, releases=wish.unprunes, purge=[])]
+    if desired.unprunes:
+        title = f"Bring back the releases {', '.join(desired.unprunes)}"
+        return [_step(desired, UNPRUNE, title, "Move them aside again", {}, releases=desired.unprunes, purge=[])]
     return []
 
 
 def _step(
-    wish: DesiredState, op: str, title: str, back: str, precondition: dict[str, Any], **spec: Any
+    desired: DesiredState, op: str, title: str, back: str, precondition: dict[str, Any], **spec: Any
 ) -> dict[str, Any]:
     return {
         "key": "",
         "title": title,
-        "target": f"{wish.service.root}/{CURRENT}" if op == SWITCH else f"{op} {wish.service.name}",
+        "target": f"{desired.service.root}/{CURRENT}" if op == SWITCH else f"{op} {desired.service.name}",
         "operation": OPERATIONS.get(op, "modify"),
         "after": [],
-        "precondition": {"service": wish.service.name, **precondition} if precondition else {},
+        "precondition": {"service": desired.service.name, **precondition} if precondition else {},
         "compensation": {"kind": "reversible", "title": back},
         "spec": {
             "op": op,
-            "service": wish.service.name,
-            "path": wish.service.root,
-            "before": wish.before,
-            "after": wish.after,
+            "service": desired.service.name,
+            "path": desired.service.root,
+            "before": desired.before,
+            "after": desired.after,
             **spec,
         },
     }
 
 
-def undo_suffix(wish: DesiredState) -> str:
+def undo_suffix(desired: DesiredState) -> str:
     """Plan and undo plan alternate, so that no step of one is ever taken for the other's."""
-    return "-back" if wish.restores and not wish.restores.endswith("-back") else ""
+    return "-back" if desired.restores and not desired.restores.endswith("-back") else ""
 
 
-def describe_undo(wish: DesiredState) -> str:
-    if wish.before["release"]:
-        return f"Point current back to {wish.before['current'] or 'nothing'} and run {wish.before['release']} again"
-    return f"Stop {wish.service.name} and point current back to {wish.before['current'] or 'nothing'}"
+def describe_undo(desired: DesiredState) -> str:
+    if desired.before["release"]:
+        return (
+            f"Point current back to {desired.before['current'] or 'nothing'} and run {desired.before['release']} again"
+        )
+    return f"Stop {desired.service.name} and point current back to {desired.before['current'] or 'nothing'}"
 
 
-def summarize(wish: DesiredState) -> str:
+def summarize(desired: DesiredState) -> str:
     where, before, after = (
-        f"{wish.service.name} in {wish.target.environment}",
-        wish.before["current"],
-        wish.after["current"],
+        f"{desired.service.name} in {desired.target.environment}",
+        desired.before["current"],
+        desired.after["current"],
     )
     if after is None:
         return f"Stop {where} (it runs {before})"
@@ -169,16 +171,16 @@ def summarize(wish: DesiredState) -> str:
     return f"Redeploy {where}: {before or 'nothing'} → {after}"
 
 
-def build_changes(wish: DesiredState, house: ServiceDir, keys: dict[str, str]) -> list[Change]:
+def build_changes(desired: DesiredState, house: ServiceDir, keys: dict[str, str]) -> list[Change]:
     """The releases' file lists before and after, what is run before and after, and what is taken away."""
-    changes = [_process_change(wish, house, keys[RESTART])]
+    changes = [_process_change(desired, house, keys[RESTART])]
     if SWITCH in keys:
-        changes.insert(0, _files_change(wish, house, keys[SWITCH]))
-    for op, gone in ((PRUNE, wish.prunes), (PRUNE, wish.purges)):
+        changes.insert(0, _files_change(desired, house, keys[SWITCH]))
+    for op, gone in ((PRUNE, desired.prunes), (PRUNE, desired.purges)):
         for name in gone:
-            where = RELEASES if gone is wish.prunes else f"{CONTROL}/{DISCARDED}"
-            text = f"{wish.service.root}/{where}/{name}\n"
-            note = "moved aside" if gone is wish.prunes else "removed for good"
+            where = RELEASES if gone is desired.prunes else f"{CONTROL}/{DISCARDED}"
+            text = f"{desired.service.root}/{where}/{name}\n"
+            note = "moved aside" if gone is desired.prunes else "removed for good"
             changes.append(
                 Change(
                     keys[op],
@@ -196,52 +198,52 @@ def build_changes(wish: DesiredState, house: ServiceDir, keys: dict[str, str]) -
     return changes
 
 
-def _files_change(wish: DesiredState, house: ServiceDir, key: str) -> Change:
-    before, after = wish.before["current"], wish.after["current"]
+def _files_change(desired: DesiredState, house: ServiceDir, key: str) -> Change:
+    before, after = desired.before["current"], desired.after["current"]
     old = None
     if before:
         try:
             old = f"release: {before}\n" + house.manifest_of(before).text
         except Unreachable as exc:
             old = f"release: {before}\n({exc})\n"
-    new = f"release: {after}\n{wish.manifest.text}" if wish.manifest else None
+    new = f"release: {after}\n{desired.manifest.text}" if desired.manifest else None
     return Change(
         key,
-        f"{wish.service.root}/{CURRENT}",
+        f"{desired.service.root}/{CURRENT}",
         "release",
         _operation(old, new),
         old,
         new,
         before_digest=sha256_hex(before) if before else None,
-        after_digest=wish.manifest.digest if wish.manifest else None,
+        after_digest=desired.manifest.digest if desired.manifest else None,
         note="One line per file: SHA-256, mode, path.",
     )
 
 
-def _process_change(wish: DesiredState, house: ServiceDir, key: str) -> Change:
+def _process_change(desired: DesiredState, house: ServiceDir, key: str) -> Change:
     record = house.record()
-    old = process_text(wish, record, record["release"], record["token"][:8]) if record else None
-    new = process_text(wish, wish.run, wish.after["release"], "this action's") if wish.run else None
+    old = process_text(desired, record, record["release"], record["token"][:8]) if record else None
+    new = process_text(desired, desired.run, desired.after["release"], "this action's") if desired.run else None
     return Change(
         key,
-        f"service {wish.service.name}",
+        f"service {desired.service.name}",
         "service",
         _operation(old, new),
         old,
         new,
-        before_digest=sha256_hex(f"{record['token']}:{wish.before['run']}") if record else None,
-        after_digest=sha256_hex(f"{wish.after['release']}:{wish.after['run']}") if wish.run else None,
+        before_digest=sha256_hex(f"{record['token']}:{desired.before['run']}") if record else None,
+        after_digest=sha256_hex(f"{desired.after['release']}:{desired.after['run']}") if desired.run else None,
         language="yaml",
     )
 
 
-def process_text(wish: DesiredState, run: dict[str, Any], release: str, deployment: str) -> str:
+def process_text(desired: DesiredState, run: dict[str, Any], release: str, deployment: str) -> str:
     """What runs, as the reviewer reads it; values that look like secrets are masked."""
-    lines = [f"service: {wish.service.name}", f"release: {release}", f"deployment: {deployment}", "command:"]
+    lines = [f"service: {desired.service.name}", f"release: {release}", f"deployment: {deployment}", "command:"]
     lines += [f"  - {part}" for part in run["command"]]
     lines += ["environment:"] if run["environment"] else []
     lines += [f"  {name}: {value}" for name, value in sorted(run["environment"].items())]
-    return mask("\n".join([*lines, f"grace_s: {run['grace_s']}", ""]), wish.target.mask_key)
+    return mask("\n".join([*lines, f"grace_s: {run['grace_s']}", ""]), desired.target.mask_key)
 
 
 def _operation(old: str | None, new: str | None) -> str:
@@ -279,10 +281,10 @@ def plan_deployment(parameters: dict[str, Any], target: Target) -> Draft:
             before = house.end()
             used = (before["current"], before["release"], release)
             prunes, purges = find_surplus_releases(house, service.keep_releases, used)
-            wish = DesiredState(
+            desired = DesiredState(
                 service, target, before, after, service.run(), manifest, copies=copies, prunes=prunes, purges=purges
             )
-            return build_draft(wish, house)
+            return build_draft(desired, house)
     except Unreachable as exc:
         raise PlanRefused([error(str(exc), name)]) from exc
 
@@ -338,10 +340,10 @@ def plan_undo(plan_steps: list[dict[str, Any]], target: Target, before_image: Ca
             before = spec["before"]
             back = undo_operations(steps, house, target)
             manifest = manifest_to_restore(before["current"], back, house, target)
-            wish = DesiredState(
+            desired = DesiredState(
                 service, target, house.end(), {**before, "token": None}, record, manifest, restores=done["key"], **back
             )
-            return build_draft(wish, house)
+            return build_draft(desired, house)
     except StepRefused as exc:
         raise PlanRefused(str(exc)) from exc
     except Unreachable as exc:

@@ -107,7 +107,7 @@ class Supervisor:
         patience_s = max(grace_s, read_grace(self.control))
         write_configuration(self.control, grace_s)
         if self.pid() is None:
-            self._end_strays()
+            self._end_leftover_runs()
             self._launch()
         else:
             self._halt(patience_s)
@@ -139,7 +139,7 @@ class Supervisor:
             self._call("shutdown", fine=(Faults.SHUTDOWN_STATE,))
             if not wait_until(lambda: not is_alive(pid), START_S):
                 raise SupervisorFailed(f"The supervisor (process {pid}) does not end. An operator ends it.")
-        self._end_strays()
+        self._end_leftover_runs()
 
     def _halt(self, grace_s: int) -> None:
         """Stop the process: SIGTERM to its group, and SIGKILL after the grace that it was started with."""
@@ -188,7 +188,7 @@ class Supervisor:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise SupervisorFailed(f"supervisord did not start: {said[-1] if said else 'see supervisord.log'}.")
 
-    def _end_strays(self) -> None:
+    def _end_leftover_runs(self) -> None:
         """Where no supervisor answers: end one that hangs, then what is left of the service, so that no two run."""
         end_processes([p for p in psutil.process_iter() if environment_of(p).get(OURS) == self.home], 0)
         end_processes(

@@ -113,12 +113,17 @@ class LogFilters:
     def chips(self) -> list[dict[str, str]]:
         """The active filters, each with the address that removes it."""
         return [
-            {"name": name, "key": label, "value": self._said(name), "without": self.address(**{name: "", **FIRST_PAGE})}
+            {
+                "name": name,
+                "key": label,
+                "value": self._describe(name),
+                "without": self.address(**{name: "", **FIRST_PAGE}),
+            }
             for name, label in LABELS.items()
             if getattr(self, name)
         ]
 
-    def _said(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         text = str(getattr(self, name))
         return f"{text} ± {self.days_around} day{'' if self.days_around == 1 else 's'}" if name == "around" else text
 
