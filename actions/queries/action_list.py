@@ -173,13 +173,13 @@ class ActionRow:
         if a.state == State.HELD:
             return HeldReason(a.held_reason).label, "warn"
         if self.waits:
-            return f"waits: {self.waits}", "warn"
+            return f"waiting: {self.waits}", "warn"
         if self.has_changes_requested:
-            return "changes asked for", "warn"
+            return "changes requested", "warn"
         if self.yours and a.state == State.AWAITING_APPROVAL:
             return "you approved", "ok"
         if self.request is not None and self.request.kind == "acceptance":
-            return "wants acceptance", "idle"
+            return "awaits acceptance", "idle"
         if a.replans and a.state == State.AWAITING_APPROVAL:
             return "drifted, approval requested again", "warn"
         if a.stop_requested_at:

@@ -28,7 +28,7 @@ def test_an_operator_holds_and_releases_an_environment_on_a_phone(site: Site) ->
     action = site.reached(site.propose("dev", accept=True), "approved")
     tab.goto("/?tab=all")
     expect(tab.locator("#holds")).to_contain_text("dev is frozen")
-    expect(tab.locator(f"#row-{action.pk}")).to_contain_text("waits: dev is frozen")
+    expect(tab.locator(f"#row-{action.pk}")).to_contain_text("waiting: dev is frozen")
     _fits(tab)
     site.picture(tab, "switch-queue", full_page=True)
     tab.goto(f"/actions/{action.pk}/")

@@ -59,7 +59,7 @@ def test_the_queue_the_actions_and_the_system_page_tell_of_it(cast):
     held = an_action(cast, "held", held_reason="freeze", started_at="2026-01-01T00:00Z")
     client = cast.client("operator")
     queue = client.get("/?tab=all").content.decode()
-    assert "dev is frozen" in queue and WHY["reason"] in queue and "waits: dev is frozen" in queue
+    assert "dev is frozen" in queue and WHY["reason"] in queue and "waiting: dev is frozen" in queue
     assert "environment frozen" in queue
     assert WHY["reason"] in client.get(f"/actions/{waits.pk}/").content.decode()
     run = client.get(f"/actions/{held.pk}/run/").content.decode()

@@ -50,7 +50,7 @@ def test_what_i_decided_moves_to_the_third_tab(place: Cast, propose: Propose) ->
     action = propose("prod")
     sent = {"decision": "approve", "digest": action.plan.digest}
     place.client("approver").post(f"/actions/{action.pk}/decide/", sent)
-    assert listed(place, "approver") == [] and "Nothing waits" in page(place, "approver")
+    assert listed(place, "approver") == [] and "No approval awaits" in page(place, "approver")
     (it,) = listed(place, "approver", tab="decided")
     assert it["decision"]["approved"] is True and it["decision"]["role"] == "approver"
     assert "you approved as approver" in page(place, "approver", "?tab=decided")

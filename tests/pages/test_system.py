@@ -65,5 +65,5 @@ def test_what_stands_around_is_asked_through_redis(
     redis_client.set("interlock:wake_up:decide", 1)
     html = place.client("operator").get("/system/").content.decode()
     assert "wake-ups under way: decide" in html
-    assert "nobody answers" in html  # no worker runs in this test
+    assert "no answer" in html  # no worker runs in this test
     assert "every 5 s" in html and "no sweep is known of" not in html

@@ -34,7 +34,7 @@ def test_asking_for_changes_on_the_page_tells_everybody_and_holds_it(place: Cast
     assert "Changes requested by Approver." in html and "use &lt;b&gt;tabs" in html
     assert f"/actions/new/?from={action.pk}" in html
     assert approve(place, "approver2", action)[1]["state"] == "awaiting_approval"
-    assert "changes asked for" in place.client("operator").get("/?tab=mine").content.decode()
+    assert "changes requested" in place.client("operator").get("/?tab=mine").content.decode()
     answer = place.client("approver").post(f"/actions/{action.pk}/withdraw-change-request/", {"reason": "fine then"})
     assert answer.status_code == 302
     assert Action.objects.get(pk=action.pk).state == "approved"
@@ -99,13 +99,13 @@ def test_a_wish_whose_author_left_is_shown_as_lapsed_and_holds_nothing(place: Ca
     html = place.client("operator").get(f"/actions/{action.pk}/").content.decode()
     assert "Changes requested by Approver, who is no longer eligible." in html and "use tabs" in html
     assert "until the request is withdrawn" not in html
-    assert "changes asked for" not in place.client("operator").get("/?tab=mine").content.decode()
+    assert "changes requested" not in place.client("operator").get("/?tab=mine").content.decode()
     status, now = Program(place.api("operator")).get(f"/api/actions/{action.pk}")
     assert status == 200 and [a["counts"] for a in now["approvals"]["change_requests"]] == [False]
     assert now["blocked_by"] == ["1 more to approve as approver."]
     assert approve(place, "approver2", action)[1]["state"] == "approved"
     assert Event.objects.filter(subject_id=action.pk, verb="approval.change_request_lapsed").count() == 1
-    assert "they may no longer decide" in place.client("operator").get(f"/actions/{action.pk}/").content.decode()
+    assert "its author is no longer eligible" in place.client("operator").get(f"/actions/{action.pk}/").content.decode()
 
 
 def test_an_action_that_only_a_lapsed_wish_held_goes_on_by_itself(place: Cast, propose: Propose) -> None:
