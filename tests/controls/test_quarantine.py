@@ -52,7 +52,7 @@ def test_an_approved_action_that_would_touch_it_is_refused_and_told_why(committe
         "operator",
         str(committed_cast.operator.pk),
     )
-    assert "Have that cleared" in action.error["message"]
+    assert "Have it cleared" in action.error["message"]
     assert (root / "app.conf").read_text() == "before\n"
     assert action.plan.observations["quarantine"][0]["id"] == str(shut.pk)
     assert not ResourceLock.objects.exists()

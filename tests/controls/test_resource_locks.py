@@ -130,7 +130,7 @@ def test_an_action_waits_for_the_one_that_has_its_resource_and_goes_on_after_it(
     said = committed_cast.client("operator").get(f"/api/actions/{behind.pk}").json()["blocked_by"]
     assert said == [f"Waiting for the lock on cell cell-{n}: {doubtful.pk} is first." for n in (1, 2)]
     page = committed_cast.client("operator").get(f"/actions/{behind.pk}/").content.decode()
-    assert "Waiting for the resource lock of cell <code>cell-1</code>" in page
+    assert "Waiting for the lock on cell <code>cell-1</code>" in page
     seen = verbs_of(behind)
     assert carry(behind).state == "approved" and verbs_of(behind) == seen, "it waits without being picked up"
     stop_resume.resume(committed_cast.access("operator"), doubtful.pk, "not there", how="give_up", step_done=False)

@@ -74,7 +74,7 @@ def test_a_write_that_came_too_late_keeps_its_place_and_leaves_no_claim(committe
 def test_a_write_turned_back_in_a_transaction_that_failed_begins_when_it_is_offered_again(committed_cast):
     holder, action = an_action(committed_cast, "held"), an_action(committed_cast, "approved")
     queue_up(committed_cast, holder, "a", held=True)
-    w = Transition(action, "start", claims=on(committed_cast, "a"))
+    w = Transition(action, "start", lock_requests=on(committed_cast, "a"))
     with pytest.raises(OperationalError), transaction.atomic():
         assert write([w]) == [w] and w.is_blocked
         raise OperationalError("the connection is gone")
@@ -115,17 +115,17 @@ def test_of_two_failed_steps_a_person_settles_the_one_in_doubt(committed_cast, l
 
 
 def test_an_effect_that_only_waits_for_a_thread_has_not_overrun(committed_cast):
-    flights, hung = EffectPool("execute", 1), threading.Event()
+    effects, hung = EffectPool("execute", 1), threading.Event()
     stuck, waiting = (ActiveAction(a_case(an_action(committed_cast)), iter(())) for _ in range(2))
     carried = {c.context.action.pk: c for c in (stuck, waiting)}
-    flights.submit(stuck, StartEffect("stuck", hung.wait, overdue_s=0.2))
-    flights.submit(waiting, StartEffect("waits", lambda: "done", overdue_s=0.0))
+    effects.submit(stuck, StartEffect("stuck", hung.wait, overdue_s=0.2))
+    effects.submit(waiting, StartEffect("waits", lambda: "done", overdue_s=0.0))
     time.sleep(0.3)
-    assert [f.key for f, _ in flights.overran(carried)] == ["stuck"]
-    ended = flights.ended(2.0) or flights.ended(2.0)
+    assert [f.key for f, _ in effects.timed_out(carried)] == ["stuck"]
+    ended = effects.ended(2.0) or effects.ended(2.0)
     assert [(f.key, r.value) for f, r in ended] == [("waits", "done")], "it goes on in a thread that is free"
     hung.set()
-    flights.close()
+    effects.close()
 
 
 def a_case(action: Action) -> ActionContext:
@@ -150,7 +150,7 @@ def a_run_of_two(cast, ledger_type, monkeypatch, meet) -> tuple[Action, list[str
         return real(group)
 
     ledger_type.before = before
-    monkeypatch.setattr(runners, "write", once)
+    monkeypatch.setattr(runners, "commit", once)
     parameters = {"steps": 2, "after": [[], []], "exclusive": True}
     return carry(propose(cast, type="ledger", parameters=parameters, accept=True)), tried, ends
 
@@ -174,7 +174,7 @@ def test_a_run_that_is_given_up_is_held_once_none_of_its_effects_is_in_the_air(
     committed_cast, ledger_type, monkeypatch
 ):
     def cannot_be_written(real, group):
-        monkeypatch.setattr(runners, "write", lambda again: fault(real, again))
+        monkeypatch.setattr(runners, "commit", lambda again: fault(real, again))
         raise ValueError("a fault of ours")
 
     def fault(real, group):

@@ -35,7 +35,7 @@ def test_the_review_says_what_is_done_about_failures(committed_cast):
         words = client.get(f"/api/actions/{action.pk}/plan.md").content.decode()
     for text_of in (text, words):
         assert "A step is tried 4 times at most" in text_of and "Plan B is proposed as an action" in text_of
-    assert "Step 3 runs only if step 2 fails" in text and "Never left out: step 1." in text
+    assert "Step 3 runs only if step 2 fails" in text and "Never skipped: step 1." in text
     assert plan["recovery"] == api["plan"]["recovery"] and plan["recovery"]["max_attempts"] == 4
     assert [s["fallback_for"] for s in api["steps"]] == [None, None, "002:cell-2"]
 

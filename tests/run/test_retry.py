@@ -66,7 +66,7 @@ def test_the_type_decides_by_code_and_a_person_within_its_bounds(committed_cast)
 
 
 def test_a_wait_holds_no_thread_and_nobody_else_up(committed_cast, monkeypatch):
-    monkeypatch.setattr(retry, "wait_s", lambda policy, attempts: 1.0)
+    monkeypatch.setattr(retry, "random_wait_s", lambda policy, attempts: 1.0)
     with scripted(fails={1: [BUSY, Outcome(True)]}), workers() as (decide, execute):
         slow = asked(committed_cast, steps=1)
         decide.drain()
@@ -96,7 +96,7 @@ def test_a_long_wait_is_in_nobody_s_hands_and_an_abort_ends_it(committed_cast, l
 
 
 def test_others_run_during_a_wait_and_an_abort_cuts_it_short(committed_cast, ledger, monkeypatch):
-    monkeypatch.setattr(retry, "wait_s", lambda policy, attempts: run_steps.MAX_HELD_WAIT_S)
+    monkeypatch.setattr(retry, "random_wait_s", lambda policy, attempts: run_steps.MAX_HELD_WAIT_S)
     with scripted(fails={2: [BUSY]}), workers() as (decide, execute):
         waits = asked(committed_cast, steps=2)
         decide.drain()
@@ -137,7 +137,7 @@ def tried(action) -> int:
 
 
 def test_a_stopping_worker_hands_the_wait_over(committed_cast, ledger, monkeypatch):
-    monkeypatch.setattr(retry, "wait_s", lambda policy, attempts: 2.0)
+    monkeypatch.setattr(retry, "random_wait_s", lambda policy, attempts: 2.0)
     with scripted(fails={1: [BUSY, Outcome(True)]}) as executor:
         with workers() as (decide, execute):
             action = asked(committed_cast, steps=1)

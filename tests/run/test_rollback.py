@@ -116,7 +116,7 @@ def test_a_state_before_that_is_not_as_it_was_planned_is_not_rolled_back(committ
     ledger_type.before = lambda ctx: spoiled.append(1) if ctx.step["key"].startswith("002") else None
     action = run(committed_cast, steps=2, fail_at=2)
     assert (action.state, action.held_reason) == ("held", "rollback_failed")
-    assert "What was there before" in report_of(action)["checks"][0]["detail"]
+    assert "The previous state is not restored." in report_of(action)["checks"][0]["detail"]
 
 
 def test_irreversible_steps_remain_and_are_named(committed_cast, ledger_type, ledger):

@@ -137,7 +137,7 @@ def test_orders_with_steps_that_stand_in_for_others():
     graph = [{"key": "a"}, {"key": "c", "after": ["a"]}, {"key": "a2", "fallback_for": "a"}]
     assert [s["key"] for s in order_steps(Draft([], [], graph, order="graph"))] == ["a", "a2", "c"]
     for bad, words in (
-        ([{"key": "x", "fallback_for": "y"}], "not before it"),
+        ([{"key": "x", "fallback_for": "y"}], "does not come before it"),
         ([{"key": "a"}, {"key": "x", "fallback_for": "a"}, {"key": "y", "fallback_for": "a"}], "More than one"),
         ([{"key": "a"}, {"key": "x", "fallback_for": "a"}, {"key": "y", "after": ["x"]}], "name that one"),
     ):

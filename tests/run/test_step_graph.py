@@ -171,7 +171,7 @@ def test_an_order_that_is_none_is_refused_with_the_steps_it_names():
     b = {"key": "b", "after": ["a"]}
     with pytest.raises(PlanRefused, match="wait for one another: a, b"):
         order_steps(Draft([], [], [a, b], order="graph"))
-    with pytest.raises(PlanRefused, match="comes after z, which the plan lacks"):
+    with pytest.raises(PlanRefused, match="comes after z, which the plan does not have"):
         order_steps(Draft([], [], [{"key": "a", "after": ["z"]}], order="graph"))
 
 

@@ -24,8 +24,8 @@ IN_FORCE = {
     "post": "yes",
 }
 WORDING = {"expression": "false", "effect": "warn", "message": "Ha.", "mode": "shadow", "overridable": "on"}
-ROWS = {f"{tier}_says": "nobody" for tier in ("low", "medium", "high", "critical")}
-BULK = ("delete_selected", "give_up", "publish", "retire", "make_published")
+ROWS = {f"{tier}_rule": "nobody" for tier in ("low", "medium", "high", "critical")}
+BULK = ("delete_selected", "abandon", "publish", "retire", "make_published")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_no_form_puts_a_rule_in_force_or_out_of_it(world, client, kind, state):
     now = type(obj).objects.get(pk=obj.pk)
     assert rules_of(world) == before and moved() == []
     if state == "draft":
-        assert now.state == "abandoned", "giving it up is all that worked, besides rewording it"
+        assert now.state == "abandoned", "abandoning it is all that worked, besides rewording it"
     else:
         assert {k: v for k, v in vars(now).items() if k != "_state"} == {
             k: v for k, v in vars(obj).items() if k in vars(now) and k != "_state"

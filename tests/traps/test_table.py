@@ -161,8 +161,9 @@ def decide(w: World, who: str, action: Action, approved: bool = True) -> None:
 DENIED, WAITING = "denied", "awaiting_approval"
 NOT_NOW = "there is nothing to decide"
 OWN = "requesters cannot approve their own actions"
+OWNER = "owners cannot approve the actions of their agents"
 OUTSIDE = {"page": 403, "api": 404}
-NOTHING = {"page": "you belong to no tenant", "api": "There is nothing here, or it is not yours to see."}
+NOTHING = {"page": "you belong to no tenant", "api": "Not found, or you have no access."}
 REFUSED = "approval.refused"
 TABLE = [
     (no_rule_matches, DENIED, 409, NOT_NOW, ""),
@@ -170,7 +171,7 @@ TABLE = [
     (a_superuser_decides, WAITING, 403, "may not approve", REFUSED),
     (a_superuser_who_is_no_member_decides, WAITING, OUTSIDE, NOTHING, ""),
     (the_requester_approves_with_another_token, WAITING, 403, OWN, REFUSED),
-    (the_owner_approves_what_their_agent_proposed, WAITING, 403, OWN, REFUSED),
+    (the_owner_approves_what_their_agent_proposed, WAITING, 403, OWNER, REFUSED),
     (an_agent_approves_for_its_owner, WAITING, 403, "Agents cannot decide; a person has to.", REFUSED),
     (one_person_fills_a_second_approval, WAITING, 409, "You have already decided", ""),
     (the_digest_is_stale, WAITING, 409, "The plan changed.", ""),
