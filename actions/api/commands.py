@@ -57,7 +57,7 @@ def approve_plan(request: HttpRequest, action_id: str, body: DecisionIn) -> dict
     return action_response(request, done)
 
 
-@router.post("/actions/{action_id}/request-changes", response=RETURNS_ACTION, summary="Ask for changes")
+@router.post("/actions/{action_id}/request-changes", response=RETURNS_ACTION, summary="Request changes")
 def request_changes(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
     """State the required changes. Until you withdraw it, or the action is proposed anew, nothing is approved."""
     access, via = access_of(request), correlation_of(request)
@@ -67,10 +67,10 @@ def request_changes(request: HttpRequest, action_id: str, body: CommentIn) -> di
 
 
 @router.post(
-    "/actions/{action_id}/withdraw-change-request", response=RETURNS_ACTION, summary="No longer ask for changes"
+    "/actions/{action_id}/withdraw-change-request", response=RETURNS_ACTION, summary="Withdraw a change request"
 )
 def withdraw_change_request(request: HttpRequest, action_id: str, body: CommentIn) -> dict[str, Any]:
-    """Withdraw your wish for changes. If every required approval is filled by then, that approves the action."""
+    """Withdraw your change request. If every required approval is filled by then, that approves the action."""
     access, via = access_of(request), correlation_of(request)
     return action_response(
         request, review.withdraw_requested_changes(access, parse_id(action_id), body.comment, correlation_id=via)
@@ -106,7 +106,7 @@ def abort_action(request: HttpRequest, action_id: str, body: ReasonIn) -> dict[s
     )
 
 
-@router.post("/actions/{action_id}/resume", response=RETURNS_ACTION, summary="Settle a held action")
+@router.post("/actions/{action_id}/resume", response=RETURNS_ACTION, summary="Resume, roll back or end a held action")
 def resume_action(request: HttpRequest, action_id: str, body: ResumeIn) -> dict[str, Any]:
     """Continue, roll back or give up an action that is held."""
     done = stop_resume.resume(

@@ -73,8 +73,8 @@ class IncidentRow(Schema):
     assignee: str | None = Field(..., description="A username.")
     opened_at: datetime
     assigned_at: datetime | None
-    due_at: datetime | None = Field(..., description="By when it is to be acknowledged.")
-    escalated_at: datetime | None = Field(..., description="When it was told on, because nobody had.")
+    due_at: datetime | None = Field(..., description="The deadline to acknowledge it.")
+    escalated_at: datetime | None = Field(..., description="When it was escalated because nobody acknowledged it.")
     acknowledged_at: datetime | None
     resolved_at: datetime | None
     links: dict[str, str]
@@ -119,7 +119,7 @@ class IncidentPage(Schema):
 RETURNS_INCIDENT = {200: IncidentOut}
 
 
-@router.get("/incidents", response=IncidentPage, summary="What was handed over")
+@router.get("/incidents", response=IncidentPage, summary="List incidents")
 def list_incidents(request: HttpRequest, asked: Query[IncidentFilters]) -> dict[str, Any]:
     """Newest first."""
     refuse_unknown_filters(request, IncidentFilters)

@@ -40,7 +40,7 @@ class UndoOut(Schema):
 
 
 class RollbackOut(Schema):
-    """The way back, as it was approved: `steps` in the order in which they would be undone."""
+    """The rollback plan as approved: `steps` in the order in which they would be undone."""
 
     order: Literal["reverse", "forward"]
     mode: Literal["all-or-nothing", "best-effort"]

@@ -252,26 +252,26 @@ class EvaluatedFactOut(Schema):
 
 
 class ExplanationOut(Schema):
-    """The judgement of an action: read from what was stored when it was judged."""
+    """The evaluation of an action, as stored when it was evaluated."""
 
     sentence: str
-    next: str = Field(..., description="What can be done now; empty where nothing needs doing.")
+    next: str = Field(..., description="The next step; empty if none is needed.")
     outcome: Literal["deny", "require_approval", "allow"] | None
     tier: str | None
-    raises: list[TierRaiseOut] = Field(..., description="What made the tier, in order.")
+    raises: list[TierRaiseOut] = Field(..., description="The reasons for the tier, in order.")
     blast: BlastOut | None
     policies: list[PolicyResultOut] = Field(..., description="In the order of evaluation.")
     required_approvals: list[WhyRequiredApprovalOut]
     acceptance: bool
-    moments: list[EvaluationTimeOut] = Field(..., description="When it was judged, in order.")
+    moments: list[EvaluationTimeOut] = Field(..., description="The evaluations, in order.")
     plan: EvaluatedPlanOut | None
     facts_sha256: str | None
-    facts: list[EvaluatedFactOut] = Field(..., description="What policies read, by the names they read it by.")
+    facts: list[EvaluatedFactOut] = Field(..., description="The facts that policies read, by name.")
 
 
-@explain_router.get("/actions/{action_id}/explain", response=ExplanationOut, summary="Why it was judged so")
+@explain_router.get("/actions/{action_id}/explain", response=ExplanationOut, summary="Explain the verdict")
 def explain_action(request: HttpRequest, action_id: str) -> dict[str, Any]:
     """The verdict in one sentence, what raised the tier, each factor, policy and required approval, and when it was
-    judged.
+    evaluated.
     """
     return explain(find_action(access_of(request), action_id))

@@ -58,7 +58,7 @@ def propose_retirement(request: HttpRequest, policy_id: UUID, body: ProposalIn) 
     "/matrix/drafts/{uuid:draft_id}/propose", response=RETURNS_NEW_ACTION, summary="Propose to publish a matrix"
 )
 def propose_matrix(request: HttpRequest, draft_id: UUID, body: ProposalReasonIn) -> Status[Any]:
-    """201 with the `config_change`, which lands in the very environment, so that its own rules judge it."""
+    """201 with the `config_change`, which runs in that environment, so its own rules evaluate it."""
     return _propose(request, "matrix", draft_id, body, "")
 
 
@@ -84,7 +84,7 @@ MAX_ROWS = 200
 
 
 class EvaluateIn(RequestBody):
-    action: str = Field(..., description="The id of an action that you may view and that has a judged plan.")
+    action: str = Field(..., description="The id of an action that you may view and that has an evaluated plan.")
 
 
 class EvaluateVersionIn(EvaluateIn):
@@ -144,7 +144,7 @@ class FactReadOut(Schema):
 
 
 class DraftEvaluationOut(Schema):
-    """`went`: as it was judged at the time. `today`: by the rules of now. `then`: by those with the draft."""
+    """`went`: the verdict at the time. `today`: by the rules in force. `then`: by the rules with the draft."""
 
     kind: str
     draft: UUID

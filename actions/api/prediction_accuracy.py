@@ -53,7 +53,7 @@ class AccuracyOut(Schema):
 @router.get(
     "/prediction-accuracy",
     response=AccuracyOut,
-    summary="What was predicted against what was verified, per action type",
+    summary="Prediction accuracy: planned against verified, per action type",
 )
 def read_prediction_accuracy(request: HttpRequest, asked: Query[AccuracyFilters]) -> dict[str, Any]:
     """Of the runs that ended in the period, in the environments that you may view; the most run type first."""

@@ -36,7 +36,7 @@ class SubmissionIn(RequestBody):
     )
     watch: dict[str, Any] = Field(
         {},
-        description="What stops the run: `every_s`, how often checks with `during` are asked; `error_rate`, the "
+        description="The watch that stops the run: `every_s`, how often checks with `during` run; `error_rate`, the "
         "share of failed attempts above which it stops; `then`: hold or rollback.",
     )
     ticket: str = Field("", json_schema_extra={"maxLength": 120})
@@ -53,13 +53,13 @@ class SubmissionIn(RequestBody):
     )
     recovery: dict[str, Any] = Field(
         {},
-        description="What to do about steps that fail, where it is not what the type says: `max_attempts` 1-10, "
+        description="The handling of failed steps, where it differs from the type's: `max_attempts` 1-10, "
         "`backoff` linear or exponential, `delay_s`, `max_delay_s`, `strategies` {code: retry, fallback, skip or "
         "abort}, `fallback` {type, parameters, …}. It is part of the plan that is approved.",
     )
     mode: str = Field(
         "apply",
-        description="`simulate`: it is planned, judged and carried through step by step, and nothing is changed.",
+        description="`simulate`: it is planned, evaluated and carried through step by step, and nothing changes.",
         json_schema_extra={"enum": ["apply", "simulate"]},
     )
 
@@ -137,7 +137,7 @@ class DecisionOut(Schema):
 
 
 class ChangeRequestOut(Schema):
-    """A wish for changes. It no longer `counts` when its author may no longer decide."""
+    """A change request. It no longer `counts` when its author may no longer decide."""
 
     by: PrincipalOut
     role: str
@@ -240,9 +240,7 @@ class ActionOut(ActionRow):
     timeout_s: int
     watch: dict[str, Any]
     stop_requested_at: datetime | None
-    stop_reason: str | None = Field(
-        ..., description="What it was asked to stop for: aborted, checkpoint or risk_spike."
-    )
+    stop_reason: str | None = Field(..., description="Why it was asked to stop: aborted, checkpoint or risk_spike.")
     rollback_to: str | None = Field(..., description="The step just after which a rollback under way ends.")
     plan: PlanOut | None
     approvals: ApprovalsOut

@@ -333,8 +333,8 @@ DUTIES_REPORT = Report(
     ),
     rows=overlap_rows,
     looked_at="changes",
-    shows="For every change proposed in the period, its requester, whoever answers for a requesting agent, everybody "
-    "whose approval stood, and every person who stepped in while it ran (resume, roll back, abort, settle a doubt), "
+    shows="For every change proposed in the period, its requester, the owner of a requesting agent, everybody "
+    "whose approval counted, and every person who intervened while it ran (resume, roll back, abort, resolve a doubt), "
     "held against each other. A breach is an approval by the requesting side or by an agent; Interlock refuses "
     "those, so one would mean that its gate was passed. Steps themselves are carried out by workers, which are "
     "nobody.",

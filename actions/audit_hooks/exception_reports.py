@@ -105,7 +105,7 @@ EXCEPTIONS_REPORT = Report(
     rows=exception_rows,
     looked_at="events",
     shows="Changes that ran without a person's approval and why the rules let them, decisions that were refused, "
-    "approvals taken back or made void by drift, changes that were held or denied, glass that was broken; and every "
+    "approvals withdrawn or made void by drift, changes that were held or denied, uses of break-glass; and every "
     "change of policies, matrix, weights, and of what roles may do. Each with the event that recorded it.",
     shows_not="Whether an exception was justified: the reason is in the evidence pack of the change. With an "
     "environment chosen, rules that hold for the whole tenant are left out.",
@@ -182,7 +182,7 @@ VERIFICATIONS_REPORT = Report(
     rows=verification_rows,
     looked_at="verified runs",
     shows="Runs that ended in the period after their verification, of which at least one check failed, and what came "
-    "of them: rolled back, failed, or completed after a person settled it.",
+    "of them: rolled back, failed, or completed after a person resolved it.",
     shows_not="Changes that never came to their verification (they failed before), and checks that nobody "
     "configured. The verification report of each change is in its evidence pack.",
     controls=("CC8.1", "CM-3", "6.5"),

@@ -27,7 +27,7 @@ COMMENT = "Search was being redeployed. I ask again when that is through."
 
 
 def open_incidents(access: Callable[[str], Access], say: Callable[[str], None]) -> None:
-    """Let the hand-off have its turn; then the operator acknowledges what failed. Doing it again changes nothing."""
+    """Open the incidents; then the operator acknowledges what failed. Harmless to repeat."""
     run_slice(slice_s=60)
     operator = access("operator")
     for ticket in incident_commands.visible_incidents(operator).filter(
@@ -37,7 +37,7 @@ def open_incidents(access: Callable[[str], Access], say: Callable[[str], None]) 
         incident_commands.comment(operator, ticket.pk, COMMENT)
         say(f"{'acknowledged':>17}  {ticket.summary}")
     for ticket in Incident.objects.filter(state="open").order_by("pk"):
-        say(f"{'handed over':>17}  {ticket.summary}")
+        say(f"{'incident':>17}  {ticket.summary}")
 
 
 # One action for each state that an action can rest in, and one that runs.

@@ -1,4 +1,4 @@
-"""What is handed to a person when an action fails or cannot go on: incidents, who is told how, and what was sent."""
+"""Incidents, opened when an action fails or is held: who is notified how, and the messages that were sent."""
 
 from typing import ClassVar
 

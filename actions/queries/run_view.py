@@ -43,7 +43,7 @@ class Cursor:
     """A reader's position: the last journal entry, the last row of log lines, and lines read of open attempts."""
 
     line: int = 0
-    said: int = 0
+    log_line: int = 0
     seen: dict[str, int] = field(default_factory=dict)
 
     @classmethod
@@ -57,7 +57,7 @@ class Cursor:
 
     def __str__(self) -> str:
         parts = "".join(f"~{name}.{count}" for name, count in list(self.seen.items())[-MAX_OPEN:])
-        return f"{self.line}.{self.said}{parts}" if self.said else str(self.line)
+        return f"{self.line}.{self.log_line}{parts}" if self.log_line else str(self.line)
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ def read_part(
         read = 0 if line.kind in BEGINS else seen.pop(key, 0)
         log = split_lines(line.log)[read:]
         entries.append(LogEntry(line.kind, line.step, line.attempt, line.at, log, line.facts))
-    last, said = (lines[-1].pk if lines else cursor.line), cursor.said
+    last, log_line = (lines[-1].pk if lines else cursor.line), cursor.log_line
     if not more:
-        rows = list(_running(action, step).filter(pk__gt=said).order_by("pk")[: MAX_ROWS + 1])
+        rows = list(_running(action, step).filter(pk__gt=log_line).order_by("pk")[: MAX_ROWS + 1])
         more = len(rows) > MAX_ROWS
         for row in rows[:MAX_ROWS]:
-            said, key = row.pk, _key((row.step, row.attempt, row.is_undo))
+            log_line, key = row.pk, _key((row.step, row.attempt, row.is_undo))
             log = split_lines(row.text)[max(0, seen.get(key, 0) - row.first) :]
             seen[key] = max(seen.get(key, 0), row.first + row.lines)
             if log:
                 entries.append(LogEntry(LIVE, row.step, row.attempt, row.at, log))
-    return LogPart(entries, Cursor(last, said, seen), more)
+    return LogPart(entries, Cursor(last, log_line, seen), more)
 
 
 def _lines(asked: QuerySet[JournalEntry], most: int) -> tuple[list[JournalEntry], bool]:

@@ -44,7 +44,7 @@ ENDING_VERBS = ("action.finish_rollback", "action.fail", "action.hold")
 @require_http_methods(["GET", "HEAD", "POST"])
 @require_member
 def abort_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """First what stopping would do; on POST, sent from there, the wish to stop."""
+    """Show what stopping would do; on POST, request the stop."""
     access = access_of(request)
     if request.method == "POST":
         reason = read_reason(request)
@@ -89,7 +89,7 @@ def roll_back_to_checkpoint(request: HttpRequest, action_id: UUID) -> HttpRespon
 def rollback_context(
     action: Action, lines: Iterable[JournalEntry], activity: list[ActivityEntry], may: list[str]
 ) -> dict[str, Any]:
-    """For the run page: the checkpoints to go back to, and the report of a way back. No query but for the report."""
+    """For the run page: the checkpoints to roll back to, and the rollback report. No query except for the report."""
     ways = rollback_targets(action, lines) if "rollback_to" in may else []
     return {"ways_back": ways[:MAX_SHOWN], "rollback_report": read_rollback_report(action, activity)}
 
@@ -108,7 +108,7 @@ def read_rollback_report(action: Action, activity: list[ActivityEntry]) -> dict[
 
 
 def describe_rollback_plan(plan: Any) -> dict[str, Any]:
-    """The way back of a plan for the review page: its order and mode in words, and the first steps without one."""
+    """The rollback plan for the review page: its order and mode in words, and the first steps without an undo."""
     back = plan.rollback or build_rollback_plan(plan.steps, {}, {})
     number = {s["key"]: n for n, s in enumerate(plan.steps, 1)}
     return {**back, "no_return": [number[key] for key in back["no_return"] if key in number]}
@@ -186,7 +186,7 @@ def _share_of_time_left(asked: Request) -> float:
 @require_POST
 @require_member
 def decide_plan(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Approve exactly the plan whose digest the form carries, reject it, or ask for changes.
+    """Approve exactly the plan whose digest the form carries, reject it, or request changes.
 
     A stale form gets 409, and stays as typed.
     """
@@ -207,7 +207,7 @@ def decide_plan(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_POST
 @require_member
 def withdraw_change_request(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """No longer ask for changes."""
+    """Withdraw a change request."""
     why = request.POST.get("reason", "")
     action = withdraw_requested_changes(access_of(request), action_id, why, correlation_id=correlation_of(request))
     last = "" if action.state == "awaiting_approval" else " Nothing else blocks it."
@@ -251,7 +251,7 @@ def cancel_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
 @require_POST
 @require_member
 def resume_action(request: HttpRequest, action_id: UUID) -> HttpResponse:
-    """Settle a held action: go on, undo, or give up; for a step in doubt with the person's word on it."""
+    """Resume, roll back or end a held action; for a step in doubt, with its outcome."""
     found = {"yes": True, "no": False}.get(request.POST.get("step_done", ""))
     how = request.POST.get("how", "")
     via = correlation_of(request)

@@ -73,7 +73,7 @@ MORE: Schema = {
             },
         },
         "rollback": {
-            "title": "Going back",
+            "title": "Rollback",
             "type": "object",
             "properties": {
                 "order": {"title": "Undo steps in this order", "enum": ["reverse", "forward"], "default": "reverse"},

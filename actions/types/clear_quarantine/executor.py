@@ -14,7 +14,7 @@ from audit.errors import Problem
 
 @dataclass(frozen=True)
 class QuarantineRecord:
-    """A quarantine as it is now. `standing`: in_force or cleared; `held_by`: the action that has yet to be settled."""
+    """A quarantine as it is now. `standing`: in_force or cleared; `held_by`: the action that is not resolved yet."""
 
     id: UUID
     environment_id: UUID

@@ -180,7 +180,9 @@ def run_settings(ctx: StepContext) -> dict[str, Any]:
 
 def parse_image(data: bytes | None) -> dict[str, Any]:
     if data is None:
-        raise StepRefused("no_image", "What the service ran before is not kept any more, so it cannot be restored.")
+        raise StepRefused(
+            "no_image", "The previous version of the service is no longer stored, so it cannot be restored."
+        )
     return dict(json.loads(data))
 
 
@@ -189,7 +191,7 @@ def is_same_deployment(one: ServiceState, other: ServiceState) -> bool:
 
 
 def is_between_states(end: ServiceState, spec: dict[str, Any]) -> bool:
-    """Whether the service stands between this plan's two ends, so that going back overwrites nobody's work."""
+    """Whether the service stands between this plan's two ends, so that a rollback overwrites nobody's work."""
     at_after = all(end[name] == spec["after"][name] for name in ("release", "run"))
     on_the_way = end["current"] in (spec["before"]["current"], spec["after"]["current"])
     return on_the_way and (at_after or is_same_deployment(end, spec["before"]))

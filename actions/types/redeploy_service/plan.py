@@ -326,7 +326,7 @@ def find_service(name: str, target: Target) -> Service:
 
 
 def plan_undo(plan_steps: list[dict[str, Any]], target: Target, before_image: Callable[[str], bytes | None]) -> Draft:
-    """Plan the way back to how the service stood before a plan. Raises PlanRefused where it has moved on since."""
+    """Plan the return of the service to its state before a plan. Raises PlanRefused if it changed since."""
     steps = {step["spec"]["op"]: step for step in plan_steps}
     done = steps[RESTART]
     spec = done["spec"]

@@ -177,7 +177,7 @@ def _change(key: str, deployment: Deployment, want: StageChange, target: Target)
         state.entry_digest(want.entry),
         command_digest(deployment, stage),
         language="yaml",
-        note="What is run, and what the deployment's state says before and after.",
+        note="The commands that run, and the deployment's state before and after.",
     )
 
 

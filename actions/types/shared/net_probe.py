@@ -1,8 +1,8 @@
 """Ask a service whether it is well, over HTTP or TCP, with timings; without being led to where nobody may look.
 
-Shared by ``rerun_healthcheck`` and by the checks of an action. A name is resolved once, each address is judged, and the
-connection goes to the address that was judged, so a name that changes its answer gains nothing (DNS rebinding).
-Redirects are not followed, proxies are not used, bodies are capped and never kept. All times are whole microseconds.
+Shared by ``rerun_healthcheck`` and by the checks of an action. A name is resolved once, each address is checked, and
+the connection goes to that address, so a name that changes its answer gains nothing (DNS rebinding). Redirects are
+not followed, proxies are not used, bodies are capped and never kept. All times are whole microseconds.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def resolve(ask: ProbeRequest, timeout_s: float) -> list[tuple[int, Any]]:
 
 @contextmanager
 def open_connection(ask: ProbeRequest, answer: ProbeResult, watch: Stopwatch) -> Iterator[socket.socket]:
-    """Yield a socket to the first judged address that accepts, wrapped in TLS if asked; shut down at the deadline."""
+    """Yield a socket to the first checked address that accepts, wrapped in TLS if asked; shut down at the deadline."""
     addresses = resolve(ask, watch.left_s())
     watch.lap("dns")
     sock = _connect(addresses, watch, answer)

@@ -55,7 +55,7 @@ recovery_schema: dict[str, Any] = {
             "title": "By error code",
             "type": "object",
             "maxProperties": 50,
-            "description": 'What to do about an error, such as {"busy": "retry", "io": "abort"}.',
+            "description": 'The strategy per error code, such as {"busy": "retry", "io": "abort"}.',
             "propertyNames": {"pattern": CODE_PATTERN},
             "additionalProperties": {"enum": list(STRATEGIES)},
         },

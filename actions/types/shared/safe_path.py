@@ -140,7 +140,9 @@ def _not_a_directory(fd: int, name: str, shown: str) -> Unreachable:
     if stat.S_ISLNK(mode):
         return Unreachable("symlink", f"{shown} is a symbolic link. Links are not followed: name the real path.")
     if stat.S_ISDIR(mode):
-        return Unreachable("unstable", f"{shown} is being replaced by something else. Try again when it has settled.")
+        return Unreachable(
+            "unstable", f"{shown} is being replaced by something else. Try again when it no longer changes."
+        )
     return Unreachable("not_a_directory", f"{shown} is a file, not a directory.")
 
 
@@ -187,7 +189,9 @@ def _read_open_file(file: int, shown: str, limit: int) -> FileSnapshot:
         total += len(part)
     after = os.fstat(file)
     if total != after.st_size or (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
-        raise Unreachable("unstable", f"{shown} is being written by something else. Try again when it has settled.")
+        raise Unreachable(
+            "unstable", f"{shown} is being written by something else. Try again when it no longer changes."
+        )
     data = b"".join(parts)
     return FileSnapshot(
         data=data,

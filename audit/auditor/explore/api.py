@@ -37,7 +37,7 @@ class LogQuery(Schema):
     until: AwareDatetime | None = Field(None, description="Recorded before.")
     environment: UUID | None = Field(None, description="Only changes there. New events match after some seconds.")
     type: str = Field("", max_length=64, description="Only changes of this type. New events match after some seconds.")
-    kind: str = Field("", max_length=32, description="What the event is about: `action`, `principal`, `policy` …")
+    kind: str = Field("", max_length=32, description="The kind of subject: `action`, `principal`, `policy` …")
     around: date | None = Field(None, description="Recorded on this day (UTC), or `days` before or after it.")
     days: int = Field(3, ge=0, le=366)
 

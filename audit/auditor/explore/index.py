@@ -21,7 +21,7 @@ from audit.seals.sealer import settled_event_id
 BATCH = 500
 SLICE_S = 2.0
 SETTLE_TIMEOUT_S = 0.5
-"""How long to wait for who is just recording something; then only what the sealer found settled is taken."""
+"""How long to wait for open transactions; then only events that the sealer found complete are taken."""
 COLUMNS = ("event", "tenant", "at", "subject_kind", "subject_id", "environment", "type", "verb", "outcome", "actor")
 WORD_COLUMNS = ("tenant", "word", "at", "subject_id", "seq", "name")
 SubjectFacts = dict[UUID, tuple[UUID | None, str]]
