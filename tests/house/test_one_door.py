@@ -16,14 +16,14 @@ DOOR = {"actions/lifecycle/commit.py", "actions/lifecycle/guarded_update.py"}
 SET_STATE = re.compile(r"UPDATE\s+actions_action\b((?!WHERE).)*\bstate\s*=", re.S)
 FIELDS = {"state", "held_reason"}
 ALLOWED = {
-    "actions/lifecycle/journal.py": {"record.state"},  # a step's standing, as the ledger tells it
+    "actions/lifecycle/journal.py": {"record.state"},  # a step's state, folded from the journal
     "approvals/requests/withdraw.py": {
         "request.state",
         "request.closed_at",
         "request.expires_at",
         "request.save(update_fields=['state', 'closed_at', 'expires_at', 'notify_at'])",
     },
-    "approvals/notifications/send.py": {"update(state=)"},  # a notice's
+    "approvals/notifications/send.py": {"update(state=)"},  # a notification's
     "approvals/requests/decisions.py": {"request.state", "request.save(update_fields=['state', 'closed_at'])"},
     "approvals/policies/drafts.py": {"found.state", "version.state", "update(state=)"},  # a draft of the rules
     "approvals/policies/publish.py": {"update(state=)"},
@@ -31,6 +31,7 @@ ALLOWED = {
     "actions/backtests/worker.py": {"update(state=)"},
     "actions/controls/circuit_breaker.py": {"row.state", "self.row.state"},  # a circuit breaker's
     "audit/evidence/jobs.py": {"update(state=)"},  # a pack's, being built
+    "audit/verification/jobs.py": {"job.state", "update(state=)"},  # how far a verification has come
     "audit/evidence/collect.py": {"self.state"},  # how the events tell that a subject ended
     "actions/incidents/open.py": {"incident.state", "update(state=)"},  # an incident's
     "actions/incidents/delivery.py": {"update(state=)"},  # a delivery's
