@@ -57,10 +57,8 @@ class Submission:
 
     def body_digest(self) -> str:
         """SHA-256 of the canonical form: what an Idempotency-Key stands for."""
-        usual = {"mode": "apply", "rollback": {}, "watch": {}, "recovery": {}}
-        body = {k: v for k, v in vars(self).items() if k != "not_before" and (k not in usual or v != usual[k])}
-        body["not_before"] = self.not_before.isoformat() if self.not_before else None
-        return digest_of(body)
+        not_before = self.not_before.isoformat() if self.not_before else None
+        return digest_of({**vars(self), "not_before": not_before})
 
 
 _validators: dict[int, tuple[dict[str, Any], Any]] = {}

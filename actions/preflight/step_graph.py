@@ -144,5 +144,5 @@ def points_of_no_return(steps: Sequence[PlanStep]) -> list[str]:
 
 
 def undo_order(steps: Sequence[dict[str, Any]], plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """These steps as the rollback plan has them undone; plans of before there was one go backward."""
+    """These steps in the order in which the rollback plan undoes them."""
     return list(steps) if plan.get("order") == "forward" else list(reversed(steps))

@@ -5,8 +5,7 @@ Reads the stored verdict and evaluates nothing again. Pages and API show the sam
 """
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -185,52 +184,26 @@ def facts_of(plan: Plan | None) -> list[dict[str, Any]]:
 # The result of each policy, from the stored verdict.
 
 
-RULE = re.compile(r"policy (?P<slug>[a-z0-9-]+) v(?P<version>\d+)")
 SOFTENED = ("deny", "require")
 
 
 def explain_policies(action: Action, verdict: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every evaluated policy, in order, in its wording of that time. One query."""
-    policy_results = verdict.get("policy_results")
-    found = list(policy_results) if policy_results is not None else list(_from_reasons(verdict.get("reasons", [])))
-    versions = _versions(action, found)
+    results = verdict.get("policy_results", [])
+    versions = _versions(action, results)
     reasons = {r["rule"]: r["message"] for r in verdict.get("reasons", [])}
     autonomy = reasons.get("autonomy", "")
-    return [_policy_row(r, versions.get((r["slug"], r["version"])), action, reasons, autonomy) for r in found]
-
-
-def _from_reasons(reasons: Iterable[Mapping[str, str]]) -> Iterable[dict[str, Any]]:
-    """The policies that an older verdict names: only those that applied."""
-    for reason in reasons:
-        match = RULE.fullmatch(reason["rule"])
-        if match:
-            is_shadow = reason["effect"] == "shadow"
-            yield {
-                "policy": "",
-                "slug": match["slug"],
-                "version": int(match["version"]),
-                "effect": "",
-                "mode": "shadow" if is_shadow else "enforce",
-                "required_approvals": [],
-                "value": True,
-                "error": "",
-            }
+    return [_policy_row(r, versions.get((r["policy"], r["version"])), action, reasons, autonomy) for r in results]
 
 
 def _versions(action: Action, policy_results: list[dict[str, Any]]) -> dict[tuple[str, int], PolicyVersion]:
-    """The evaluated versions, by slug and number; the tenant's own before a global one of the same name."""
+    """The evaluated versions, by policy id and number."""
     if not policy_results:
         return {}
-    named = Q(policy__slug__in={r["slug"] for r in policy_results}, version__in={r["version"] for r in policy_results})
     scope = Q(policy__tenant=None) | Q(policy__tenant=action.tenant_id)
-    joined = PolicyVersion.objects.filter(named, scope, published_at__isnull=False).select_related("policy")
-    by_id = {(str(it.policy_id), it.version): it for it in joined}
-    found = {(it.policy.slug, it.version): it for it in sorted(by_id.values(), key=lambda it: not it.policy.is_global)}
-    for r in policy_results:
-        exact = by_id.get((r["policy"], r["version"]))
-        if exact:
-            found[r["slug"], r["version"]] = exact
-    return found
+    named = Q(policy__in={r["policy"] for r in policy_results}, version__in={r["version"] for r in policy_results})
+    found = PolicyVersion.objects.filter(named, scope, published_at__isnull=False).select_related("policy")
+    return {(str(it.policy_id), it.version): it for it in found}
 
 
 def _policy_row(

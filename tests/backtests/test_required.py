@@ -56,7 +56,7 @@ def test_an_edit_makes_it_stale_and_the_old_wording_makes_it_good_again(cast):
     version = backtested(drafted(cast.acme))
     assert require_backtest("policy", version.pk).draft == version.pk
     edit_policy_draft(version.pk, policy_text(message="Other words."), by=SETUP)
-    assert "It was changed since it was backtested" in said(version)
+    assert "The draft changed since its backtest" in said(version)
     edit_policy_draft(version.pk, policy_text(), by=SETUP)
     assert require_backtest("policy", version.pk)
 
@@ -66,9 +66,9 @@ def test_it_counts_for_seven_days_and_only_when_it_finished(cast):
     Backtest.objects.update(finished_at=database_time() - timedelta(days=7, minutes=1))
     assert "more than 7 days old" in said(version)
     Backtest.objects.update(state="running")
-    assert "under way" in said(version)
+    assert "is running" in said(version)
     Backtest.objects.update(state="cancelled")
-    assert "cancelled before it had finished" in said(version)
+    assert "was cancelled" in said(version)
     Backtest.objects.all().delete()
     assert "Not backtested yet" in said(version)
 
@@ -139,7 +139,7 @@ def test_a_draft_edited_after_its_approval_is_not_published(cast):
     edit_policy_draft(version.pk, policy_text(expression="true"), by=SETUP)
     done = approved(cast, action)
     assert (done.state, done.error["code"]) == ("failed", "plan_refused")
-    assert "changed since it was backtested" in done.error["message"]
+    assert "changed since its backtest" in done.error["message"]
     assert published_version(version.policy_id) is None
 
 

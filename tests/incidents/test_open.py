@@ -39,11 +39,11 @@ def test_the_incident_of_an_agents_action_is_its_owners(cast):
     assert incident_of(fail(cast, requester=cast.agent)).assignee == cast.operator
 
 
-@pytest.mark.parametrize("reason", ["in_doubt", "rollback_failed", "risk_spike", "something_new"])
+@pytest.mark.parametrize("reason", ["in_doubt", "rollback_failed", "risk_spike", "quarantine"])
 def test_an_action_that_is_held_is_handed_over_too(cast, reason):
     incident = incident_of(hold(cast, reason, environment=cast.prod))
     assert (incident.ending, incident.facts["step"]) == (reason, "001:app.conf")
-    assert incident.severity == ("high" if reason == "something_new" else "critical")
+    assert incident.severity == ("high" if reason == "quarantine" else "critical")
 
 
 @pytest.mark.parametrize("reason", ["operator", "freeze", "replans", "policy"])

@@ -112,18 +112,6 @@ def test_an_action_without_a_plan_says_that_it_was_not_judged(cast: Cast) -> Non
     assert "Never evaluated" in page(cast, failed)
 
 
-def test_a_verdict_from_before_rulings_were_kept_still_names_its_policies(place: Cast, propose: Propose) -> None:
-    published(place.acme, "no-files", expression="true", message="No.")
-    action = propose("prod")
-    plan = action.plan
-    assert plan is not None
-    plan.verdict.pop("policy_results")
-    plan.facts = {}
-    plan.save()
-    it = explain(find_action(place.access("operator"), action.pk))
-    assert it["sentence"] == "Denied by policy no-files v1: No." and it["facts"] == []
-
-
 def test_a_held_action_names_the_rule_that_held_it(cast: Cast) -> None:
     error = {"code": "policy", "message": "policy no-deletes v2: Nothing is deleted.", "details": {}}
     held = an_action(cast, "held", held_reason="policy", error=error)

@@ -139,7 +139,10 @@ def test_orders_with_steps_that_stand_in_for_others():
     for bad, words in (
         ([{"key": "x", "fallback_for": "y"}], "does not come before it"),
         ([{"key": "a"}, {"key": "x", "fallback_for": "a"}, {"key": "y", "fallback_for": "a"}], "More than one"),
-        ([{"key": "a"}, {"key": "x", "fallback_for": "a"}, {"key": "y", "after": ["x"]}], "name that one"),
+        (
+            [{"key": "a"}, {"key": "x", "fallback_for": "a"}, {"key": "y", "after": ["x"]}],
+            "name the step",
+        ),
     ):
         with pytest.raises(PlanRefused, match=words):
             order_steps(Draft([], [], bad, order="graph"))
