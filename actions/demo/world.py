@@ -165,7 +165,7 @@ EXAMPLES = (
             '&& resources.exists(r, r.name.startsWith("services/"))',
             effect="require",
             required_approvals=[{"role": "security", "count": 1}],
-            message="Deletes next to services in production are looked at by security as well.",
+            message="Deletes of services in production also require an approval by security.",
         ),
         everywhere=True,
     ),

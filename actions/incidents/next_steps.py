@@ -62,7 +62,7 @@ QUARANTINE = NextStep(
 )
 DIAGNOSE = NextStep(
     "diagnose",
-    "Look closer",
+    "Collect diagnostics",
     "Collects files, disk, processes and sockets of the environment.",
     "",
     "/actions/new/?type=collect_diagnostics&environment={place}",

@@ -112,7 +112,7 @@ def smallest_id_at(seconds: float) -> UUID:
     return UUID(int=(int(seconds * 1000) << 80) | (7 << 76) | (2 << 62))
 
 
-INBOX_TABS = {"waiting": "Waits for you", "asked": "You asked others", "decided": "Decided by you"}
+INBOX_TABS = {"waiting": "Awaiting you", "asked": "Your requests", "decided": "Decided by you"}
 
 
 DECIDED_DAYS = 30

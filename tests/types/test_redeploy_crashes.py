@@ -136,7 +136,7 @@ def test_a_previous_release_that_is_not_well_either_is_left_to_a_person(web: Web
     server.write_text(server.read_text().replace("STATUS, LINGER = 200", "STATUS, LINGER = 503"))
     outcome = case.executor.compensate(restart)
     assert (outcome.ok, outcome.code) == (False, "previous_unhealthy")
-    assert "r1 is back, but it is not well" in outcome.message
+    assert "Release r1 is restored, but also unhealthy" in outcome.message
     assert web.running() == ["r1"]
 
 

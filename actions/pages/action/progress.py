@@ -123,6 +123,6 @@ def _end(action: Action) -> ProgressStage:
 def describe_next(action: Action, missing: int) -> str:
     """Say in a sentence what follows this person's approval."""
     if missing > 1:
-        return f"{missing - 1} more {'approval' if missing == 2 else 'approvals'} must be filled after yours."
+        return f"{missing - 1} more {'approval' if missing == 2 else 'approvals'} required after yours."
     start = f"at {action.not_before:%d %b %H:%M} UTC" if action.not_before else "automatically"
     return f"Yours is the last one. The run starts {start}, and stops if the target has drifted from this plan."

@@ -98,7 +98,7 @@ def build_steps(desired: DesiredState) -> list[dict[str, Any]]:
     steps.append(_step(desired, RESTART, title, back, started, restores=desired.restores))
     if after:
         gate = health_gate_terms(desired.service)
-        title = f"Wait until {name} is well {gate['times']} times in a row"
+        title = f"Wait until {name} is healthy {gate['times']} times in a row"
         steps.append(_step(desired, GATE, title, back, {}, gate=gate))
     if desired.discards:
         title, again = f"Remove the release {desired.discards['release']}", f"Copy {desired.discards['artifact']} again"

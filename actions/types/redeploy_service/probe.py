@@ -162,7 +162,7 @@ def wait_until_healthy(ctx: StepContext, house: ServiceDir, token: str, gate: di
     for line in mask("\n".join(log_tail(house.control)), ctx.target.mask_key).splitlines():
         ctx.log(f"service │ {line}")
     facts = {"endpoint": ask.shown, "tries": tries, "in_a_row": row}
-    return Outcome(False, "unhealthy", f"{ask.shown} is not well: {last} ({tries} tries).", facts)
+    return Outcome(False, "unhealthy", f"{ask.shown} is unhealthy: {last} ({tries} tries).", facts)
 
 
 def probe_process(supervisor: Supervisor, token: str, ask: ProbeRequest) -> tuple[int | None, str]:

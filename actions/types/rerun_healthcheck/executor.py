@@ -81,13 +81,13 @@ class RerunHealthcheck(ReadOnly):
         question = probe_parameters(parameters, target)
         times, shown = parameters.get("repeat", 1), to_probe_request(question, target).shown
         spec = {"question": question, "repeat": times, "interval_s": parameters.get("interval_s", 1)}
-        often = f"{times} times " if times > 1 else ""
+        often = f" {times} times" if times > 1 else ""
         return Draft(
             resources=[{"kind": "endpoint", "name": shown}],
             changes=[],
-            steps=[read_only_step("001:probe", f"Ask {shown}", shown, spec)],
+            steps=[read_only_step("001:probe", f"Probe {shown}", shown, spec)],
             compensations=[{"step": "001:probe", "kind": "none", "title": "Nothing to undo"}],
-            summary=f"Ask {shown} {often}whether it is well; nothing is changed.",
+            summary=f"Probe {shown}{often}; nothing is changed.",
         )
 
     def apply(self, ctx: StepContext) -> Outcome:
@@ -141,5 +141,5 @@ def to_outcome(shown: str, answers: list[ProbeResult], wanted: int, stopped: Out
         code, why = (stopped.code, stopped.message) if stopped else ("stopped", "The run is stopping.")
         return Outcome(False, code, f"{why} {passed} of {wanted} tries of {shown} passed.", facts)
     return Outcome(
-        False, "unhealthy", f"{shown} is not well: {failed.detail} ({passed} of {wanted} tries passed).", facts
+        False, "unhealthy", f"{shown} is unhealthy: {failed.detail} ({passed} of {wanted} tries passed).", facts
     )

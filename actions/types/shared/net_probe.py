@@ -1,4 +1,4 @@
-"""Ask a service whether it is well, over HTTP or TCP, with timings; without being led to where nobody may look.
+"""Probe a service over HTTP or TCP, with timings, and only at addresses that are allowed.
 
 Shared by ``rerun_healthcheck`` and by the checks of an action. A name is resolved once, each address is checked, and
 the connection goes to that address, so a name that changes its answer gains nothing (DNS rebinding). Redirects are
