@@ -128,7 +128,7 @@ def list_incidents(request: HttpRequest, asked: Query[IncidentFilters]) -> dict[
     return {"items": [serialize_incident_row(t) for t in rows], "next": cursor or None}
 
 
-@router.get("/incidents/{incident_id}", response=IncidentOut, summary="A incident")
+@router.get("/incidents/{incident_id}", response=IncidentOut, summary="An incident")
 def read_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     """With what to do next and who was told."""
     access = access_of(request)
@@ -203,7 +203,7 @@ def resend_delivery(request: HttpRequest, incident_id: str, delivery_id: str) ->
 
 
 def serialize_incident_row(incident: Incident) -> dict[str, Any]:
-    """A incident in a list; `action`, `environment` and `assignee` must be joined."""
+    """An incident in a list; `action`, `environment` and `assignee` must be joined."""
     same = (
         "id",
         "ending",
@@ -236,7 +236,7 @@ def serialize_incident_row(incident: Incident) -> dict[str, Any]:
 
 
 def serialize_incident(access: Access, incident: Incident) -> dict[str, Any]:
-    """A incident with everything about it; as `verbs.find_incident` returns it. Eight queries at most."""
+    """An incident with everything about it; as `verbs.find_incident` returns it. Eight queries at most."""
     assignee = incident.assignee
     return {
         **serialize_incident_row(incident),

@@ -248,11 +248,11 @@ CHANGES_REPORT = Report(
     columns=CHANGES_COLUMNS,
     rows=change_rows,
     looked_at="changes",
-    shows="Every change proposed in the period, whatever became of it: who asked (and who answers for an agent), each "
-    "approval that stood at the end with its role and time, every exception, the digest of the plan that was approved, "
-    "and the hash of its last event, which its evidence pack ends in.",
-    shows_not="The diffs and texts themselves: they are in the evidence pack of each change. Changes made around "
-    "Interlock. What was still under way when this was made is shown as it stood then.",
+    shows="Every change proposed in the period: its requester (and an agent's owner), each approval valid at the end with "
+    "role and time, every exception, the digest of the approved plan, and the hash of its last event, with which its "
+    "evidence pack ends.",
+    shows_not="Diffs and texts: they are in the evidence pack of each change. Changes made outside Interlock. Changes under "
+    "way appear in their state at the time of the report.",
     controls=("CC8.1", "A.8.32", "CM-3", "6.5"),
 )
 
@@ -335,9 +335,8 @@ DUTIES_REPORT = Report(
     looked_at="changes",
     shows="For every change proposed in the period, its requester, the owner of a requesting agent, everybody "
     "whose approval counted, and every person who intervened while it ran (resume, roll back, abort, resolve a doubt), "
-    "held against each other. A breach is an approval by the requesting side or by an agent; Interlock refuses "
-    "those, so one would mean that its gate was passed. Steps themselves are carried out by workers, which are "
-    "nobody.",
+    "compared with each other. A breach is an approval by the requesting side or by an agent. Interlock refuses "
+    "these, so a breach means that somebody bypassed it. Workers run the steps; they count as nobody.",
     shows_not="Two accounts of one person. Agreements between people. Who reviewed code or configuration before it was "
     "proposed. Owners are those of now.",
     controls=("CC8.1", "A.8.32", "CM-3", "6.5"),

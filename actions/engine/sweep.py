@@ -52,7 +52,7 @@ def sweep_all(wake_up: Callable[..., None]) -> None:
 
 
 def end_expired_leases() -> int:
-    """End expired leases and let go of their actions, each with an event that says why; return how many were freed."""
+    """End expired leases and release their actions, each with an event that says why; return how many were freed."""
     freed = 0
     with transaction.atomic():
         late = Lease.objects.select_for_update(skip_locked=True).filter(ended_at=None, expires_at__lt=Now())

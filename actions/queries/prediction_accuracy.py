@@ -23,7 +23,7 @@ def accuracy_report(environments: Iterable[UUID], days: int = USUAL_DAYS) -> lis
     A row per action type that ran in these environments, the most run first.
 
     {"type", "runs", "completed", "rolled_back", "failed" (counts and `*_percent`), "score" (mean), "checked" (runs that
-    came to their verification), "predicted", "verified" (mean changes of those; None without any), "duration_s" (mean),
+    were verified), "predicted", "verified" (mean changes of those; None without any), "duration_s" (mean),
     "tiers": [{"tier", "runs", "checked", "mismatched", "percent"}]}. Two queries, over an index.
     """
     since = database_time() - timedelta(days=days)

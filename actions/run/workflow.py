@@ -130,7 +130,7 @@ def quarantines_in_the_plan(context: ActionContext) -> list[Quarantine]:
 
 
 def quarantined_transition(context: ActionContext, quarantines: list[Quarantine]) -> Transition:
-    """The transition that fails an action on a quarantined resource, whoever approved it."""
+    """The transition that fails an action on a quarantined resource."""
     message = (
         f"{describe_quarantines(quarantines)} Have it cleared on the page Quarantine, then propose this action again."
     )
