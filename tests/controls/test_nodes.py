@@ -71,7 +71,7 @@ def test_what_waits_for_a_node_says_since_when_nobody_is_there(cast):
 
 def test_the_nudge_goes_to_the_nodes_own_queue(cast, redis_client, monkeypatch):
     sent = []
-    monkeypatch.setattr("actions.controls.worker_queues._send_task", sent.append)
+    monkeypatch.setattr(worker_queues, "_send_task", sent.append)
     for node in ("", "web-1"):
         on_committed(None, changes=[Changed(cast.dev.pk, cast.acme.pk, cast.dev.pk, "approved", 1, False, node)])
     assert sent == ["execute", "execute.node.web-1"] and is_woken("execute.node.web-1")

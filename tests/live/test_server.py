@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+import os
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -15,21 +15,22 @@ import psutil
 import pytest
 import websockets
 from django.db import connection
+from redis import Redis
 
 from actions.lifecycle.commit import advance
 from actions.live.news import database_async
 from tests.actions.factory import an_action
 from tests.api.test_events import write_events
 from tests.support.event_stream import EventStream
-from tests.support.processes import REPO, wait_for
+from tests.support.processes import Group, free_port, wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 READERS = 60
 
 
 class Server:
-    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
-        self.port, self.process = port, psutil.Process(process.pid)
+    def __init__(self, port: int, running: Group) -> None:
+        self.port, self.process = port, psutil.Process(running.process.pid)
 
     def get(self, path: str, token: str = "") -> Any:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -59,19 +60,14 @@ class Server:
 
 @pytest.fixture
 def server(product_environment: dict[str, str], tmp_path: Path) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path / "web.log"
+    port, log = free_port(), tmp_path / "web.log"
     command = [sys.executable, "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", str(port), "config.asgi:application"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=REPO, env=product_environment, stdout=output, stderr=output)
+    running = Group(command, product_environment, log)
     try:
         wait_for(lambda: _answers(port), 40, "the server's first answer", log)
-        yield Server(port, process)
+        yield Server(port, running)
     finally:
-        process.terminate()
-        process.wait(20)
+        running.terminate()
 
 
 def _answers(port: int) -> bool:
@@ -128,16 +124,22 @@ async def test_a_change_reaches_streams_and_sockets_of_a_real_server(place, serv
         await websockets.connect(address, origin="http://evil.test", additional_headers={"Authorization": token})
 
 
+def is_the_only_one_connected() -> bool:
+    if connection.vendor != "postgresql":
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+        return bool(cursor.fetchone()[0] == 1)
+
+
 def test_waiting_holds_no_database_connection_and_is_woken(place, server):
     action, token = an_action(place), place.token("operator")
     reader = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     path = f"/api/actions/{action.pk}?wait_s=15&state=cancelled"
     reader.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
-    time.sleep(1.5)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-            assert cursor.fetchone()[0] == 1, "only the test itself should be connected"
+    with Redis.from_url(os.environ["REDIS_URL"]) as redis:
+        wait_for(redis.pubsub_channels, 20, "the wait for a change")
+    wait_for(is_the_only_one_connected, 20, "the end of the server's connection while it waits")
     started = time.monotonic()
     advance([action.pk], "cancel", by="system:test")
     answer = reader.recv(65536)

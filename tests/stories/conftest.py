@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pytest
 
 from tests.servers import scratch_directory
 from tests.support.http import Browser, Program
-from tests.support.processes import REPO, free_port, web, worker
+from tests.support.processes import Group, free_port, web, worker
 from tests.support.valkey import Valkey
 
 RESTING = "queued,preflight,approved,in_progress,verifying,rolling_back"
@@ -70,8 +71,11 @@ def edit(name: str, content: str, operation: str = "modify") -> dict[str, Any]:
 
 
 def manage(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "manage.py", *arguments]
-    return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=90)
+    with tempfile.NamedTemporaryFile("r") as output:
+        command = [sys.executable, "-m", "django", *arguments]
+        code = Group(command, environment, Path(output.name)).process.wait(90)
+        printed = output.read()
+    return subprocess.CompletedProcess(command, code, printed, printed)
 
 
 @contextmanager
