@@ -8,7 +8,7 @@ import sys
 import pytest
 from django.db.models.functions import Now
 
-from actions.controls import nodes
+from actions.controls import nodes, worker_queues
 from actions.controls.nodes import register_node
 from actions.controls.worker_queues import WorkerScope, is_woken
 from actions.engine.dequeue import dequeue
