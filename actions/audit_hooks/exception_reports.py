@@ -104,11 +104,11 @@ EXCEPTIONS_REPORT = Report(
     ),
     rows=exception_rows,
     looked_at="events",
-    shows="Changes that ran without a person's approval, with the reason; refused decisions; approvals withdrawn or made "
-    "void by drift; held and denied changes; uses of break-glass; and every change of policies, matrix, weights and "
+    shows="Changes that ran without a person's approval, with the reason; refused decisions; approvals withdrawn or "
+    "made void by drift; held and denied changes; uses of break-glass; and every change of policies, matrix, weights and "
     "permissions of roles. Each with the event that recorded it.",
-    shows_not="Whether an exception was justified: the reason is in the evidence pack of the change. Rules of the whole "
-    "tenant, if you choose an environment.",
+    shows_not="Whether an exception was justified: the reason is in the evidence pack of the change. Rules of the "
+    "whole tenant, if you choose an environment.",
     controls=("CC8.1", "A.8.32", "CM-3", "6.5"),
 )
 
@@ -183,6 +183,7 @@ VERIFICATIONS_REPORT = Report(
     looked_at="verified runs",
     shows="Runs that ended in the period after their verification, of which at least one check failed, and their "
     "result: rolled back, failed, or completed after a person resolved it.",
-    shows_not="Changes that failed before their verification, and checks that nobody configured. The verification report of each change is in its evidence pack.",
+    shows_not="Changes that failed before their verification, and checks that nobody configured. The "
+    "verification report of each change is in its evidence pack.",
     controls=("CC8.1", "CM-3", "6.5"),
 )
