@@ -249,8 +249,8 @@ CHANGES_REPORT = Report(
     rows=change_rows,
     looked_at="changes",
     shows="Every change proposed in the period: its requester (and an agent's owner), each approval valid at the end "
-    "with role and time, every exception, the digest of the approved plan, and the hash of its last event, with which its "
-    "evidence pack ends.",
+    "with role and time, every exception, the digest of the approved plan, and the hash of its last event, with which "
+    "its evidence pack ends.",
     shows_not="Diffs and texts: they are in the evidence pack of each change. Changes made outside Interlock. "
     "Changes under way appear in their state at the time of the report.",
     controls=("CC8.1", "A.8.32", "CM-3", "6.5"),

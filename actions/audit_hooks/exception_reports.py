@@ -105,8 +105,8 @@ EXCEPTIONS_REPORT = Report(
     rows=exception_rows,
     looked_at="events",
     shows="Changes that ran without a person's approval, with the reason; refused decisions; approvals withdrawn or "
-    "made void by drift; held and denied changes; uses of break-glass; and every change of policies, matrix, weights and "
-    "permissions of roles. Each with the event that recorded it.",
+    "made void by drift; held and denied changes; uses of break-glass; and every change of policies, matrix, weights "
+    "and permissions of roles. Each with the event that recorded it.",
     shows_not="Whether an exception was justified: the reason is in the evidence pack of the change. Rules of the "
     "whole tenant, if you choose an environment.",
     controls=("CC8.1", "A.8.32", "CM-3", "6.5"),
