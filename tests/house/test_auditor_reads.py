@@ -57,7 +57,7 @@ RECORDED = (
     "audit_event",
     "audit_privatevalue",
     "actions_action",
-    "approvals_viewing",
+    "approvals_planview",
     "tenants_apitoken",
     "django_session",
 )
