@@ -61,7 +61,9 @@ def test_an_auditor_finds_the_right_change_by_a_day_and_a_word_and_takes_its_evi
     tab.locator(".ev__seq").nth(2).click()
     tab.wait_for_selector("text=Before and after")
     tab.wait_for_selector("text=Inclusion proof")
-    assert "Verified: the signed tree head commits to exactly these bytes." in tab.locator(".inclusion-proof").inner_text()
+    assert (
+        "Verified: the signed tree head commits to exactly these bytes." in tab.locator(".inclusion-proof").inner_text()
+    )
     site.picture(tab, "audit-event", full_page=True)
 
     tab.goto(f"/audit/subjects/{action.pk}/")
