@@ -69,6 +69,6 @@ def test_it_is_accepted_once(scene, request_):
 
 def test_accepting_fills_no_approval(scene):
     request = a_request(scene)
-    with pytest.raises(WrongRequestKind, match="Required approvals have to be filled"):
+    with pytest.raises(WrongRequestKind, match="This request needs approvals"):
         accept(request.pk, scene.access("operator"), digest=DIGEST)
     assert Request.objects.get().state == "open"

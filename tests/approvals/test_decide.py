@@ -226,7 +226,7 @@ def test_one_person_with_two_roles_fills_one_approval(scene):
 def test_a_approval_that_is_taken_is_not_filled_again_but_its_role_may_still_reject(scene):
     request = a_request(scene, ONE_OF_EACH)
     approve(scene, request, "approver")
-    with pytest.raises(NotEligible, match="are taken") as error:
+    with pytest.raises(NotEligible, match="are filled") as error:
         approve(scene, request, "approver2")
     assert error.value.remedies == ["Still missing: 1 × security."]
     assert Decision.objects.count() == 1

@@ -95,7 +95,7 @@ def test_a_tenant_admin_sees_every_tier_and_what_is_denied(cast, admin):
 def test_the_admin_changes_no_row_in_place(cast, admin):
     rule = set_row(cast.prod, "high", [{"role": "security", "count": 2}], by="system:setup")
     row = {name: reverse(f"admin:approvals_matrixrow_{name}", args=[rule.pk]) for name in ("change", "delete")}
-    assert "2 × security asked, 1 hold it" in admin.get(row["change"]).content.decode()
+    assert "2 × security required, 1 hold the role" in admin.get(row["change"]).content.decode()
     assert admin.post(row["change"], {"approvals_0": "approver", "approvals_1": "1"}).status_code == 403
     assert admin.post(row["delete"], {"post": "yes"}).status_code == 403
     assert admin.get(reverse("admin:approvals_matrixrow_add")).status_code == 403

@@ -18,10 +18,10 @@ def test_a_critical_row_of_two_people_or_more_stands(required_approvals):
     [
         ({}, "is missing"),
         ({"low": [], "high": TWO}, "is missing"),
-        ({"critical": []}, "asks fewer"),
-        ({"critical": [{"role": "approver", "count": 1}]}, "asks fewer"),
-        ({"critical": "nonsense"}, "asks fewer"),
-        ({"critical": [{"role": "approver", "count": -5}]}, "asks fewer"),
+        ({"critical": []}, "requires fewer"),
+        ({"critical": [{"role": "approver", "count": 1}]}, "requires fewer"),
+        ({"critical": "nonsense"}, "requires fewer"),
+        ({"critical": [{"role": "approver", "count": -5}]}, "requires fewer"),
     ],
 )
 def test_otherwise_two_approvers_decide(matrix, why):

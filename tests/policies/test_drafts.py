@@ -206,9 +206,9 @@ def test_an_edit_of_a_matrix_that_started_from_older_rows_is_refused(cast):
     [
         (
             "plan.deleets > 0",
-            "undeclared reference to 'plan.deleets': there is no such fact. Did you mean plan.deletes?",
+            "undeclared reference to 'plan.deleets': no such fact. Did you mean plan.deletes?",
         ),
-        ("zzz", "undeclared reference to 'zzz': there is no such fact."),
+        ("zzz", "undeclared reference to 'zzz': no such fact."),
         ("action.type > 3", "> does not work on (string, int): the types do not fit."),
         ("plan.deletes >", "Syntax error: mismatched input the end of the expression"),
     ],

@@ -13,7 +13,7 @@ from tenants.provisioning import create_environment
 from tenants.roles import add_member, create_role, grant, remove_member
 from tests.policies.factory import SETUP, TWO, backtested, drafted, published
 
-WORDS = {"tenant": "only who administers all of it", "everywhere": "only who administers all, signed in"}
+WORDS = {"tenant": "only an admin of the whole tenant", "everywhere": "only a signed-in admin of all tenants"}
 
 
 @pytest.fixture

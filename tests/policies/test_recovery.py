@@ -52,13 +52,13 @@ def test_one_row_of_the_matrix_is_written(cast):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--policy", "unknown"), "keeps no policy"),
+        (("--policy", "unknown"), "has no policy"),
         (("--matrix", "moon", "low", "[]"), "no environment"),
-        (("--matrix", "prod", "huge", "[]"), "no tier"),
+        (("--matrix", "prod", "huge", "[]"), "not a tier"),
         (("--matrix", "prod", "low", "nonsense"), "not JSON"),
         (("--matrix", "prod", "low", '[{"role": "auditor", "count": 1}]'), "may not approve"),
         (("--policy", "no-deletes", "--tenant", "moon"), "no tenant"),
-        (("--policy", "no-deletes", "--reason", " "), "Say why"),
+        (("--policy", "no-deletes", "--reason", " "), "Give a reason"),
     ],
 )
 def test_what_cannot_be_is_said_and_leaves_nothing(cast, arguments, says):
