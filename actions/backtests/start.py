@@ -251,7 +251,7 @@ def describe_backtest(backtest: Backtest) -> str:
     if not counts:
         return f"Backtest over {period}: no changed outcomes."
     parts = ", ".join(f"{n:,} {KINDS.get(kind, kind)}" for kind, n in sorted(counts.items()))
-    return f"Backtest over {period}: {backtest.otherwise:,} changed outcomes ({parts})."
+    return f"Backtest over {period}: {backtest.otherwise:,} changed outcome{'' if backtest.otherwise == 1 else 's'} ({parts})."
 
 
 def _day(at: Any) -> str:

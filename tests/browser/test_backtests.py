@@ -48,7 +48,7 @@ def test_a_draft_is_rehearsed_backtested_and_proposed(site: Site) -> None:
     tab.click("a[rel=next]")
     assert tab.locator(".btlist .list__main > a").first.get_attribute("href") not in (first, last)
     tab.click("#backtest >> a:has-text('Propose')")
-    tab.wait_for_selector("text=would have gone otherwise")
+    tab.wait_for_selector("text=changed outcome")
     tab.fill("[name=reason]", "It happened twice.")
     site.picture(tab, "propose-tested")
     tab.click("button:has-text('Propose')")

@@ -51,7 +51,7 @@ def test_what_failed_is_handed_over_on_a_phone_and_by_keyboard(site: Site) -> No
     desk.locator("#verb-assign summary").press("Enter")
     desk.locator("#form-assign select").select_option(label="Approver")
     desk.locator("#form-assign button").press("Enter")
-    expect(desk.get_by_text("Assigned to Approver", exact=False)).to_be_visible()
+    expect(desk.get_by_text("Assigned to Approver, who", exact=False)).to_be_visible()
     desk.goto("/system/")
     site.picture(desk, "incidents-system", full_page=True)
 

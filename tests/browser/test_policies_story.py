@@ -64,7 +64,7 @@ def test_a_policy_is_drafted_rehearsed_backtested_published_stops_an_action_and_
     tab.wait_for_selector("text=Backtested with exactly this text.", timeout=40_000)
     site.picture(tab, "story-backtested", full_page=True)
     tab.goto(f"/policies/drafts/{draft}/")
-    tab.wait_for_selector("text=1 would have gone otherwise")
+    tab.wait_for_selector("text=1 changed outcome")
 
     tab.click("button:has-text('Propose')")
     tab.wait_for_url("**/propose/")

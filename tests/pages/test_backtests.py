@@ -41,7 +41,7 @@ def test_an_action_is_chosen_and_shown_by_both_rules(cast, admin):
     said = text(page)
     assert page.status_code == 200
     assert "It would be denied" in said and "With the draft" in said and "Today's rules" in said.replace("&#x27;", "'")
-    assert "plan.deletes" in said and "how many things it deletes" in said
+    assert "plan.deletes" in said and "how many resources it deletes" in said
     assert "with the draft only" in said
     harmless = admin.get(address, {"action": str(an_ordinary(deletes=0).pk)})
     assert "Same outcome with the draft" in text(harmless)

@@ -55,7 +55,7 @@ def test_a_failed_verification_shows_what_did_not_hold(place: Cast, propose: Pro
     action = propose("dev", accept=True, checks=[{"kind": "file", "path": "notes.txt", "contains": "goodbye"}])
     assert action.state == "rolled_back" and not (Path(place.dev.root) / "notes.txt").exists()
     html = page(place.client("operator"), action)
-    assert "These checks do not hold" in html and "1 of 2 passed" in html
+    assert "Checks failed: " in html and "1 of 2 passed" in html
     assert "undone" in html
 
 

@@ -134,7 +134,7 @@ def abandon_matrix_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     access = access_of(request)
     draft = find_matrix_draft(access, draft_id)
     drafts.abandon_matrix_draft(draft.pk, by=access, correlation_id=correlation_of(request))
-    messages.success(request, f"The draft for {draft.environment.slug} is abandoned. Its rows stay in the log.")
+    messages.success(request, f"The draft for {draft.environment.slug} was abandoned. Its rows stay in the log.")
     return redirect("matrix")
 
 

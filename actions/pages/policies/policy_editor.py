@@ -235,7 +235,7 @@ def abandon_policy_draft(request: HttpRequest, draft_id: UUID) -> HttpResponse:
     access = access_of(request)
     draft = find_version(access, draft_id)
     drafts.abandon_policy_draft(draft.pk, by=access, correlation_id=correlation_of(request))
-    messages.success(request, f"{draft} is abandoned. Its text stays in the log.")
+    messages.success(request, f"{draft} was abandoned. Its text stays in the log.")
     return redirect("policy", draft.policy_id)
 
 
