@@ -251,7 +251,8 @@ def describe_backtest(backtest: Backtest) -> str:
     if not counts:
         return f"Backtest over {period}: no changed outcomes."
     parts = ", ".join(f"{n:,} {KINDS.get(kind, kind)}" for kind, n in sorted(counts.items()))
-    return f"Backtest over {period}: {backtest.otherwise:,} changed outcome{'' if backtest.otherwise == 1 else 's'} ({parts})."
+    changed = f"{backtest.otherwise:,} changed outcome{'' if backtest.otherwise == 1 else 's'}"
+    return f"Backtest over {period}: {changed} ({parts})."
 
 
 def _day(at: Any) -> str:
