@@ -24,6 +24,13 @@ NEVER = (
     "0.0.0.0/8 169.254.0.0/16 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 "
     "224.0.0.0/4 240.0.0.0/4 2001::/23 2001:db8::/32 2002::/16 3fff::/20"
 )
+METADATA = frozenset(
+    ipaddress.ip_address(text)
+    for text in "169.254.169.254 168.63.129.16 100.100.100.200 fd00:ec2::254 fd20:ce::254".split()
+)
+"""Where AWS, Azure, Alibaba and Google answer any process with credentials; some of them lie among private
+addresses.
+"""
 GLOBAL_6 = ipaddress.IPv6Network("2000::/3")  # what lies outside is unspecified, mapped, translated, local or multicast
 
 
@@ -37,8 +44,8 @@ _PRIVATE, _NEVER = _networks(PRIVATE), _networks(NEVER)
 def refusal_reason(address: str, *, allow_private: bool) -> str:
     """Return why Interlock does not connect to an IP address; empty when it may. Pure.
 
-    Link-local (where clouds keep their metadata), multicast, documentation, translated and reserved addresses never;
-    loopback and private ones only where the environment allows it.
+    Metadata services of clouds, link-local, multicast, documentation, translated and reserved addresses never; loopback
+    and private ones only where the environment allows it.
     """
     try:
         parsed = ipaddress.ip_address(address)
@@ -46,6 +53,8 @@ def refusal_reason(address: str, *, allow_private: bool) -> str:
         return "not an IP address."
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
+    if parsed in METADATA:
+        return "the metadata service of a cloud, which is never allowed."
     if any(parsed in network for network in _PRIVATE):
         advice = "An admin can set allow_private_targets on the environment."
         return "" if allow_private else f"a loopback or private address, which is not allowed here. {advice}"
