@@ -12,6 +12,9 @@ from twisted.internet import reactor  # noqa: E402  Daphne's app has installed i
 
 from actions.live.sockets import require_own_origin_or_token, websocket_urlpatterns  # noqa: E402
 from config.http.graceful_shutdown import GracefulShutdown  # noqa: E402
+from config.http.receive_limit import limit_received_bodies  # noqa: E402
+
+limit_received_bodies()
 
 application = GracefulShutdown(
     ProtocolTypeRouter(
