@@ -37,6 +37,8 @@ def refuse_unknown_filters(request: HttpRequest, known: Any) -> None:
 
 
 MAX_DEPTH = 40
+MAX_KEYS = 20_000
+"""The largest submission has 500 changes of ten fields."""
 
 
 class MalformedJson(Problem):
@@ -46,7 +48,12 @@ class MalformedJson(Problem):
 
 
 class StrictParser(Parser):
-    """JSON in UTF-8 without NaN, infinities, integers beyond ±(2⁵³−1), lone surrogates, NUL, or endless nesting."""
+    """JSON in UTF-8, each key once, without NaN, infinities, integers beyond ±(2⁵³−1), lone surrogates, NUL, more than
+    `MAX_KEYS` keys, or endless nesting.
+
+    Bytes are decoded first, and strictly: `json.loads` would take UTF-16 and raw surrogates. A key that stands twice
+    has two meanings, and which one counts depends on the reader.
+    """
 
     def parse_body(self, request: HttpRequest) -> Any:
         """The body's value. Raises TooLarge, Malformed, Invalid."""
@@ -55,7 +62,15 @@ class StrictParser(Parser):
         except RequestDataTooBig:
             raise TooLarge from None
         try:
-            value = json.loads(body, parse_constant=_no_constant, parse_int=_integer, parse_float=_finite)
+            value = json.loads(
+                body.decode(),
+                object_pairs_hook=_Keys(),
+                parse_constant=_no_constant,
+                parse_int=_integer,
+                parse_float=_finite,
+            )
+        except UnicodeDecodeError as error:
+            raise MalformedJson(f"The body is not UTF-8 at byte {error.start}.") from None
         except RecursionError:
             raise MalformedJson(f"The body is nested deeper than {MAX_DEPTH} levels.") from None
         except ValueError as error:
@@ -65,6 +80,24 @@ class StrictParser(Parser):
         if b"\\u" in body:
             _check_texts(value)
         return value
+
+
+class _Keys:
+    """Builds the objects of one body; counts its keys, and refuses one that stands twice in an object."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        self.count += len(pairs)
+        if self.count > MAX_KEYS:
+            raise ValueError(f"a body may have {MAX_KEYS:,} keys")
+        built = dict(pairs)
+        if len(built) < len(pairs):
+            seen: set[str] = set()
+            twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise ValueError(f"the key {twice[:100]!r} stands twice in one object")
+        return built
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -1,5 +1,6 @@
-"""One correlation id from the caller into events and logs (W3C Trace Context, level 2), and a limit on request
-bodies.
+"""What every request passes first: one correlation id from the caller into events and logs (W3C Trace Context, level
+2),
+no NUL in its address, and a limit on its body.
 """
 
 import re
@@ -12,7 +13,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares import RequestMiddleware
 
-from audit.errors import Problem, TooLarge
+from audit.errors import Invalid, NotFound, Problem, TooLarge
 from config.http.problems import BadRequest, to_response
 
 PROBES = ("/healthz", "/readyz", "/metrics")  # asked every few seconds
@@ -70,6 +71,20 @@ class LengthRequired(Problem):
     """Send the request with a Content-Length: a body of unknown length is not accepted."""
 
     status, code = 411, "length_required"
+
+
+class NulMiddleware:
+    """Refuse NUL in an address: PostgreSQL cannot store it, and no address of ours has one."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\x00" in request.path_info:
+            return to_response(request, NotFound())
+        if "%00" in request.META.get("QUERY_STRING", ""):
+            return to_response(request, Invalid("NUL characters are not accepted in a query."))
+        return self.get_response(request)
 
 
 class BodyLimitMiddleware:

@@ -125,10 +125,15 @@ def test_a_start_without_a_zone_or_out_of_reach_is_refused(program, when):
         (b'{"title": "a\\u0000b"}', 422),
         (b'{"parameters": {"\\u0000": 1}}', 422),
         (b"\xff\xfe{}", 400),
+        ('{"title": "in another encoding"}'.encode("utf-16"), 400),
+        (b'{"title": "x\xed\xa0\xbd"}', 400),
+        (b'{"title": "one", "title": "two"}', 400),
+        (b'{"parameters": {"a": {"b": 1, "c": 2, "b": 3}}}', 400),
+        (b'{"parameters": {' + b",".join(b'"%d": 1' % n for n in range(20_001)) + b"}}", 400),
         (b'{"parameters": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, 400),
         (b'{"parameters": ' + b'{"a":' * 60 + b"1" + b"}" * 61, 400),
     ],
-    ids=range(13),
+    ids=range(18),
 )
 def test_a_body_that_is_not_proper_json_is_a_problem_and_never_a_fault(program, body, status):
     client = program("operator").client
