@@ -26,7 +26,7 @@ NEVER = (
 )
 METADATA = frozenset(
     ipaddress.ip_address(text)
-    for text in "169.254.169.254 168.63.129.16 100.100.100.200 fd00:ec2::254 fd20:ce::254".split()
+    for text in ["169.254.169.254", "168.63.129.16", "100.100.100.200", "fd00:ec2::254", "fd20:ce::254"]
 )
 """Where AWS, Azure, Alibaba and Google answer any process with credentials; some of them lie among private
 addresses.
