@@ -101,7 +101,7 @@ CELERY_BEAT_SCHEDULE = {
     "packs": {"task": "audit.tasks.packs", "schedule": every_seconds(10), "options": {"expires": 30.0}},
     "index": {"task": "audit.tasks.index", "schedule": every_seconds(3), "options": {"expires": 9.0}},
     "stream": {"task": "audit.tasks.stream", "schedule": every_seconds(5), "options": {"expires": 15.0}},
-    "ship": {"task": "audit.tasks.publish_heads", "schedule": every_seconds(10), "options": {"expires": 30.0}},
+    "publish_heads": {"task": "audit.tasks.publish_heads", "schedule": every_seconds(10), "options": {"expires": 30.0}},
     "verify": {"task": "audit.tasks.verify", "schedule": every_seconds(10), "options": {"expires": 30.0}},
     "seal": {"task": "audit.tasks.seal", "schedule": every_seconds(INTERLOCK.seal_s), "options": {"expires": 10.0}},
 }

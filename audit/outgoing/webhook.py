@@ -54,7 +54,7 @@ def refusal_reason(address: str, *, allow_private: bool) -> str:
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
         parsed = parsed.ipv4_mapped
     if parsed in METADATA:
-        return "the metadata service of a cloud, which is never allowed."
+        return "the address of a cloud's metadata service, which is never allowed."
     if any(parsed in network for network in _PRIVATE):
         advice = "An admin can set allow_private_targets on the environment."
         return "" if allow_private else f"a loopback or private address, which is not allowed here. {advice}"

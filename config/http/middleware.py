@@ -7,6 +7,7 @@ import re
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_plus
 
 import structlog
 from django.conf import settings
@@ -82,9 +83,18 @@ class NulMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\x00" in request.path_info:
             return to_response(request, NotFound())
-        if "%00" in request.META.get("QUERY_STRING", ""):
-            return to_response(request, Invalid("NUL characters are not accepted in a query."))
+        query = request.META.get("QUERY_STRING", "")
+        if "%00" in query:
+            return to_response(
+                request, Invalid(issues=[_nul_issue(part) for part in query.split("&") if "%00" in part])
+            )
         return self.get_response(request)
+
+
+def _nul_issue(part: str) -> dict[str, str]:
+    """What is wrong with one `name=value` of a query."""
+    name = unquote_plus(part.partition("=")[0]).replace("\x00", "")[:100]
+    return {"severity": "error", "message": "NUL characters are not accepted.", "field": name}
 
 
 class BodyLimitMiddleware:

@@ -75,7 +75,7 @@ def test_faults_have_their_line_and_column(program):
 def test_the_facts_are_documented(program):
     status, facts = program("operator").get("/api/policies/facts")
     assert (status, facts["version"]) == (200, "interlock.facts/1")
-    assert {"name": "plan.deletes", "kind": "int", "what": "how many things it deletes"} in facts["items"]
+    assert {"name": "plan.deletes", "kind": "int", "what": "how many resources it deletes"} in facts["items"]
 
 
 @pytest.mark.parametrize("name", ["operator", "approver", "security", "auditor", "agent"])

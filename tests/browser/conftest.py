@@ -20,7 +20,7 @@ from actions.intake.submit import submit
 from actions.lifecycle.allowed import find_action
 from actions.models import Action
 from tests.api.conftest import write_matrix
-from tests.cast import Cast, make_cast
+from tests.cast import PLACES, Cast, make_cast
 from tests.support.processes import Group, answers, free_port, wait_for, worker
 
 CHROMIUM = os.environ.get("INTERLOCK_CHROMIUM", "/usr/bin/chromium")
@@ -153,7 +153,7 @@ def site(
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")  # Playwright's loop runs in this thread; nothing here awaits
     cast = make_cast(write_matrix)
     with worker(product_environment, tmp_path / "worker.log", worker_app):
-        made = Site(web(), cast, chromium, tmp_path)
+        made = Site(web(), cast, chromium, PLACES)
         yield made
         for context in chromium.contexts:
             context.close()

@@ -39,7 +39,7 @@ def test_a_wait_is_shown_and_an_open_breaker_is_reset(site: Site) -> None:
         site.reached(busy(site, 99, max_attempts=1), "failed")
     blocked = site.reached(busy(site, 5, max_attempts=1), "approved")
     tab.goto(f"/actions/{blocked.pk}/")
-    tab.wait_for_selector("#notices >> text=the breaker of ledger")
+    tab.wait_for_selector("#notices >> text=the circuit breaker of ledger")
     tab.goto("/system/#breakers")
     assert "busy" in tab.inner_text("#breakers")
     site.picture(tab, "recovery-breakers", full_page=True)

@@ -46,7 +46,10 @@ def test_every_task_has_a_queue_of_its_own() -> None:
         "actions.tasks.work_incidents": "background",
         "approvals.tasks.notify": "background",
         "audit.tasks.seal": "sweep",
-        **{f"audit.tasks.{name}": "background" for name in ("index", "packs", "reports", "ship", "stream", "verify")},
+        **{
+            f"audit.tasks.{name}": "background"
+            for name in ("index", "packs", "reports", "publish_heads", "stream", "verify")
+        },
     }
 
 

@@ -57,7 +57,7 @@ def test_nothing_is_restored_over_the_heads_of_workers(committed_cast, programs,
     action, lease = an_action(committed_cast), a_running_lease()
     with pytest.raises(CommandError, match="Workers are running"):
         call_command("restore", str(tmp_path / "copy"), "--yes", *programs)
-    with pytest.raises(CommandError, match="there already"):
+    with pytest.raises(CommandError, match="exists already"):
         call_command("backup", str(tmp_path / "copy"), *programs)
     Lease.objects.filter(pk=lease.pk).update(ended_at=Now())
     damaged(tmp_path / "copy")

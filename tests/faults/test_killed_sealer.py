@@ -12,7 +12,8 @@ from audit.database.clock import uuid7
 from audit.log.events import record
 from audit.models import Event
 from audit.models.seals import Horizon, Leaf, SignedTreeHead, Tile
-from audit.seals import keys, sealer
+from audit.seals import keys, sealer, tree
+from audit.verification import log_verifier
 from audit.verification.log import verify_tenant_log
 from tests.audit.cast import TENANT, a_subject, an_entry
 
@@ -36,10 +37,10 @@ def killed_at(step: str) -> int:
 
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch):
-    for module in ("tiles", "nodes", "walk"):
-        monkeypatch.setattr(f"audit.seals.{module}.TILE", 4)
-    monkeypatch.setattr("audit.seals.tree.LEVELS", 2)
-    monkeypatch.setattr("audit.verification.log_walk.BATCH", 8)
+    for module in (tree, log_verifier):
+        monkeypatch.setattr(module, "TILE", 4)
+    monkeypatch.setattr(tree, "LEVELS", 2)
+    monkeypatch.setattr(log_verifier, "BATCH", 8)
 
 
 @pytest.mark.parametrize("step", sealer.STEPS)

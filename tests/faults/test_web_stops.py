@@ -61,7 +61,7 @@ def test_what_a_stopping_server_accepted_is_kept_and_the_rest_is_told_to_come_ba
             wait_for(lambda: bool(load.told(503)), 5, "a refusal", log)
             assert load.operator.get("/api/actions?limit=1").status == 200, "what changes nothing is still answered"
             ready = load.operator.get("/readyz")
-            assert (ready.status, ready.json["checks"]["server"]) == (503, "This server is being stopped.")
+            assert (ready.status, ready.json["checks"]["server"]) == (503, "This server is stopping.")
             assert web.process.wait(15) == 0
         finally:
             load.enough.set()

@@ -111,7 +111,7 @@ def world(program, place, carry) -> World:
     draft, matrix = drafted(place.acme), draft_matrix(place.prod, {}, by=SETUP_ACTOR)
     backtest = Backtest.objects.get(draft=backtested(drafted(place.acme, "tested")).pk)
     shut = put_in_quarantine(access_for(in_acme, place.acme), "prod", "file", "app.conf", "because")
-    ticket = Incident.objects.create(
+    incident = Incident.objects.create(
         tenant=place.acme,
         environment=place.prod,
         action_id=action["id"],
@@ -124,14 +124,14 @@ def world(program, place, carry) -> World:
         evidence=store_artifact(place.acme.pk, b"{}", "application/json"),
     )
     foreign = {
-        "ticket": ticket.pk,
-        "actions.handoffrule": IncidentRule.objects.create(tenant=place.acme).pk,
+        "incident": incident.pk,
+        "actions.incidentrule": IncidentRule.objects.create(tenant=place.acme).pk,
         "actions.webhook": Webhook.objects.create(tenant=place.acme, name="ours").pk,
         **_auditors_things(place, action["id"]),
         "backtest": backtest.pk,
         "breaker": _breaker(place),
         "quarantine": shut.pk,
-        "actions.cap": ConcurrencyLimit.objects.create(tenant=place.acme, most=1).pk,
+        "actions.concurrencylimit": ConcurrencyLimit.objects.create(tenant=place.acme, most=1).pk,
         "approvals.policyversion": draft.pk,
         "policy": draft.policy_id,
         "draft": draft.pk,

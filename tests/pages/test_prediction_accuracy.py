@@ -62,7 +62,7 @@ def test_one_environment_and_one_period_can_be_asked_for(some: Cast) -> None:
     assert "No runs " in some.client("operator").get("/prediction-accuracy/?environment=staging").content.decode()
 
 
-@pytest.mark.parametrize("odd", ["environment=nowhere", "days=1000000", "days=x", "environment=%00", "days="])
+@pytest.mark.parametrize("odd", ["environment=nowhere", "days=1000000", "days=x", "environment=%01", "days="])
 def test_an_odd_filter_is_as_if_it_were_not_there(some: Cast, odd: str) -> None:
     answer = some.client("operator").get(f"/prediction-accuracy/?{odd}")
     assert answer.status_code == 200 and "75 %" in answer.content.decode()

@@ -31,7 +31,7 @@ def test_a_policy_that_was_reworded_after_its_plan_is_not_put_in_force(cast, rew
     edit_policy_draft(version.pk, replace(policy_text_of(version), **reworded), by=SETUP)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(approved)]
     assert (outcome.ok, outcome.code) == (False, "precondition")
-    assert "reworded" in outcome.message and "Propose it again." in outcome.message
+    assert "after it was approved" in outcome.message and "Propose it again." in outcome.message
     assert published_version(version.policy_id) is None and epoch_of(cast.acme.pk) == before
     assert not Event.objects.filter(verb="policy.published").exists()
     edit_policy_draft(version.pk, policy_text_of(version), by=SETUP)
@@ -46,7 +46,7 @@ def test_a_matrix_that_was_redrafted_after_its_plan_is_not_put_in_force(cast):
     approved = case.plan()
     edit_matrix_draft(draft.pk, {"high": ONE}, by=SETUP)
     (outcome,) = [case.executor.apply(ctx) for ctx in case.contexts(approved)]
-    assert (outcome.ok, outcome.code) == (False, "precondition") and "reworded" in outcome.message
+    assert (outcome.ok, outcome.code) == (False, "precondition") and "after it was approved" in outcome.message
     assert matrix_for([cast.acme.pk]) == {cast.prod.pk: {"high": TWO}}
     assert MatrixDraft.objects.get().state == "draft"
 

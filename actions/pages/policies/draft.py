@@ -112,7 +112,7 @@ def _draft_context(candidate: DraftRules, on: str) -> dict[str, Any]:
     """What both pages have around them."""
     kind, draft = candidate.kind, candidate.draft
     tabs = [
-        ("rehearse", "Test", reverse(f"evaluate_{kind}", args=[draft])),
+        ("evaluate", "Test", reverse(f"evaluate_{kind}", args=[draft])),
         ("backtest", "Backtest", reverse(f"backtest_{kind}", args=[draft])),
         ("propose", "Propose", reverse(PROPOSE_URLS[kind], args=[draft])),
     ]
