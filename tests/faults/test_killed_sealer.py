@@ -71,5 +71,5 @@ def test_a_log_whose_sealer_was_killed_verifies_and_goes_on(step):
 def test_every_step_that_is_passed_is_killed_at():
     """The steps are those that the code names: a new one without a kill fails here."""
     calls = [node for node in ast.walk(ast.parse(inspect.getsource(sealer))) if isinstance(node, ast.Call)]
-    passed = [node.args[0].value for node in calls if isinstance(node.func, ast.Name) and node.func.id == "reached"]
+    passed = [node.args[0].value for node in calls if isinstance(node.func, ast.Name) and node.func.id == "failpoint"]
     assert sorted(passed) == sorted(sealer.STEPS)
