@@ -247,13 +247,15 @@ def _rows(context: ActionContext, transcript: AttemptLog) -> Iterator[dict[str, 
 
 def _write(rows: list[dict[str, Any]]) -> None:
     """
-    Insert the lines of actions that the lease still holds. Unstorable lines are dropped; their receipt has them again.
+    Insert the lines of actions that the lease still holds, in their order: a join alone has none, and readers go by the
+    order of rows. Unstorable lines are dropped; their receipt has them again.
     """
     table, source = LogLine._meta.db_table, _POSTGRES if connection.vendor == "postgresql" else _SQLITE
     statement = f"""
         INSERT INTO {table} (action_id, step, attempt, is_undo, first, lines, text, at)
         SELECT a.id, v.w_step, v.w_attempt, v.w_is_undo, v.w_first, v.w_lines, v.w_text, {_NOW[connection.vendor]}
         FROM {source} JOIN actions_action a ON a.id = v.w_id WHERE a.lease_id = v.w_lease
+        ORDER BY v.w_id, v.w_step, v.w_attempt, v.w_is_undo, v.w_first
         ON CONFLICT DO NOTHING"""
     try:
         with connection.cursor() as cursor:
