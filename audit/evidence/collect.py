@@ -219,7 +219,7 @@ def _openings(
 
 
 def _batches(rows: QuerySet[Any], upto: int) -> Iterator[QuerySet[Any]]:
-    """The rows of 500 seqs at a time, each its own query: a server-side cursor is not to be had everywhere."""
+    """The rows of 500 seqs at a time, each its own query: SQLite has no server-side cursor."""
     return (rows.filter(seq__gt=start, seq__lte=min(start + BATCH, upto)) for start in range(0, upto, BATCH))
 
 

@@ -191,7 +191,7 @@ def is_same_deployment(one: ServiceState, other: ServiceState) -> bool:
 
 
 def is_between_states(end: ServiceState, spec: dict[str, Any]) -> bool:
-    """Whether the service stands between this plan's two ends, so that a rollback overwrites nobody's work."""
+    """Whether this plan alone changed the service so far: a rollback then overwrites no other change."""
     at_after = all(end[name] == spec["after"][name] for name in ("release", "run"))
     on_the_way = end["current"] in (spec["before"]["current"], spec["after"]["current"])
     return on_the_way and (at_after or is_same_deployment(end, spec["before"]))

@@ -106,8 +106,8 @@ def merge_policy(executor: Executor, asked: Mapping[str, Any]) -> dict[str, Any]
 def recovery_issues(executor: Executor, asked: Mapping[str, Any]) -> Iterator[Issue]:
     """What is wrong with a (schema-valid) policy for this type.
 
-    A person may be stricter than the type wherever they like. Looser only as far as the type's author left it open:
-    `abort` means that trying again or going on would do harm, and the codes of Interlock itself are nobody's to change.
+    A submission may be stricter than the type. It may be looser only where the type allows it: `abort` means that a
+    retry or a next step would do harm, and Interlock's own error codes cannot be overridden.
     """
     policy, said = merge_policy(executor, asked), strategies_of(executor)
     if policy["delay_s"] > policy["max_delay_s"]:
