@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from actions.controls.worker_queues import wake_up
 from actions.incidents.messages import check_webhook, decrypt_secrets, store_secrets
 from actions.models import ConcurrencyLimit, IncidentRule, Webhook
-from actions.models.incident import DEFAULT_ENDINGS, ENDING_LABELS
+from actions.models.incident import ALWAYS_OPENS, DEFAULT_ENDINGS, ENDING_LABELS
 from actions.types.registry import executors
 from audit.log.events import NewEvent, Subject, record
 from tenants.access import who_may
@@ -110,7 +110,7 @@ def check_environment(form: Any, values: dict[str, Any]) -> None:
 
 class IncidentRuleForm(forms.ModelForm):
     endings = forms.MultipleChoiceField(
-        choices=[*ENDING_LABELS.items()],
+        choices=[(ending, label) for ending, label in ENDING_LABELS.items() if ending != ALWAYS_OPENS],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         initial=list(DEFAULT_ENDINGS),

@@ -13,7 +13,7 @@ from actions.incidents.delivery import enqueue_webhooks
 from actions.lifecycle.commit import commit
 from actions.lifecycle.transitions import Note, Transition
 from actions.models import Action, Incident, IncidentRule
-from actions.models.incident import DEFAULT_ENDINGS, SEVERITIES
+from actions.models.incident import ALWAYS_OPENS, DEFAULT_ENDINGS, SEVERITIES
 from actions.models.states import HeldReason
 from audit.changes.masking import mask
 from audit.database.clock import database_time
@@ -120,7 +120,7 @@ def _opens_incident(action: Action, rule: IncidentRule, body: dict[str, Any]) ->
     ending = ending_of(action)
     if not ending or action.simulated or not str(body["actor"]).startswith("system:"):
         return False
-    return ending in rule.endings
+    return ending in rule.endings or ending == ALWAYS_OPENS
 
 
 def _build_incident(

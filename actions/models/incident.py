@@ -23,9 +23,10 @@ DEFAULT_ENDINGS = (
     "breaker",
     "executor_missing",
     "internal_error",
-    "quarantine",
 )
 """What opens an incident if a tenant has no rule."""
+ALWAYS_OPENS = "quarantine"
+"""No rule turns this one off: the resource stays unusable until a person acts."""
 
 
 class Incident(models.Model):

@@ -46,6 +46,11 @@ def test_an_action_that_is_held_is_handed_over_too(cast, reason):
     assert incident.severity == ("high" if reason == "quarantine" else "critical")
 
 
+def test_no_rule_turns_off_the_incident_of_a_quarantine(cast):
+    IncidentRule.objects.create(tenant=cast.acme, endings=["failed"])
+    assert incident_of(hold(cast, "quarantine", environment=cast.prod)).ending == "quarantine"
+
+
 @pytest.mark.parametrize("reason", ["operator", "freeze", "replans", "policy"])
 def test_what_a_rule_does_not_name_opens_nothing_and_is_looked_at_once(cast, reason):
     action = hold(cast, reason)
