@@ -3,19 +3,18 @@
 from django.urls import path, register_converter
 
 from audit.auditor.explore import pages
-from audit.auditor.log import event_page
-from audit.auditor.log import subject_page as explore
+from audit.auditor.log import event_page, subject_page
 from audit.auditor.reports import pages as reports
 from audit.auditor.streams import pages as streams
 from audit.evidence import pages as evidence
 from audit.retention import pages as retention
-from audit.verification import pages as seals
+from audit.verification import pages as verification
 
 register_converter(streams.VerbConverter, "stream_verb")
 app_name = "audit"
 urlpatterns = [
     path("", pages.log_page, name="log"),
-    path("subjects/<uuid:subject_id>/", explore.subject_page, name="subject"),
+    path("subjects/<uuid:subject_id>/", subject_page.subject_page, name="subject"),
     path("events/<int:event_id>/", event_page.event_page, name="event"),
     path("searches/", pages.save_search, name="searches"),
     path("searches/<uuid:search_id>/", pages.change_search, name="saved_search"),
@@ -32,10 +31,10 @@ urlpatterns = [
     path("retention/", retention.retention, name="retention"),
     path("retention/change/", retention.change_retention, name="change_retention"),
     path("archives/<uuid:archive_id>/", retention.download, name="archive"),
-    path("verification/", seals.verification, name="verification"),
-    path("verification/targets/", seals.add_target, name="add_head_target"),
-    path("verification/targets/<int:target_id>/remove/", seals.remove_target, name="remove_head_target"),
-    path("verification/heads/<int:number>/", seals.head, name="head"),
+    path("verification/", verification.verification, name="verification"),
+    path("verification/targets/", verification.add_target, name="add_head_target"),
+    path("verification/targets/<int:target_id>/remove/", verification.remove_target, name="remove_head_target"),
+    path("verification/heads/<int:number>/", verification.head, name="head"),
     path("streams/", streams.streams, name="streams"),
     path("streams/<uuid:stream_id>/<stream_verb:name>/", streams.verb, name="stream_verb"),
     path("<uuid:subject_id>/verify/", pages.verify_page, name="verify"),

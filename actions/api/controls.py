@@ -10,7 +10,7 @@ from ninja import Field, Query, Router, Schema, Status
 from actions.api.request_context import parse_id, refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, ReasonIn, RequestBody
 from actions.commands.freeze import find_environment, freeze, unfreeze
-from actions.controls import circuit_breaker as circuit_breakers
+from actions.controls import circuit_breaker
 from actions.controls.freeze import environment_status, visible_limits
 from actions.controls.quarantine import put_in_quarantine, visible_quarantines
 from actions.models import CircuitBreaker, Quarantine
@@ -141,7 +141,7 @@ def list_breakers(request: HttpRequest) -> dict[str, Any]:
     return {
         "items": [
             serialize_breaker(it)
-            for it in circuit_breakers.visible_breakers(access_of(request))[: circuit_breakers.MAX_BREAKERS]
+            for it in circuit_breaker.visible_breakers(access_of(request))[: circuit_breaker.MAX_BREAKERS]
         ],
         "next": None,
     }
@@ -152,7 +152,7 @@ def reset_breaker_route(request: HttpRequest, breaker_id: str, body: ReasonIn) -
     """As an operator of its environment: what waits behind it starts at once."""
     access, via = access_of(request), correlation_of(request)
     return serialize_breaker(
-        circuit_breakers.reset_breaker(access, parse_id(breaker_id), body.reason, correlation_id=via)
+        circuit_breaker.reset_breaker(access, parse_id(breaker_id), body.reason, correlation_id=via)
     )
 
 

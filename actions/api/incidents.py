@@ -8,11 +8,10 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Field, Query, Router, Schema, Status
 from pydantic import field_validator
 
-from actions.api.commands import CommentOut
-from actions.api.commands import serialize_comment as comment_shown
+from actions.api.commands import CommentOut, serialize_comment
 from actions.api.request_context import parse_id, refuse_unknown_filters
 from actions.api.schemas import PrincipalOut, RequestBody
-from actions.commands import incidents as commands_incidents
+from actions.commands import incidents as incident_commands
 from actions.models import Incident
 from actions.queries import incidents
 from actions.queries.action_detail import serialize_principal
@@ -132,7 +131,7 @@ def list_incidents(request: HttpRequest, asked: Query[IncidentFilters]) -> dict[
 def read_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     """With what to do next and who was told."""
     access = access_of(request)
-    return serialize_incident(access, commands_incidents.find_incident(access, parse_id(incident_id)))
+    return serialize_incident(access, incident_commands.find_incident(access, parse_id(incident_id)))
 
 
 @router.get(
@@ -142,7 +141,7 @@ def read_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
 )
 def read_diagnostics(request: HttpRequest, incident_id: str) -> HttpResponse:
     """The document whose SHA-256 is the incident's `evidence`. 404 while it is being gathered."""
-    found = incidents.read_diagnostics(commands_incidents.find_incident(access_of(request), parse_id(incident_id)))
+    found = incidents.read_diagnostics(incident_commands.find_incident(access_of(request), parse_id(incident_id)))
     if not found:
         raise NotFound("The diagnostics are still being gathered. Look again in a moment.")
     return HttpResponse(found, content_type="application/json")
@@ -154,7 +153,7 @@ def assign_incident(request: HttpRequest, incident_id: str, body: AssignIn) -> d
     access = access_of(request)
     return serialize_incident(
         access,
-        commands_incidents.assign(access, parse_id(incident_id), body.assignee, body.note, **_correlation(request)),
+        incident_commands.assign(access, parse_id(incident_id), body.assignee, body.note, **_correlation(request)),
     )
 
 
@@ -163,7 +162,7 @@ def acknowledge_incident(request: HttpRequest, incident_id: str, body: NoteIn) -
     """Its assignee; or an operator where nobody has it."""
     access = access_of(request)
     return serialize_incident(
-        access, commands_incidents.acknowledge(access, parse_id(incident_id), body.note, **_correlation(request))
+        access, incident_commands.acknowledge(access, parse_id(incident_id), body.note, **_correlation(request))
     )
 
 
@@ -172,7 +171,7 @@ def decline_incident(request: HttpRequest, incident_id: str, body: DeclineIn) ->
     """Nobody has it then, and the role that looks after that is told at once."""
     access = access_of(request)
     return serialize_incident(
-        access, commands_incidents.decline(access, parse_id(incident_id), body.reason, **_correlation(request))
+        access, incident_commands.decline(access, parse_id(incident_id), body.reason, **_correlation(request))
     )
 
 
@@ -181,15 +180,15 @@ def resolve_incident(request: HttpRequest, incident_id: str, body: NoteIn) -> di
     """Its assignee or an operator. The action itself stays as it is."""
     access = access_of(request)
     return serialize_incident(
-        access, commands_incidents.resolve(access, parse_id(incident_id), body.note, **_correlation(request))
+        access, incident_commands.resolve(access, parse_id(incident_id), body.note, **_correlation(request))
     )
 
 
 @router.post("/incidents/{incident_id}/comment", response={201: CommentOut}, summary="Comment on it")
 def comment_on_incident(request: HttpRequest, incident_id: str, body: IncidentCommentIn) -> Status[Any]:
     """A comment on the action, where everybody who works on it reads it."""
-    made = commands_incidents.comment(access_of(request), parse_id(incident_id), body.text, **_correlation(request))
-    return Status(201, comment_shown(made))
+    made = incident_commands.comment(access_of(request), parse_id(incident_id), body.text, **_correlation(request))
+    return Status(201, serialize_comment(made))
 
 
 @router.post(
@@ -198,8 +197,8 @@ def comment_on_incident(request: HttpRequest, incident_id: str, body: IncidentCo
 def resend_delivery(request: HttpRequest, incident_id: str, delivery_id: str) -> dict[str, Any]:
     """One that was given up; the same message, under the same id. Operators of the environment may."""
     access = access_of(request)
-    commands_incidents.send_again(access, parse_id(incident_id), parse_id(delivery_id), **_correlation(request))
-    return serialize_incident(access, commands_incidents.find_incident(access, parse_id(incident_id)))
+    incident_commands.send_again(access, parse_id(incident_id), parse_id(delivery_id), **_correlation(request))
+    return serialize_incident(access, incident_commands.find_incident(access, parse_id(incident_id)))
 
 
 def serialize_incident_row(incident: Incident) -> dict[str, Any]:
@@ -256,7 +255,7 @@ def serialize_incident(access: Access, incident: Incident) -> dict[str, Any]:
         "evidence": incident.evidence or None,
         "assigned_to": serialize_principal(assignee) if assignee else None,
         "deliveries": [_serialize_delivery(found) for found in incidents.deliveries(incident)],
-        "allowed": commands_incidents.allowed_incident_verbs(access, incident),
+        "allowed": incident_commands.allowed_incident_verbs(access, incident),
     }
 
 

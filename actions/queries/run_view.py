@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 from actions.lifecycle.journal import AttemptKey, Journal
 from actions.models import Action, JournalEntry, LogLine
 from actions.models.states import ENDED, State
-from actions.preflight.duration_estimate import step_estimates as paces_of
+from actions.preflight.duration_estimate import step_estimates
 from actions.run.transcript import UNDO_ENDS, Kind, has_ended, split_lines, total_usage, usage_by_step
 from audit.templatetags.il import duration
 from audit.ui import charts, glyphs
@@ -200,7 +200,7 @@ class StepView:
 
 def build_steps(action: Action, lines: list[JournalEntry], now: datetime) -> list[StepView]:
     """The plan's steps with their states, from the journal's entries in order."""
-    plan, journal, used, paces = action.plan, Journal.of(lines), usage_by_step(lines), paces_of(action)
+    plan, journal, used, estimates = action.plan, Journal.of(lines), usage_by_step(lines), step_estimates(action)
     steps = [
         StepView(n, s["key"], s["title"], s["target"], list(s.get("after", [])), s.get("fallback_for", ""))
         for n, s in enumerate(plan.steps if plan else [], 1)
@@ -210,7 +210,7 @@ def build_steps(action: Action, lines: list[JournalEntry], now: datetime) -> lis
         step.look, step.attempts = STEP_LOOKS.get(record.shown(now), "pending"), record.attempt
         step.retry_at = record.retry_at if step.look == "waiting" else None
         step.is_unused_fallback = bool(step.fallback_for) and step.look == "pending"
-        step.used, step.expected = total_usage(used.get(step.key, [])), paces[k] if paces else None
+        step.used, step.expected = total_usage(used.get(step.key, [])), estimates[k] if estimates else None
         if record.state in ("failed", "undo_failed"):
             step.error = str(record.facts.get("message", ""))
     if action.started_at:

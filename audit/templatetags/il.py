@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from audit.changes import masking as hostile
+from audit.changes.masking import visible as visible_text
 from audit.ui import charts, glyphs
 from audit.verification.status import log_status
 from audit.web import tenant_to_audit
@@ -75,7 +75,7 @@ def state_label(name: str) -> str:
 @register.filter
 def visible(text: Any) -> str:
     """A text with its invisible and direction-changing characters shown, so that it cannot pose as another."""
-    return hostile.visible(str(text or ""))
+    return visible_text(str(text or ""))
 
 
 @register.filter

@@ -30,10 +30,10 @@ from actions.models import Action, Backtest, CircuitBreaker, ConcurrencyLimit, I
 from approvals.models import ApprovalSettings, BlastWeights, MatrixRow, NotificationRule
 from approvals.policies.drafts import draft_matrix
 from audit.auditor.explore.saved_searches import create
-from audit.auditor.reports.runs import request_report as request_report
+from audit.auditor.reports.runs import request_report
 from audit.auditor.reports.schedules import create as schedule
 from audit.auditor.streams.commands import StreamRequest
-from audit.auditor.streams.commands import create as commands_create
+from audit.auditor.streams.commands import create as create_stream
 from audit.log.artifacts import store_artifact
 from audit.models import Event
 from audit.models.auditor import Stream
@@ -160,7 +160,7 @@ def world(program, place, carry) -> World:
 
 def a_webhook(tenant: uuid.UUID) -> Stream:
     wanted = StreamRequest("siem", "webhook", "https://siem.example/in")
-    return commands_create(tenant, wanted, SETUP_ACTOR)[0]
+    return create_stream(tenant, wanted, SETUP_ACTOR)[0]
 
 
 def _breaker(place: Any) -> Any:

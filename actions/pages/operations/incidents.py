@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
-from actions.commands import incidents as commands_incidents
+from actions.commands import incidents as incident_commands
 from actions.pages.decorators import redirect_to, require_member
 from actions.queries import incidents
 from actions.queries.action_list import capped_count
@@ -50,7 +50,7 @@ def list_incidents(request: HttpRequest) -> HttpResponse:
 def show_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     """What failed, what is known, what to do next, and who does it."""
     access = access_of(request)
-    found = commands_incidents.find_incident(access, incident_id)
+    found = incident_commands.find_incident(access, incident_id)
     known = incidents.diagnostics_document(found)
     context = {
         "here": "incidents",
@@ -63,8 +63,8 @@ def show_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
         "machine": known.get("host", {}).get("sections", {}),
         "deliveries": incidents.deliveries(found),
         "talk": incidents.comments(found),
-        "verbs": (may := commands_incidents.allowed_incident_verbs(access, found)),
-        "candidates": commands_incidents.candidates(found) if "assign" in may else [],
+        "verbs": (may := incident_commands.allowed_incident_verbs(access, found)),
+        "candidates": incident_commands.candidates(found) if "assign" in may else [],
         "is_mine": found.assignee_id == access.principal.pk,
         "operates": access.can("operate", found.environment_id),
     }
@@ -74,7 +74,7 @@ def show_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 @require_member
 def download_diagnostics(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     """The gathered document as a file."""
-    found = commands_incidents.find_incident(access_of(request), incident_id)
+    found = incident_commands.find_incident(access_of(request), incident_id)
     document = incidents.read_diagnostics(found)
     if not document:
         raise NotFound("The diagnostics are still being gathered. Look again in a moment.")
@@ -86,7 +86,7 @@ def download_diagnostics(request: HttpRequest, incident_id: UUID) -> HttpRespons
 @require_member
 def assign_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
     to = request.POST.get("assignee", "")
-    done = commands_incidents.assign(
+    done = incident_commands.assign(
         access_of(request), incident_id, to, _read_text(request, "note"), **_correlation(request)
     )
     messages.success(request, f"Assigned to {done.assignee}, who is notified.")
@@ -96,9 +96,7 @@ def assign_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 @require_POST
 @require_member
 def acknowledge_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
-    commands_incidents.acknowledge(
-        access_of(request), incident_id, _read_text(request, "note"), **_correlation(request)
-    )
+    incident_commands.acknowledge(access_of(request), incident_id, _read_text(request, "note"), **_correlation(request))
     messages.success(request, "Acknowledged: it is yours.")
     return redirect_to(request, f"/incidents/{incident_id}/")
 
@@ -106,7 +104,7 @@ def acknowledge_incident(request: HttpRequest, incident_id: UUID) -> HttpRespons
 @require_POST
 @require_member
 def decline_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
-    commands_incidents.decline(access_of(request), incident_id, _read_text(request, "reason"), **_correlation(request))
+    incident_commands.decline(access_of(request), incident_id, _read_text(request, "reason"), **_correlation(request))
     messages.warning(request, "Declined. The incident is unassigned and escalated.")
     return redirect_to(request, f"/incidents/{incident_id}/")
 
@@ -114,7 +112,7 @@ def decline_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 @require_POST
 @require_member
 def resolve_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
-    commands_incidents.resolve(access_of(request), incident_id, _read_text(request, "note"), **_correlation(request))
+    incident_commands.resolve(access_of(request), incident_id, _read_text(request, "note"), **_correlation(request))
     messages.success(request, "Resolved.")
     return redirect_to(request, f"/incidents/{incident_id}/")
 
@@ -122,14 +120,14 @@ def resolve_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
 @require_POST
 @require_member
 def comment_on_incident(request: HttpRequest, incident_id: UUID) -> HttpResponse:
-    commands_incidents.comment(access_of(request), incident_id, _read_text(request, "text"), **_correlation(request))
+    incident_commands.comment(access_of(request), incident_id, _read_text(request, "text"), **_correlation(request))
     return redirect_to(request, f"/incidents/{incident_id}/#talk")
 
 
 @require_POST
 @require_member
 def resend_delivery(request: HttpRequest, incident_id: UUID, delivery_id: UUID) -> HttpResponse:
-    commands_incidents.send_again(access_of(request), incident_id, delivery_id, **_correlation(request))
+    incident_commands.send_again(access_of(request), incident_id, delivery_id, **_correlation(request))
     messages.success(request, "It is sent again.")
     return redirect_to(request, f"/incidents/{incident_id}/#told")
 
