@@ -6,7 +6,7 @@ from actions.commands import propose, review, rollback, stop_resume
 from actions.errors import BadSubmission, KeyReused, NotAllowed, NothingToUndo, WrongState
 from actions.intake.submission import Submission
 from actions.intake.submit import submit
-from actions.lifecycle import allowed
+from actions.lifecycle import allowed as lifecycle_allowed
 from actions.models import Action, JournalEntry
 from approvals.errors import NotEligible, StaleDigest
 from approvals.models import MatrixRow, Request
@@ -68,7 +68,7 @@ def test_a_file_changed_after_approval_voids_both_approvals_and_says_what_change
     now = carry(waiting)
     assert now.state == "awaiting_approval"
     assert not JournalEntry.objects.filter(action=now).exists()
-    newest = allowed.latest_request(now)
+    newest = lifecycle_allowed.latest_request(now)
     assert (newest.state, newest.digest, newest.decisions.count()) == ("open", now.plan.digest, 0)
     assert (root_of(committed_cast.prod) / "app.conf").read_text() == "meanwhile\n"
 
@@ -84,9 +84,9 @@ def test_an_approver_removed_before_the_start_does_not_count(committed_cast, wai
 
 def test_a_foreign_action_is_as_unknown_as_none(committed_cast, waiting):
     with pytest.raises(NotFound) as foreign:
-        allowed.find_action(committed_cast.access("outsider"), waiting.pk)
+        lifecycle_allowed.find_action(committed_cast.access("outsider"), waiting.pk)
     with pytest.raises(NotFound) as unknown:
-        allowed.find_action(committed_cast.access("outsider"), "01900000-0000-7000-8000-000000000000")
+        lifecycle_allowed.find_action(committed_cast.access("outsider"), "01900000-0000-7000-8000-000000000000")
     assert foreign.value.as_dict() == unknown.value.as_dict()
 
 
@@ -180,7 +180,7 @@ def test_who_may_only_look_cannot_propose(committed_cast):
 
 def test_allowed_names_what_each_person_could_do(committed_cast, waiting):
     def allowed(who: str) -> list[str]:
-        return allowed.allowed_verbs(committed_cast.access(who), waiting)
+        return lifecycle_allowed.allowed_verbs(committed_cast.access(who), waiting)
 
     assert allowed("operator") == ["cancel"]
     assert allowed("approver") == ["approve", "reject", "request_changes"]
