@@ -3,7 +3,6 @@
 import re
 from typing import Any
 
-import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -45,16 +44,16 @@ def test_who_is_not_signed_in_is_sent_to_sign_in(client: Any, db: None) -> None:
     assert answer.status_code == 302 and "next=/" in answer["Location"]
 
 
-@pytest.mark.parametrize("tab", ["needs", "all", "mine", "ended"])
-def test_the_queue_costs_the_same_with_ten_thousand_actions(place: Cast, tab: str) -> None:
+def test_the_queue_costs_the_same_with_ten_thousand_actions(place: Cast) -> None:
+    tabs = ("needs", "all", "mine", "ended")
     many(place, 40)
     many(place, 40, "completed")
     client = place.client("operator")
-    few = queries_of(client, f"/?tab={tab}")
+    few = {tab: queries_of(client, f"/?tab={tab}") for tab in tabs}
     many(place, 8_000)
     many(place, 2_000, "completed")
-    assert queries_of(client, f"/?tab={tab}") == few
-    assert few <= 45
+    assert {tab: queries_of(client, f"/?tab={tab}") for tab in tabs} == few
+    assert max(few.values()) <= 45
 
 
 def test_counts_stop_at_ninety_nine(place: Cast) -> None:
